@@ -1,0 +1,75 @@
+"""What the image tests need of the container engine; every call and every wait has a deadline."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+
+def docker(
+    *arguments: str, check: bool = True, timeout_s: float = 60.0, text: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``docker ARGUMENTS`` and return what it wrote.
+
+    Args:
+        arguments: words after ``docker``.
+        check: fail the test when the command fails.
+        timeout_s: seconds after which the command is killed.
+        text: standard input.
+    Raises:
+        AssertionError: the command failed; carries its output.
+    """
+    done = subprocess.run(
+        ["docker", *arguments],
+        check=False, capture_output=True, text=True, timeout=timeout_s, input=text,
+    )
+    if check:
+        assert done.returncode == 0, f"docker {arguments}: {done.stdout}\n{done.stderr}"
+    return done
+
+
+def logs(container: str) -> str:
+    """Return both streams of a container's log."""
+    done = docker("logs", container, check=False)
+    return done.stdout + done.stderr
+
+
+def unique_name(prefix: str) -> str:
+    """Return a name that no other test run has."""
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+@contextmanager
+def created_container(image: str, options: Sequence[str] = (), *words: str) -> Iterator[str]:
+    """Create (not start) a container; it and its anonymous volumes go at the end."""
+    name = unique_name("front-test")
+    docker("create", "--name", name, *options, image, *words)
+    try:
+        yield name
+    finally:
+        docker("rm", "--force", "--volumes", name, check=False)
+
+
+def wait_until(ready: Callable[[], object], *, what: str, timeout_s: float = 60.0) -> None:
+    """Wait until ``ready()`` is true; fails with ``what`` and the last thing seen.
+
+    Args:
+        ready: returns something true when the wait is over, else what it saw.
+        what: words for the failure.
+        timeout_s: seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        seen = ready()
+        if seen is True:
+            return
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}; last seen: {seen}"
+        time.sleep(0.2)
+
+
+def exit_code(container: str, *, timeout_s: float = 60.0) -> int:
+    """Wait for a container's end and return its exit code."""
+    return int(docker("wait", container, timeout_s=timeout_s).stdout)
