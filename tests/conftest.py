@@ -1,0 +1,61 @@
+"""What all tiers share: the Docker gate, free ports, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCKER_TIERS = ("images", "stack", "browser")
+
+
+def docker_problem() -> str:
+    """Say why no container can be run here, or return an empty text."""
+    try:
+        answer = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if answer.returncode == 0 else answer.stderr.strip().splitlines()[-1]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark the container tiers; without an engine they fail in CI and are skipped elsewhere."""
+    needing = [
+        item for item in items if item.path.relative_to(ROOT / "tests").parts[0] in DOCKER_TIERS
+    ]
+    for item in needing:
+        item.add_marker(pytest.mark.docker)
+    problem = docker_problem() if needing else ""
+    if not problem:
+        return
+    if os.environ.get("CI") == "true":
+        raise pytest.UsageError(f"CI needs a container engine: {problem}")
+    for item in needing:
+        item.add_marker(pytest.mark.skip(reason=f"no container engine: {problem}"))
+
+
+def pytest_report_header(config):
+    """Name the engine in the header: failures differ between generations."""
+    try:
+        answer = subprocess.run(
+            [
+                "docker",
+                "version",
+                "--format",
+                "engine {{.Server.Version}}, API {{.Server.APIVersion}}",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "container engine: none"
+    return f"container {answer.stdout.strip() or 'engine: none'}"

@@ -1,0 +1,266 @@
+"""What the appliance survives: kills, re-creation, floods of work, an interrupted first boot."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from tests.stack.appliance import Appliance, Person
+from tests.stack.conftest import new_appliance
+from tests.waiting import wait_until
+
+SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")
+COMPOSE_LABEL = "com.docker.compose.service"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _people(passwords):
+    """Make the people first."""
+
+
+def healthy(appliance: Appliance) -> bool:
+    """Say whether the front door reports every service as up."""
+    return httpx.get(f"{appliance.url}/healthz", timeout=10).status_code == 200
+
+
+def wait_healthy(appliance: Appliance) -> None:
+    """Wait until all services are up again."""
+    wait_until(lambda: healthy(appliance), "all services up", 120)
+
+
+def kill_main_process(appliance: Appliance, service: str) -> None:
+    """Kill a container as the kernel's OOM killer or an operator would, and let it restart."""
+    name = appliance.container(service)
+    pid = appliance.docker("inspect", "-f", "{{.State.Pid}}", name).strip()
+    # Not `docker kill`: the engine takes that for a wish and does not restart the container.
+    import os
+    import signal
+
+    os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_killed_container_comes_back_and_no_run_is_lost(appliance, service):
+    appliance.write_notebook(
+        "anna",
+        "long.ipynb",
+        "import time\nfor i in range(12):\n    time.sleep(1); print(i, flush=True)",
+    )
+    event = appliance.create_event(
+        f"kill {service}",
+        "notebook",
+        {"owner": "anna", "notebook": "long.ipynb"},
+        timing={},
+        timezone="UTC",
+        catch_up=1,
+    )
+    try:
+        # The event is due every minute: wait for one of its runs, then kill.
+        wait_until(
+            lambda: [
+                j
+                for j in appliance.schedule("get_active_jobs")["jobs"].values()
+                if j["event"] == event and j.get("progress") is not None
+            ],
+            "a due run",
+            90,
+            1,
+        )
+        kill_main_process(appliance, service)
+        time.sleep(1)
+        wait_healthy(appliance)
+    finally:
+        wait_until(
+            lambda: appliance.schedule("update_event", id=event, enabled=0)["code"] == 0,
+            "disabling",
+            60,
+        )
+    wait_until(
+        lambda: (
+            not [
+                j
+                for j in appliance.schedule("get_active_jobs")["jobs"].values()
+                if j["event"] == event
+            ]
+        ),
+        "the end of its runs",
+        120,
+        1,
+    )
+    rows = appliance.schedule("get_event_history", id=event, offset=0, limit=50)["rows"]
+    slots = appliance.execute(
+        "cronicle",
+        "/opt/vixtract/bin/python",
+        "-I",
+        "-c",
+        "import sqlite3, json, sys\n"
+        "c = sqlite3.connect('file:/opt/cronicle/data/ledger.sqlite3?mode=ro', uri=True)\n"
+        "print(json.dumps(c.execute('select due_at, state from slot where event = ? order by 1', [sys.argv[1]]).fetchall()))",
+        event,
+    )
+    import json
+
+    settled = json.loads(slots)
+    assert settled, rows
+    dues = [due for due, _ in settled]
+    assert dues == list(range(dues[0], dues[-1] + 60, 60)), "a due minute is absent or doubled"
+    assert {state for _, state in settled} <= {"succeeded", "failed", "aborted", "missed"}
+    assert "succeeded" in {state for _, state in settled}, settled
+
+
+def test_re_created_containers_keep_everything(appliance, passwords):
+    boss = Person(appliance, "boss", passwords["boss"])
+    event = appliance.create_event(
+        "kept",
+        "notebook",
+        {"owner": "anna", "notebook": "kept.ipynb"},
+        timing={"hours": [3], "minutes": [7]},
+    )
+    appliance.write_notebook("anna", "kept.ipynb", "print('kept')")
+    uid = appliance.execute("jupyter", "id", "-u", "anna")
+    job = appliance.run_notebook("anna", "kept.ipynb")
+    libraries = appliance.execute("jupyter", "ls", "/usr/local/lib/python3.13/site-packages")
+    for service in SERVICES:
+        appliance.docker("rm", "-f", appliance.container(service))
+    appliance.operate("up", "--yes", timeout_s=300)
+    wait_healthy(appliance)
+    assert appliance.execute("jupyter", "id", "-u", "anna") == uid
+    assert boss.http.get("/jupyter/hub/home").status_code == 200, "the login cookie is still good"
+    Person(appliance, "anna", passwords["anna"]).start_server()
+    assert appliance.schedule("get_event", id=event)["event"]["timing"] == {
+        "hours": [3],
+        "minutes": [7],
+    }
+    assert "kept" in appliance.log(job["id"])
+    assert (
+        appliance.execute("jupyter", "ls", "/usr/local/lib/python3.13/site-packages") == libraries
+    )
+    assert appliance.query("SELECT count(*) > 0 FROM pg_tables WHERE schemaname = 'anna'") == [
+        (True,)
+    ]
+    assert appliance.run_notebook("anna", "kept.ipynb")["code"] == 0
+
+
+@pytest.mark.parametrize("service", ["jupyter", "cronicle", "postgresql"])
+def test_front_door_stays_up_while_a_part_is_away(appliance, service):
+    page = {
+        "jupyter": "/jupyter/hub/login",
+        "cronicle": "/cronicle/api/app/ping",
+        "postgresql": "/",
+    }[service]
+    name = appliance.container(service)
+    appliance.docker("stop", "-t", "20", name)
+    try:
+        assert httpx.get(appliance.url, timeout=30).status_code == 200
+        health = wait_until(
+            lambda: (
+                (answer := httpx.get(f"{appliance.url}/healthz", timeout=30)).status_code == 503
+                and answer
+            ),
+            "the missing part to show",
+            30,
+        ).json()
+        assert health["services"][service] == "down"
+        answer = httpx.get(appliance.url + page, timeout=30)
+        assert answer.status_code in ({200} if service == "postgresql" else {502, 503})
+        # nginx re-created while the part is away must start all the same.
+        appliance.docker("restart", "-t", "5", appliance.container("nginx"))
+        wait_until(
+            lambda: httpx.get(appliance.url, timeout=5).status_code == 200, "the front door", 30
+        )
+    finally:
+        appliance.docker("start", name)
+    wait_healthy(appliance)
+
+
+def test_killed_hub_keeps_people_s_servers_and_kernels(appliance, passwords):
+    person = Person(appliance, "bob", passwords["bob"])
+    person.start_server()
+    before = appliance.execute("jupyter", "pgrep", "-u", "bob", "-f", "singleuser").split()
+    appliance.execute("jupyter", "pkill", "-KILL", "-f", "bin/jupyterhub ")
+    time.sleep(2)
+    wait_healthy(appliance)
+    wait_until(
+        lambda: person.http.get("/jupyter/user/bob/api/status").status_code == 200,
+        "bob's server",
+        60,
+    )
+    assert appliance.execute("jupyter", "pgrep", "-u", "bob", "-f", "singleuser").split() == before
+
+
+def test_fifty_notebooks_due_at_once_all_finish_once(appliance):
+    for index in range(50):
+        appliance.write_notebook("anna", f"many/{index}.ipynb", f"print('number', {index})")
+    # All are due at the same minute, two minutes from now at most.
+    due = (int(time.time()) // 60 + 2) * 60
+    moment = time.gmtime(due)
+    timing = {"hours": [moment.tm_hour], "minutes": [moment.tm_min], "days": [moment.tm_mday]}
+    events = [
+        appliance.create_event(
+            "many",
+            "notebook",
+            {"owner": "anna", "notebook": f"many/{index}.ipynb"},
+            timing=timing,
+            timezone="UTC",
+        )
+        for index in range(50)
+    ]
+    assert time.time() < due, "creating 50 schedules took longer than a minute"
+
+    def finished() -> list[dict]:
+        rows = appliance.schedule("get_history", offset=0, limit=200)["rows"]
+        return [row for row in rows if row["event"] in events]
+
+    wait_until(lambda: len(finished()) >= 50, "50 runs", due - time.time() + 400, 3)
+    time.sleep(5)
+    rows = finished()
+    assert sorted(row["event"] for row in rows) == sorted(events)
+    assert {row["code"] for row in rows} == {0}
+    state = appliance.docker(
+        "inspect", "-f", "{{.State.OOMKilled}}", appliance.container("cronicle")
+    )
+    assert state.strip() == "false"
+
+
+@pytest.mark.parametrize("moment_s", [0.5, 2, 5, 9])
+def test_first_boot_cut_off_and_started_again(moment_s):
+    other = new_appliance(f"cut{str(moment_s).replace('.', '')}")
+    other.operate("down", "--volumes", "--yes", check=False)
+    try:
+        import signal
+        import subprocess
+
+        # `up` in the background; after a while every container is killed as by a power cut.
+        up = subprocess.Popen(
+            other.command("up", "--yes"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(
+            lambda: subprocess.run(
+                ["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={other.project}"],
+                capture_output=True, text=True, timeout=20,
+            ).stdout,
+            "a first container",
+            120,
+            0.1,
+        )  # fmt: skip
+        time.sleep(moment_s)
+        up.send_signal(signal.SIGKILL)
+        up.wait(timeout=20)
+        running = other.docker(
+            "ps", "-aq", "--filter", f"label=com.docker.compose.project={other.project}"
+        )
+        other.docker("kill", *running.split()) if running.split() else None
+        other.operate("up", "--yes", timeout_s=400)
+        assert httpx.get(f"{other.url}/healthz", timeout=30).status_code == 200
+        password = other.add_person("cut")
+        Person(other, "cut", password)
+        other.write_notebook(
+            "cut",
+            "n.ipynb",
+            "import psycopg; print(psycopg.connect().execute('select 1').fetchone())",
+        )
+        assert other.run_notebook("cut", "n.ipynb")["code"] == 0
+    finally:
+        other.operate("down", "--volumes", "--yes", check=False)

@@ -1,0 +1,76 @@
+"""The compose files against the table of settings and the promises of the design."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vixtract.settings import BY_NAME
+
+ROOT = Path(__file__).parents[2]
+FILES = ("docker-compose.yml", "docker-compose.build.yml")
+COMPOSE = yaml.safe_load((ROOT / FILES[0]).read_text(encoding="utf-8"))
+SERVICES = COMPOSE["services"]
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::-([^}]*))?\}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_variable_is_a_setting_with_the_same_default(name):
+    for variable, default in VARIABLE.findall((ROOT / name).read_text(encoding="utf-8")):
+        if variable == "COMPOSE_PROJECT_NAME":
+            assert default == "vixtract"
+        else:
+            assert default == BY_NAME[variable].default, variable
+
+
+def test_four_services_with_the_names_users_rely_on():
+    assert sorted(SERVICES) == ["cronicle", "jupyter", "nginx", "postgresql"]
+    for name, service in SERVICES.items():
+        assert service["container_name"] == "${COMPOSE_PROJECT_NAME:-vixtract}_" + name
+    assert SERVICES["cronicle"]["hostname"] == "vixtract_primary-cronicle-server"
+
+
+def test_only_nginx_publishes_ports_and_each_on_the_chosen_address():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+    assert all(p.startswith("${VIXTRACT_BIND:-127.0.0.1}:") for p in SERVICES["nginx"]["ports"])
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_each_service_heals_and_is_bounded(name):
+    service = SERVICES[name]
+    assert service["restart"] == "unless-stopped"
+    assert service["init"] is True
+    assert service["logging"]["options"]["max-size"]
+    assert service["mem_limit"]
+    assert service["stop_grace_period"]
+    assert service["cap_drop"] == ["ALL"]
+    if name != "jupyter":  # admins may use sudo there
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_each_service_has_a_health_check(name):
+    if "healthcheck" not in SERVICES[name]:
+        assert "\nHEALTHCHECK " in (ROOT / name / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_file_works_alone_with_named_volumes_only():
+    mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
+    assert {volume.split(":")[0] for volume in mounted} == set(COMPOSE["volumes"])
+    assert not any("build" in service for service in SERVICES.values())
+
+
+def test_homes_and_libraries_are_read_only_for_jobs():
+    volumes = SERVICES["cronicle"]["volumes"]
+    assert "jupyter-home:/home:ro" in volumes
+    assert "jupyter-libs:/usr/local:ro" in volumes
+
+
+def test_no_setting_is_forgotten():
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in FILES)
+    # What only the operator's command reads before compose is called.
+    host_only = {"CRONICLE_IMAGE"}
+    assert set(BY_NAME) - host_only <= set(re.findall(r"\$\{(\w+)", text))
