@@ -1,0 +1,24 @@
+"""Every person's JupyterLab server. People may override it in ~/.jupyter; it is theirs."""
+
+import os
+
+c = get_config()  # noqa: F821  traitlets provides it
+
+kernel_idle_s = int(os.environ.get("KERNEL_IDLE_S", "3600"))
+server_idle_s = int(os.environ.get("SERVER_IDLE_S", "7200"))
+
+# An idle kernel ends, also with a tab open on it. A busy one never: it may work all night.
+c.MappingKernelManager.cull_idle_timeout = kernel_idle_s
+c.MappingKernelManager.cull_interval = max(1, min(300, kernel_idle_s // 4))
+c.MappingKernelManager.cull_busy = False
+c.MappingKernelManager.cull_connected = True
+
+# The server ends by itself when it has no kernel, no terminal, and nobody uses it; the Hub notices.
+# Terminals are not culled: a silent one may be at work.
+c.ServerApp.shutdown_no_activity_timeout = server_idle_s
+
+# Sockets in a directory of the person's own: on TCP everybody in the container could read along.
+c.KernelManager.transport = "ipc"
+
+# A deleted file is gone: the trash would be in the same home, unseen and growing.
+c.FileContentsManager.delete_to_trash = False

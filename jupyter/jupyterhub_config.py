@@ -1,0 +1,144 @@
+"""The Hub's configuration. Drop-ins in /etc/jupyterhub/conf.d are read last and may change it."""
+
+import functools
+import importlib.util
+import os
+from pathlib import Path
+
+from vixtract.people import directory, roles
+from vixtract.people.entry import DATABASE, SECRETS, STATE
+from vixtract.people.hub import events
+from vixtract.people.hub.authenticator import PeopleAuthenticator
+from vixtract.people.hub.health import HealthHandler
+from vixtract.people.hub.spawner import PersonSpawner, list_variables
+from vixtract.people.provisioner import Provisioner, Server
+from vixtract.people.secretfiles import ensure_secret
+from vixtract.settings import Settings
+
+c = get_config()  # noqa: F821  traitlets provides it
+
+PREFIX = Path("/opt/jupyterhub")
+settings = Settings.from_environment(os.environ)
+postgresql = Server(
+    password=settings["POSTGRES_PASSWORD"],
+    bi_password=settings["BI_PASSWORD"],
+    role_key=ensure_secret(SECRETS, "role_key"),
+)
+
+
+def list_names():
+    """Everybody's name, for the provisioner."""
+    return [person.name for person in directory.read_people(DATABASE)]
+
+
+def publish_admins():
+    """Tell the other services who is an administrator."""
+    admins = [person.name for person in directory.read_people(DATABASE) if person.is_admin]
+    directory.publish_admins(SECRETS, admins)
+
+
+provisioner = Provisioner(postgresql, list_names)
+
+# Addresses. People come through the proxy; services ask the Hub's API on 8081.
+c.JupyterHub.bind_url = "http://0.0.0.0:8000/jupyter/"
+c.JupyterHub.hub_ip = "0.0.0.0"
+c.JupyterHub.hub_port = 8081
+c.JupyterHub.hub_connect_ip = "127.0.0.1"
+c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax"}}
+
+# State lies in the volume; what belongs to one life of the container in /run.
+c.JupyterHub.db_url = f"sqlite:///{DATABASE}"
+c.JupyterHub.upgrade_db = True
+c.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
+c.ConfigurableHTTPProxy.pid_file = "/run/vixtract/proxy.pid"
+
+# The proxy faces the network and needs no right at all; setpriv leaves root before node starts.
+c.ConfigurableHTTPProxy.command = [
+    "/usr/bin/setpriv", "--reuid=proxy", "--regid=proxy", "--clear-groups", "--no-new-privs",
+    "/usr/bin/node", "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
+]  # fmt: skip
+
+# People's servers outlive the Hub: it is started again beside them.
+c.JupyterHub.cleanup_servers = False
+
+# Login: local passwords; nobody signs up. The first administrator only while there is nobody.
+c.JupyterHub.authenticator_class = PeopleAuthenticator
+c.Authenticator.allow_existing_users = True
+c.Authenticator.allow_all = False
+c.Authenticator.admin_users = set() if list_names() else {settings["HUB_ADMIN"]}
+c.PeopleAuthenticator.database = str(DATABASE)
+# Functions, not methods: traitlets copies configuration deeply, and a thread cannot be copied.
+c.PeopleAuthenticator.person_added = lambda name: provisioner.add(name)  # noqa: PLW0108
+c.PeopleAuthenticator.person_deleted = lambda name: provisioner.remove(name)  # noqa: PLW0108
+c.JupyterHub.template_paths = [str(PREFIX / "share/vixtract/templates")]
+
+# Servers. `-I` keeps a person's own libraries out of the server; kernels run on Debian's Python.
+c.JupyterHub.spawner_class = PersonSpawner
+c.Spawner.cmd = [str(PREFIX / "bin/python"), "-I", "-m", "jupyterhub.singleuser"]
+c.Spawner.default_url = "/lab"
+c.Spawner.start_timeout = 90
+c.Spawner.http_timeout = 60
+c.PersonSpawner.person_environment = functools.partial(
+    roles.person_environment, key=postgresql.role_key, host=postgresql.host, port=postgresql.port
+)
+c.PersonSpawner.ensure_role = lambda name: postgresql.ensure_role(name)  # noqa: PLW0108
+c.PersonSpawner.publish = publish_admins
+# Administrators' plain `pip3 install` goes to /usr/local, for everybody.
+c.PersonSpawner.admin_environment = {"PYTHONUSERBASE": "/usr/local"}
+c.Spawner.environment = {
+    "KERNEL_IDLE_S": settings["KERNEL_IDLE_S"],
+    "SERVER_IDLE_S": settings["SERVER_IDLE_S"],
+    **list_variables(
+        os.environ, "TZ", "PIP_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    ),
+}  # fmt: skip
+if {"HTTP_PROXY", "HTTPS_PROXY"} & set(c.Spawner.environment):
+    inside = "localhost,127.0.0.1,postgresql,cronicle,jupyter,nginx"
+    outside = c.Spawner.environment.get("NO_PROXY", "")
+    c.Spawner.environment["NO_PROXY"] = f"{outside},{inside}".lstrip(",")
+    # curl and others read the small letters alone.
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        if name in c.Spawner.environment:
+            c.Spawner.environment[name.lower()] = c.Spawner.environment[name]
+
+# Services: the operator's commands, and the portal where it is installed.
+c.JupyterHub.services = [
+    {
+        "name": "operator",
+        "admin": True,
+        "display": False,
+        "api_token": ensure_secret(SECRETS, "hub_token"),
+    }
+]
+c.JupyterHub.load_roles = []
+if importlib.util.find_spec("vixtract.portal"):
+    c.JupyterHub.services.append(
+        {
+            "name": "portal",
+            "url": "http://0.0.0.0:8010",
+            "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.portal"],
+            "user": "portal",
+            "cwd": "/",
+            "display": False,
+            "oauth_redirect_uri": "/portal/oauth_callback",
+            "oauth_no_confirm": True,
+            "environment": {
+                "SCHEDULER_URL": "http://cronicle:3012",
+                "SCHEDULER_API_KEY": ensure_secret(SECRETS, "api_key"),
+                "TZ": settings["TZ"],
+            },
+        }
+    )
+    c.JupyterHub.load_roles.append(
+        {"name": "user", "scopes": ["self", "access:services!service=portal"]}
+    )
+c.JupyterHub.extra_handlers = [
+    (r"/vixtract/health", HealthHandler, {"host": postgresql.host, "port": postgresql.port})
+]
+
+for drop_in in sorted(Path("/etc/jupyterhub/conf.d").glob("*.py")):
+    load_subconfig(str(drop_in))  # noqa: F821  traitlets provides it
+
+events.install(publish_admins)
+provisioner.start()

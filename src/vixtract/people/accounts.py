@@ -1,0 +1,205 @@
+"""OS accounts: they own files and processes, have no password, and follow the owners of /home.
+
+No volume holds /etc, so each new container makes them again; the owner of a home is the memory.
+"""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from vixtract.errors import VixtractError
+from vixtract.people.names import FIRST_UID, InvalidNameError, check_name
+
+log = logging.getLogger(__name__)
+
+ADMIN_GROUP = "libadmin"
+USER_SITE = Path(".local/lib/python3.13/site-packages")
+EXAMPLES = Path("/usr/share/vixtract/examples")
+SKELETON = Path("/etc/skel")
+RUNS = Path("/runs")
+
+# useradd and gpasswd lock /etc/passwd and give up at once when it is taken.
+_lock = threading.RLock()
+
+
+class AccountError(VixtractError):
+    """An OS account could not be made or does not fit its home."""
+
+
+def ensure_account(
+    name: str, home_root: Path = Path("/home"), *, create_home: bool = False
+) -> pwd.struct_passwd:
+    """Return a person's OS account, made from the owner of their home where it is missing.
+
+    Args:
+        name: checked by the rules of `vixtract.people.names`.
+        home_root: directory of the homes.
+        create_home: make a missing home too, with the next free uid.
+    Raises:
+        InvalidNameError: the name is a system account's or malformed.
+        AccountError: there is no home, its owner is no person, or useradd failed.
+    """
+    check_name(name)
+    with _lock:
+        account = _find_account(name)
+        home = home_root / name
+        if create_home and not os.path.lexists(home):
+            uid = account.pw_uid if account else next_uid(home_root)
+            _make_home(home, uid)
+        uid = _owner(home)
+        if account is None:
+            _add_account(name, uid, home)
+        elif account.pw_uid != uid:
+            raise AccountError(
+                f"{home} belongs to uid {uid}, but the account {name!r} has uid {account.pw_uid}.",
+                "Start the container again: accounts are made anew from the owners of the homes.",
+            )
+        return pwd.getpwnam(name)
+
+
+def recreate_accounts(
+    home_root: Path = Path("/home"), *, preferred: Collection[str] = ()
+) -> list[str]:
+    """Make the accounts of all homes again; one bad home stops no other.
+
+    Args:
+        home_root: directory of the homes; what is no person's home in it is left alone.
+        preferred: names that come first where two homes have one owner (a copied home).
+    Returns: names whose account exists now, sorted.
+    """
+    names = sorted(entry.name for entry in home_root.iterdir() if not entry.name.startswith("."))
+    made = []
+    for name in sorted(names, key=lambda name: (name not in preferred, name)):
+        try:
+            ensure_account(name, home_root)
+        except (InvalidNameError, AccountError) as error:
+            log.warning("No account for %s: %s", home_root / name, error.message)
+        else:
+            made.append(name)
+    return sorted(made)
+
+
+def next_uid(home_root: Path) -> int:
+    """Return the uid of the next new person: one above all owners of homes and all accounts.
+
+    Args:
+        home_root: directory of the homes.
+    """
+    owners = [entry.lstat().st_uid for entry in home_root.iterdir()]
+    accounts = [account.pw_uid for account in pwd.getpwall()]
+    # 60000 and up is nobody's and the engine's own range.
+    used = [uid for uid in owners + accounts if uid < 60000]
+    return max([FIRST_UID - 1, *used]) + 1
+
+
+def set_admin(name: str, is_admin: bool) -> None:
+    """Put an account into the group of library admins, or take it out.
+
+    Args:
+        name: existing account.
+        is_admin: membership wanted; processes that run already keep what they have.
+    Raises:
+        AccountError: gpasswd failed.
+    """
+    with _lock:
+        members = grp.getgrnam(ADMIN_GROUP).gr_mem
+        if is_admin != (name in members):
+            _run(["/usr/bin/gpasswd", "-a" if is_admin else "-d", name, ADMIN_GROUP])
+
+
+def ensure_runs_link(name: str, home_root: Path = Path("/home")) -> bool:
+    """Link ~/runs to the person's runs, where nothing of that name exists.
+
+    Args:
+        name: existing account with a home.
+        home_root: directory of the homes.
+    Returns: whether the link was made.
+    """
+    try:
+        (home_root / name / "runs").symlink_to(RUNS / name)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _find_account(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _owner(home: Path) -> int:
+    try:
+        status = home.lstat()
+    except FileNotFoundError:
+        raise AccountError(
+            f"There is no home {home}.", "Add the person in the Hub's Control Panel."
+        ) from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise AccountError(f"{home} is not a directory.", "Move it away.")
+    if not FIRST_UID <= status.st_uid < 60000:
+        raise AccountError(
+            f"{home} belongs to uid {status.st_uid}, which is no person's.",
+            f"Give it to a uid of {FIRST_UID} or more, with all that is in it.",
+        )
+    return status.st_uid
+
+
+def _add_account(name: str, uid: int, home: Path) -> None:
+    group = ["/usr/sbin/groupadd", "--gid", str(uid), name]
+    if not _has_group(name):
+        _run(group)
+    _run(
+        ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home",
+         "--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
+    )  # fmt: skip
+
+
+def _has_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _make_home(home: Path, uid: int) -> None:
+    """Fill a new home under a name that is nobody's, then rename it: there is no half home."""
+    new = home.parent / f".new-{home.name}"
+    if new.exists():
+        shutil.rmtree(new)
+    new.mkdir(mode=0o700)
+    if SKELETON.is_dir():
+        shutil.copytree(SKELETON, new, dirs_exist_ok=True, symlinks=True)
+    if EXAMPLES.is_dir():
+        shutil.copytree(EXAMPLES, new / "examples", dirs_exist_ok=True)
+    # Python looks for its user site at start only: made later, it would need a new kernel.
+    (new / USER_SITE).mkdir(parents=True)
+    (new / "runs").symlink_to(RUNS / home.name)
+    new.chmod(0o700)
+    for path in new.rglob("*"):
+        os.lchown(path, uid, uid)
+    os.chown(new, uid, uid)
+    new.rename(home)
+
+
+def _run(command: list[str]) -> None:
+    # The environment is empty: an admin can write /usr/local, and no variable may lead there.
+    result = subprocess.run(
+        command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True,
+        timeout=30, check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise AccountError(
+            f"{Path(command[0]).name} failed for {command[-1]!r}: {result.stderr.strip()}"
+        )

@@ -1,0 +1,100 @@
+"""Who is who: people as the Hub's database knows them, and `people.json` for other services."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from vixtract.people.secretfiles import write_durably
+
+FILE_NAME = "people.json"
+
+
+@dataclass(frozen=True)
+class Person:
+    """One user of the Hub.
+
+    Args:
+        name: Hub, OS and PostgreSQL name.
+        is_admin: whether the Hub's admin flag is set.
+    """
+
+    name: str
+    is_admin: bool
+
+
+def read_people(database: Path) -> list[Person]:
+    """List the Hub's users, sorted by name.
+
+    Args:
+        database: the Hub's SQLite file; an absent file or an empty database has no users.
+    """
+    if not database.exists():
+        return []
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)
+    try:
+        if not _has_table(connection, "users"):
+            return []
+        rows = connection.execute("SELECT name, admin FROM users ORDER BY name").fetchall()
+    finally:
+        connection.close()
+    return [Person(name, bool(admin)) for name, admin in rows]
+
+
+def clear_spawner_state(database: Path) -> int:
+    """Forget the processes of the last container: their ids may be other people's now.
+
+    Args:
+        database: the Hub's SQLite file; nothing happens where it is absent.
+    Returns: number of remembered servers that were cleared.
+    """
+    if not database.exists():
+        return 0
+    connection = sqlite3.connect(database, timeout=5.0)
+    try:
+        if not _has_table(connection, "spawners"):
+            return 0
+        with connection:
+            cursor = connection.execute(
+                "UPDATE spawners SET state = '{}' WHERE state IS NOT NULL AND state != '{}'"
+            )
+        return cursor.rowcount
+    finally:
+        connection.close()
+
+
+def publish_admins(directory: Path, admins: Collection[str]) -> bool:
+    """Write `people.json` where its content changed.
+
+    Args:
+        directory: usually /srv/secrets.
+        admins: names of the Hub's admins, in any order.
+    Returns: whether the file was written.
+    """
+    text = json.dumps({"admins": sorted(admins)}) + "\n"
+    path = directory / FILE_NAME
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    write_durably(path, text)
+    return True
+
+
+def read_admins(directory: Path) -> frozenset[str]:
+    """Read the admins' names; nobody is an admin where the file is absent or unreadable as JSON.
+
+    Args:
+        directory: usually /srv/secrets.
+    """
+    try:
+        content = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+        return frozenset(str(name) for name in content["admins"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return frozenset()
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None

@@ -1,0 +1,1 @@
+"""What JupyterHub loads: authenticator, pages, spawner, listeners. Nothing else needs it."""

@@ -1,0 +1,138 @@
+"""Login with local passwords, and what happens when the Hub adds or deletes a person."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jupyterhub.auth import Authenticator
+from jupyterhub.utils import get_browser_protocol
+from tornado import web
+from traitlets import Any as AnyTrait
+from traitlets import Unicode
+
+from vixtract.people import accounts
+from vixtract.people.names import InvalidNameError, check_name
+from vixtract.people.passwords import LockedError, PasswordStore
+
+Result = TypeVar("Result")
+
+BROWSER_DAYS = 180
+
+
+class PeopleAuthenticator(Authenticator):
+    """The Hub's local accounts. Nobody signs up: an administrator adds each person.
+
+    Subclasses may add another source of identities in `authenticate`; see the docs on LDAP.
+    """
+
+    database = Unicode(help="SQLite file with the table of passwords.").tag(config=True)
+    home_root = Unicode("/home", help="Directory of the homes.").tag(config=True)
+    person_added = AnyTrait(None, allow_none=True, help="Called with a name.").tag(config=True)
+    person_deleted = AnyTrait(None, allow_none=True, help="Called with a name.").tag(config=True)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.store = PasswordStore(Path(self.database))
+        # Two: hashing takes 32 MiB and a fifth of a second, and must never stop the Hub's loop.
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="passwords")
+
+    async def run_blocking(
+        self, function: Callable[..., Result], *arguments: Any, **options: Any
+    ) -> Result:
+        """Run a blocking function outside the event loop.
+
+        Args:
+            function: called with the arguments and options that follow.
+            arguments: positional arguments.
+            options: keyword arguments.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, partial(function, *arguments, **options))
+
+    def validate_username(self, username: str) -> bool:
+        """Refuse names that no person may have, with the reason (400 in the Control Panel)."""
+        try:
+            check_name(username)
+        except InvalidNameError as error:
+            raise web.HTTPError(400, f"{error.message} {error.hint}") from error
+        return bool(super().validate_username(username))
+
+    async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:
+        """Check name and password of the login form."""
+        name = self.normalize_username(data.get("username", ""))
+        if await self.check_password(handler, name, data.get("password", "")):
+            self._remember_browser(handler, name)
+            return {"name": name}
+        return None
+
+    async def check_password(self, handler: Any, name: str, password: str) -> bool:
+        """Check a password and count failures.
+
+        Args:
+            handler: request that the password came with.
+            name: person, in lower case.
+            password: as typed.
+        Raises:
+            HTTPError: 429 while this name is locked for this client.
+        """
+        try:
+            check_name(name)
+            return await self.run_blocking(
+                self.store.verify, name, password, client=self._identify_client(handler, name)
+            )
+        except InvalidNameError:
+            return False
+        except LockedError as error:
+            raise web.HTTPError(429, error.message) from error
+
+    async def add_user(self, user: Any) -> None:
+        """Make account and home; called for a new person, and for everybody when the Hub starts."""
+        super().add_user(user)
+        name = user.name
+        await self.run_blocking(
+            accounts.ensure_account, name, Path(self.home_root), create_home=True
+        )
+        await self.run_blocking(accounts.set_admin, name, bool(user.admin))
+        if self.person_added:
+            self.person_added(name)
+
+    def delete_user(self, user: Any) -> None:
+        """Forget the password and shut the role out; home and account stay, they hold the work."""
+        super().delete_user(user)
+        self.store.delete(user.name)
+        if self.person_deleted:
+            self.person_deleted(user.name)
+
+    def get_handlers(self, app: Any) -> list[tuple[str, type]]:
+        """Add the password pages to the Hub's own login page."""
+        from vixtract.people.hub import pages
+
+        return [*super().get_handlers(app), *pages.HANDLERS]
+
+    def _identify_client(self, handler: Any, name: str) -> str:
+        """Name who is trying: a browser that has logged in as this person, or else an address."""
+        known = handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS)
+        if known:
+            return "browser:" + hashlib.sha256(known).hexdigest()[:32]
+        return f"address:{handler.request.remote_ip}"
+
+    def _remember_browser(self, handler: Any, name: str) -> None:
+        if handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS):
+            return
+        handler.set_secure_cookie(
+            _cookie_name(name), secrets.token_hex(16), expires_days=BROWSER_DAYS,
+            path=handler.hub.base_url, httponly=True, samesite="Lax",
+            secure=get_browser_protocol(handler.request) == "https",
+        )  # fmt: skip
+
+
+def _cookie_name(name: str) -> str:
+    # Signed together with its name by tornado: one person's cookie is no use for another's name.
+    return "vixtract-browser-" + hashlib.sha256(name.encode()).hexdigest()[:16]

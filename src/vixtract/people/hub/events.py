@@ -1,0 +1,48 @@
+"""Listens to the Hub's database: publishes changed admins, refuses to rename people."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from jupyterhub import orm
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+from tornado import web
+
+log = logging.getLogger(__name__)
+
+_TOUCHED = "vixtract_people_changed"
+
+
+def install(publish: Callable[[], None]) -> None:
+    """Install the listeners; once per process.
+
+    Args:
+        publish: called after each commit that wrote a user; cheap where nothing changed.
+    """
+
+    def mark(mapper: Any, connection: Any, user: Any) -> None:
+        session = Session.object_session(user)
+        if session is not None:
+            session.info[_TOUCHED] = True
+
+    def after_commit(session: Session) -> None:
+        if session.info.pop(_TOUCHED, False):
+            try:
+                publish()
+            except Exception:
+                # The commit is done; the next one, or the next spawn, publishes again.
+                log.exception("The list of administrators could not be written")
+
+    for moment in ("after_insert", "after_update", "after_delete"):
+        event.listen(orm.User, moment, mark)
+    event.listen(Session, "after_commit", after_commit)
+    event.listen(orm.User.name, "set", _refuse_rename)
+
+
+def _refuse_rename(user: Any, value: str, old: Any, initiator: Any) -> None:
+    """Home, files, role and schedules carry the name: a new name would be a new person."""
+    if isinstance(old, str) and old != value:
+        raise web.HTTPError(400, "People cannot be renamed. Add the new name, then move the files.")

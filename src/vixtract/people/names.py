@@ -1,0 +1,60 @@
+"""Which names a person may have: one name serves Hub, OS account and PostgreSQL role."""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Callable
+
+from vixtract.errors import VixtractError
+
+FIRST_UID = 2000
+"""Accounts of people start here; everything below belongs to the system."""
+
+_PATTERN = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
+
+# Names that mean something to PostgreSQL, to the appliance or to the path of a home.
+_RESERVED = frozenset(
+    {
+        "root", "postgres", "vixtract", "cronicle", "portal", "bi", "bi_readers", "etl_users",
+        "public", "none", "information_schema", "current_user", "session_user", "current_role",
+        "lost-found",
+    }
+)  # fmt: skip
+
+
+class InvalidNameError(VixtractError):
+    """A name that no person may have."""
+
+
+def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = None) -> None:
+    """Refuse a name that cannot be a person's.
+
+    Args:
+        name: as typed, already in lower case; 1 to 32 characters.
+        lookup_uid: gives the uid of an OS account or None; the machine's own by default.
+    Raises:
+        InvalidNameError: says which rule the name breaks.
+    """
+    hint = "Use 1 to 32 of a-z, 0-9, dot, dash and underscore, beginning with a letter."
+    if not _PATTERN.fullmatch(name):
+        raise InvalidNameError(f"{_shorten(name)} is no usable name.", hint)
+    if ".." in name or name.endswith("."):
+        raise InvalidNameError(f"{name!r} has a dot where none may stand.", hint)
+    if name in _RESERVED or name.startswith("pg_"):
+        raise InvalidNameError(f"{name!r} is a reserved name.", "Choose another name.")
+    uid = (lookup_uid or _system_uid)(name)
+    if uid is not None and uid < FIRST_UID:
+        raise InvalidNameError(f"{name!r} is a system account.", "Choose another name.")
+
+
+def _shorten(name: str) -> str:
+    """Quote what somebody typed so that it can stand in a log line."""
+    return repr(name if len(name) <= 40 else name[:40] + "…")
+
+
+def _system_uid(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None

@@ -1,0 +1,176 @@
+"""Databases and roles, made in the background: PostgreSQL may come later, or come back empty."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vixtract.errors import VixtractError
+from vixtract.people import roles
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 30.0
+FULL_PASS_S = 600.0
+"""A pass over everybody, also when nothing was asked for: the volume may have been replaced."""
+
+DEFAULT_PASSWORD = "vixtract"  # noqa: S105  the documented one, tried to get rid of it
+
+
+@dataclass(frozen=True)
+class Server:
+    """PostgreSQL as the superuser sees it.
+
+    Args:
+        password: of `postgres`.
+        bi_password: that the login `bi` is to have.
+        role_key: secret that the passwords of people are made from.
+        host: host name.
+        port: port.
+    """
+
+    password: str
+    bi_password: str
+    role_key: str
+    host: str = "postgresql"
+    port: int = 5432
+
+    def __repr__(self) -> str:
+        return f"Server({self.host}:{self.port})"
+
+    @property
+    def conninfo(self) -> str:
+        """Connection text of the superuser; a secret."""
+        return roles.superuser_conninfo(self.password, host=self.host, port=self.port)
+
+    def ensure_databases(self) -> None:
+        """Make databases, groups and service logins; get rid of the documented password on the way.
+
+        Raises:
+            RoleError: PostgreSQL is away or refuses.
+        """
+        try:
+            self._ensure_databases()
+        except roles.RoleError as error:
+            if "password authentication failed" not in error.message:
+                raise
+            # A volume made with the documented password, and the operator has set an own one since.
+            old = roles.superuser_conninfo(DEFAULT_PASSWORD, host=self.host, port=self.port)
+            roles.replace_password(old, self.password)
+            log.warning("PostgreSQL's superuser had the documented password; it has yours now.")
+            self._ensure_databases()
+
+    def ensure_role(self, name: str) -> None:
+        """Make a person's role and schema; errors as `roles.ensure_role`."""
+        roles.ensure_role(self.conninfo, name, key=self.role_key)
+
+    def disable_role(self, name: str) -> None:
+        """Shut a person out; errors as `roles.disable_role`."""
+        roles.disable_role(self.conninfo, name)
+
+    def _ensure_databases(self) -> None:
+        roles.ensure_databases(self.conninfo, key=self.role_key, bi_password=self.bi_password)
+
+
+class Provisioner:
+    """One daemon thread that keeps PostgreSQL in step with the Hub's users.
+
+    Args:
+        server: where roles are made.
+        list_names: gives everybody's name, called in the thread at each full pass.
+    """
+
+    def __init__(self, server: Server, list_names: Callable[[], Iterable[str]]) -> None:
+        self._server = server
+        self._list_names = list_names
+        self._wake = threading.Event()
+        self._stop = False
+        self._lock = threading.Lock()
+        self._added: set[str] = set()
+        self._removed: set[str] = set()
+        self._last_problem = ""
+        self._thread = threading.Thread(target=self._run, name="provisioner", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; the first full pass begins at once."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """End the thread after the statement that it is at.
+
+        Args:
+            timeout_s: longest wait for it.
+        """
+        self._stop = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def add(self, name: str) -> None:
+        """Ask for a person's role; returns at once."""
+        with self._lock:
+            self._added.add(name)
+            self._removed.discard(name)
+        self._wake.set()
+
+    def remove(self, name: str) -> None:
+        """Ask for a person to be shut out; returns at once."""
+        with self._lock:
+            self._removed.add(name)
+            self._added.discard(name)
+        self._wake.set()
+
+    def _run(self) -> None:
+        everything = True
+        delay = FIRST_RETRY_S
+        while not self._stop:
+            self._wake.clear()
+            if self._pass(everything):
+                everything, delay, wait = False, FIRST_RETRY_S, FULL_PASS_S
+            else:
+                everything, wait, delay = True, delay, min(delay * 2, LONGEST_RETRY_S)
+            if not self._wake.wait(wait):
+                everything = True
+
+    def _pass(self, everything: bool) -> bool:
+        """Do what is asked for; False means that some of it has to be tried again."""
+        with self._lock:
+            added, removed = set(self._added), set(self._removed)
+        try:
+            if everything:
+                self._server.ensure_databases()
+                added |= set(self._list_names())
+            problems = self._provision(added - removed, removed)
+        except VixtractError as error:
+            problems = [error.message]
+        except Exception:
+            # The thread must live as long as the Hub: whatever it was, the next pass tries again.
+            log.exception("Provisioning failed")
+            problems = ["unexpected error"]
+        self._report(problems)
+        return not problems
+
+    def _provision(self, added: set[str], removed: set[str]) -> list[str]:
+        problems = []
+        work = [(name, self._server.ensure_role, self._added) for name in sorted(added)]
+        work += [(name, self._server.disable_role, self._removed) for name in sorted(removed)]
+        for name, act, requested in work:
+            try:
+                act(name)
+            except VixtractError as error:
+                problems.append(f"{name}: {error.message}")
+            else:
+                with self._lock:
+                    requested.discard(name)
+        return problems
+
+    def _report(self, problems: list[str]) -> None:
+        """Say what changed, not the same line every half minute."""
+        problem = "; ".join(problems)
+        if problem and problem != self._last_problem:
+            log.warning("PostgreSQL is not provisioned yet: %s", problem)
+        if not problem and self._last_problem:
+            log.info("PostgreSQL is provisioned.")
+        self._last_problem = problem

@@ -1,0 +1,277 @@
+"""PostgreSQL: the databases, the groups, and a role and schema per person.
+
+Passwords are never stored: each is an HMAC of the role's name, so that the Hub and the scheduler
+compute the same one. Grants are made when a role or schema is, never again: what a person or a
+database administrator changes afterwards stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from vixtract.errors import VixtractError
+from vixtract.people.names import check_name
+from vixtract.people.scram import build_verifier, is_verifier_of
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+ETL = "etl"
+VIXTRACT = "vixtract"
+PEOPLE_GROUP = "etl_users"
+READERS_GROUP = "bi_readers"
+BI_LOGIN = "bi"
+
+# Two services may make the same role at once; whoever has this lock goes first. Any number will do.
+_LOCK = 7_614_001
+
+
+class RoleError(VixtractError):
+    """PostgreSQL could not be reached, or a role is not ours to change."""
+
+
+def role_password(key: str, name: str) -> str:
+    """Return the PostgreSQL password of a person's role: 64 hex digits.
+
+    Args:
+        key: content of the secret `role_key`.
+        name: role.
+    """
+    return hmac.new(key.encode(), f"pg:{name}".encode(), hashlib.sha256).hexdigest()
+
+
+def person_environment(name: str, *, key: str, host: str, port: int) -> dict[str, str]:
+    """Return the variables with which libpq and SQLAlchemy connect as the person.
+
+    Args:
+        name: person.
+        key: content of the secret `role_key`.
+        host: PostgreSQL's host name.
+        port: its port.
+    """
+    password = role_password(key, name)
+    login = f"{quote(name, safe='')}:{password}"
+    return {
+        "PGHOST": host,
+        "PGPORT": str(port),
+        "PGDATABASE": ETL,
+        "PGUSER": name,
+        "PGPASSWORD": password,
+        "DATABASE_URL": f"postgresql+psycopg2://{login}@{host}:{port}/{ETL}",
+    }
+
+
+def superuser_conninfo(
+    password: str, *, host: str = "postgresql", port: int = 5432, timeout_s: int = 3
+) -> str:
+    """Return the connection text of the superuser, with short deadlines.
+
+    Args:
+        password: of `postgres`.
+        host: PostgreSQL's host name.
+        port: its port.
+        timeout_s: seconds for connecting; each statement has five.
+    """
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(
+        host=host, port=port, user="postgres", password=password, dbname="postgres",
+        connect_timeout=timeout_s, tcp_user_timeout=10000, application_name="vixtract-people",
+        options="-c statement_timeout=5000 -c lock_timeout=3000 -c log_min_error_statement=panic",
+    )  # fmt: skip
+
+
+def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
+    """Make the databases `etl` and `vixtract`, the groups, and the logins `bi` and `vixtract`.
+
+    Args:
+        conninfo: superuser's connection text.
+        key: content of the secret `role_key`.
+        bi_password: password that the login `bi` has afterwards.
+    Raises:
+        RoleError: PostgreSQL is away or refuses.
+    """
+    with _connect(conninfo) as connection:
+        for group in (PEOPLE_GROUP, READERS_GROUP):
+            _ensure_group(connection, group)
+        _ensure_login(connection, BI_LOGIN, bi_password, group=READERS_GROUP)
+        _ensure_login(connection, VIXTRACT, role_password(key, VIXTRACT))
+        # Nobody connects to a database without a grant; only new connections ask.
+        connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
+    _ensure_database(conninfo, ETL, owner="postgres")
+    _ensure_database(conninfo, VIXTRACT, owner=VIXTRACT)
+    with _connect(conninfo, ETL) as connection:
+        connection.execute("REVOKE ALL ON DATABASE etl, vixtract FROM PUBLIC")
+        connection.execute("GRANT CONNECT, TEMPORARY ON DATABASE etl TO etl_users, bi_readers")
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+
+
+def ensure_role(conninfo: str, name: str, *, key: str) -> None:
+    """Make a person's role and their schema in `etl`.
+
+    Args:
+        conninfo: superuser's connection text; `ensure_databases` has run before.
+        name: person.
+        key: content of the secret `role_key`.
+    Raises:
+        InvalidNameError: the name is reserved.
+        RoleError: PostgreSQL is away or refuses, or a role or schema of that name is not ours.
+    """
+    check_name(name, lookup_uid=lambda _: None)
+    with _connect(conninfo, ETL) as connection:
+        _ensure_login(connection, name, role_password(key, name), group=PEOPLE_GROUP)
+        _ensure_schema(connection, name)
+
+
+def disable_role(conninfo: str, name: str) -> None:
+    """Shut a person out of PostgreSQL; tables stay. `ensure_role` lets them in again.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: person; nothing happens where the role is missing or not a person's.
+    Raises:
+        RoleError: PostgreSQL is away or refuses.
+    """
+    from psycopg import sql
+
+    with _connect(conninfo) as connection:
+        if _is_member(connection, name, PEOPLE_GROUP):
+            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name]
+            )
+
+
+def replace_password(conninfo: str, password: str) -> None:
+    """Give the connecting role another password.
+
+    Args:
+        conninfo: connection text with the present password.
+        password: new one.
+    Raises:
+        RoleError: the present password is wrong too, or PostgreSQL is away.
+    """
+    from psycopg import sql
+
+    with _connect(conninfo) as connection:
+        statement = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}")
+        connection.execute(statement.format(sql.Literal(build_verifier(password))))
+
+
+@contextmanager
+def _connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
+    """Open one transaction under the lock; psycopg's errors become `RoleError`."""
+    import psycopg
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        with psycopg.connect(make_conninfo(conninfo, **_dbname(database))) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            yield connection
+    except psycopg.Error as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise RoleError(f"PostgreSQL: {first_line}", "See ./vixtract logs postgresql.") from error
+
+
+def _dbname(database: str | None) -> dict[str, str]:
+    return {} if database is None else {"dbname": database}
+
+
+def _ensure_group(connection: Connection, name: str) -> None:
+    from psycopg import sql
+
+    if _find_role(connection, name) is None:
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+
+
+def _ensure_login(
+    connection: Connection, name: str, password: str, *, group: str | None = None
+) -> None:
+    """Make a login with this password; a role of that name outside the group is left alone."""
+    from psycopg import sql
+
+    role = sql.Identifier(name)
+    found = _find_role(connection, name)
+    if found is None:
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
+        if group:
+            connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), role))
+    elif found.is_superuser or (group and not _is_member(connection, name, group)):
+        raise RoleError(
+            f"The PostgreSQL role {name!r} exists and was not made by ViXtract.",
+            f"Rename it, or let ViXtract have it: GRANT {group} TO {name!r}.",
+        )
+    if found is None or not found.can_login or not is_verifier_of(found.verifier, password):
+        verifier = sql.Literal(build_verifier(password))
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, verifier))
+
+
+def _ensure_schema(connection: Connection, name: str) -> None:
+    from psycopg import sql
+
+    query = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = %s"
+    found = connection.execute(query, [name]).fetchone()
+    if found is not None:
+        if found[0] != name:
+            raise RoleError(
+                f"The schema {name!r} in database etl belongs to {found[0]!r}.",
+                f'Give it to the person: ALTER SCHEMA "{name}" OWNER TO "{name}".',
+            )
+        return
+    role = sql.Identifier(name)
+    readers = sql.Identifier(READERS_GROUP)
+    connection.execute(sql.SQL("CREATE SCHEMA {0} AUTHORIZATION {0}").format(role))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(role, readers))
+    connection.execute(
+        sql.SQL(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {0} IN SCHEMA {0} GRANT SELECT ON TABLES TO {1}"
+        ).format(role, readers)
+    )
+
+
+def _ensure_database(conninfo: str, name: str, *, owner: str) -> None:
+    """CREATE DATABASE runs in no transaction; losing a race to it is as good as winning."""
+    import psycopg
+    from psycopg import sql
+
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            # Copying the template may take longer than a statement's usual deadline.
+            connection.execute("SET statement_timeout = '60s'")
+            query = "SELECT 1 FROM pg_database WHERE datname = %s"
+            if connection.execute(query, [name]).fetchone() is None:
+                statement = sql.SQL("CREATE DATABASE {} OWNER {}")
+                connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+        return
+    except psycopg.Error as error:
+        raise RoleError(f"PostgreSQL: {str(error).strip().partition(chr(10))[0]}") from error
+
+
+class _Role:
+    """What pg_authid says of one role."""
+
+    def __init__(self, is_superuser: bool, can_login: bool, verifier: str | None) -> None:
+        self.is_superuser = is_superuser
+        self.can_login = can_login
+        self.verifier = verifier
+
+
+def _find_role(connection: Connection, name: str) -> _Role | None:
+    query = "SELECT rolsuper, rolcanlogin, rolpassword FROM pg_authid WHERE rolname = %s"
+    row = connection.execute(query, [name]).fetchone()
+    return None if row is None else _Role(row[0], row[1], row[2])
+
+
+def _is_member(connection: Connection, name: str, group: str) -> bool:
+    query = """
+        SELECT 1 FROM pg_auth_members
+        JOIN pg_authid member ON member.oid = pg_auth_members.member
+        JOIN pg_authid grp ON grp.oid = pg_auth_members.roleid
+        WHERE member.rolname = %s AND grp.rolname = %s"""
+    return connection.execute(query, [name, group]).fetchone() is not None

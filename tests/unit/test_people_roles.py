@@ -1,0 +1,277 @@
+"""Databases and roles in a real PostgreSQL: what each login sees, and what a second run leaves alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.waiting import free_port, wait_until
+from vixtract.people import roles
+from vixtract.people.names import InvalidNameError
+from vixtract.people.provisioner import Provisioner, Server
+from vixtract.people.scram import build_verifier, is_verifier_of
+
+pytest_plugins = ["tests.postgres"]
+
+KEY = "00" * 32
+BI_PASSWORD = "bi-password-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def server(postgres):
+    """PostgreSQL with databases and groups made, twice: the second run must not mind the first."""
+    server = Server(
+        password=postgres.password,
+        bi_password=BI_PASSWORD,
+        role_key=KEY,
+        host="127.0.0.1",
+        port=postgres.port,
+    )
+    server.ensure_databases()
+    server.ensure_databases()
+    return server
+
+
+def connect(server, name, password, database="etl"):
+    return psycopg.connect(
+        host=server.host,
+        port=server.port,
+        user=name,
+        password=password,
+        dbname=database,
+        connect_timeout=5,
+        autocommit=True,
+    )
+
+
+def connect_person(server, name, database="etl"):
+    return connect(server, name, roles.role_password(KEY, name), database)
+
+
+def connect_superuser(server, database="etl"):
+    return connect(server, "postgres", server.password, database)
+
+
+@pytest.mark.parametrize("name", ["q", "a.b", "ivan.petrov", "user-1", "order", "x" * 32])
+def test_person_works_in_own_schema_with_the_given_environment(server, name):
+    server.ensure_role(name)
+    environment = roles.person_environment(name, key=KEY, host=server.host, port=server.port)
+    url = environment["DATABASE_URL"].replace("postgresql+psycopg2", "postgresql")
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE made (n int)")
+        row = connection.execute("SELECT current_user, current_schema(), current_database()")
+        assert row.fetchone() == (name, name, "etl")
+    assert environment["PGUSER"] == name
+    assert environment["PGPASSWORD"] == roles.role_password(KEY, name)
+
+
+def test_bi_reads_tables_made_later_and_writes_nothing(server):
+    server.ensure_role("anna")
+    with connect_person(server, "anna") as connection:
+        connection.execute("CREATE TABLE anna.later AS SELECT 42 AS n")
+    with connect(server, "bi", BI_PASSWORD) as connection:
+        assert connection.execute("SELECT n FROM anna.later").fetchone() == (42,)
+        for statement in (
+            "INSERT INTO anna.later VALUES (1)",
+            "CREATE TABLE anna.mine (n int)",
+            "CREATE TABLE public.mine (n int)",
+            "CREATE SCHEMA mine",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_people_see_nothing_of_each_other(server):
+    server.ensure_role("boris")
+    server.ensure_role("clara")
+    with connect_person(server, "boris") as connection:
+        connection.execute("CREATE TABLE secret AS SELECT 1 AS n")
+    with connect_person(server, "clara") as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT * FROM boris.secret")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT rolpassword FROM pg_authid")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SET ROLE boris")
+
+
+@pytest.mark.parametrize("database", ["vixtract", "postgres", "template1"])
+def test_people_and_bi_connect_to_no_other_database(server, database):
+    server.ensure_role("dora")
+    for name, password in (("dora", roles.role_password(KEY, "dora")), ("bi", BI_PASSWORD)):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            connect(server, name, password, database)
+
+
+def test_service_role_owns_its_database(server):
+    with connect_person(server, "vixtract", "vixtract") as connection:
+        connection.execute("CREATE SCHEMA own; CREATE TABLE own.t (n int); DROP SCHEMA own CASCADE")
+
+
+def test_second_run_leaves_a_persons_own_grants_alone(server):
+    server.ensure_role("eva")
+    with connect_person(server, "eva") as connection:
+        connection.execute("CREATE TABLE private (n int)")
+        connection.execute("REVOKE SELECT ON private FROM bi_readers")
+        connection.execute(
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA eva REVOKE SELECT ON TABLES FROM bi_readers"
+        )
+    server.ensure_role("eva")
+    server.ensure_databases()
+    with connect_person(server, "eva") as connection:
+        connection.execute("CREATE TABLE private_too (n int)")
+    with connect(server, "bi", BI_PASSWORD) as connection:
+        for table in ("eva.private", "eva.private_too"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(sql.SQL(f"SELECT * FROM {table}"))
+
+
+def test_second_run_writes_nothing(server):
+    def stored():
+        with connect_superuser(server) as connection:
+            query = "SELECT rolname, rolpassword FROM pg_authid ORDER BY 1"
+            return connection.execute(query).fetchall()
+
+    server.ensure_role("fred")
+    before = stored()
+    server.ensure_role("fred")
+    server.ensure_databases()
+    assert stored() == before
+
+
+def test_wrong_password_is_put_right(server):
+    server.ensure_role("gina")
+    with connect_superuser(server) as connection:
+        connection.execute("ALTER ROLE gina PASSWORD 'other'")
+    server.ensure_role("gina")
+    connect_person(server, "gina").close()
+
+
+def test_changed_bi_password_holds(server):
+    roles.ensure_databases(server.conninfo, key=KEY, bi_password="another-password")
+    with pytest.raises(psycopg.OperationalError):
+        connect(server, "bi", BI_PASSWORD)
+    connect(server, "bi", "another-password").close()
+    server.ensure_databases()
+    connect(server, "bi", BI_PASSWORD).close()
+
+
+def test_foreign_role_is_not_taken_over(server):
+    with connect_superuser(server) as connection:
+        connection.execute("CREATE ROLE dba LOGIN SUPERUSER PASSWORD 'of-the-dba'")
+    with pytest.raises(roles.RoleError, match="not made by ViXtract"):
+        server.ensure_role("dba")
+    connect(server, "dba", "of-the-dba").close()
+
+
+def test_foreign_schema_is_not_taken_over(server):
+    with connect_superuser(server) as connection:
+        connection.execute("CREATE SCHEMA hanna")
+    with pytest.raises(roles.RoleError, match="belongs to 'postgres'"):
+        server.ensure_role("hanna")
+
+
+@pytest.mark.parametrize("name", ["postgres", "bi", "etl_users", "pg_monitor", "vixtract", "Anna"])
+def test_reserved_names_get_no_role(server, name):
+    with pytest.raises(InvalidNameError):
+        server.ensure_role(name)
+
+
+def test_disabled_person_is_out_and_comes_back_with_all_tables(server):
+    server.ensure_role("igor")
+    with connect_person(server, "igor") as open_connection:
+        open_connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
+        server.disable_role("igor")
+        with pytest.raises(psycopg.OperationalError):
+            open_connection.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        connect_person(server, "igor")
+    server.ensure_role("igor")
+    with connect_person(server, "igor") as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
+
+
+def test_disabling_touches_no_role_that_is_not_a_persons(server):
+    server.disable_role("postgres")
+    server.disable_role("nobody.at.all")
+    connect_superuser(server).close()
+
+
+def test_no_password_reaches_the_servers_log(server, postgres):
+    server.ensure_role("jana")
+    log = (postgres.directory / "log").read_text(encoding="utf-8")
+    assert 'CREATE ROLE "jana"' in log, "statements are logged, so the rest of this test means something"
+    assert roles.role_password(KEY, "jana") not in log
+    assert BI_PASSWORD not in log
+
+
+def test_same_role_made_at_once_by_two_services(server):
+    problems = []
+
+    def make():
+        try:
+            server.ensure_role("kate")
+        except Exception as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert problems == []
+
+
+def test_absent_postgresql_is_a_quick_error_without_a_secret():
+    server = Server("secret-1", "secret-2", KEY, host="127.0.0.1", port=free_port())
+    started = time.monotonic()
+    with pytest.raises(roles.RoleError) as caught:
+        server.ensure_role("anna")
+    assert time.monotonic() - started < 5
+    assert "secret" not in str(caught.value) + repr(server)
+
+
+def test_documented_superuser_password_is_replaced(server, postgres):
+    with connect_superuser(server) as connection:
+        connection.execute("ALTER ROLE postgres PASSWORD 'vixtract'")
+    with pytest.raises(psycopg.OperationalError):
+        connect_superuser(server)
+    server.ensure_databases()
+    connect_superuser(server).close()
+
+
+def test_provisioner_waits_for_postgresql_then_makes_everybody(server, postgres):
+    postgres.stop()
+    provisioner = Provisioner(server, lambda: ["lena", "root", "m"])
+    provisioner.start()
+    try:
+        time.sleep(1)
+        postgres.start()
+        wait_until(lambda: connect_person(server, "m"), "role of m", 20).close()
+        connect_person(server, "lena").close()
+        provisioner.add("nina")
+        wait_until(lambda: connect_person(server, "nina"), "role of nina", 20).close()
+        provisioner.remove("nina")
+        wait_until(lambda: cannot_log_in(server, "nina"), "nina is shut out", 20)
+    finally:
+        provisioner.stop()
+
+
+def cannot_log_in(server, name):
+    try:
+        connect_person(server, name).close()
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
+def test_verifier_belongs_to_its_password_alone():
+    verifier = build_verifier("right", salt=b"0123456789abcdef")
+    assert is_verifier_of(verifier, "right")
+    assert not is_verifier_of(verifier, "wrong")
+    for broken in (None, "", "md5abc", "SCRAM-SHA-256$x:y$z", "SCRAM-SHA-256$4096:!$a:b"):
+        assert not is_verifier_of(broken, "right")
