@@ -1,0 +1,142 @@
+"""The command line: its words, its options and its help."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vixtract.ops.instance import SERVICES
+from vixtract.ops.testing import LINT, TIERS
+from vixtract.settings import BY_NAME, check_value
+
+DESCRIPTION = "Looks after a ViXtract appliance on this machine."
+EPILOG = """\
+Settings are read from the environment, then from .env beside the compose file (another project's:
+.vixtract/PROJECT.env); options given to `up` are kept there. exit codes: 0 done, 1 failed, 2 called
+wrongly, 3 the machine is not ready.
+
+first steps:
+  ./vixtract up --yes        bring the appliance up, installing what is missing
+  ./vixtract demo --yes      the same, then run a scheduled notebook on real data
+  ./vixtract doctor          find what is wrong, with the cure
+"""
+TEST_EPILOG = f"""\
+tiers: {LINT} (ruff, mypy, shellcheck, hadolint), {", ".join(TIERS)};
+all that there are when none is named. images, stack and browser run containers under a project
+name of their own: an appliance that runs on this machine is not touched. With CI=true a missing
+container engine is a failure.
+
+examples:
+  ./vixtract test                      everything
+  ./vixtract test unit                 the fast ones
+  ./vixtract test stack -k demo        tests whose name has "demo"
+  ./vixtract test unit -- --lf -x      further arguments go to pytest
+"""
+
+
+def _port(text: str) -> str:
+    problem = check_value(BY_NAME["HTTP_PORT"], text)
+    if problem:
+        raise argparse.ArgumentTypeError(f"{text!r} {problem}")
+    return text
+
+
+def _address(text: str) -> str:
+    problem = check_value(BY_NAME["VIXTRACT_BIND"], text)
+    if problem:
+        raise argparse.ArgumentTypeError(f"{text!r} {problem}")
+    return text
+
+
+def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
+    """Add the options that stand before or after the command's word."""
+    group = parser.add_argument_group("options of every command")
+    options: list[tuple[str, dict[str, Any]]] = [
+        ("--project", {"metavar": "NAME", "help": "compose project name (default: vixtract)"}),
+        ("--http-port", {"metavar": "PORT", "type": _port, "help": "port of the web pages (80)"}),
+        ("--https-port", {"metavar": "PORT", "type": _port, "help": "port of HTTPS (443)"}),
+        ("--postgres-port", {"metavar": "PORT", "type": _port, "help": "port for BI (5432)"}),
+        (
+            "--bind",
+            {
+                "metavar": "ADDRESS",
+                "type": _address,
+                "help": "address that the ports are published on (127.0.0.1); with any other, "
+                "`up` generates passwords where the documented ones are in force",
+            },
+        ),
+        ("--debug", {"action": "store_true", "help": "show all output, and where errors arise"}),
+    ]
+    for name, more in options:
+        # Before the word: None. After it: only set when given, or it would overwrite the former.
+        value = default if default is argparse.SUPPRESS else (False if name == "--debug" else None)
+        group.add_argument(name, default=value, **more)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="vixtract",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    _add_common(parser, None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def add(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        _add_common(command, argparse.SUPPRESS)
+        return command
+
+    _add_operations(add)
+    _add_checks(add)
+    return parser
+
+
+def _add_yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", "-y", action="store_true", help="agree to every question")
+
+
+def _add_operations(add: Any) -> None:
+    up = add("up", "bring the appliance up, or apply changed settings")
+    _add_yes(up)
+    up.add_argument(
+        "--engine",
+        choices=("auto", "cronicle", "embedded"),
+        default="",
+        help="scheduler's engine; auto takes the best that can be had",
+    )
+    down = add("down", "stop the appliance; all data stays")
+    _add_yes(down)
+    down.add_argument("--volumes", action="store_true", help="delete all data too")
+    status = add("status", "show how each service does; exit code 1 unless all are up")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    logs = add("logs", "show what the services log")
+    logs.add_argument("service", nargs="*", choices=[*SERVICES, []], metavar="SERVICE")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on until interrupted")
+    logs.add_argument(
+        "--tail", default="100", metavar="LINES", help="lines a service, or all (100)"
+    )
+    demo = add("demo", "run a scheduled notebook on real data and read its tables, start included")
+    _add_yes(demo)
+
+
+def _add_checks(add: Any) -> None:
+    build = add("build", "build images from this checkout, those that changed")
+    _add_yes(build)
+    build.add_argument("service", nargs="*", metavar="SERVICE", help="jupyter, cronicle, nginx, …")
+    build.add_argument("--no-cache", action="store_true", help="make every layer anew")
+    test = add("test", "run linters and tests in an environment of their own", TEST_EPILOG)
+    _add_yes(test)
+    test.add_argument("tier", nargs="*", metavar="TIER", help=f"{LINT}, {', '.join(TIERS)}")
+    test.add_argument("-k", dest="keyword", default="", metavar="EXPRESSION", help="as in pytest")
+    doctor = add("doctor", "find what is wrong with machine and appliance, with the cure")
+    doctor.add_argument("--json", action="store_true", help="print JSON")

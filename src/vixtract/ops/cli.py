@@ -1,0 +1,289 @@
+"""`./vixtract`: reads the command line, calls the other modules and prints; nobody else prints."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from vixtract import __version__
+from vixtract.errors import UsageError, VixtractError
+from vixtract.ops.arguments import build_parser
+from vixtract.ops.compose import build_compose, build_down, build_logs
+from vixtract.ops.console import Session
+from vixtract.ops.containers import list_containers
+from vixtract.ops.demo import is_up, render_result, run_demo
+from vixtract.ops.doctor import as_json, is_serious, run_doctor
+from vixtract.ops.engine import ensure_engine
+from vixtract.ops.host import Host
+from vixtract.ops.instance import OPTIONS, Instance, load_instance
+from vixtract.ops.provision import build_images
+from vixtract.ops.status import (
+    build_accounts,
+    build_addresses,
+    build_status,
+    render_addresses,
+    render_status,
+)
+from vixtract.ops.tables import format_span, render_table
+from vixtract.ops.testing import run_tests
+from vixtract.ops.up import Started, list_volumes, require_running, run_up
+
+ROOT = Path(__file__).resolve().parents[3]
+#: Without a terminal, progress inside a step is printed at most this often.
+QUIET_S = 15.0
+DOWN_S = 300.0
+FOLLOW_S = 86400.0
+
+
+class Terminal:
+    """Prints for a person, or line by line into a pipe."""
+
+    def __init__(self) -> None:
+        self._fancy = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._open = False
+        self._last = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._clear()
+        print(text, flush=True)
+        self._last = time.monotonic()
+
+    def detail(self, text: str) -> None:
+        """Show progress: on a terminal it is overwritten by what comes next."""
+        if self._fancy:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\033[K{' '.join(text.split())[:width]}", end="", flush=True)
+            self._open = True
+        elif time.monotonic() - self._last > QUIET_S:
+            self.say(f"  {text}")
+
+    def ask(self, question: str) -> bool | None:
+        """Ask; None where there is no terminal."""
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return None
+        self._clear()
+        try:
+            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
+
+    def fail(self, message: str, hint: str) -> None:
+        """Print what happened and what to do, each on one line."""
+        self._clear()
+        for text in (f"vixtract: {message}", hint):
+            if text:
+                print(" ".join(text.split()), file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._open:
+            print("\r\033[K", end="", flush=True)
+            self._open = False
+
+
+class Command:
+    """One call of the command.
+
+    Args:
+        options: the parsed command line.
+        passed_on: what stood after `--`.
+        terminal: where everything is printed.
+    """
+
+    def __init__(
+        self, options: argparse.Namespace, passed_on: Sequence[str], terminal: Terminal
+    ) -> None:
+        self.options = options
+        self.passed_on = passed_on
+        self.say = terminal.say
+        host = Host()
+        self.in_ci = host.environment.get("CI", "").lower() == "true"
+        agreed = bool(getattr(options, "yes", False)) or (self.in_ci and options.command == "test")
+        self.session = Session(host, terminal, agreed, bool(options.debug))
+
+    def instance(self, **more: str) -> Instance:
+        """Return the appliance that is meant."""
+        names = ("project", *OPTIONS)
+        options = {name: getattr(self.options, name, None) for name in names}
+        return load_instance(ROOT, {**options, **more}, self.session.host.environment)
+
+    def up(self) -> int:
+        """Bring the appliance up and tell where it is."""
+        self._tell(run_up(self.session, self.instance(), self.options.engine))
+        return 0
+
+    def _tell(self, started: Started) -> None:
+        instance = started.instance
+        self.say(f"ViXtract is up after {format_span(started.seconds)}")
+        self.say(f"Scheduler engine: {started.engine} ({started.reason})")
+        for line in render_addresses(build_addresses(instance)):
+            self.say(line)
+        self.say("")
+        accounts = build_accounts(instance, started.passwords)
+        for line in render_table(("account of", "name", "password"), accounts):
+            self.say(line)
+        if started.passwords:
+            shown = os.path.relpath(instance.env_path, instance.root)
+            self.say(f"Generated passwords are shown this once; they are kept in {shown} (0600).")
+
+    def down(self) -> int:
+        """Stop the appliance."""
+        instance, session = self.instance(), self.session
+        _, compose = require_running(session)
+        volumes = list_volumes(session, instance) if self.options.volumes else []
+        if volumes:
+            session.agree(
+                "Delete for ever all notebooks, schedules, runs and databases of project "
+                f"{instance.project} (volumes {', '.join(volumes)})",
+                "Run `./vixtract down` to stop and keep all data, or add --yes.",
+            )
+        command = build_compose(compose, instance, build_down(volumes=self.options.volumes))
+        show = self.say if session.debug else session.console.detail
+        done = session.host.stream(
+            command, timeout_s=DOWN_S, on_line=show, environment=instance.variables()
+        )
+        if not done.ok:
+            raise VixtractError(f"Compose failed: {done.last_line}", "Run: ./vixtract doctor")
+        rest = "all data is deleted" if self.options.volumes else "all data stays"
+        self.say(f"ViXtract (project {instance.project}) is down; {rest}.")
+        return 0
+
+    def status(self) -> int:
+        """Show how each service does."""
+        instance = self.instance()
+        require_running(self.session)
+        found = list_containers(self.session.host, instance.project)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        status = build_status(instance, found, now)
+        if self.options.json:
+            self.say(json.dumps(status, indent=2))
+        else:
+            for line in render_status(status):
+                self.say(line)
+        return 0 if status["state"] == "up" else 1
+
+    def logs(self) -> int:
+        """Show what the services log."""
+        tail = self.options.tail
+        if not re.fullmatch(r"\d{1,9}|all", tail):
+            raise UsageError(f"--tail {tail} is no number.", "Give a number of lines, or `all`.")
+        instance = self.instance()
+        _, compose = require_running(self.session)
+        arguments = build_logs(self.options.service, follow=self.options.follow, tail=tail)
+        return self.session.host.attach(
+            build_compose(compose, instance, arguments),
+            timeout_s=FOLLOW_S if self.options.follow else DOWN_S,
+            environment=instance.variables(),
+        )
+
+    def build(self) -> int:
+        """Build images."""
+        ensure_engine(self.session)
+        built = build_images(
+            self.session, self.instance(), self.options.service, no_cache=self.options.no_cache
+        )
+        if not built:
+            self.say("Every image matches this checkout; --no-cache builds them all the same.")
+        return 0
+
+    def test(self) -> int:
+        """Run linters and tests."""
+        arguments = ["-k", self.options.keyword] if self.options.keyword else []
+        # The tests' own project: settings of a person's appliance must not leak into theirs.
+        instance = self.instance(project=self.options.project or "vixtract-test")
+        outcome = run_tests(
+            self.session,
+            instance,
+            self.options.tier,
+            [*arguments, *self.passed_on],
+            required=self.in_ci,
+        )
+        if outcome.failed:
+            print(f"vixtract test: failed: {', '.join(outcome.failed)}", file=sys.stderr)
+        return outcome.exit_code
+
+    def demo(self) -> int:
+        """Run the main job once."""
+        instance, session = self.instance(), self.session
+        start = session.host.clock()
+        ensure_engine(session)
+        if is_up(session, instance):
+            self.say("ViXtract is up already")
+        else:
+            started = run_up(session, instance)
+            self._tell(started)
+            instance = started.instance
+        result = run_demo(session, instance, datetime.datetime.now(datetime.timezone.utc))
+        for line in render_result(result):
+            self.say(line)
+        self.say(f"Demo done after {format_span(session.host.clock() - start)}")
+        return 0
+
+    def doctor(self) -> int:
+        """Find what is wrong."""
+        findings = run_doctor(self.session, self.instance())
+        if self.options.json:
+            self.say(json.dumps(as_json(findings), indent=2))
+            return int(is_serious(findings))
+        for finding in findings:
+            self.say(f"{finding.level:8} {finding.check:10} {finding.text}")
+            if finding.cure:
+                self.say(f"{'':19} cure: {finding.cure}")
+        serious = sum(finding.level == "serious" for finding in findings)
+        self.say(f"{serious} serious" if serious else "Nothing serious.")
+        return int(is_serious(findings))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: words after the program's name; those of the process by default.
+    Returns: exit code: 0 done, 1 failed, 2 called wrongly, 3 the machine is not ready.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    split = words.index("--") if "--" in words else len(words)
+    parser = build_parser()
+    options = parser.parse_args(words[:split])
+    if options.version:
+        print(f"vixtract {__version__}")
+        return 0
+    if not options.command:
+        parser.print_help()
+        return 2
+    # A reader that leaves early (`… | head`) ends this quietly, as it does other programs.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    terminal = Terminal()
+    try:
+        command = Command(options, words[split + 1 :], terminal)
+        code: int = getattr(command, options.command)()
+    except VixtractError as error:
+        if options.debug:
+            traceback.print_exc()
+        terminal.fail(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        terminal.fail("Interrupted.", "Run the same command again to go on.")
+        return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        terminal.fail(
+            f"Unexpected {type(error).__name__}: {error}", "Run it again with --debug for details."
+        )
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Compose in both generations: found, paired with the engine, and its argument lists.
+
+Only subcommands and options that 1.29 and v2 share are used; containers are found by labels, for
+the generations name them differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vixtract.errors import PreconditionError
+from vixtract.ops.console import Session
+from vixtract.ops.engine import (
+    Engine,
+    build_compose_packages,
+    install_packages,
+    list_available,
+    parse_version,
+)
+from vixtract.ops.host import Host
+from vixtract.ops.instance import Instance
+
+FILE = "docker-compose.yml"
+#: What docker-compose 1.29.2 speaks; it asks for no other (facts of docker-py 5.0.3).
+COMPOSE_1_API = (1, 41)
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+
+
+@dataclass(frozen=True)
+class Compose:
+    """An installed compose.
+
+    Args:
+        command: program and first arguments.
+        version: its version.
+    """
+
+    command: tuple[str, ...]
+    version: str
+
+    @property
+    def generation(self) -> int:
+        """1 for docker-compose 1.29, 2 for everything later."""
+        return 1 if parse_version(self.version)[:1] == (1,) else 2
+
+
+def find_compose(host: Host) -> Compose | None:
+    """Find compose, the plugin first.
+
+    Args:
+        host: the machine.
+    """
+    for command in (("docker", "compose"), ("docker-compose",)):
+        answer = host.run([*command, "version", "--short"], timeout_s=20)
+        version = answer.stdout.strip()
+        if answer.ok and parse_version(version):
+            return Compose(command, version.lstrip("v"))
+    return None
+
+
+def check_pair(compose: Compose, engine: Engine) -> str:
+    """Say what is wrong with a pair of compose and engine; empty when they fit.
+
+    Args:
+        compose: the compose.
+        engine: the running engine.
+    """
+    if compose.generation == 1 and engine.oldest_api > COMPOSE_1_API:
+        oldest = ".".join(map(str, engine.oldest_api))
+        return (
+            f"docker-compose {compose.version} speaks API 1.41, but engine {engine.version} "
+            f"accepts only {oldest} and newer"
+        )
+    return ""
+
+
+def ensure_compose(session: Session, engine: Engine) -> Compose:
+    """Find a compose that fits the engine; install one where there is none.
+
+    Args:
+        session: this call.
+        engine: the running engine.
+    Raises:
+        PreconditionError: none can be had.
+    """
+    found = find_compose(session.host)
+    problem = check_pair(found, engine) if found else "compose is not installed"
+    if problem:
+        names = ["docker-compose-v2", "docker-compose-plugin", "docker-compose"]
+        packages = build_compose_packages(list_available(session, names))
+        if found and packages == ["docker-compose"] and found.command == ("docker-compose",):
+            packages = []
+        if packages:
+            install_packages(session, packages, "compose")
+            found = find_compose(session.host)
+            problem = check_pair(found, engine) if found else "compose was not found"
+    if problem or not found:
+        raise PreconditionError(
+            f"Compose and the container engine do not fit: {problem}.",
+            "Install Compose v2 (package docker-compose-v2 or docker-compose-plugin).",
+        )
+    return found
+
+
+def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]) -> list[str]:
+    """Build a compose command for one appliance.
+
+    Args:
+        compose: the compose.
+        instance: the appliance.
+        arguments: subcommand and its options.
+    """
+    command = [*compose.command, "--project-name", instance.project]
+    command += ["--project-directory", str(instance.root)]
+    if instance.env_path.is_file():
+        command += ["--env-file", str(instance.env_path)]
+    return [*command, "--file", str(instance.root / FILE), *arguments]
+
+
+def build_up() -> list[str]:
+    """Build the arguments that start all services."""
+    return ["up", "--detach", "--no-build", "--remove-orphans"]
+
+
+def build_down(*, volumes: bool) -> list[str]:
+    """Build the arguments that remove containers and network.
+
+    Args:
+        volumes: whether all data goes too.
+    """
+    return ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
+
+
+def build_logs(services: Sequence[str], *, follow: bool, tail: str) -> list[str]:
+    """Build the arguments that show logs.
+
+    Args:
+        services: names; all when empty.
+        follow: whether to go on until interrupted.
+        tail: number of lines per service, or `all`.
+    """
+    return ["logs", "--tail", tail, *(["--follow"] if follow else []), *services]
+
+
+def build_container_list(project: str) -> list[str]:
+    """Build the command that lists the containers of a project, stopped ones too."""
+    label = f"label={PROJECT_LABEL}={project}"
+    return ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
+
+
+def build_volume_list(project: str) -> list[str]:
+    """Build the command that lists the volumes of a project."""
+    return ["docker", "volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={project}"]

@@ -1,0 +1,285 @@
+"""The container engine: seen, installed from the distribution, started with systemd or without."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vixtract.errors import PreconditionError
+from vixtract.ops.console import Session
+from vixtract.ops.host import Completed, Host
+from vixtract.ops.stale import find_process, find_stale_files, remove_stale_files
+
+LOG = "var/log/dockerd.log"
+START_S = 90.0
+ASK_S = 20.0
+APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is known of the container engine.
+
+    Args:
+        state: running, missing, stopped, forbidden (no permission) or remote (DOCKER_HOST, no
+            answer).
+        version: of the server, empty unless it runs.
+        api: newest API version that it speaks, as (major, minor).
+        oldest_api: oldest API version that it accepts.
+        message: what the client last said.
+    """
+
+    state: str
+    version: str = ""
+    api: tuple[int, ...] = ()
+    oldest_api: tuple[int, ...] = ()
+    message: str = ""
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version such as `20.10.24+dfsg1`."""
+    found = re.match(r"v?(\d+(?:\.\d+)*)", text.strip())
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def build_version_query() -> list[str]:
+    """Build the command that asks the engine for its versions."""
+    return ["docker", "version", "--format", "{{json .}}"]
+
+
+def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
+    """Judge the engine by its client's answer.
+
+    Args:
+        answer: outcome of `build_version_query`.
+        has_daemon: whether dockerd is installed here.
+        remote: whether DOCKER_HOST names another engine.
+    """
+    server = None
+    if answer.stdout.strip().startswith("{"):
+        server = json.loads(answer.stdout.strip().splitlines()[0]).get("Server")
+    if server and answer.ok:
+        return Engine(
+            "running",
+            server.get("Version", ""),
+            parse_version(server.get("ApiVersion", "")),
+            parse_version(server.get("MinAPIVersion", "")),
+        )
+    message = answer.last_line
+    if "permission denied" in message.lower():
+        return Engine("forbidden", message=message)
+    if answer.returncode == 127:
+        return Engine("missing", message=message)
+    if remote:
+        return Engine("remote", message=message)
+    return Engine("stopped" if has_daemon else "missing", message=message)
+
+
+def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> Engine:
+    """Ask the engine; changes nothing.
+
+    Args:
+        host: the machine.
+        timeout_s: seconds that the client may take.
+    """
+    answer = host.run(build_version_query(), timeout_s=timeout_s)
+    remote = host.environment.get("DOCKER_HOST", "")
+    return read_engine(
+        answer,
+        has_daemon=bool(host.which("dockerd")),
+        remote=bool(remote) and not remote.startswith("unix://"),
+    )
+
+
+def build_engine_packages(available: Collection[str], *, systemd: bool) -> list[str]:
+    """Choose the packages of the container engine.
+
+    Args:
+        available: packages that the distribution offers.
+        systemd: whether systemd runs; without it something else must mount the cgroups.
+    """
+    wanted = ["docker.io", "docker-cli", "iptables", "ca-certificates"]
+    if not systemd:
+        wanted.append("cgroupfs-mount")
+    return [name for name in wanted if name in available] + build_compose_packages(available)
+
+
+def build_compose_packages(available: Collection[str]) -> list[str]:
+    """Choose the one package of compose; the second generation where there is a choice.
+
+    Args:
+        available: packages that the distribution offers.
+    """
+    names = ("docker-compose-v2", "docker-compose-plugin", "docker-compose")
+    return [name for name in names if name in available][:1]
+
+
+def read_available(policy: str) -> set[str]:
+    """Read `apt-cache policy NAME…`: the names that have a candidate."""
+    found = set()
+    name = ""
+    for line in policy.splitlines():
+        if line and not line.startswith(" "):
+            name = line.rstrip(":")
+        elif line.strip().startswith("Candidate:") and not line.strip().endswith("(none)"):
+            found.add(name)
+    return found
+
+
+def build_apt_install(packages: Sequence[str]) -> list[str]:
+    """Build the command that installs packages without a question."""
+    return [
+        "env", "DEBIAN_FRONTEND=noninteractive", *APT, "install", "--yes",
+        "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", *packages,
+    ]  # fmt: skip
+
+
+def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> None:
+    """Install Debian packages, after asking.
+
+    Args:
+        session: this call.
+        wanted: packages.
+        purpose: what they are for, in a few words.
+    Raises:
+        PreconditionError: no apt, no consent, or apt failed.
+    """
+    names = " ".join(wanted)
+    if not session.host.which("apt-get"):
+        raise PreconditionError(
+            f"Missing for {purpose}: {names}, and this is no Debian or Ubuntu.",
+            "Install it with this system's own package manager and start again.",
+        )
+    session.agree(
+        f"Install the packages {names} for {purpose}",
+        f"Run with --yes, or: sudo apt-get install {names}",
+    )
+    session.console.say(f"Installing {names}")
+    install = session.privileged(build_apt_install(wanted))
+    done = session.host.stream(install, timeout_s=1200, on_line=session.console.detail)
+    if not done.ok:
+        raise PreconditionError(
+            f"apt-get could not install {names}: {done.last_line}",
+            "Run `sudo apt-get update` and look at its messages, then start again.",
+        )
+
+
+def list_available(session: Session, names: Sequence[str]) -> set[str]:
+    """Return which packages can be installed, package lists brought up to date before.
+
+    Args:
+        session: this call.
+        names: packages.
+    """
+    if not session.host.which("apt-cache"):
+        return set()
+    if session.assume_yes:
+        update = session.privileged([*APT, "update"])
+        session.host.stream(update, timeout_s=300, on_line=session.console.detail)
+    return read_available(session.host.run(["apt-cache", "policy", *names], timeout_s=60).stdout)
+
+
+def has_systemd(root: Path) -> bool:
+    """Say whether systemd runs this machine (sd_booted(3))."""
+    return (root / "run/systemd/system").is_dir()
+
+
+def ensure_engine(session: Session) -> Engine:
+    """Make the container engine answer: install and start it where that is needed.
+
+    Args:
+        session: this call.
+    Returns: the running engine.
+    Raises:
+        PreconditionError: it cannot be had; the hint names the cure.
+    """
+    host = session.host
+    engine = look_at_engine(host)
+    if engine.state == "missing":
+        systemd = has_systemd(host.root)
+        names = ["docker.io", "docker-cli", "iptables", "ca-certificates", "cgroupfs-mount"]
+        compose = ["docker-compose-v2", "docker-compose"]
+        available = list_available(session, names + compose)
+        packages = build_engine_packages(available, systemd=systemd) or ["docker.io"]
+        if find_compose_client(host):
+            packages = [name for name in packages if name not in compose]
+        install_packages(session, packages, "the container engine")
+        # The package's own script starts the daemon where the machine has an init system.
+        engine = look_at_engine(host)
+    if engine.state in ("stopped", "missing"):
+        engine = start_engine(session)
+    if engine.state != "running":
+        raise engine_error(engine)
+    return engine
+
+
+def find_compose_client(host: Host) -> bool:
+    """Say whether some compose is installed."""
+    plugin = host.run(["docker", "compose", "version"], timeout_s=ASK_S)
+    return plugin.ok or bool(host.which("docker-compose"))
+
+
+def engine_error(engine: Engine) -> PreconditionError:
+    """Name the cure for an engine that does not run."""
+    cures = {
+        "forbidden": "Run it with sudo, or: sudo usermod -aG docker $USER, and log in again.",
+        "missing": "Run `./vixtract up --yes`, which installs it, or: apt-get install docker.io",
+        "remote": "Start the engine that DOCKER_HOST names, or unset DOCKER_HOST.",
+        "stopped": "Run `./vixtract up --yes`, which starts it, or: sudo systemctl start docker",
+    }
+    texts = {"forbidden": "may not be used by this account", "missing": "is not installed"}
+    state = texts.get(engine.state, "does not run")
+    return PreconditionError(f"The container engine {state}.", cures[engine.state])
+
+
+def start_engine(session: Session) -> Engine:
+    """Start the installed daemon and wait until it answers.
+
+    Args:
+        session: this call.
+    Raises:
+        PreconditionError: no consent, or it does not answer in time (its last log line is given).
+    """
+    host = session.host
+    session.agree("Start the container engine", "Run with --yes, or start dockerd yourself.")
+    session.console.say("Starting the container engine")
+    log = host.root / LOG
+    ended = None
+    if has_systemd(host.root):
+        start = session.privileged(["systemctl", "start", "docker"])
+        host.run(start, timeout_s=START_S)
+    elif not find_process(host.root, "dockerd"):
+        if not host.is_root():
+            raise PreconditionError("Only root can start dockerd.", "Run: sudo ./vixtract up")
+        removed = remove_stale_files(find_stale_files(host.root))
+        if removed:
+            session.console.detail(f"removed {removed} leftovers of a daemon that died")
+        ended = host.spawn([host.which("dockerd") or "dockerd"], log)
+    end = host.clock() + START_S
+    while True:
+        engine = look_at_engine(host, timeout_s=5)
+        if engine.state == "running":
+            session.console.say(f"Container engine {engine.version} runs")
+            return engine
+        code = ended() if ended else None
+        if code is not None or host.clock() > end:
+            why = f"ended with code {code}" if code is not None else "does not answer"
+            hint = "journalctl -u docker" if ended is None else f"/{LOG}"
+            raise PreconditionError(
+                f"dockerd {why}: {last_log_line(log) or engine.message}", f"Look at: {hint}"
+            )
+        session.console.detail(f"waiting for dockerd: {engine.message}")
+        host.sleep(1)
+
+
+def last_log_line(log: Path) -> str:
+    """Return the last line of a log, at most 300 characters, empty where there is none."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4000))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    return next((line.strip()[-300:] for line in reversed(lines) if line.strip()), "")

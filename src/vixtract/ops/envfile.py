@@ -1,0 +1,88 @@
+"""The file of settings beside the compose file: read as both generations of compose read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
+HEADER = "# Settings of this ViXtract, see .env.example. Edit freely; ./vixtract adds lines."
+
+
+def parse_env(text: str) -> dict[str, str]:
+    """Read `NAME=value` lines.
+
+    Args:
+        text: content of the file; comments, quotes and ` # remarks` are taken off.
+    Returns: name to value, the last one wins.
+    """
+    values = {}
+    for line in text.splitlines():
+        found = _LINE.fullmatch(line)
+        if found:
+            values[found[1]] = _plain(found[2])
+    return values
+
+
+def _plain(value: str) -> str:
+    value = value.strip()
+    if len(value) > 1 and value[0] in "\"'" and (end := value.find(value[0], 1)) > 0:
+        return value[1:end]
+    return "" if value.startswith("#") else re.split(r"\s#", value)[0].rstrip()
+
+
+def update_env(text: str, changes: Mapping[str, str]) -> str:
+    """Set values and leave every other line as the person wrote it.
+
+    Args:
+        text: content of the file, may be empty.
+        changes: name to new value.
+    Returns: new content.
+    """
+    left = dict(changes)
+    lines = []
+    for line in text.splitlines() or [HEADER]:
+        found = _LINE.fullmatch(line)
+        if found and found[1] in changes:
+            # A name that stands twice is kept once: the last one would have won.
+            if found[1] in left:
+                lines.append(f"{found[1]}={left.pop(found[1])}")
+        else:
+            lines.append(line)
+    lines += [f"{name}={value}" for name, value in left.items()]
+    return "\n".join(lines) + "\n"
+
+
+def load_env(path: Path) -> dict[str, str]:
+    """Return the values of a file, none where it does not exist."""
+    return parse_env(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def save_env(path: Path, changes: Mapping[str, str]) -> bool:
+    """Set values in a file that only its owner may read; cut off at any moment, it stays whole.
+
+    Args:
+        path: the file; made with its folder where it does not exist.
+        changes: name to new value.
+    Returns: whether the file was written.
+    """
+    before = path.read_text("utf-8") if path.is_file() else ""
+    after = update_env(before, changes)
+    if path.is_file() and after == before:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # mkstemp makes the file 0600 from its first moment.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".env-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(after)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return True

@@ -1,0 +1,190 @@
+"""The appliance's images: which there are, whether each is fresh, and the commands for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vixtract.ops.host import Host
+from vixtract.ops.instance import Instance
+from vixtract.ops.sources import CA_FILE, hash_files, list_arguments, list_files
+from vixtract.settings import is_loopback
+
+SOURCE_LABEL = "vixtract.source"
+CA_LABEL = "vixtract.ca"
+OFFLINE_DEBIAN = "vixtract/debian:trixie-slim"
+OFFLINE_POSTGRES = "vixtract/postgres-offline:17"
+DEBIAN_SCRIPT = "docker/offline/debian/build.sh"
+#: Passed on by name alone: addresses may hold a password, and argument lists are for all to read.
+PASSED_ON = ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one image is built.
+
+    Args:
+        name: service or part.
+        dockerfile: relative to the repository, which is the build context.
+        parent: name of the recipe that it builds on; empty for Debian itself.
+    """
+
+    name: str
+    dockerfile: str
+    parent: str = ""
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("base", "docker/base/Dockerfile"),
+        Recipe("jupyter", "jupyter/Dockerfile", "base"),
+        Recipe("cronicle", "cronicle/Dockerfile", "base"),
+        Recipe("nginx", "nginx/Dockerfile"),
+        Recipe("postgres-offline", "docker/offline/postgresql/Dockerfile"),
+    )
+}
+#: The images of our own that the services run.
+SERVICE_RECIPES = ("jupyter", "cronicle", "nginx")
+
+
+def name_image(instance: Instance, recipe: str) -> str:
+    """Return the image's name with its tag."""
+    return OFFLINE_POSTGRES if recipe == "postgres-offline" else instance.image(recipe)
+
+
+def source_number(root: Path, recipe: str) -> str:
+    """Return the number of the files that go into an image and into those below it.
+
+    Args:
+        root: repository.
+        recipe: name in RECIPES.
+    """
+    entry = RECIPES[recipe]
+    below = source_number(root, entry.parent) if entry.parent else ""
+    return hash_files(root, list_files(root, entry.dockerfile), below)
+
+
+def find_authorities(host: Host) -> Path | None:
+    """Find the bundle of certificate authorities that this machine trusts.
+
+    Args:
+        host: the machine.
+    """
+    named = host.environment.get("SSL_CERT_FILE", "")
+    usual = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt")
+    places = ([Path(named)] if named else []) + [host.root / path for path in usual]
+    return next((path for path in places if path.is_file()), None)
+
+
+def authorities_number(host: Host) -> str:
+    """Return the number of this machine's authorities, `none` where it has no bundle."""
+    bundle = find_authorities(host)
+    return hash_files(bundle.parent, [bundle.name], CA_FILE) if bundle else "none"
+
+
+def copy_authorities(host: Host, root: Path) -> None:
+    """Put the machine's authorities where the build takes them from; only when they changed.
+
+    Args:
+        host: the machine.
+        root: repository.
+    """
+    bundle = find_authorities(host)
+    target = root / CA_FILE
+    content = bundle.read_bytes() if bundle else b""
+    # Writing the same bytes again would do no harm to the layer cache, but to its time stamps.
+    if not target.is_file() or target.read_bytes() != content:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o644)
+
+
+def build_image(
+    instance: Instance, recipe: str, debian: str, labels: Mapping[str, str], *, no_cache: bool
+) -> list[str]:
+    """Build the command that builds one image, with either builder.
+
+    Args:
+        instance: the appliance.
+        recipe: name in RECIPES.
+        debian: image of Debian to build on.
+        labels: labels of the image.
+        no_cache: whether every layer is made anew.
+    """
+    entry = RECIPES[recipe]
+    declared = list_arguments((instance.root / entry.dockerfile).read_text("utf-8"))
+    command = ["docker", "build", "--tag", name_image(instance, recipe)]
+    command += ["--file", str(instance.root / entry.dockerfile)]
+    values = {"DEBIAN_IMAGE": debian, "BASE_IMAGE": instance.image("base")}
+    for name in sorted(declared & set(values)):
+        command += ["--build-arg", f"{name}={values[name]}"]
+    for name in PASSED_ON:
+        # Builders know the proxies without ARG; other names must be declared.
+        if instance.settings[name] and (name in declared or name.endswith("_PROXY")):
+            command += ["--build-arg", name]
+    for name, value in labels.items():
+        command += ["--label", f"{name}={value}"]
+    if _is_local_proxy(instance):
+        command += ["--network", "host"]
+    return [*command, *(["--no-cache"] if no_cache else []), str(instance.root)]
+
+
+def _is_local_proxy(instance: Instance) -> bool:
+    """Whether a proxy listens on this machine's loopback, which a build would not reach."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        host = urlsplit(instance.settings[name]).hostname
+        if host and is_loopback(host):
+            return True
+    return False
+
+
+def build_environment(instance: Instance) -> dict[str, str]:
+    """Return the variables that `build_image` passes on by name."""
+    return {name: instance.settings[name] for name in PASSED_ON if instance.settings[name]}
+
+
+def build_inspect(image: str) -> list[str]:
+    """Build the command that shows an image's labels."""
+    return ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
+
+
+def look_at_image(host: Host, image: str) -> dict[str, str] | None:
+    """Return an image's labels, None where this machine does not have it.
+
+    Args:
+        host: the machine.
+        image: its name.
+    """
+    answer = host.run(build_inspect(image), timeout_s=30)
+    return (json.loads(answer.stdout) or {}) if answer.ok else None
+
+
+def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
+    """Return the labels that a fresh image has.
+
+    Args:
+        host: the machine.
+        root: repository.
+        recipe: name in RECIPES.
+    """
+    labels = {SOURCE_LABEL: source_number(root, recipe)}
+    if recipe in ("base", "jupyter", "cronicle"):
+        labels[CA_LABEL] = authorities_number(host)
+    return labels
+
+
+def is_fresh(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
+    """Say whether an image matches the sources.
+
+    Args:
+        found: its labels; None where it is absent.
+        wanted: outcome of `build_labels`.
+    """
+    if found is None or found.get(SOURCE_LABEL) != wanted[SOURCE_LABEL]:
+        return False
+    # A published image holds no host's authorities and says so.
+    return found.get(CA_LABEL, "none") in (wanted.get(CA_LABEL, "none"), "none")

@@ -1,0 +1,144 @@
+"""One appliance on this machine: its project name, its settings and where they are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vixtract.errors import UsageError
+from vixtract.ops.envfile import load_env, save_env
+from vixtract.settings import BY_NAME, SETTINGS, Settings, is_loopback
+
+DEFAULT_PROJECT = "vixtract"
+SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")
+#: Option of the command line to the setting that it stands for.
+OPTIONS = {
+    "http_port": "HTTP_PORT",
+    "https_port": "HTTPS_PORT",
+    "postgres_port": "POSTGRES_PORT",
+    "bind": "VIXTRACT_BIND",
+}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One appliance.
+
+    Args:
+        root: folder of the compose file.
+        project: compose project name.
+        env_path: file of its settings.
+        settings: effective settings: options before environment before file before defaults.
+        stored: what the file says.
+        given: names of settings that came by option.
+    """
+
+    root: Path
+    project: str
+    env_path: Path
+    settings: Settings
+    stored: Mapping[str, str]
+    given: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Version of the images."""
+        return self.settings["VIXTRACT_VERSION"]
+
+    def is_set(self, name: str, environment: Mapping[str, str]) -> bool:
+        """Say whether a person chose the value of a setting.
+
+        Args:
+            name: setting.
+            environment: the command's own environment.
+        """
+        return bool(name in self.given or environment.get(name) or self.stored.get(name))
+
+    def container(self, service: str) -> str:
+        """Return the name of a service's container."""
+        return f"{self.project}_{service}"
+
+    def image(self, service: str) -> str:
+        """Return the image of one of the appliance's own services."""
+        return f"vixtract/{service}:{self.version}"
+
+    @property
+    def local_address(self) -> str:
+        """The address that reaches the published ports from this machine."""
+        bind = self.settings["VIXTRACT_BIND"].strip("[]")
+        if bind == "0.0.0.0":  # noqa: S104 - compared, not bound
+            return "127.0.0.1"
+        return {"::": "[::1]"}.get(bind, f"[{bind}]" if ":" in bind else bind)
+
+    @property
+    def base_url(self) -> str:
+        """Address of the web pages, without a slash at its end."""
+        port = self.settings["HTTP_PORT"]
+        host = self.local_address
+        name = "localhost" if is_loopback(host) and ":" not in host else host
+        return f"http://{name}" + ("" if port == "80" else f":{port}")
+
+    def variables(self) -> dict[str, str]:
+        """Return what compose gets as environment: it wins over any file that compose reads."""
+        values = {setting.name: self.settings[setting.name] for setting in SETTINGS}
+        return {**values, "COMPOSE_PROJECT_NAME": self.project}
+
+    def changed(self, values: Mapping[str, str]) -> Instance:
+        """Return the same appliance with some settings changed.
+
+        Args:
+            values: setting to new value.
+        """
+        merged = {setting.name: self.settings[setting.name] for setting in SETTINGS}
+        merged.update(values)
+        given = (*self.given, *values)
+        settings = Settings.from_environment(merged)
+        return Instance(self.root, self.project, self.env_path, settings, self.stored, given)
+
+    def keep(self) -> bool:
+        """Write what came by option or was generated into the file of settings.
+
+        Returns: whether the file changed.
+        """
+        changes = {name: self.settings[name] for name in self.given}
+        known = {n: self.stored.get(n) or BY_NAME[n].default for n in changes}
+        changes = {name: value for name, value in changes.items() if value != known[name]}
+        if self.env_path.name != ".env" and not self.env_path.is_file():
+            # Compose would read .env, another appliance's settings, where this file is missing.
+            changes["COMPOSE_PROJECT_NAME"] = self.project
+        return bool(changes) and save_env(self.env_path, changes)
+
+
+def load_instance(
+    root: Path, options: Mapping[str, str | None], environment: Mapping[str, str]
+) -> Instance:
+    """Find out which appliance is meant and what its settings are.
+
+    Args:
+        root: folder of the compose file.
+        options: `project` and the keys of OPTIONS; None where not given.
+        environment: the command's own environment.
+    Raises:
+        UsageError: the project name is none.
+        SettingsError: settings are wrong; all of them are named.
+    """
+    default = load_env(root / ".env").get("COMPOSE_PROJECT_NAME") or DEFAULT_PROJECT
+    project = options.get("project") or environment.get("COMPOSE_PROJECT_NAME") or default
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", project):
+        raise UsageError(
+            f"{project!r} is no project name.", "Use small letters, digits, _ and -, 63 at most."
+        )
+    env_path = root / ".env" if project == default else root / ".vixtract" / f"{project}.env"
+    stored = load_env(env_path)
+    by_option = {OPTIONS[name]: str(options[name]) for name in OPTIONS if options.get(name)}
+    by_environment = {}
+    for setting in SETTINGS:
+        # Proxies are written in small letters as often as in capitals.
+        small = setting.name.lower() if setting.group == "Proxies" else setting.name
+        value = environment.get(setting.name) or environment.get(small)
+        if value:
+            by_environment[setting.name] = value
+    settings = Settings.from_environment({**stored, **by_environment, **by_option})
+    return Instance(root, project, env_path, settings, stored, tuple(by_option))

@@ -1,0 +1,124 @@
+"""Which TCP ports of this machine are taken, and by whom."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vixtract.ops.instance import Instance
+
+LISTENING = "0A"
+#: Settings of ports, with what each is for.
+PUBLISHED = {"HTTP_PORT": "web pages", "HTTPS_PORT": "HTTPS", "POSTGRES_PORT": "PostgreSQL"}
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket.
+
+    Args:
+        address: numeric address.
+        port: its port.
+        inode: number by which the owner's descriptors name it.
+    """
+
+    address: str
+    port: int
+    inode: str
+
+
+def parse_listeners(table: str) -> list[Listener]:
+    """Read `/proc/net/tcp` or `/proc/net/tcp6`.
+
+    Args:
+        table: content of the file; addresses in it are words of the machine's byte order.
+    """
+    listeners = []
+    for line in table.splitlines()[1:]:
+        parts = line.split()
+        if len(parts) < 10 or parts[3] != LISTENING:
+            continue
+        text, _, port = parts[1].partition(":")
+        words = [text[i : i + 8] for i in range(0, len(text), 8)]
+        packed = b"".join(struct.pack("=I", int(word, 16)) for word in words)
+        family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+        listeners.append(Listener(socket.inet_ntop(family, packed), int(port, 16), parts[9]))
+    return listeners
+
+
+def load_listeners(root: Path) -> list[Listener]:
+    """Return all listening TCP sockets of this machine.
+
+    Args:
+        root: folder that holds `proc`.
+    """
+    found = []
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            found += parse_listeners((root / "proc/net" / name).read_text("ascii"))
+    return found
+
+
+def find_listener(listeners: list[Listener], address: str, port: int) -> Listener | None:
+    """Return the socket that keeps a port from being published on an address.
+
+    Args:
+        listeners: outcome of `load_listeners`.
+        address: numeric address that the port will be published on.
+        port: the port.
+    """
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    bare = address.strip("[]")
+    for listener in listeners:
+        # Sockets of both families show IPv4 addresses as ::ffff:127.0.0.1.
+        mapped = "." in listener.address
+        at = listener.address.rsplit(":", 1)[-1] if mapped else listener.address
+        if listener.port == port and (at == bare or at in everywhere or bare in everywhere):
+            return listener
+    return None
+
+
+def find_owner(root: Path, inode: str) -> str:
+    """Return `name (pid N)` of the process that holds a socket, empty if that cannot be seen.
+
+    Args:
+        root: folder that holds `proc`.
+        inode: number of the socket.
+    """
+    for descriptor in _descriptors(root):
+        with contextlib.suppress(OSError):
+            if str(descriptor.readlink()) == f"socket:[{inode}]":
+                process = descriptor.parents[1]
+                name = (process / "comm").read_text("utf-8", "replace").strip()
+                return f"{name} (pid {process.name})"
+    return ""
+
+
+def _descriptors(root: Path) -> Iterator[Path]:
+    for process in (root / "proc").glob("[0-9]*"):
+        # Other people's descriptors are closed to anyone but root.
+        with contextlib.suppress(OSError):
+            yield from list((process / "fd").iterdir())
+
+
+def find_taken(instance: Instance, root: Path) -> dict[str, str]:
+    """Return the appliance's ports that somebody else listens on.
+
+    Args:
+        instance: the appliance; it must not be running, or its own ports are named.
+        root: folder that holds `proc`.
+    Returns: setting to a sentence that names the port and, where it can be seen, the owner.
+    """
+    taken = {}
+    listeners = load_listeners(root)
+    for name in PUBLISHED:
+        port = instance.settings.integer(name)
+        found = find_listener(listeners, instance.settings["VIXTRACT_BIND"], port)
+        if found:
+            owner = find_owner(root, found.inode)
+            taken[name] = f"port {port} is taken" + (f" by {owner}" if owner else "")
+    return taken

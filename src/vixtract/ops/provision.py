@@ -1,0 +1,260 @@
+"""Gets every image that the services need: what is here and fresh, else pulled, else built."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vixtract.errors import PreconditionError, UsageError, VixtractError
+from vixtract.ops.console import Session
+from vixtract.ops.engine import install_packages, list_available
+from vixtract.ops.images import (
+    CA_LABEL,
+    DEBIAN_SCRIPT,
+    OFFLINE_DEBIAN,
+    OFFLINE_POSTGRES,
+    RECIPES,
+    SERVICE_RECIPES,
+    build_environment,
+    build_image,
+    build_labels,
+    copy_authorities,
+    is_fresh,
+    look_at_image,
+    name_image,
+)
+from vixtract.ops.instance import Instance
+from vixtract.settings import BY_NAME
+
+FIRST_ANSWER_S = 20.0
+PULL_S = 1800.0
+BUILD_S = 3600.0
+#: What a registry says that answers, but does not have (or not give) the image.
+REFUSALS = ("pull access denied", "manifest unknown", "not found", "does not exist", "unauthorized")
+
+
+class BuildError(VixtractError):
+    """An image could not be built."""
+
+
+@dataclass
+class Supply:
+    """Gets images for one call of the command.
+
+    Args:
+        session: this call.
+        instance: the appliance.
+        no_cache: whether builds make every layer anew.
+        registry_answers: whether a registry answered; None until one was asked.
+        debian: image of Debian that was chosen; empty until one is needed.
+        built: recipes that were built in this call.
+    """
+
+    session: Session
+    instance: Instance
+    no_cache: bool = False
+    registry_answers: bool | None = None
+    debian: str = ""
+    built: list[str] = field(default_factory=list)
+
+    def has(self, image: str) -> bool:
+        """Say whether this machine has an image."""
+        return look_at_image(self.session.host, image) is not None
+
+    def pull(self, image: str) -> bool:
+        """Try to pull an image; after the first silence no registry is asked again.
+
+        Args:
+            image: its name.
+        Returns: whether the image is here now.
+        """
+        if self.registry_answers is False:
+            return False
+        console = self.session.console
+        console.detail(f"asking the registry for {image}")
+        done = self.session.host.stream(
+            ["docker", "pull", image],
+            timeout_s=PULL_S,
+            first_line_s=FIRST_ANSWER_S,
+            on_line=lambda line: console.detail(f"{image}: {line}"),
+        )
+        refused = any(word in done.stdout.lower() for word in REFUSALS)
+        # "lookup …: no such host" and time-outs name the registry as the one that is away.
+        away = "lookup " in done.stdout or "dial " in done.stdout
+        self.registry_answers = done.ok or (refused and not away)
+        if done.ok:
+            console.say(f"Pulled {image}")
+        elif not self.registry_answers:
+            console.say("No registry answers: what is missing is built on this machine.")
+        return done.ok
+
+    def ensure_debian(self) -> str:
+        """Return the image of Debian to build on, made from a mirror where it must be."""
+        if not self.debian:
+            self.debian = self._choose_debian()
+        return self.debian
+
+    def _choose_debian(self) -> str:
+        wanted = self.instance.settings["DEBIAN_IMAGE"]
+        if self.has(wanted):
+            return wanted
+        if wanted != BY_NAME["DEBIAN_IMAGE"].default:
+            if self.pull(wanted):
+                return wanted
+            raise PreconditionError(
+                f"DEBIAN_IMAGE={wanted} is not here and cannot be pulled.",
+                "Correct or remove DEBIAN_IMAGE.",
+            )
+        if self.has(OFFLINE_DEBIAN):
+            return OFFLINE_DEBIAN
+        return wanted if self.pull(wanted) else self._bootstrap_debian()
+
+    def _bootstrap_debian(self) -> str:
+        session = self.session
+        names = ["mmdebstrap", "debian-archive-keyring"]
+        keys = session.host.root / "usr/share/keyrings/debian-archive-keyring.gpg"
+        if not session.host.which("mmdebstrap") or not keys.is_file():
+            available = list_available(session, names)
+            purpose = "building Debian's image from a mirror"
+            install_packages(session, [n for n in names if n in available] or names, purpose)
+        session.console.say(f"Building {OFFLINE_DEBIAN} from a Debian mirror")
+        script = str(self.instance.root / DEBIAN_SCRIPT)
+        self._run(["bash", script, OFFLINE_DEBIAN], OFFLINE_DEBIAN)
+        return OFFLINE_DEBIAN
+
+    def build(self, recipe: str) -> None:
+        """Build an image, those below it first, unless it is fresh.
+
+        Args:
+            recipe: name in RECIPES.
+        Raises:
+            BuildError: the build failed; its last lines were shown.
+        """
+        instance, session = self.instance, self.session
+        if recipe in self.built:
+            return
+        labels = build_labels(session.host, instance.root, recipe)
+        image = name_image(instance, recipe)
+        parent = RECIPES[recipe].parent
+        if parent:
+            self.build(parent)
+        if not self.no_cache and is_fresh(look_at_image(session.host, image), labels):
+            return
+        debian = "" if parent else self.ensure_debian()
+        if CA_LABEL in labels:
+            copy_authorities(session.host, instance.root)
+        session.console.say(f"Building {image}" + (f" on {debian}" if debian else ""))
+        start = session.host.clock()
+        command = build_image(instance, recipe, debian, labels, no_cache=self.no_cache)
+        self._run(command, image)
+        self.built.append(recipe)
+        session.console.say(f"Built {image} in {session.host.clock() - start:.0f} s")
+
+    def _run(self, command: Sequence[str], image: str) -> None:
+        console = self.session.console
+
+        def show(line: str) -> None:
+            if self.session.debug:
+                console.say(line)
+            elif re.match(r"Step \d+/\d+|#\d+ \[", line):
+                console.detail(f"{image}: {line[:100]}")
+
+        done = self.session.host.stream(
+            command,
+            timeout_s=BUILD_S,
+            on_line=show,
+            environment=build_environment(self.instance),
+        )
+        if not done.ok:
+            for line in done.stdout.splitlines()[-20:]:
+                console.say(f"  {line}")
+            raise BuildError(
+                f"{image} could not be built: {done.last_line[:200]}",
+                f"All of it is shown by: {shlex.join(command)}",
+            )
+
+    def ensure_service(self, recipe: str) -> None:
+        """Make one of our own images be here and match the sources.
+
+        Args:
+            recipe: name in SERVICE_RECIPES.
+        """
+        instance, host = self.instance, self.session.host
+        image = name_image(instance, recipe)
+        labels = look_at_image(host, image)
+        if not _is_own_version(instance):
+            # The sources here are of another version: they must not go under this version's name.
+            if labels is None and not self.pull(image):
+                raise PreconditionError(
+                    f"{image} is not here and cannot be pulled.",
+                    "Remove VIXTRACT_VERSION from the settings to run this checkout's version.",
+                )
+            return
+        wanted = build_labels(host, instance.root, recipe)
+        if labels is None and self.pull(image):
+            labels = look_at_image(host, image)
+        if not is_fresh(labels, wanted):
+            self.build(recipe)
+
+    def ensure_postgres(self) -> None:
+        """Make PostgreSQL's image be here; the stand-in is chosen where nothing can be pulled."""
+        wanted = self.instance.settings["POSTGRES_IMAGE"]
+        if wanted == OFFLINE_POSTGRES:
+            self.build("postgres-offline")
+        elif not self.has(wanted) and not self.pull(wanted):
+            if self.instance.is_set("POSTGRES_IMAGE", self.session.host.environment):
+                raise PreconditionError(
+                    f"POSTGRES_IMAGE={wanted} is not here and cannot be pulled.",
+                    "Correct or remove POSTGRES_IMAGE.",
+                )
+            self.build("postgres-offline")
+            self.session.console.say(f"PostgreSQL runs from {OFFLINE_POSTGRES}")
+            self.instance = self.instance.changed({"POSTGRES_IMAGE": OFFLINE_POSTGRES})
+
+
+def _is_own_version(instance: Instance) -> bool:
+    version = instance.version
+    released = re.fullmatch(r"\d+\.\d+\.\d+", version) is not None
+    return not released or version == BY_NAME["VIXTRACT_VERSION"].default
+
+
+def ensure_images(session: Session, instance: Instance) -> Instance:
+    """Make all images be here and fresh.
+
+    Args:
+        session: this call.
+        instance: the appliance.
+    Returns: the appliance, with the image of PostgreSQL that was chosen.
+    """
+    supply = Supply(session, instance)
+    supply.ensure_postgres()
+    for recipe in SERVICE_RECIPES:
+        supply.ensure_service(recipe)
+    return supply.instance
+
+
+def build_images(
+    session: Session, instance: Instance, names: Sequence[str], *, no_cache: bool
+) -> list[str]:
+    """Build images from the checkout, without asking a registry for them.
+
+    Args:
+        session: this call.
+        instance: the appliance.
+        names: recipes; the services' own when empty.
+        no_cache: whether every layer is made anew.
+    Returns: the recipes that were built; those that were fresh are not among them.
+    Raises:
+        UsageError: there is no such image.
+    """
+    aliases = {"postgresql": "postgres-offline"}
+    recipes = [aliases.get(name, name) for name in names] or list(SERVICE_RECIPES)
+    unknown = [name for name in recipes if name not in RECIPES]
+    if unknown:
+        raise UsageError(f"No image {', '.join(unknown)}.", f"There are: {', '.join(RECIPES)}")
+    supply = Supply(session, instance, no_cache=no_cache)
+    for recipe in recipes:
+        supply.build(recipe)
+    return supply.built

@@ -1,0 +1,102 @@
+"""What a container daemon that died without farewell leaves behind, and would trip over.
+
+dockerd refuses to start while its pid file names any living process, even one that is no dockerd
+(after a reboot without a fresh /run, numbers belong to others); the same holds for the containerd
+that it manages. Left-over state of containers makes runc say "container with given ID already
+exists". All of it lies in /run and holds no data; /var/lib/docker is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+RUN = "var/run"
+CONTAINERD_FILES = (
+    "containerd.pid",
+    "containerd.sock",
+    "containerd.sock.ttrpc",
+    "containerd-debug.sock",
+)
+#: State of single containers: of runc, and of containerd's shims.
+CONTAINER_STATE = (
+    "docker/runtime-runc/moby",
+    "docker/runtime-runc/plugins.moby",
+    "docker/containerd/daemon/io.containerd.runtime.v2.task/moby",
+    "docker/containerd/daemon/io.containerd.runtime.v1.linux/moby",
+)
+
+
+def process_names(root: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and name of every living process; zombies are dead.
+
+    Args:
+        root: folder that holds `proc`.
+    """
+    for folder in (root / "proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            text = (folder / "stat").read_text("utf-8", "replace")
+            # "pid (name) state …": the name may hold spaces and brackets itself.
+            name, rest = text.split("(", 1)[1].rsplit(")", 1)
+            if rest.split()[0] not in "ZX":
+                yield int(folder.name), name
+
+
+def find_process(root: Path, prefix: str) -> int:
+    """Return the number of a living process whose name begins so, 0 where there is none.
+
+    Args:
+        root: folder that holds `proc`.
+        prefix: beginning of the name, 15 characters at most as the kernel keeps it.
+    """
+    numbers = (number for number, name in process_names(root) if name.startswith(prefix))
+    return next(numbers, 0)
+
+
+def find_stale_files(root: Path) -> list[Path]:
+    """Name what must go before dockerd can start; changes nothing.
+
+    Args:
+        root: top of the file system.
+    Returns: files and folders; none while a dockerd lives.
+    """
+    if find_process(root, "dockerd"):
+        return []
+    run = root / RUN
+    stale = [run / "docker.pid"]
+    containerd = run / "docker/containerd"
+    if _pid_in(containerd / "containerd.pid") not in _numbers_of(root, "containerd"):
+        stale += [containerd / name for name in CONTAINERD_FILES]
+    # Living shims still hold containers: dockerd finds them by this state and ends them itself.
+    if not find_process(root, "containerd-shim"):
+        stale += [path for folder in CONTAINER_STATE for path in sorted((run / folder).glob("*"))]
+    return [path for path in stale if path.is_symlink() or path.exists()]
+
+
+def _pid_in(file: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(file.read_text("ascii").strip())
+    return 0
+
+
+def _numbers_of(root: Path, name: str) -> set[int]:
+    return {number for number, found in process_names(root) if found == name}
+
+
+def remove_stale_files(paths: Sequence[Path]) -> int:
+    """Remove what `find_stale_files` named; what is still mounted stays.
+
+    Args:
+        paths: files and folders.
+    Returns: how many are gone.
+    """
+    removed = 0
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed += not path.exists()
+    return removed

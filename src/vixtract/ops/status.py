@@ -1,0 +1,122 @@
+"""How the appliance is: one row per service, addresses, engine."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from vixtract.ops.containers import Container
+from vixtract.ops.instance import SERVICES, Instance
+from vixtract.ops.tables import format_span, render_table
+
+
+def build_status(
+    instance: Instance, found: Mapping[str, Container], now: datetime.datetime
+) -> dict[str, Any]:
+    """Describe the appliance as `status --json` prints it.
+
+    Args:
+        instance: the appliance.
+        found: containers by service.
+        now: present time with its zone.
+    Returns: project, engine, state (up, partly, down), addresses, services.
+    """
+    services = []
+    for service in SERVICES:
+        container = found.get(service)
+        services.append(
+            {
+                "service": service,
+                "container": instance.container(service),
+                "state": container.state if container else "absent",
+                "health": container.health if container else "",
+                "image": container.image if container else "",
+                "ports": list(container.ports) if container else [],
+                "restarts": container.restarts if container else 0,
+                "uptime_s": _uptime(container, now),
+            }
+        )
+    up = [service for service in SERVICES if service in found and found[service].is_up]
+    state = "up" if len(up) == len(SERVICES) else "partly" if found else "down"
+    return {
+        "project": instance.project,
+        "version": instance.version,
+        "engine": instance.settings["VIXTRACT_ENGINE"],
+        "state": state,
+        "addresses": build_addresses(instance),
+        "services": services,
+    }
+
+
+def _uptime(container: Container | None, now: datetime.datetime) -> int:
+    if container is None or container.state != "running":
+        return 0
+    return max(0, int((now - container.started).total_seconds()))
+
+
+def build_addresses(instance: Instance) -> dict[str, str]:
+    """Return the appliance's addresses, seen from this machine.
+
+    Args:
+        instance: the appliance.
+    """
+    base = instance.base_url
+    port = instance.settings["POSTGRES_PORT"]
+    return {
+        "home": f"{base}/",
+        "jupyter": f"{base}/jupyter",
+        "scheduler": f"{base}/cronicle/",
+        "portal": f"{base}/portal/",
+        "postgresql": f"postgresql://bi@{instance.local_address}:{port}/etl",
+    }
+
+
+def render_status(status: Mapping[str, Any]) -> list[str]:
+    """Return the lines that `status` prints.
+
+    Args:
+        status: outcome of `build_status`.
+    """
+    rows = []
+    for entry in status["services"]:
+        uptime = format_span(entry["uptime_s"]) if entry["uptime_s"] else ""
+        cells = [entry[key] for key in ("service", "state", "health")]
+        rows.append([*cells, uptime, entry["image"], ", ".join(entry["ports"])])
+    lines = [f"ViXtract {status['version']} (project {status['project']}): {status['state']}", ""]
+    lines += render_table(("service", "state", "health", "uptime", "image", "ports"), rows)
+    if status["state"] != "down":
+        lines += ["", *render_addresses(status["addresses"])]
+    return [*lines, f"scheduler engine: {status['engine']}"]
+
+
+def render_addresses(addresses: Mapping[str, str]) -> list[str]:
+    """Return one line per address.
+
+    Args:
+        addresses: outcome of `build_addresses`.
+    """
+    return [f"{name + ':':12} {address}" for name, address in addresses.items()]
+
+
+def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return what `up` tells of accounts: where, name, password.
+
+    Args:
+        instance: the appliance.
+        generated: passwords made in this start.
+    Returns: rows; a password that a person set is never shown.
+    """
+
+    def shown(name: str) -> str:
+        if name in generated:
+            return generated[name]
+        if name in instance.settings.default_passwords(name):
+            return instance.settings[name]
+        return f"(as set: {name})"
+
+    return [
+        ("JupyterHub", instance.settings["HUB_ADMIN"], shown("HUB_ADMIN_PASSWORD")),
+        ("PostgreSQL, reading", "bi", shown("BI_PASSWORD")),
+        ("PostgreSQL, owner", "postgres", shown("POSTGRES_PASSWORD")),
+    ]

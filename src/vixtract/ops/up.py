@@ -1,0 +1,265 @@
+"""What a start does, step by step; a second one finds everything done and takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vixtract.errors import PreconditionError, SettingsError, VixtractError
+from vixtract.ops.compose import (
+    Compose,
+    build_compose,
+    build_up,
+    build_volume_list,
+    ensure_compose,
+    find_compose,
+)
+from vixtract.ops.console import Session
+from vixtract.ops.containers import Container, list_containers, wait_healthy
+from vixtract.ops.credentials import build_passwords, scram_verifier
+from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
+from vixtract.ops.images import look_at_image
+from vixtract.ops.instance import Instance
+from vixtract.ops.ports import PUBLISHED, find_taken
+from vixtract.ops.provision import ensure_images
+
+COMPOSE_S = 600.0
+OPERATOR = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.operator")
+
+
+class StartError(VixtractError):
+    """Compose could not start the services."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a start led to.
+
+    Args:
+        instance: the appliance with its final settings.
+        containers: by service, all up.
+        passwords: generated in this start, to be shown once.
+        engine: scheduler engine.
+        reason: why that engine.
+        seconds: how long it took.
+    """
+
+    instance: Instance
+    containers: Mapping[str, Container]
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    engine: str = "embedded"
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def choose_engine(
+    requested: str, cronicle_image: str, has_image: Callable[[str], bool]
+) -> tuple[str, str]:
+    """Choose the scheduler's engine.
+
+    Args:
+        requested: auto, cronicle or embedded.
+        cronicle_image: image that Cronicle would come from.
+        has_image: says whether an image is here.
+    Returns: the engine, and why it was chosen in a few words.
+    Raises:
+        PreconditionError: Cronicle was asked for.
+    """
+    if requested == "cronicle":
+        raise PreconditionError(
+            "This version of ViXtract cannot run Cronicle itself.",
+            "Use --engine embedded (or remove VIXTRACT_ENGINE): same REST calls, same schedules.",
+        )
+    if requested == "embedded":
+        return "embedded", "as set"
+    if has_image(cronicle_image):
+        return "embedded", f"{cronicle_image} is here, but this version cannot run it"
+    return "embedded", "this version has no other"
+
+
+def require_running(session: Session) -> tuple[Engine, Compose]:
+    """Return engine and compose where they already run; changes nothing.
+
+    Args:
+        session: this call.
+    Raises:
+        PreconditionError: one of them is missing.
+    """
+    engine = look_at_engine(session.host)
+    if engine.state != "running":
+        raise engine_error(engine)
+    compose = find_compose(session.host)
+    if compose is None:
+        raise PreconditionError("Compose is not installed.", "Run: ./vixtract up --yes")
+    return engine, compose
+
+
+def run_up(session: Session, instance: Instance, requested_engine: str = "") -> Started:
+    """Bring the appliance up.
+
+    Args:
+        session: this call.
+        instance: the appliance.
+        requested_engine: auto, cronicle or embedded; empty for what the settings say.
+    Raises:
+        VixtractError: it could not be brought up; message and hint say why and what to do.
+    """
+    host = session.host
+    start = host.clock()
+    check_ports_differ(instance)
+    engine = ensure_engine(session)
+    compose = ensure_compose(session, engine)
+    if not requested_engine:
+        is_set = instance.is_set("VIXTRACT_ENGINE", host.environment)
+        requested_engine = instance.settings["VIXTRACT_ENGINE"] if is_set else "auto"
+    chosen, reason = choose_engine(
+        requested_engine,
+        instance.settings["CRONICLE_IMAGE"],
+        lambda image: look_at_image(host, image) is not None,
+    )
+    volumes = list_volumes(session, instance)
+    check_ports_free(session, instance)
+    passwords = build_passwords(instance)
+    instance = ensure_images(session, instance.changed({**passwords, "VIXTRACT_ENGINE": chosen}))
+    # Kept before anything starts with them: a password that nobody knows would lock people out.
+    instance.keep()
+    compose_up(session, compose, instance)
+    found = list_containers(host, instance.project)
+    before = {service: container.restarts for service, container in found.items()}
+    wait_healthy(session, instance.project, before=before, services=("postgresql",))
+    ensure_postgres_password(session, instance)
+    found = wait_healthy(session, instance.project, before=before)
+    if "HUB_ADMIN_PASSWORD" in passwords and f"{instance.project}_jupyter-data" in volumes:
+        set_hub_password(session, instance)
+    return Started(instance, found, passwords, chosen, reason, host.clock() - start)
+
+
+def check_ports_differ(instance: Instance) -> None:
+    """Refuse one port for two purposes.
+
+    Args:
+        instance: the appliance.
+    """
+    numbers = [instance.settings[name] for name in PUBLISHED]
+    if len(set(numbers)) < len(numbers):
+        raise SettingsError(
+            f"{', '.join(PUBLISHED)} are {', '.join(numbers)}: each needs its own port.",
+            "Give different ones with --http-port, --https-port and --postgres-port.",
+        )
+
+
+def check_ports_free(session: Session, instance: Instance) -> None:
+    """Refuse to start on ports that somebody else listens on.
+
+    Args:
+        session: this call.
+        instance: the appliance; ports that it publishes itself already are no obstacle.
+    """
+    nginx = list_containers(session.host, instance.project).get("nginx")
+    bind = instance.settings["VIXTRACT_BIND"]
+    own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
+    taken = {
+        name: text
+        for name, text in find_taken(instance, session.host.root).items()
+        if f"{bind}:{instance.settings[name]}" not in own
+    }
+    if taken:
+        options = " ".join(f"--{name.lower().replace('_', '-')} NUMBER" for name in taken)
+        raise PreconditionError(
+            f"Cannot publish on {bind}: {'; '.join(taken.values())}.",
+            f"Stop what uses it, or choose another: ./vixtract up {options}",
+        )
+
+
+def list_volumes(session: Session, instance: Instance) -> list[str]:
+    """Return the names of the volumes that hold the appliance's data.
+
+    Args:
+        session: this call.
+        instance: the appliance.
+    """
+    answer = session.host.run(build_volume_list(instance.project), timeout_s=30)
+    return sorted(answer.stdout.split())
+
+
+def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
+    """Start all services.
+
+    Args:
+        session: this call.
+        compose: the compose.
+        instance: the appliance.
+    """
+    command = build_compose(compose, instance, build_up())
+    show = session.console.say if session.debug else session.console.detail
+    done = session.host.stream(
+        command, timeout_s=COMPOSE_S, on_line=show, environment=instance.variables()
+    )
+    if not done.ok:
+        for line in done.stdout.splitlines()[-10:]:
+            session.console.say(f"  {line}")
+        raise StartError(f"Compose failed: {done.last_line[:300]}", "Run: ./vixtract doctor")
+
+
+def build_password_probe(container: str) -> list[str]:
+    """Build the command that logs in as postgres over TCP, password from the environment."""
+    # Over the container's own address: pg_hba.conf of older volumes trusts 127.0.0.1.
+    address = '"$(hostname -i | cut -d" " -f1)"'
+    script = f"exec psql -h {address} -U postgres -d postgres -Atqc 'SELECT 1'"
+    return ["docker", "exec", "--env", "PGPASSWORD", container, "sh", "-c", script]
+
+
+def build_local_psql(container: str) -> list[str]:
+    """Build the command that runs SQL from standard input as postgres over the local socket."""
+    psql = ["psql", "--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
+    return ["docker", "exec", "--interactive", "--user", "postgres", container, *psql]
+
+
+def ensure_postgres_password(session: Session, instance: Instance) -> None:
+    """Give the account postgres the password of the settings, where its volume has another.
+
+    PostgreSQL takes POSTGRES_PASSWORD only when the volume is first made.
+
+    Args:
+        session: this call.
+        instance: the appliance; its PostgreSQL is up.
+    """
+    container = instance.container("postgresql")
+    password = instance.settings["POSTGRES_PASSWORD"]
+    host = session.host
+    probe = build_password_probe(container)
+    answer = host.run(probe, timeout_s=30, environment={"PGPASSWORD": password})
+    if answer.ok or "password authentication failed" not in answer.stderr:
+        return
+    statement = f"ALTER USER postgres PASSWORD '{scram_verifier(password)}';"
+    done = host.run(build_local_psql(container), timeout_s=30, input_text=statement)
+    if not done.ok:
+        raise StartError(
+            f"PostgreSQL's volume has another password than POSTGRES_PASSWORD: {done.last_line}",
+            f"Run: docker exec -it -u postgres {container} psql -c '\\password postgres'",
+        )
+    session.console.say(
+        "POSTGRES_PASSWORD differed from the password in PostgreSQL's volume: changed there "
+        "(ALTER USER postgres)."
+    )
+
+
+def set_hub_password(session: Session, instance: Instance) -> None:
+    """Give the first Hub administrator the generated password: the account is there already.
+
+    Args:
+        session: this call.
+        instance: the appliance, up.
+    """
+    name = instance.settings["HUB_ADMIN"]
+    command: Sequence[str] = [
+        "docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR,
+        "add-user", name, "--admin", "--password-stdin",
+    ]  # fmt: skip
+    password = instance.settings["HUB_ADMIN_PASSWORD"] + "\n"
+    done = session.host.run(command, timeout_s=60, input_text=password)
+    if not done.ok:
+        raise StartError(
+            f"The Hub's account {name} keeps its old password: {done.last_line}",
+            "Change it on the Hub's page before others can reach this machine.",
+        )
