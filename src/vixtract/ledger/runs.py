@@ -1,0 +1,233 @@
+"""Rows of runs: from queued over running (and waiting for a retry) to done.
+
+A run that is not done *is* the queue. Each change of state is one durable statement; the outcome
+of a run and that of its slot are written together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vixtract.ledger.database import Database
+from vixtract.ledger.slots import encode, finish_slot
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run to be queued.
+
+    Args:
+        id: job id.
+        event: event id.
+        username: the event's author, who answers for it.
+        source: who or what started it, one line.
+        due_at: epoch seconds of its slot; None when started by hand.
+        queued_at: epoch seconds.
+        job: the event as it is at this moment, params overridden where asked; kept with the run.
+    """
+
+    id: str
+    event: str
+    username: str
+    source: str
+    due_at: int | None
+    queued_at: float
+    job: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        outcome: succeeded, failed or aborted.
+        code: the job's code, 0 is success.
+        description: one line for people.
+        time_end: epoch seconds.
+        result: perf, table, chain_data, memo and the like, as the plugin reported them.
+    """
+
+    outcome: str
+    code: int
+    description: str
+    time_end: float
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_run(database: Database, run: NewRun) -> None:
+    """Queue a run."""
+    database.execute(
+        "INSERT INTO run (id, event, username, source, due_at, state, queued_at, job)"
+        " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
+        (run.id, run.event, run.username, run.source, run.due_at, run.queued_at, encode(run.job)),
+    )
+
+
+def mark_running(database: Database, run: str, now: float) -> bool:
+    """Take a queued or waiting run to start it.
+
+    Returns: False when it is neither any more (aborted meanwhile).
+    """
+    return bool(
+        database.execute(
+            "UPDATE run SET state = 'running', pid = NULL, pid_start = NULL,"
+            " time_start = coalesce(time_start, ?), version = version + 1"
+            " WHERE id = ? AND state IN ('queued', 'waiting')",
+            (now, run),
+        )
+    )
+
+
+def mark_started(database: Database, run: str, pid: int, pid_start: int) -> None:
+    """Note the process of a run, before it is told what to do.
+
+    Args:
+        database: the ledger.
+        run: run id.
+        pid: process id; also the id of its process group.
+        pid_start: start time in clock ticks since boot, which tells a reused pid apart.
+    """
+    database.execute("UPDATE run SET pid = ?, pid_start = ? WHERE id = ?", (pid, pid_start, run))
+
+
+def mark_waiting(database: Database, run: str, not_before: float) -> None:
+    """Let a failed run wait for its next attempt."""
+    database.execute(
+        "UPDATE run SET state = 'waiting', not_before = ?, attempt = attempt + 1, pid = NULL,"
+        " version = version + 1 WHERE id = ? AND state = 'running'",
+        (not_before, run),
+    )
+
+
+def requeue_run(database: Database, run: str, *, crashed: bool) -> None:
+    """Put a run back into the queue after the engine stopped under it.
+
+    Args:
+        database: the ledger.
+        run: run id.
+        crashed: whether it had begun; such attempts are counted.
+    """
+    database.execute(
+        "UPDATE run SET state = 'queued', pid = NULL, crashes = crashes + ?, version = version + 1"
+        " WHERE id = ? AND state = 'running'",
+        (int(crashed), run),
+    )
+
+
+def finish_run(database: Database, run: str, outcome: Outcome) -> bool:
+    """Give a run and its slot their one outcome.
+
+    Returns: False when the run had one already; nothing is changed then.
+    """
+    with database.transaction() as connection:
+        changed = connection.execute(
+            "UPDATE run SET state = 'done', outcome = ?, code = ?, description = ?, time_end = ?,"
+            " result = ?, pid = NULL, time_start = coalesce(time_start, ?),"
+            " done_seq = (SELECT coalesce(max(done_seq), 0) + 1 FROM run), version = version + 1"
+            " WHERE id = ? AND state != 'done'",
+            (
+                outcome.outcome,
+                outcome.code,
+                outcome.description,
+                outcome.time_end,
+                encode(outcome.result),
+                outcome.time_end,
+                run,
+            ),
+        ).rowcount
+        if changed:
+            finish_slot(database, run, outcome.outcome, outcome.description)
+        return bool(changed)
+
+
+def decode_run(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a row into a dictionary with `job` and `result` as objects."""
+    return {**row, "job": json.loads(row["job"]), "result": json.loads(row["result"])}
+
+
+def get_run(database: Database, run: str) -> dict[str, Any] | None:
+    """Return one run, or None."""
+    row = database.row("SELECT * FROM run WHERE id = ?", (run,))
+    return decode_run(row) if row else None
+
+
+def open_runs(database: Database, *states: str) -> list[dict[str, Any]]:
+    """Return runs that are not done, oldest first; only the given states, if any are given."""
+    rows = database.rows("SELECT * FROM run WHERE state != 'done' ORDER BY id")
+    return [decode_run(row) for row in rows if not states or row["state"] in states]
+
+
+def count_runs(database: Database, event: str) -> dict[str, int]:
+    """Count an event's runs that are not done, by state."""
+    rows = database.rows(
+        "SELECT state, count(*) AS n FROM run WHERE state != 'done' AND event = ? GROUP BY state",
+        (event,),
+    )
+    counts = {"queued": 0, "running": 0, "waiting": 0}
+    counts.update({row["state"]: row["n"] for row in rows})
+    return counts
+
+
+def last_run_id(database: Database) -> str:
+    """Return the greatest run id, or an empty text."""
+    row = database.row("SELECT max(id) AS id FROM run")
+    return str(row["id"]) if row and row["id"] else ""
+
+
+def run_history(
+    database: Database,
+    *,
+    event: str | None = None,
+    username: str | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> tuple[list[dict[str, Any]], int]:
+    """Page through finished runs, newest first.
+
+    Args:
+        database: the ledger.
+        event: only this event's runs.
+        username: only runs of this author's events.
+        offset: rows to skip.
+        limit: rows at most.
+    Returns: rows, and the number of all that match.
+    """
+    where, values = "state = 'done'", []
+    for column, value in (("event", event), ("username", username)):
+        if value is not None:
+            where += f" AND {column} = ?"
+            values.append(value)
+    rows = database.rows(
+        f"SELECT * FROM run WHERE {where} ORDER BY done_seq DESC LIMIT ? OFFSET ?",  # noqa: S608 - column names of this module
+        (*values, limit, offset),
+    )
+    # Everything done has a done_seq, so counting all of them needs no look at the rows.
+    counting = "SELECT count(done_seq) AS n FROM run WHERE done_seq IS NOT NULL"
+    if values:
+        counting = f"SELECT count(*) AS n FROM run WHERE {where}"  # noqa: S608 - as above
+    count = database.row(counting, values)
+    return [decode_run(row) for row in rows], int(count["n"]) if count else 0
+
+
+def delete_old_runs(database: Database, before: float, limit: int = 1000) -> list[str]:
+    """Delete finished runs and settled slots older than a time.
+
+    Returns: ids of the deleted runs, whose logs can go too.
+    """
+    with database.transaction() as connection:
+        ids = [
+            row["id"]
+            for row in connection.execute(
+                "SELECT id FROM run WHERE state = 'done' AND time_end < ? LIMIT ?", (before, limit)
+            )
+        ]
+        connection.executemany("DELETE FROM run WHERE id = ?", [(run,) for run in ids])
+        connection.execute(
+            "DELETE FROM slot WHERE outcome IS NOT NULL AND due_at < ? AND due_at <"
+            " coalesce((SELECT cursor FROM event WHERE event.id = slot.event), ?)",
+            (before, before),
+        )
+    return ids

@@ -1,0 +1,273 @@
+"""The event: what is to run, when, and what happens when it cannot.
+
+`check_event` is the one place that says what a valid event is; the engine's create and update
+calls and the portal's form both use it. Shapes are Cronicle's, so that the same objects go to
+either engine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from vixtract.scheduler.timing import TimingError, TimingInput, check_timing, get_zone, next_due
+
+__all__ = ["PLUGINS", "Event", "Problem", "check_event", "next_due"]
+
+PLUGINS: Mapping[str, str] = {"notebook": "Notebook", "shellplug": "Shell Script"}
+CATEGORIES: Mapping[str, str] = {"general": "General"}
+# The appliance's own service account: the author of events made with its key.
+SERVICE_ACCOUNT = "vixtract"
+
+MAX_TEXT = 1_000_000
+BOOLEANS = ("enabled", "catch_up", "queue")
+NUMBERS: Mapping[str, int] = {
+    # field: greatest value
+    "max_children": 1000,
+    "timeout": 366 * 86400,
+    "queue_max": 100_000,
+    "retries": 100,
+    "retry_delay": 7 * 86400,
+}
+# Fields of Cronicle's events that clients send along and that mean nothing here.
+IGNORED = frozenset(
+    (
+        "abort_jobs",
+        "algo",
+        "api_key",
+        "chain",
+        "chain_error",
+        "cpu_limit",
+        "cpu_sustain",
+        "created",
+        "detached",
+        "log_max_size",
+        "memory_limit",
+        "memory_sustain",
+        "modified",
+        "multiplex",
+        "notify_fail",
+        "notify_success",
+        "reset_cursor",
+        "secret_value",
+        "session_id",
+        "stagger",
+        "web_hook",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an event.
+
+    Args:
+        field: name of the event's field, for a form to mark it.
+        message: one sentence for people.
+    """
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True)
+class Event:
+    """A scheduled job.
+
+    Args:
+        id: lower-case letters, digits and underscores; made by the engine when empty.
+        title: unique among events.
+        plugin: notebook or shellplug.
+        enabled: 1 or 0; a disabled event can still be run by hand.
+        category: id of a category.
+        target: where it runs; one server only, so always allgrp.
+        params: what the plugin needs.
+        timing: Cronicle's timing object; {} is every minute, False on demand only.
+        timezone: IANA name that the timing is meant in.
+        max_children: runs of it at the same time; 0 is no limit of its own.
+        timeout: seconds after which a run is stopped; 0 is the appliance's limit.
+        catch_up: 1 when slots missed during a downtime are made up for.
+        queue: 1 when runs wait instead of being refused while max_children are running.
+        queue_max: runs that wait at most; 0 is no limit.
+        retries: further attempts after a failure.
+        retry_delay: seconds between attempts.
+        notes: text for people.
+        username: author, whose rights decide what may be run.
+        created: epoch seconds.
+        modified: epoch seconds.
+    """
+
+    id: str
+    title: str
+    plugin: str
+    enabled: int = 1
+    category: str = "general"
+    target: str = "allgrp"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    timing: TimingInput = False
+    timezone: str = "UTC"
+    max_children: int = 0
+    timeout: int = 0
+    catch_up: int = 0
+    queue: int = 0
+    queue_max: int = 0
+    retries: int = 0
+    retry_delay: int = 0
+    notes: str = ""
+    username: str = SERVICE_ACCOUNT
+    created: int = 0
+    modified: int = 0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Event:
+        """Make an event of a checked object; unknown fields are left out."""
+        return cls(**_clean(values))
+
+    def updated(self, values: Mapping[str, Any]) -> Event:
+        """Return a copy with some fields replaced."""
+        return replace(self, **_clean(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as the REST calls show it."""
+        return asdict(self)
+
+
+FIELDS = frozenset(f.name for f in fields(Event))
+
+
+def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
+    cleaned = {name: value for name, value in values.items() if name in FIELDS}
+    for name in BOOLEANS:
+        if name in cleaned:
+            cleaned[name] = int(bool(cleaned[name]))
+    if cleaned.get("timing", False) is None:
+        cleaned["timing"] = False
+    return cleaned
+
+
+def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Problem]:
+    """Find everything wrong with an event as it came in.
+
+    Args:
+        values: fields of Event, as JSON types.
+        partial: whether fields may be absent, as in an update.
+    Returns: problems; empty when the event can be stored.
+    """
+    problems = [
+        Problem(name, f"{name} is missing")
+        for name in ("title", "plugin")
+        if not partial and name not in values
+    ]
+    for name, value in values.items():
+        if name in FIELDS:
+            message = _check_field(name, value)
+            problems += [Problem(name, message)] if message else []
+        elif name not in IGNORED:
+            problems.append(Problem(str(name), f"{name} is no field of an event"))
+    if "timing" in values:
+        problems += [Problem("timing", message) for message in check_timing(values["timing"])]
+    if isinstance(values.get("params"), Mapping) and "plugin" in values:
+        problems += check_params(str(values["plugin"]), values["params"])
+    elif not partial and values.get("plugin") in PLUGINS and "params" not in values:
+        problems += check_params(values["plugin"], {})
+    return problems
+
+
+def _check_field(name: str, value: object) -> str:
+    if name in BOOLEANS:
+        return "" if value in (0, 1) and isinstance(value, int) else f"{name} must be 1 or 0"
+    if name in NUMBERS:
+        fits = type(value) is int and 0 <= value <= NUMBERS[name]
+        return "" if fits else f"{name} must be a whole number from 0 to {NUMBERS[name]}"
+    check = TEXT_CHECKS.get(name)
+    if check is None:
+        return ""
+    if name != "params" and not isinstance(value, str):
+        return f"{name} must be a text"
+    return check(value)
+
+
+def _check_title(value: Any) -> str:
+    if not value.strip() or len(value) > 200 or not value.isprintable():
+        return "title must have 1 to 200 printable characters"
+    return "title must not contain < or >" if re.search("[<>]", value) else ""
+
+
+def _check_notes(value: Any) -> str:
+    if len(value) > 10_000:
+        return "notes must have at most 10,000 characters"
+    return "notes must not contain < or >" if re.search("[<>]", value) else ""
+
+
+def _check_zone(value: Any) -> str:
+    try:
+        get_zone(value)
+    except TimingError as error:
+        return f"timezone: {error.message} {error.hint}"
+    return ""
+
+
+def _check_params_object(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return "params must be an object"
+    size = len(json.dumps(value, ensure_ascii=False))
+    return "" if size <= MAX_TEXT else f"params must have at most {MAX_TEXT} characters as JSON"
+
+
+def _matcher(pattern: str, message: str) -> Callable[[Any], str]:
+    return lambda value: "" if re.fullmatch(pattern, value, re.ASCII) else message
+
+
+TEXT_CHECKS: Mapping[str, Callable[[Any], str]] = {
+    "id": _matcher(r"\w{0,64}", "id must have letters, digits and underscores only, at most 64"),
+    "title": _check_title,
+    "plugin": lambda v: "" if v in PLUGINS else f"plugin must be one of {', '.join(PLUGINS)}",
+    "category": lambda v: "" if v in CATEGORIES else f"There is no category {v!r}",
+    "target": lambda v: "" if v == "allgrp" else "target must be allgrp: there is one server",
+    "params": _check_params_object,
+    "timezone": _check_zone,
+    "notes": _check_notes,
+    "username": _matcher(r"[a-z_][a-z0-9._-]{0,31}", "username is no valid account name"),
+}
+
+
+def check_params(plugin: str, params: Mapping[str, Any]) -> list[Problem]:
+    """Find what is wrong with a plugin's parameters.
+
+    Args:
+        plugin: notebook or shellplug.
+        params: notebook: notebook, owner, parameters (object or JSON text), kernel, memory_mb;
+            shellplug: script, owner.
+    """
+    problems = []
+    needed = {"notebook": "notebook", "shellplug": "script"}.get(plugin)
+    if needed and not (isinstance(params.get(needed), str) and params[needed].strip()):
+        problems.append(f"params.{needed} is missing: the {plugin} plugin needs it")
+    if needed and "\0" in str(params.get(needed, "")):
+        problems.append(f"params.{needed} contains a NUL character")
+    problems += [
+        f"params.{name} must be a text"
+        for name in ("owner", "kernel")
+        if not isinstance(params.get(name, ""), str)
+    ]
+    memory = params.get("memory_mb", 0)
+    if plugin == "notebook" and not (type(memory) is int and 0 <= memory <= 10**7):
+        problems.append("params.memory_mb must be a whole number of MiB, 0 for the default")
+    if plugin == "notebook" and not _is_json_object(params.get("parameters") or {}):
+        problems.append("params.parameters must be a JSON object")
+    return [Problem("params", message) for message in problems]
+
+
+def _is_json_object(value: object) -> bool:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else {}
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(value, Mapping)

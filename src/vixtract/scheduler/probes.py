@@ -1,0 +1,59 @@
+"""Whether the engine's neighbours answer: the runner daemon and PostgreSQL."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PROBE_S = 2.0
+CACHE_S = 2.0
+# SSLRequest: length 8, then the magic number; a PostgreSQL server answers S or N.
+# Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+
+
+def is_runner_up(path: Path) -> bool:
+    """Say whether the runner's socket accepts a connection."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(PROBE_S)
+            probe.connect(str(path))
+    except OSError:
+        return False
+    return True
+
+
+def is_postgresql_up(database_url: str) -> bool:
+    """Say whether a PostgreSQL server answers; no login is made.
+
+    Args:
+        database_url: its host and port are used, `postgresql` and 5432 where it has none.
+    """
+    try:
+        parts = urlsplit(database_url)
+        address = (parts.hostname or "postgresql", parts.port or 5432)
+        with socket.create_connection(address, timeout=PROBE_S) as probe:
+            probe.settimeout(PROBE_S)
+            probe.sendall(SSL_REQUEST)
+            return probe.recv(1) in (b"S", b"N")
+    except (OSError, ValueError):
+        return False
+
+
+class CachedProbe:
+    """A probe whose answer is kept for CACHE_S, so that callers cannot multiply its cost."""
+
+    def __init__(self, probe: Callable[[], bool]) -> None:
+        self._probe = probe
+        self._answer = False
+        self._until = 0.0
+
+    def __call__(self) -> str:
+        """Return up or down."""
+        if time.monotonic() >= self._until:
+            self._answer = self._probe()
+            self._until = time.monotonic() + CACHE_S
+        return "up" if self._answer else "down"

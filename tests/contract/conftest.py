@@ -1,0 +1,35 @@
+"""Which scheduler the contract tests talk to.
+
+`SCHEDULER_CONTRACT_URL` and `SCHEDULER_CONTRACT_KEY` name one that is running, such as Cronicle;
+without them the embedded engine is started with stand-in plugins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.embedded import EmbeddedEngine
+from vixtract.scheduler.client import SchedulerClient
+
+
+@pytest.fixture(scope="session")
+def contract_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchedulerClient]:
+    """A client of the scheduler under test, with an admin key."""
+    url = os.environ.get("SCHEDULER_CONTRACT_URL")
+    if url:
+        yield SchedulerClient(url, os.environ["SCHEDULER_CONTRACT_KEY"], 30)
+        return
+    engine = EmbeddedEngine(tmp_path_factory.mktemp("contract")).start()
+    yield engine.client
+    engine.stop()
+
+
+@pytest.fixture
+def engine(tmp_path) -> Iterator[EmbeddedEngine]:
+    """An embedded engine of the test's own, not started yet."""
+    engine = EmbeddedEngine(tmp_path)
+    yield engine
+    engine.stop()
