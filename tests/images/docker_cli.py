@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
-import time
+import tarfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -24,7 +25,11 @@ def docker(
     """
     done = subprocess.run(
         ["docker", *arguments],
-        check=False, capture_output=True, text=True, timeout=timeout_s, input=text,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        input=text,
     )
     if check:
         assert done.returncode == 0, f"docker {arguments}: {done.stdout}\n{done.stderr}"
@@ -42,6 +47,22 @@ def unique_name(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:10]}"
 
 
+def put_file(container: str, directory: str, name: str, content: bytes) -> None:
+    """Copy one file into a container, started or not, as root's and executable."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o755
+        archive.addfile(entry, io.BytesIO(content))
+    subprocess.run(
+        ["docker", "cp", "-", f"{container}:{directory}"],
+        input=buffer.getvalue(),
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
 @contextmanager
 def created_container(image: str, options: Sequence[str] = (), *words: str) -> Iterator[str]:
     """Create (not start) a container; it and its anonymous volumes go at the end."""
@@ -51,23 +72,6 @@ def created_container(image: str, options: Sequence[str] = (), *words: str) -> I
         yield name
     finally:
         docker("rm", "--force", "--volumes", name, check=False)
-
-
-def wait_until(ready: Callable[[], object], *, what: str, timeout_s: float = 60.0) -> None:
-    """Wait until ``ready()`` is true; fails with ``what`` and the last thing seen.
-
-    Args:
-        ready: returns something true when the wait is over, else what it saw.
-        what: words for the failure.
-        timeout_s: seconds.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        seen = ready()
-        if seen is True:
-            return
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}; last seen: {seen}"
-        time.sleep(0.2)
 
 
 def exit_code(container: str, *, timeout_s: float = 60.0) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +15,18 @@ from tests.images.docker_cli import (
     docker,
     exit_code,
     logs,
+    put_file,
     unique_name,
-    wait_until,
 )
-
-pytestmark = pytest.mark.docker
+from tests.waiting import wait_until
 
 IMAGE = os.environ.get("POSTGRES_IMAGE", "vixtract/postgres-offline:17")
 PASSWORD = "Correct-Horse_7"
 # No --init: as root without CAP_KILL it cannot hand the stop signal to uid 999, gives up, and takes
 # the server down with it. PostgreSQL is a proper first process.
 HARDENED = (
-    "--security-opt=no-new-privileges:true", "--cap-drop=ALL",
+    "--security-opt=no-new-privileges:true",
+    "--cap-drop=ALL",
     *(f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")),
 )
 own_image = pytest.mark.skipif(
@@ -48,8 +46,13 @@ def volume() -> Iterator[str]:
 
 
 @contextmanager
-def server(data: str, *words: str, options: tuple[str, ...] = (), scripts: dict[str, bytes] | None = None,
-           password: str = PASSWORD) -> Iterator[str]:
+def server(
+    data: str,
+    *words: str,
+    options: tuple[str, ...] = (),
+    scripts: dict[str, bytes] | None = None,
+    password: str = PASSWORD,
+) -> Iterator[str]:
     """Start the image over a volume; ``scripts`` are name -> content in the init directory."""
     settings = ("-e", f"POSTGRES_PASSWORD={password}") if password else ()
     mounts = ("-v", f"{data}:/var/lib/postgresql/data")
@@ -60,30 +63,28 @@ def server(data: str, *words: str, options: tuple[str, ...] = (), scripts: dict[
         yield name
 
 
-def put_file(container: str, directory: str, name: str, content: bytes) -> None:
-    """Copy one file into a container, as root, executable."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(name)
-        entry.size, entry.mode = len(content), 0o755
-        archive.addfile(entry, io.BytesIO(content))
-    import subprocess
-
-    subprocess.run(
-        ["docker", "cp", "-", f"{container}:{directory}"],
-        input=buffer.getvalue(), check=True, capture_output=True, timeout=60,
-    )
-
-
-def answers_on_tcp(container: str) -> object:
+def answers_on_tcp(container: str) -> bool:
     """True once the server that listens on TCP answers."""
     done = docker("exec", container, "pg_isready", "-h", "127.0.0.1", check=False)
-    return done.returncode == 0 or (done.stdout + logs(container))[-600:]
+    assert done.returncode == 0, (done.stdout + logs(container))[-600:]
+    return True
 
 
 def query(container: str, sql: str, *, database: str = "postgres") -> str:
     """Return the rows of a query, run by the superuser over the socket."""
-    command = ("psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql)
+    command = (
+        "psql",
+        "-X",
+        "-At",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-U",
+        "postgres",
+        "-d",
+        database,
+        "-c",
+        sql,
+    )
     return docker("exec", "-u", "postgres", container, *command).stdout.strip()
 
 
@@ -97,9 +98,9 @@ def in_volume(data: str, script: str) -> str:
 SCRIPTS = {
     "10-table.sql": b"CREATE TABLE step (number int); INSERT INTO step VALUES (1);",
     "20-more.sql.gz": gzip.compress(b"INSERT INTO step VALUES (2);"),
-    "30-shell.sh": b"#!/bin/bash\nset -e\npsql -U \"$POSTGRES_USER\" -d \"$POSTGRES_DB\" "
-                   b"-c 'INSERT INTO step VALUES (3)'\n"
-                   b"echo \"search_path = 'public' # set in $PGDATA\" >>\"$PGDATA/postgresql.conf\"\n",
+    "30-shell.sh": b'#!/bin/bash\nset -e\npsql -U "$POSTGRES_USER" -d "$POSTGRES_DB" '
+    b"-c 'INSERT INTO step VALUES (3)'\n"
+    b'echo "search_path = \'public\' # set in $PGDATA" >>"$PGDATA/postgresql.conf"\n',
 }
 
 
@@ -107,14 +108,24 @@ SCRIPTS = {
 def running() -> Iterator[str]:
     """One server, booted with everything the contract knows."""
     words = ("postgres", "-c", "max_connections=57")
-    options = ("-e", "POSTGRES_DB=etl", "-e", "POSTGRES_INITDB_ARGS=--data-checksums --auth-host='scram-sha-256'")
+    options = (
+        "-e",
+        "POSTGRES_DB=etl",
+        "-e",
+        "POSTGRES_INITDB_ARGS=--data-checksums --auth-host='scram-sha-256'",
+    )
     with volume() as data, server(data, *words, options=options, scripts=SCRIPTS) as name:
         wait_until(lambda: answers_on_tcp(name), what="PostgreSQL answers on TCP", timeout_s=90)
         yield name
 
 
 def test_init_scripts_of_each_kind_ran_once_and_in_order(running: str) -> None:
-    assert query(running, "SELECT string_agg(number::text, ',' ORDER BY ctid) FROM step", database="etl") == "1,2,3"
+    assert (
+        query(
+            running, "SELECT string_agg(number::text, ',' ORDER BY ctid) FROM step", database="etl"
+        )
+        == "1,2,3"
+    )
 
 
 def test_arguments_reach_the_server(running: str) -> None:
@@ -136,14 +147,21 @@ def test_locale_needs_no_locale_files(running: str) -> None:
 def test_other_hosts_need_a_scram_password(running: str) -> None:
     sql = "SELECT auth_method FROM pg_hba_file_rules WHERE database = '{all}' AND address = 'all'"
     assert query(running, sql) == "scram-sha-256"
-    assert query(running, "SELECT substr(rolpassword, 1, 13) FROM pg_authid WHERE rolname = 'postgres'") == "SCRAM-SHA-256"
+    assert (
+        query(
+            running, "SELECT substr(rolpassword, 1, 13) FROM pg_authid WHERE rolname = 'postgres'"
+        )
+        == "SCRAM-SHA-256"
+    )
 
 
 @pytest.mark.parametrize(("password", "answer"), [(PASSWORD, 0), ("wrong", 2)])
 def test_password_is_checked_over_the_network(running: str, password: str, answer: int) -> None:
     address = docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", running).stdout.strip()
     words = ("run", "--rm", "--entrypoint", "psql", "-e", f"PGPASSWORD={password}", IMAGE)
-    done = docker(*words, "-h", address, "-U", "postgres", "-d", "etl", "-Atc", "SELECT 1", check=False)
+    done = docker(
+        *words, "-h", address, "-U", "postgres", "-d", "etl", "-Atc", "SELECT 1", check=False
+    )
     assert done.returncode == answer, done.stderr
 
 
@@ -157,9 +175,14 @@ def test_server_runs_as_postgres_and_cannot_see_the_password(running: str) -> No
 
 @own_image
 def test_settings_name_the_final_directory(running: str) -> None:
-    text = docker("exec", running, "grep", "set in", "/var/lib/postgresql/data/postgresql.conf").stdout
+    text = docker(
+        "exec", running, "grep", "set in", "/var/lib/postgresql/data/postgresql.conf"
+    ).stdout
     assert text.strip().endswith("# set in /var/lib/postgresql/data")
-    assert docker("exec", running, "ls", "-A", "/var/lib/postgresql/data").stdout.count(".first-boot") == 0
+    assert (
+        docker("exec", running, "ls", "-A", "/var/lib/postgresql/data").stdout.count(".first-boot")
+        == 0
+    )
 
 
 def test_data_survive_a_new_container_and_scripts_do_not_run_again() -> None:
@@ -169,18 +192,30 @@ def test_data_survive_a_new_container_and_scripts_do_not_run_again() -> None:
             started = time.monotonic()
             docker("stop", "--time", "30", name)
             assert time.monotonic() - started < 15, "SIGINT ends the server at once"
-            assert docker("inspect", "-f", "{{.State.ExitCode}}", name).stdout.strip() == "0", logs(name)
+            assert docker("inspect", "-f", "{{.State.ExitCode}}", name).stdout.strip() == "0", logs(
+                name
+            )
         with server(data, scripts=SCRIPTS, password="") as name:
             wait_until(lambda: answers_on_tcp(name), what="second boot")
             assert query(name, "SELECT count(*) FROM step") == "3"
 
 
 def test_password_from_a_file() -> None:
-    with volume() as data, server(data, options=("-e", "POSTGRES_PASSWORD_FILE=/docker-entrypoint-initdb.d/secret"),
-                                  scripts={"secret": b"from-a-file\n"}, password="") as name:
+    with (
+        volume() as data,
+        server(
+            data,
+            options=("-e", "POSTGRES_PASSWORD_FILE=/docker-entrypoint-initdb.d/secret"),
+            scripts={"secret": b"from-a-file\n"},
+            password="",
+        ) as name,
+    ):
         wait_until(lambda: answers_on_tcp(name), what="first boot", timeout_s=90)
         words = ("exec", "-e", "PGPASSWORD=from-a-file", name, "bash", "-c")
-        assert docker(*words, 'psql -U postgres -h "$(hostname -i)" -Atc "SELECT 1"').stdout.strip() == "1"
+        assert (
+            docker(*words, 'psql -U postgres -h "$(hostname -i)" -Atc "SELECT 1"').stdout.strip()
+            == "1"
+        )
 
 
 def test_refuses_to_start_without_a_password() -> None:
@@ -191,14 +226,20 @@ def test_refuses_to_start_without_a_password() -> None:
 
 
 def test_refuses_a_password_given_twice() -> None:
-    with volume() as data, server(data, options=("-e", "POSTGRES_PASSWORD_FILE=/etc/hostname")) as name:
+    with (
+        volume() as data,
+        server(data, options=("-e", "POSTGRES_PASSWORD_FILE=/etc/hostname")) as name,
+    ):
         assert exit_code(name) != 0
         assert "POSTGRES_PASSWORD_FILE" in logs(name)
 
 
 @own_image
 def test_refuses_the_documented_password_on_a_wide_address() -> None:
-    with volume() as data, server(data, options=("-e", "VIXTRACT_BIND=0.0.0.0"), password="vixtract") as name:
+    with (
+        volume() as data,
+        server(data, options=("-e", "VIXTRACT_BIND=0.0.0.0"), password="vixtract") as name,
+    ):
         assert exit_code(name) == 3
         assert "./vixtract up --bind 0.0.0.0" in logs(name)
 
@@ -219,13 +260,22 @@ def test_refuses_data_of_another_version_and_leaves_them_alone() -> None:
         with server(data) as name:
             assert exit_code(name) != 0
             assert "12" in logs(name)
-        assert in_volume(data, "find . -type f | sort; cat PG_VERSION base/1") == "./PG_VERSION\n./base/1\n12\nx"
+        assert (
+            in_volume(data, "find . -type f | sort; cat PG_VERSION base/1")
+            == "./PG_VERSION\n./base/1\n12\nx"
+        )
 
 
 # Moments of the first boot: a line of the log after which the container is killed.
-MOMENTS = ("creating subdirectories", "performing post-bootstrap", "syncing data to disk",
-           "server started", "running /docker-entrypoint-initdb.d/30-shell.sh",
-           "running /docker-entrypoint-initdb.d/40-slow.sh", "server stopped")
+MOMENTS = (
+    "creating subdirectories",
+    "performing post-bootstrap",
+    "syncing data to disk",
+    "server started",
+    "running /docker-entrypoint-initdb.d/30-shell.sh",
+    "running /docker-entrypoint-initdb.d/40-slow.sh",
+    "server stopped",
+)
 
 
 @own_image
@@ -233,11 +283,13 @@ MOMENTS = ("creating subdirectories", "performing post-bootstrap", "syncing data
 def test_first_boot_killed_and_started_again(moment: str) -> None:
     scripts = SCRIPTS | {"40-slow.sh": b"#!/bin/bash\nsleep 1\n"}
     with volume() as data, server(data, options=("-e", "POSTGRES_DB=etl"), scripts=scripts) as name:
-        wait_until(lambda: moment in logs(name) or logs(name)[-300:], what=moment, timeout_s=60)
+        wait_until(lambda: moment in logs(name), what=moment, interval_s=0.05)
         docker("kill", "--signal=KILL", name, check=False)
         docker("start", name)
         wait_until(lambda: answers_on_tcp(name), what="the second first boot", timeout_s=90)
-        assert query(name, "SELECT count(*) || ',' || max(number) FROM step", database="etl") == "3,3"
+        assert (
+            query(name, "SELECT count(*) || ',' || max(number) FROM step", database="etl") == "3,3"
+        )
         assert query(name, "SHOW data_directory") == "/var/lib/postgresql/data"
 
 
