@@ -1,0 +1,347 @@
+"""Images: what goes into them, when they are rebuilt, where they come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.ops_fakes import OK, FakeHost, make_session
+from vixtract.errors import PreconditionError, UsageError
+from vixtract.ops.host import Completed
+from vixtract.ops.images import (
+    OFFLINE_DEBIAN,
+    OFFLINE_POSTGRES,
+    RECIPES,
+    authorities_number,
+    build_environment,
+    build_image,
+    build_labels,
+    copy_authorities,
+    is_fresh,
+    source_number,
+)
+from vixtract.ops.instance import load_instance
+from vixtract.ops.provision import BuildError, Supply, build_images, ensure_images
+from vixtract.ops.sources import (
+    CA_FILE,
+    IgnoreFile,
+    hash_files,
+    list_arguments,
+    list_copied,
+    list_files,
+)
+
+ROOT = Path(__file__).parents[2]
+NO_REGISTRY = Completed(
+    1, 'Get "https://registry/v2/": dial tcp: lookup registry on 1.2.3.4:53: no such host'
+)
+NOT_THERE = Completed(1, "pull access denied for vixtract/jupyter, repository does not exist")
+ABSENT = Completed(1, "", "No such image")
+
+DOCKERFILE = """\
+ARG DEBIAN_IMAGE=debian
+FROM ${DEBIAN_IMAGE} AS build
+# COPY nothing /
+COPY --chown=1:1 src \\
+     # a remark inside
+     tool.sh /app/
+COPY ["with space", "/x"]
+ADD https://example.org/x /x
+FROM ${BASE_IMAGE}
+ARG PIP_INDEX_URL=
+COPY --from=build /app /app
+"""
+
+
+def repository(root):
+    """Lay out the smallest repository that has all recipes."""
+    for recipe in RECIPES.values():
+        file = root / recipe.dockerfile
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parent = "BASE_IMAGE" if recipe.parent else "DEBIAN_IMAGE"
+        file.write_text(f"ARG {parent}=x\nFROM ${{{parent}}}\nARG PIP_INDEX_URL\nCOPY src /src\n")
+    (root / "src").mkdir()
+    (root / "src/code.py").write_text("1")
+    bundle = root / "etc/ssl/certs/ca-certificates.crt"
+    bundle.parent.mkdir(parents=True)
+    bundle.write_text("authority")
+    return load_instance(root, {"project": "p1"}, {})
+
+
+def test_a_dockerfile_is_read():
+    assert list_copied(DOCKERFILE) == ["src", "tool.sh", "with space"]
+    assert list_arguments(DOCKERFILE) == {"DEBIAN_IMAGE", "PIP_INDEX_URL"}
+
+
+def test_the_real_dockerfiles_can_be_read():
+    for recipe in RECIPES.values():
+        if (ROOT / recipe.dockerfile).is_file():
+            files = list_files(ROOT, recipe.dockerfile)
+            assert all((ROOT / name).is_file() for name in files)
+    assert "docker/base/requirements.txt" in list_files(ROOT, "docker/base/Dockerfile")
+
+
+def test_dockerignore_rules():
+    ignore = IgnoreFile("# allow-list\n*\n!src\n!a/b*.txt\n**/__pycache__\n**/*.pyc\nsrc/x?\n")
+    allowed = ["src/a.py", "src/deep/b.py", "a/b1.txt"]
+    refused = ["other", "other/f", "src/__pycache__/a", "src/d/a.pyc", "src/x1", "a/c.txt", "x.pyc"]
+    assert [path for path in allowed + refused if ignore.allows(path)] == allowed
+
+
+def test_files_that_the_build_ignores_do_not_count(tmp_path):
+    instance = repository(tmp_path)
+    (tmp_path / ".dockerignore").write_text("**/*.pyc\n")
+    before = source_number(instance.root, "nginx")
+    (tmp_path / "src/code.pyc").write_text("x")
+    (tmp_path / "unrelated").write_text("x")
+    assert source_number(instance.root, "nginx") == before
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "name", "new", "dockerfile", "link"])
+def test_every_change_of_what_goes_in_counts(tmp_path, change):
+    instance = repository(tmp_path)
+    before = source_number(instance.root, "nginx")
+    code = tmp_path / "src/code.py"
+    if change == "content":
+        code.write_text("2")
+    elif change == "mode":
+        code.chmod(0o755)
+    elif change == "name":
+        code.rename(tmp_path / "src/other.py")
+    elif change == "new":
+        (tmp_path / "src/empty").write_text("")
+    elif change == "link":
+        (tmp_path / "src/link").symlink_to("code.py")
+    else:
+        with (tmp_path / "nginx/Dockerfile").open("a") as file:
+            file.write("# more\n")
+    assert source_number(instance.root, "nginx") != before
+
+
+def test_a_change_below_counts_above_but_not_beside(tmp_path):
+    instance = repository(tmp_path)
+    before = {name: source_number(instance.root, name) for name in RECIPES}
+    with (tmp_path / "docker/base/Dockerfile").open("a") as file:
+        file.write("# more\n")
+    after = {name: source_number(instance.root, name) for name in RECIPES}
+    changed = {name for name in RECIPES if before[name] != after[name]}
+    assert changed == {"base", "jupyter", "cronicle"}
+
+
+def test_names_and_contents_cannot_be_mistaken_for_each_other(tmp_path):
+    (tmp_path / "a").write_text("bc")
+    (tmp_path / "ab").write_text("c")
+    assert hash_files(tmp_path, ["a"]) != hash_files(tmp_path, ["ab"])
+
+
+def test_the_machines_authorities_are_copied_only_when_they_change(tmp_path):
+    instance = repository(tmp_path)
+    host = FakeHost(tmp_path)
+    copy_authorities(host, instance.root)
+    target = tmp_path / CA_FILE
+    assert target.read_text() == "authority"
+    stamp = target.stat().st_mtime_ns
+    copy_authorities(host, instance.root)
+    assert target.stat().st_mtime_ns == stamp
+    number = authorities_number(host)
+    own = tmp_path / "own.pem"
+    own.write_text("other")
+    named = FakeHost(tmp_path, environment={"SSL_CERT_FILE": str(own)})
+    assert authorities_number(named) != number
+    copy_authorities(named, instance.root)
+    assert target.read_text() == "other"
+
+
+def test_freshness():
+    wanted = {"vixtract.source": "1", "vixtract.ca": "a"}
+    assert is_fresh({"vixtract.source": "1", "vixtract.ca": "a"}, wanted)
+    assert is_fresh({"vixtract.source": "1"}, wanted), "a published image has no host's authorities"
+    assert not is_fresh(None, wanted)
+    assert not is_fresh({}, wanted)
+    assert not is_fresh({"vixtract.source": "2", "vixtract.ca": "a"}, wanted)
+    assert not is_fresh({"vixtract.source": "1", "vixtract.ca": "b"}, wanted)
+
+
+def test_a_build_command_holds_no_secret(tmp_path):
+    repository(tmp_path)
+    environment = {
+        "PIP_INDEX_URL": "https://me:secret@index/simple",
+        "HTTPS_PROXY": "http://me:secret@proxy:3128",
+    }
+    instance = load_instance(tmp_path, {}, environment)
+    command = build_image(instance, "jupyter", "", {"vixtract.source": "1"}, no_cache=True)
+    assert command == [
+        "docker", "build", "--tag", "vixtract/jupyter:0.1.0",
+        "--file", str(tmp_path / "jupyter/Dockerfile"),
+        "--build-arg", "BASE_IMAGE=vixtract/base:0.1.0",
+        "--build-arg", "PIP_INDEX_URL", "--build-arg", "HTTPS_PROXY",
+        "--label", "vixtract.source=1", "--no-cache", str(tmp_path),
+    ]  # fmt: skip
+    assert build_environment(instance) == environment
+
+
+def test_a_proxy_on_loopback_is_reached_from_the_build(tmp_path):
+    repository(tmp_path)
+    instance = load_instance(tmp_path, {}, {"HTTP_PROXY": "http://127.0.0.1:3128"})
+    command = build_image(instance, "nginx", "debian:x", {}, no_cache=False)
+    assert command[command.index("--network") + 1] == "host"
+    assert "DEBIAN_IMAGE=debian:x" in command
+
+
+class Images(FakeHost):
+    """A machine whose engine keeps images; builds and pulls add to them."""
+
+    def __init__(self, root, have=(), pulls=NO_REGISTRY):
+        super().__init__(root, programs=["mmdebstrap", "bash"])
+        keys = root / "usr/share/keyrings/debian-archive-keyring.gpg"
+        keys.parent.mkdir(parents=True, exist_ok=True)
+        keys.write_text("")
+        self.have = {name: {} for name in have}
+        self.pulls = pulls
+
+    def _answer(self, argv, arguments):
+        self.calls.append(" ".join(argv))
+        if argv[:3] == ["docker", "image", "inspect"]:
+            labels = self.have.get(argv[-1])
+            return ABSENT if labels is None else Completed(0, json.dumps(labels))
+        if argv[:2] == ["docker", "pull"]:
+            answer = self.pulls.get(argv[2], NOT_THERE) if isinstance(self.pulls, dict) else self.pulls
+            if answer.ok:
+                self.have[argv[2]] = {}
+            return answer
+        if argv[0] == "bash":
+            self.have[argv[-1]] = {}
+            return OK
+        assert argv[:2] == ["docker", "build"]
+        labels = [argv[i + 1].split("=", 1) for i, word in enumerate(argv) if word == "--label"]
+        self.have[argv[argv.index("--tag") + 1]] = dict(labels)
+        return Completed(0, "Step 1/2 : FROM x\nnoise\n")
+
+    def built(self):
+        return [line.split("--tag ")[1].split()[0] for line in self.called("^docker build")]
+
+
+def test_without_a_registry_everything_is_built_once(tmp_path):
+    instance = repository(tmp_path)
+    host = Images(tmp_path)
+    session = make_session(host, yes=True)
+    chosen = ensure_images(session, instance)
+    assert chosen.settings["POSTGRES_IMAGE"] == OFFLINE_POSTGRES
+    assert host.built() == [
+        OFFLINE_POSTGRES,
+        *[f"vixtract/{name}:0.1.0" for name in ("base", "jupyter", "cronicle", "nginx")],
+    ]
+    assert len(host.called("^docker pull")) == 1, "a silent registry is asked once"
+    assert session.console.text.count("No registry answers") == 1
+    assert host.called(f"build.sh {OFFLINE_DEBIAN}")
+    chosen.keep()
+    again = Images(tmp_path)
+    again.have = host.have
+    kept = load_instance(tmp_path, {"project": "p1"}, {})
+    assert ensure_images(make_session(again), kept).settings["POSTGRES_IMAGE"] == OFFLINE_POSTGRES
+    assert again.built() == [] and not again.called("docker pull")
+
+
+def test_only_what_changed_is_rebuilt(tmp_path):
+    instance = repository(tmp_path)
+    host = Images(tmp_path)
+    ensure_images(make_session(host), instance)
+    host.calls.clear()
+    with (tmp_path / "cronicle/Dockerfile").open("a") as file:
+        file.write("# more\n")
+    ensure_images(make_session(host), instance.changed({"POSTGRES_IMAGE": OFFLINE_POSTGRES}))
+    assert host.built() == ["vixtract/cronicle:0.1.0"]
+
+
+def test_published_images_are_pulled_where_they_match(tmp_path):
+    instance = repository(tmp_path)
+    names = [f"vixtract/{name}:0.1.0" for name in ("jupyter", "cronicle", "nginx")]
+
+    class Published(Images):
+        def _answer(self, argv, arguments):
+            done = super()._answer(argv, arguments)
+            if argv[:2] == ["docker", "pull"] and argv[2] in names:
+                recipe = argv[2].split("/")[1].split(":")[0]
+                number = source_number(instance.root, recipe)
+                self.have[argv[2]] = {"vixtract.source": number}
+            return done
+
+    host = Published(tmp_path, pulls=dict.fromkeys(["postgres:17", *names], OK))
+    assert ensure_images(make_session(host), instance).settings["POSTGRES_IMAGE"] == "postgres:17"
+    assert host.built() == []
+
+
+def test_a_registry_without_our_images_still_gives_debian(tmp_path):
+    instance = repository(tmp_path)
+    host = Images(tmp_path, pulls={"postgres:17": OK, "debian:trixie-slim": OK})
+    session = make_session(host)
+    ensure_images(session, instance)
+    assert "DEBIAN_IMAGE=debian:trixie-slim" in host.called("docker build.*/base")[0]
+    assert not host.called("build.sh")
+    assert "No registry" not in session.console.text
+
+
+def test_an_image_that_a_person_chose_is_never_replaced(tmp_path):
+    repository(tmp_path)
+    for name in ("POSTGRES_IMAGE", "DEBIAN_IMAGE"):
+        instance = load_instance(tmp_path, {}, {name: "mine:1"})
+        host = Images(tmp_path)
+        host.environment = {name: "mine:1"}
+        with pytest.raises(PreconditionError, match=f"{name}=mine:1 is not here"):
+            ensure_images(make_session(host, yes=True), instance)
+        assert f"vixtract/base:{instance.version}" not in host.built()
+
+
+def test_another_version_is_never_built_from_these_sources(tmp_path):
+    repository(tmp_path)
+    instance = load_instance(tmp_path, {}, {"VIXTRACT_VERSION": "0.0.9"})
+    with pytest.raises(PreconditionError, match=r"vixtract/jupyter:0\.0\.9 is not here"):
+        Supply(make_session(Images(tmp_path)), instance).ensure_service("jupyter")
+
+
+def test_missing_tools_for_debian_need_consent(tmp_path):
+    instance = repository(tmp_path)
+    host = Images(tmp_path)
+    host.programs = {"apt-get"}
+    with pytest.raises(PreconditionError, match="mmdebstrap"):
+        Supply(make_session(host), instance).ensure_debian()
+
+
+def test_a_failed_build_shows_its_last_lines(tmp_path):
+    instance = repository(tmp_path)
+
+    class Broken(Images):
+        def _answer(self, argv, arguments):
+            if argv[:2] == ["docker", "build"]:
+                return Completed(2, "Step 1/2\nE: Unable to locate package nonsense")
+            return super()._answer(argv, arguments)
+
+    session = make_session(Broken(tmp_path, have=[OFFLINE_DEBIAN]))
+    with pytest.raises(BuildError, match="Unable to locate") as caught:
+        build_images(session, instance, ["nginx"], no_cache=False)
+    assert "docker build --tag" in caught.value.hint
+    assert "  E: Unable to locate package nonsense" in session.console.lines
+
+
+def test_build_takes_names_of_services(tmp_path):
+    instance = repository(tmp_path)
+    host = Images(tmp_path, have=[OFFLINE_DEBIAN])
+    assert build_images(make_session(host), instance, ["jupyter"], no_cache=False) == [
+        "base",
+        "jupyter",
+    ]
+    assert build_images(make_session(host), instance, ["jupyter"], no_cache=False) == []
+    again = build_images(make_session(host), instance, ["jupyter"], no_cache=True)
+    assert again == ["base", "jupyter"]
+    assert build_images(make_session(host), instance, ["postgresql"], no_cache=False)
+    with pytest.raises(UsageError, match="No image nothing"):
+        build_images(make_session(host), instance, ["nothing"], no_cache=False)
+
+
+def test_labels_of_images_without_authorities(tmp_path):
+    instance = repository(tmp_path)
+    host = FakeHost(tmp_path)
+    assert set(build_labels(host, instance.root, "nginx")) == {"vixtract.source"}
+    assert build_labels(host, instance.root, "jupyter")["vixtract.ca"] == authorities_number(host)
