@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
+from vixtract.errors import SettingsError, UsageError
 from vixtract.ops.envfile import load_env, parse_env, save_env, update_env
 from vixtract.ops.instance import load_instance
-from vixtract.errors import SettingsError, UsageError
 
 
 def test_values_are_read_as_compose_reads_them():

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from tests.unit.ops_fakes import FakeHost, make_session
 from vixtract.errors import PreconditionError
 from vixtract.ops.host import Host
-from tests.unit.ops_fakes import FakeHost, make_session
 
 
 def test_a_short_program_returns_its_output():
@@ -96,4 +96,3 @@ def test_rights_of_root_come_by_sudo(tmp_path):
     assert privileged(is_root=False, programs=["sudo"]) == ["sudo", "true"]
     with pytest.raises(PreconditionError, match="Root's rights"):
         privileged(is_root=False)
-

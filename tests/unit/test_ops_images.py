@@ -207,7 +207,9 @@ class Images(FakeHost):
             labels = self.have.get(argv[-1])
             return ABSENT if labels is None else Completed(0, json.dumps(labels))
         if argv[:2] == ["docker", "pull"]:
-            answer = self.pulls.get(argv[2], NOT_THERE) if isinstance(self.pulls, dict) else self.pulls
+            answer = (
+                self.pulls.get(argv[2], NOT_THERE) if isinstance(self.pulls, dict) else self.pulls
+            )
             if answer.ok:
                 self.have[argv[2]] = {}
             return answer

@@ -1,0 +1,181 @@
+"""`./vixtract test`: its environment, its linters, its tiers, its exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.unit.ops_fakes import FAILED, OK, FakeHost, make_session
+from tests.unit.test_ops_engine import NO_CLIENT, versions
+from vixtract.errors import PreconditionError, UsageError
+from vixtract.ops import testing
+from vixtract.ops.host import CommandError, Completed
+from vixtract.ops.instance import load_instance
+from vixtract.ops.testing import (
+    Outcome,
+    build_linters,
+    choose_tiers,
+    ensure_environment,
+    find_python,
+    list_tracked,
+    run_tests,
+    select_scripts,
+)
+
+
+def repository(root):
+    """Lay out a repository with two tiers and one file of each kind."""
+    for tier in ("unit", "stack"):
+        (root / "tests" / tier).mkdir(parents=True)
+        (root / "tests" / tier / "test_a.py").write_text("")
+    (root / "tests/browser").mkdir()
+    (root / "tests/requirements.txt").write_text("pytest\n")
+    (root / "run").write_text("#!/usr/bin/env bash\n")
+    (root / "code").write_text("#!/usr/bin/env python3\n")
+    (root / "lib.sh").write_text("x=1\n")
+    (root / "Dockerfile").write_text("FROM x\n")
+    return root
+
+
+def machine(root, **answers):
+    """Return a machine on which everything passes, but for what is given."""
+    names = "run\0code\0lib.sh\0Dockerfile\0gone\0"
+    usual = {
+        "import sys, ensurepip": OK,
+        "--version": Completed(0, "Python 3.13.5\n"),
+        " -m venv ": OK,
+        "pip install": OK,
+        "git -C": Completed(0, names),
+        "^env -C": OK,
+        "-m pytest": OK,
+        "docker version": NO_CLIENT,
+    }
+    return FakeHost(root, {**answers, **usual, **answers})
+
+
+def test_tiers_are_those_that_have_tests(tmp_path):
+    repository(tmp_path)
+    assert choose_tiers(tmp_path, []) == ["unit", "stack"]
+    assert choose_tiers(tmp_path, ["stack", "lint"]) == ["stack"]
+    with pytest.raises(UsageError, match="No tier nonsense"):
+        choose_tiers(tmp_path, ["nonsense"])
+
+
+def test_the_environment_is_made_once(tmp_path):
+    repository(tmp_path)
+    host = machine(tmp_path)
+    (tmp_path / ".venv").mkdir()
+    programs = ensure_environment(make_session(host), tmp_path)
+    assert programs == tmp_path / ".venv/bin"
+    assert host.called("pip install --requirement")
+    again = machine(tmp_path)
+    ensure_environment(make_session(again), tmp_path)
+    assert not again.called("pip install") and not again.called("venv --clear")
+    (tmp_path / "tests/requirements.txt").write_text("pytest\nruff\n")
+    changed = machine(tmp_path)
+    ensure_environment(make_session(changed), tmp_path)
+    assert changed.called("pip install"), "a changed lock file makes it anew"
+
+
+def test_an_environment_that_failed_is_not_taken_for_made(tmp_path):
+    repository(tmp_path)
+    (tmp_path / ".venv").mkdir()
+    host = machine(tmp_path, **{"pip install": Completed(1, "ERROR: no index")})
+    with pytest.raises(CommandError, match="no index"):
+        ensure_environment(make_session(host), tmp_path)
+    assert not (tmp_path / ".venv/vixtract-stamp").exists()
+
+
+def test_a_python_without_ensurepip_gets_it(tmp_path):
+    host = FakeHost(
+        tmp_path,
+        {"ensurepip": FAILED, "import sys; ": OK, "install": OK},
+        programs=["apt-get"],
+    )
+    assert find_python(make_session(host, yes=True)) == "/usr/bin/python3"
+    assert host.called("install")[0].endswith(" python3-venv")
+    with pytest.raises(PreconditionError, match="python3-venv"):
+        find_python(make_session(host))
+    old = FakeHost(tmp_path, {"import": FAILED})
+    with pytest.raises(PreconditionError, match=r"3\.11"):
+        find_python(make_session(old, yes=True))
+    assert find_python(make_session(FakeHost(tmp_path, {"import": OK}))) == sys.executable
+
+
+def test_every_tracked_script_and_recipe_is_linted(tmp_path):
+    repository(tmp_path)
+    names = list_tracked(machine(tmp_path), tmp_path)
+    assert "gone" not in names, "a deleted file is still listed by git"
+    assert select_scripts(tmp_path, names) == ["run", "lib.sh"]
+    linters = build_linters(tmp_path, tmp_path / "bin", names)
+    assert linters["shellcheck"][1:] == ["--external-sources", "run", "lib.sh"]
+    assert linters["hadolint"][1:] == ["Dockerfile"]
+    assert list(linters) == ["ruff", "mypy", "shellcheck", "hadolint"]
+
+
+def test_without_git_files_are_found_as_they_lie(tmp_path):
+    repository(tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/x.sh").write_text("")
+    names = list_tracked(FakeHost(tmp_path, {"git": FAILED}), tmp_path)
+    assert "lib.sh" in names and ".venv/x.sh" not in names
+
+
+def run(host, root, *asked, required=False, yes=False, more=()):
+    (root / ".venv").mkdir(exist_ok=True)
+    instance = load_instance(root, {"project": "t1"}, {})
+    session = make_session(host, yes=yes)
+    return session, run_tests(session, instance, asked, more, required=required)
+
+
+def test_missing_docker_is_said_plainly(tmp_path):
+    repository(tmp_path)
+    host = machine(tmp_path)
+    session, outcome = run(host, tmp_path)
+    assert outcome.exit_code == 0
+    assert list(outcome.left_out) == ["stack"]
+    assert "Not run: stack, no container engine" in session.console.text
+    assert host.called("-m pytest tests/unit$")
+
+
+def test_missing_docker_fails_where_it_is_required(tmp_path):
+    repository(tmp_path)
+    with pytest.raises(PreconditionError):
+        run(machine(tmp_path, **{"docker compose": NO_CLIENT}), tmp_path, required=True)
+
+
+def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
+    repository(tmp_path)
+    monkeypatch.setattr(testing, "ensure_images", lambda session, instance: instance)
+    host = machine(
+        tmp_path, **{"docker version": versions(), "docker compose": Completed(0, "2.30.0")}
+    )
+    _, outcome = run(host, tmp_path, more=["-x"])
+    assert outcome.exit_code == 0
+    (line,) = host.called("-m pytest")
+    assert line.endswith("-m pytest tests/unit tests/stack -x")
+
+
+def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):
+    repository(tmp_path)
+    ruff = Completed(2, "code:1: E501\n")
+    host = machine(tmp_path, **{"bin/ruff": ruff, "-m pytest": Completed(1, "")})
+    session, outcome = run(host, tmp_path)
+    assert (outcome.failed, outcome.exit_code) == (["ruff", "pytest"], 2)
+    assert "  code:1: E501" in session.console.lines
+    assert "mypy: passed" in session.console.lines
+
+
+def test_linters_run_alone_and_tiers_without_them(tmp_path):
+    repository(tmp_path)
+    host = machine(tmp_path)
+    run(host, tmp_path, "lint")
+    assert host.called("bin/ruff") and not host.called("-m pytest")
+    host = machine(tmp_path)
+    run(host, tmp_path, "unit")
+    assert host.called("-m pytest") and not host.called("bin/ruff")
+
+
+def test_nothing_failed_is_success():
+    assert Outcome().exit_code == 0
