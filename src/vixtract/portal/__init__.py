@@ -1,0 +1,7 @@
+"""The portal: schedules and runs for people who know neither cron nor papermill.
+
+A service that the Hub starts and that speaks to the scheduler through its REST contract alone, so
+it works the same with either engine. It runs as an account of its own and cannot read homes.
+
+Read `app.py` first (how it is put together), then `desk.py` (who may see and do what).
+"""

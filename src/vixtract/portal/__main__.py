@@ -1,0 +1,114 @@
+"""Start the portal: ``python -I -m vixtract.portal``, as the Hub does."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import closing
+
+import uvicorn
+
+from vixtract.errors import PreconditionError, VixtractError
+from vixtract.portal.app import create_app
+from vixtract.portal.config import PortalConfig
+
+log = logging.getLogger("vixtract.portal")
+
+HOST = "0.0.0.0"  # noqa: S104 - reached by nginx on the compose network
+PORT = 8010
+BIND_S = 20.0
+DRAIN_S = 3
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run the portal until SIGTERM or SIGINT, or until the Hub that started it is gone.
+
+    Returns: exit code of the error that kept it from starting, which is logged on two lines. A
+        portal that was told to stop ends by that signal, after its open requests.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # The Hub's library tells of every plugin of its database tool, which the portal never uses.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    parent = os.getppid()
+    try:
+        config = PortalConfig.from_environment(os.environ)
+        end_with_parent(parent)
+        app = create_app(config)
+        listener = open_listener(HOST, int(os.environ.get("VIXTRACT_PORTAL_PORT") or PORT), BIND_S)
+    except VixtractError as error:
+        log.error("%s", error.message)
+        log.error("%s", error.hint)
+        return error.exit_code
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            # The front door's addresses are of no interest here, and must not be believed.
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+    log.info(
+        "listening on port %d, scheduler at %s", listener.getsockname()[1], config.scheduler_url
+    )
+    with closing(listener):
+        server.run(sockets=[listener])
+    return 0
+
+
+def end_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process with the Hub.
+
+    A Hub that was killed starts a new portal with a new token; the old one would keep the port
+    and could not ask the new Hub anything.
+
+    Args:
+        parent: the parent's process id when this process began.
+    Raises:
+        PreconditionError: the parent is gone already.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise PreconditionError("The Hub ended while the portal started.", "It starts a new one.")
+
+
+def open_listener(host: str, port: int, timeout_s: float) -> socket.socket:
+    """Take the port, waiting for a predecessor that is just ending.
+
+    Args:
+        host: address to listen on.
+        port: to listen on; 0 for any free one.
+        timeout_s: how long to try.
+    Raises:
+        PreconditionError: the port was not free in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            if time.monotonic() > deadline:
+                raise PreconditionError(
+                    f"Port {port} was not free within {timeout_s:g} s: {error.strerror}.",
+                    "See which other process listens on it.",
+                ) from error
+            time.sleep(0.5)
+            continue
+        return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The web application put together: routes, headers, and how errors look."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vixtract import __version__
+from vixtract.portal import api, runs, schedules, session
+from vixtract.portal.config import PREFIX, PortalConfig
+from vixtract.portal.errors import FormError, LoginError, PortalError
+from vixtract.portal.identity import HubLogin
+from vixtract.portal.web import Pages, make_page
+from vixtract.scheduler.client import SchedulerClient
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 256 * 1024
+RETRY_S = 5
+SCHEDULER_TIMEOUT_S = 10.0
+SECURITY_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        b"object-src 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+)
+
+
+class Guard:
+    """Outermost layer: adds headers to every answer, and refuses bodies that are too large.
+
+    Args:
+        app: the application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise HTTPException(413, "The request is too large.")
+            return message
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+            await send(message)
+
+        await self._app(scope, limited, guarded)
+
+
+def create_app(config: PortalConfig) -> FastAPI:
+    """Make the portal.
+
+    Args:
+        config: of this process.
+    """
+    app = FastAPI(
+        title="ViXtract portal",
+        version=__version__,
+        openapi_url=f"{PREFIX}/api/openapi.json",
+        # The documentation pages of FastAPI load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.pages = Pages(config)
+    app.state.hub = HubLogin(config)
+    app.state.client = SchedulerClient(config.scheduler_url, config.api_key, SCHEDULER_TIMEOUT_S)
+    for part in (session, schedules, runs, api):
+        app.include_router(part.router, prefix=PREFIX)
+    app.add_api_route(f"{PREFIX}/health", show_health, methods=["GET"], tags=["health"])
+    for name, folder in (("static", config.files / "static"), ("assets", config.assets)):
+        app.mount(f"{PREFIX}/{name}", StaticFiles(directory=folder), name=name)
+    app.add_exception_handler(PortalError, show_error)
+    app.add_exception_handler(StarletteHTTPException, show_error)
+    app.add_exception_handler(RequestValidationError, show_error)
+    app.add_exception_handler(Exception, show_error)
+    app.add_middleware(Guard)
+    return app
+
+
+async def show_health() -> dict[str, str]:
+    """Say that the portal answers; it needs no login and asks nobody."""
+    return {"status": "ok", "version": __version__}
+
+
+async def show_error(request: Request, error: Exception) -> Response:
+    """Answer an error with a page, or with JSON below `/portal/api`."""
+    problem = _describe(error)
+    is_page = not request.url.path.startswith(f"{PREFIX}/api/")
+    if isinstance(error, LoginError) and is_page and request.method in {"GET", "HEAD"}:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return session.start_login(request, request.url.path + query)
+    headers = {"Cache-Control": "no-store"}
+    if problem["status"] == 503:
+        headers["Retry-After"] = str(RETRY_S)
+    if is_page:
+        again = request.url.path if request.method == "GET" else ""
+        values = {**problem, "again": again}
+        page = make_page(request, "error.html", None, values, problem["status"])
+        page.headers.update(headers)
+        return page
+    body = {name: problem[name] for name in ("error", "hint", "problems")}
+    return JSONResponse(body, problem["status"], headers)
+
+
+def _describe(error: Exception) -> Mapping[str, Any]:
+    if isinstance(error, PortalError):
+        problems = error.problems if isinstance(error, FormError) else {}
+        return _problem(error.status, error.message, error.hint, problems)
+    if isinstance(error, RequestValidationError):
+        problems = {str(e["loc"][-1]): str(e["msg"]) for e in error.errors()}
+        return _problem(422, "A field is wrong.", "", problems)
+    if isinstance(error, StarletteHTTPException):
+        texts = {404: "There is no such page.", 405: "This address does not do that."}
+        return _problem(error.status_code, texts.get(error.status_code, str(error.detail)))
+    log.error("unexpected error", exc_info=error)
+    return _problem(500, "Something went wrong in the portal.", "The Hub's log says more.")
+
+
+def _problem(
+    status: int, error: str, hint: str = "", problems: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    return {"status": status, "error": error, "hint": hint, "problems": dict(problems or {})}

@@ -1,0 +1,80 @@
+"""What the portal is told by its environment; read once, at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vixtract.errors import SettingsError
+from vixtract.settings import Settings
+
+PREFIX = "/portal"
+DEFAULT_FILES = "/usr/share/vixtract/portal"
+
+
+@dataclass(frozen=True)
+class PortalConfig:
+    """Settings of one portal process.
+
+    Args:
+        scheduler_url: base address of the scheduler, such as `http://cronicle:3012`.
+        api_key: the scheduler's admin key; never shown.
+        hub_api_url: address of the Hub's REST interface inside the compose network.
+        hub_prefix: path of the Hub's pages as a browser sees it, with slashes at both ends.
+        hub_client_id: OAuth client id of this service at the Hub.
+        hub_token: this service's own token at the Hub; never shown.
+        hub_scopes: a person needs one of these to use the portal.
+        timezone: zone of schedules that name none.
+        files: folder with templates, static files and translations.
+    """
+
+    scheduler_url: str
+    api_key: str = field(repr=False)
+    hub_api_url: str
+    hub_prefix: str
+    hub_client_id: str
+    hub_token: str = field(repr=False)
+    hub_scopes: frozenset[str]
+    timezone: str
+    files: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> PortalConfig:
+        """Read the environment that the Hub starts its services with.
+
+        Args:
+            environment: usually ``os.environ``.
+        Raises:
+            SettingsError: names every variable that is missing.
+        """
+        needed = ("SCHEDULER_API_KEY", "JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL")
+        missing = [name for name in needed if not environment.get(name)]
+        if missing:
+            raise SettingsError(
+                f"The portal was started without {', '.join(missing)}.",
+                "It is started by the Hub, which sets them: see jupyterhub_config.py.",
+            )
+        name = environment.get("JUPYTERHUB_SERVICE_NAME") or "portal"
+        return cls(
+            scheduler_url=environment.get("SCHEDULER_URL") or "http://cronicle:3012",
+            api_key=environment["SCHEDULER_API_KEY"],
+            hub_api_url=environment["JUPYTERHUB_API_URL"].rstrip("/"),
+            hub_prefix=(environment.get("JUPYTERHUB_BASE_URL") or "/jupyter/").rstrip("/")
+            + "/hub/",
+            hub_client_id=environment.get("JUPYTERHUB_CLIENT_ID") or f"service-{name}",
+            hub_token=environment["JUPYTERHUB_API_TOKEN"],
+            hub_scopes=frozenset({"access:services", f"access:services!service={name}"}),
+            timezone=Settings.from_environment(environment)["TZ"],
+            files=Path(environment.get("VIXTRACT_PORTAL_FILES") or DEFAULT_FILES),
+        )
+
+    @property
+    def assets(self) -> Path:
+        """Folder of what the portal shares with the home page: the style sheet and the logo."""
+        return self.files.parent / "assets"
+
+    @property
+    def base_url(self) -> str:
+        """The path below which the Hub and Lab live, with a slash at the end: `/jupyter/`."""
+        return self.hub_prefix.removesuffix("hub/")

@@ -1,0 +1,55 @@
+"""What can go wrong for a person who uses the portal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vixtract.errors import VixtractError
+
+
+class PortalError(VixtractError):
+    """Something that a page can say; `status` is the HTTP status it says it with."""
+
+    status = 500
+
+
+class NotFoundError(PortalError):
+    """No such schedule or run, or it belongs to somebody else: the answer is the same."""
+
+    status = 404
+
+
+class LoginError(PortalError):
+    """Nobody is signed in, or the Hub does not let this person use the portal."""
+
+    status = 401
+
+
+class ForbiddenError(PortalError):
+    """The request did not come from a page of the portal, or the account may not do this."""
+
+    status = 403
+
+
+class AwayError(PortalError):
+    """The scheduler or the Hub does not answer; a later try may work."""
+
+    status = 503
+
+
+class FormError(PortalError):
+    """A form that cannot be saved as it is.
+
+    Args:
+        problems: name of a field to what is wrong with it, in the person's language.
+    """
+
+    status = 422
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
+        self.problems = dict(problems)
+
+    def __reduce__(self) -> tuple[type[FormError], tuple[dict[str, str]]]:  # type: ignore[override]
+        """Pickle with the fields."""
+        return type(self), (self.problems,)

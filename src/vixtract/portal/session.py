@@ -1,0 +1,80 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from vixtract.portal.config import PREFIX
+from vixtract.portal.errors import ForbiddenError
+from vixtract.portal.identity import (
+    CALLBACK,
+    SESSION_COOKIE,
+    STATE_S,
+    HubLogin,
+    Person,
+    name_state_cookie,
+)
+from vixtract.portal.web import get_changer, get_hub, get_pages
+
+router = APIRouter(include_in_schema=False)
+SESSION_S = 14 * 86400
+HubDep = Annotated[HubLogin, Depends(get_hub)]
+
+
+def is_https(request: Request) -> bool:
+    """Say whether the browser came by HTTPS, which the front door tells."""
+    return request.headers.get("x-scheme", request.url.scheme) == "https"
+
+
+@router.get("/login")
+async def log_in(
+    request: Request, hub: HubDep, next_path: Annotated[str, Query(alias="next")] = ""
+) -> Response:
+    """Send the browser to the Hub, which knows people and their passwords."""
+    return start_login(request, next_path)
+
+
+def start_login(request: Request, next_path: str) -> RedirectResponse:
+    """Send the browser to the Hub's login, to come back to a page of the portal.
+
+    Args:
+        request: decides whether cookies are for HTTPS alone.
+        next_path: page to come back to.
+    """
+    start = get_hub(request).start_login(next_path)
+    answer = RedirectResponse(start.location, 302, {"Cache-Control": "no-store"})
+    answer.set_cookie(
+        start.cookie_name, start.cookie, max_age=STATE_S, path=CALLBACK,
+        httponly=True, samesite="lax", secure=is_https(request),
+    )  # fmt: skip
+    return answer
+
+
+@router.get("/oauth_callback")
+async def finish_login(
+    request: Request, hub: HubDep, code: str = "", state: str = "", error: str = ""
+) -> Response:
+    """Take the Hub's answer."""
+    if error or not code:
+        raise ForbiddenError("The Hub did not let you in.", "Start the login again.")
+    name = name_state_cookie(state)
+    token, next_path = await hub.finish_login(code, state, request.cookies.get(name, ""))
+    answer = RedirectResponse(next_path, 302, {"Cache-Control": "no-store"})
+    answer.delete_cookie(name, path=CALLBACK)
+    # Lax, not Strict: people come here by links from Lab and from mails.
+    answer.set_cookie(
+        SESSION_COOKIE, token, max_age=SESSION_S, path=PREFIX,
+        httponly=True, samesite="lax", secure=is_https(request),
+    )  # fmt: skip
+    return answer
+
+
+@router.post("/logout")
+async def log_out(request: Request, person: Annotated[Person, Depends(get_changer)]) -> Response:
+    """Sign out here and at the Hub, which forgets the tokens of this login."""
+    answer = RedirectResponse(get_pages(request).config.hub_prefix + "logout", 303)
+    answer.delete_cookie(SESSION_COOKIE, path=PREFIX)
+    return answer

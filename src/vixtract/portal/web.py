@@ -1,0 +1,269 @@
+"""What every route shares: who is asking, in which language, and how a page is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qs, urlencode
+from zoneinfo import ZoneInfo
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vixtract import __version__
+from vixtract.portal.config import PREFIX, PortalConfig
+from vixtract.portal.desk import Desk
+from vixtract.portal.errors import ForbiddenError, LoginError
+from vixtract.portal.identity import SESSION_COOKIE, HubLogin, Person, read_authorization
+from vixtract.portal.language import Language, choose_language, load_languages
+from vixtract.portal.when import describe_timing
+from vixtract.scheduler.client import SchedulerClient
+from vixtract.scheduler.timing import TimingError, get_zone
+
+LANGUAGE_COOKIE = "vixtract_lang"
+FORM_TOKEN = "form_token"  # noqa: S105 - name of a field
+FORM_TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - name of a header
+
+
+class Pages:
+    """Templates, one set for each language.
+
+    Args:
+        config: says where the files are.
+    """
+
+    def __init__(self, config: PortalConfig) -> None:
+        self.config = config
+        self.languages = load_languages(config.files / "locale")
+        self._environments = {
+            code: _make_environment(config, language) for code, language in self.languages.items()
+        }
+
+    def render(self, language: Language, name: str, values: Mapping[str, Any]) -> str:
+        """Fill in a template.
+
+        Args:
+            language: of the page.
+            name: of the template's file.
+            values: what the template uses.
+        """
+        return self._environments[language.code].get_template(name).render(values)
+
+
+def _make_environment(config: PortalConfig, language: Language) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(config.files / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    texts = language.texts
+    # Adds the functions of the i18n extension, which Jinja's types do not know.
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        texts.gettext, texts.ngettext, newstyle=True
+    )
+    environment.globals.update(
+        base=config.base_url,
+        prefix=PREFIX,
+        language=language,
+        version=__version__,
+        static=_make_static_link(config.files / "static", "static"),
+        asset=_make_static_link(config.assets, "assets"),
+        default_zone=config.timezone,
+        **_name_choices(language),
+        words=lambda timing: describe_timing(timing, language),
+        moment=language.moment,
+        duration=language.duration,
+        in_zone=lambda when, name: (
+            when.astimezone(find_zone(name, config.timezone)) if when else None
+        ),
+    )
+    return environment
+
+
+def _name_choices(language: Language) -> dict[str, dict[str, str]]:
+    """Return the words for what the code has short names for."""
+    say = language.say
+    return {
+        "state_names": {
+            "queued": say("waiting"),
+            "running": say("running"),
+            "waiting": say("next try soon"),
+            "succeeded": say("succeeded"),
+            "warning": say("warning"),
+            "failed": say("failed"),
+            "aborted": say("stopped"),
+        },
+        "kind_names": {
+            "hourly": say("Every hour"),
+            "daily": say("Every day"),
+            "workdays": say("Monday to Friday"),
+            "weekly": say("On chosen days of the week"),
+            "monthly": say("On a day of the month"),
+            "once": say("Once"),
+            "custom": say("Own timing"),
+            "manual": say("Only by hand"),
+        },
+        "notices": {
+            "saved": say("Saved."),
+            "deleted": say("Deleted."),
+            "enabled": say("Switched on."),
+            "disabled": say("Switched off: it runs only by hand."),
+            "started": say("Started."),
+            "queued": say("It runs as soon as the run before it has ended."),
+            "aborting": say("It is being stopped."),
+        },
+    }
+
+
+def _make_static_link(folder: Path, path: str) -> Callable[[str], str]:
+    """Return a function that names a static file with its age, so that a new one is fetched."""
+
+    def link(name: str) -> str:
+        return f"{PREFIX}/{path}/{name}?{int((folder / name).stat().st_mtime)}"
+
+    return link
+
+
+def find_zone(name: str, fallback: str) -> ZoneInfo:
+    """Return a zone by its name, or the appliance's own where that one means nothing."""
+    try:
+        return get_zone(name or fallback)
+    except TimingError:
+        return get_zone(fallback)
+
+
+def now() -> datetime:
+    """Return the present moment, aware."""
+    return datetime.now(timezone.utc)
+
+
+# What routes depend on.
+
+
+def get_pages(request: Request) -> Pages:
+    """Return the process's templates."""
+    pages = request.app.state.pages
+    assert isinstance(pages, Pages)
+    return pages
+
+
+def get_hub(request: Request) -> HubLogin:
+    """Return the process's way to the Hub."""
+    hub = request.app.state.hub
+    assert isinstance(hub, HubLogin)
+    return hub
+
+
+def get_language(request: Request) -> Language:
+    """Return the language chosen on the home page, else the browser's first known one."""
+    languages = get_pages(request).languages
+    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+    return languages.get(chosen) or choose_language(
+        request.headers.get("accept-language", ""), languages
+    )
+
+
+async def get_person(request: Request) -> Person:
+    """Return who is signed in.
+
+    Raises:
+        LoginError: nobody is.
+    """
+    header = request.headers.get("authorization", "")
+    token = read_authorization(header) if header else request.cookies.get(SESSION_COOKIE, "")
+    person = await get_hub(request).find_person(token, by_cookie=not header)
+    if person is None:
+        raise LoginError("You are not signed in.", "Sign in and try again.")
+    return person
+
+
+async def get_changer(request: Request, person: Annotated[Person, Depends(get_person)]) -> Person:
+    """Return who is signed in, for a request that changes something.
+
+    Raises:
+        ForbiddenError: the request did not come from a page of the portal.
+    """
+    # Browsers say where a request comes from; older ones and programs do not send this.
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    if person.by_cookie and site not in {"same-origin", "none"}:
+        raise ForbiddenError("This request came from another site.", "Use the portal's own pages.")
+    if person.by_cookie:
+        given = request.headers.get(FORM_TOKEN_HEADER, "")
+        person.check_form_token(given or (await read_form(request)).get(FORM_TOKEN, [""])[0])
+    return person
+
+
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """Return the fields of a form; the app limits the size of bodies.
+
+    Args:
+        request: with a body of type `application/x-www-form-urlencoded`.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        return {}
+    body = (await request.body()).decode("utf-8", "replace")
+    try:
+        return parse_qs(body, keep_blank_values=True, max_num_fields=200)
+    except ValueError:
+        return {}
+
+
+def get_desk(request: Request, person: Annotated[Person, Depends(get_person)]) -> Desk:
+    """Return the scheduler as this person sees it."""
+    return Desk(get_client(request), person)
+
+
+def get_changing_desk(request: Request, person: Annotated[Person, Depends(get_changer)]) -> Desk:
+    """Return the scheduler for a request that changes something."""
+    return Desk(get_client(request), person)
+
+
+def get_client(request: Request) -> SchedulerClient:
+    """Return the process's way to the scheduler."""
+    client = request.app.state.client
+    assert isinstance(client, SchedulerClient)
+    return client
+
+
+DeskDep = Annotated[Desk, Depends(get_desk)]
+ChangingDeskDep = Annotated[Desk, Depends(get_changing_desk)]
+LanguageDep = Annotated[Language, Depends(get_language)]
+PersonDep = Annotated[Person, Depends(get_person)]
+
+
+def make_page(
+    request: Request, name: str, person: Person | None, values: Mapping[str, Any], status: int = 200
+) -> HTMLResponse:
+    """Make a page.
+
+    Args:
+        request: decides the language.
+        name: of the template's file.
+        person: who is signed in, if anybody.
+        values: what the template uses besides.
+        status: HTTP status.
+    """
+    language = get_language(request)
+    notice = request.query_params.get("notice", "")
+    common = {"person": person, "notice": notice, "path": request.url.path}
+    text = get_pages(request).render(language, name, {**common, **values})
+    headers = {"Content-Language": language.code, "Cache-Control": "no-store"}
+    return HTMLResponse(text, status, headers)
+
+
+def go_to(path: str, **query: str) -> RedirectResponse:
+    """Send the browser to a page of the portal after a change, so that a reload repeats nothing.
+
+    Args:
+        path: below the portal's prefix, beginning with a slash.
+        query: parameters of the address, such as `notice`.
+    """
+    tail = f"?{urlencode(query)}" if query else ""
+    return RedirectResponse(f"{PREFIX}{path}{tail}", 303)

@@ -1,0 +1,189 @@
+"""When a schedule runs: between a form's few choices, the scheduler's timing object, and words.
+
+Every timing can be shown and kept: what the form has no choice for is of kind `custom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from vixtract.portal.language import Language
+from vixtract.scheduler.timing import RANGES, Timing, TimingInput, build_timing
+
+KINDS = ("hourly", "daily", "workdays", "weekly", "monthly", "once", "custom", "manual")
+WORKDAYS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class When:
+    """A choice of the form.
+
+    Args:
+        kind: one of KINDS; it decides which of the others count.
+        minute: 0-59; of every hour (hourly) or of the hour given.
+        hour: 0-23, local.
+        weekdays: 0 is Sunday; for kind weekly.
+        day: of the month, 1-31; months without it are left out; for kind monthly.
+        date: for kind once.
+        timing: the scheduler's own object; for kind custom.
+    """
+
+    kind: str = "daily"
+    minute: int = 0
+    hour: int = 6
+    weekdays: tuple[int, ...] = ()
+    day: int = 1
+    date: date | None = None
+    timing: Mapping[str, Sequence[int]] | None = None
+
+
+def build_when_timing(when: When) -> TimingInput:
+    """Turn a choice into the scheduler's timing object.
+
+    Args:
+        when: complete: kind once has a date, weekly has weekdays, custom has a timing.
+    Returns: object of lists, or False for "only by hand".
+    """
+    if when.kind == "manual":
+        return False
+    if when.kind == "custom":
+        return {key: list(values) for key, values in (when.timing or {}).items()}
+    if when.kind == "hourly":
+        return {"minutes": [when.minute]}
+    return {**_build_days(when), "hours": [when.hour], "minutes": [when.minute]}
+
+
+def _build_days(when: When) -> dict[str, list[int]]:
+    if when.kind == "workdays":
+        return {"weekdays": list(WORKDAYS)}
+    if when.kind == "weekly":
+        return {"weekdays": sorted(set(when.weekdays))}
+    if when.kind == "monthly":
+        return {"days": [when.day]}
+    if when.kind == "once":
+        assert when.date is not None
+        return {"years": [when.date.year], "months": [when.date.month], "days": [when.date.day]}
+    return {}
+
+
+def read_when(timing: TimingInput) -> When:
+    """Find the form's choice that says the same as a timing.
+
+    Args:
+        timing: checked timing object, false or None.
+    Returns: the simplest choice; kind custom where none fits.
+    """
+    if timing is False or timing is None:
+        return When("manual")
+    assert isinstance(timing, Mapping)
+    checked = build_timing(timing)
+    given = {name for name in RANGES if getattr(checked, name) is not None}
+    single = {name for name in given if len(getattr(checked, name)) == 1}
+    minute = (checked.minutes or (0,))[0]
+    hour = (checked.hours or (0,))[0]
+    if given == single == {"minutes"}:
+        return When("hourly", minute=minute, hour=When.hour)
+    if {"hours", "minutes"} <= single:
+        found = _read_days(checked, given - {"hours", "minutes"}, minute, hour)
+        if found is not None:
+            return found
+    return When("custom", timing={key: tuple(values) for key, values in timing.items()})
+
+
+def _read_days(timing: Timing, given: set[str], minute: int, hour: int) -> When | None:
+    found = When("daily", minute, hour) if not given else None
+    if given == {"weekdays"} and timing.weekdays:
+        kind = "workdays" if timing.weekdays == WORKDAYS else "weekly"
+        days = () if kind == "workdays" else timing.weekdays
+        found = When(kind, minute, hour, weekdays=days)
+    elif given == {"days"} and timing.days and len(timing.days) == 1:
+        found = When("monthly", minute, hour, day=timing.days[0])
+    elif given == {"years", "months", "days"}:
+        years, months, days = timing.years or (), timing.months or (), timing.days or ()
+        if len(years) == len(months) == len(days) == 1:
+            found = When("once", minute, hour, date=date(years[0], months[0], days[0]))
+    return found
+
+
+def describe_timing(timing: TimingInput, language: Language) -> str:
+    """Say in words when something runs; any timing has words.
+
+    Args:
+        timing: checked timing object, false or None.
+        language: of the words.
+    """
+    when = read_when(timing)
+    if when.kind == "custom":
+        return _describe_custom(build_timing(when.timing or {}), language)
+    texts = {
+        "manual": language.say("only by hand"),
+        "hourly": language.say("every hour at minute %(minute)s"),
+        "daily": language.say("every day at %(time)s"),
+        "workdays": language.say("Monday to Friday at %(time)s"),
+        "weekly": language.say("%(weekdays)s at %(time)s"),
+        "monthly": language.say("on day %(day)s of the month at %(time)s"),
+        "once": language.say("once, on %(date)s at %(time)s"),
+    }
+    return texts[when.kind] % {
+        "minute": f"{when.minute:02d}",
+        "time": f"{when.hour:02d}:{when.minute:02d}",
+        "weekdays": ", ".join(language.weekday(day) for day in _from_monday(when.weekdays)),
+        "day": when.day,
+        "date": when.date,
+    }
+
+
+def _from_monday(weekdays: Sequence[int]) -> list[int]:
+    return sorted(weekdays, key=lambda day: (day - 1) % 7)
+
+
+def _describe_custom(timing: Timing, language: Language) -> str:
+    """Say it part by part, from the clock to the year, in words that need no grammar."""
+    say = language.say
+    parts = [_describe_clock(timing, language)]
+    if timing.weekdays is not None:
+        days = ", ".join(language.weekday(day) for day in _from_monday(timing.weekdays))
+        parts.append(say("weekdays: %(list)s", list=days))
+    if timing.days is not None:
+        parts.append(say("days of the month: %(list)s", list=_numbers(timing.days)))
+    if timing.months is not None:
+        months = ", ".join(language.month(month) for month in timing.months)
+        parts.append(say("months: %(list)s", list=months))
+    if timing.years is not None:
+        parts.append(say("years: %(list)s", list=", ".join(map(str, timing.years))))
+    return "; ".join(parts)
+
+
+def _describe_clock(timing: Timing, language: Language) -> str:
+    say = language.say
+    hours, minutes = timing.hours, timing.minutes
+    if hours is not None and minutes is not None and len(hours) * len(minutes) <= 6:
+        times = ", ".join(f"{hour:02d}:{minute:02d}" for hour in hours for minute in minutes)
+        return say("at %(times)s", times=times)
+    if minutes is None:
+        words = say("every minute")
+    else:
+        step = 60 // len(minutes)
+        if len(minutes) > 1 and minutes == tuple(range(0, 60, step)):
+            words = language.say_many("every %(count)s minute", "every %(count)s minutes", step)
+        else:
+            words = say("at minutes: %(list)s", list=_numbers(minutes))
+    if hours is not None:
+        words += "; " + say("hours: %(list)s", list=_numbers(hours))
+    return words
+
+
+def _numbers(values: Sequence[int]) -> str:
+    """Write numbers with runs of three or more drawn together: `1, 2, 8-17`."""
+    parts: list[list[int]] = []
+    for value in values:
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1].append(value)
+        else:
+            parts.append([value])
+    texts = []
+    for part in parts:
+        texts += [f"{part[0]}-{part[-1]}"] if len(part) > 2 else [str(value) for value in part]
+    return ", ".join(texts)
