@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 import uvicorn
@@ -49,6 +50,10 @@ def main() -> int:
 def _serve(config: EngineConfig, database: Database) -> None:
     mirror = Mirror(database, config.database_url) if config.database_url else None
     app = build_app(Engine(config, database), mirror)
+    # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be
+    # closed then, and an orderly stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     logger.info("listening on %s:%d, data in %s", config.host, config.port, config.data_dir)
     server = uvicorn.Config(
         app,
@@ -60,6 +65,7 @@ def _serve(config: EngineConfig, database: Database) -> None:
         timeout_graceful_shutdown=DRAIN_S,
     )
     uvicorn.Server(server).run()
+    logger.info("stopped")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -307,18 +308,15 @@ def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bo
     """
     if not pid_start or read_start_time(pid) != pid_start:
         return False
-    _signal_group(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while time.monotonic() < deadline and _is_alive(pid, pid_start):
-        time.sleep(0.05)
-    _signal_group(pid, signal.SIGKILL)
-    return True
-
-
-def _is_alive(pid: int, pid_start: int) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        pidfd = os.pidfd_open(pid)
     except OSError:
         return False
-    state, *_ = stat.rpartition(")")[2].split()
-    return state != "Z" and read_start_time(pid) == pid_start
+    try:
+        _signal_group(pid, signal.SIGTERM)
+        # A pidfd becomes readable when its process ends, whoever its parent is.
+        select.select([pidfd], [], [], grace_s)
+        _signal_group(pid, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
+    return True
