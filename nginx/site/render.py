@@ -127,7 +127,7 @@ def render_docs(
     templates: jinja2.Environment, texts: dict[str, Any], docs: Path, output: Path
 ) -> None:
     """Write a page for each Markdown file of a folder, and copy its other files."""
-    markdown = MarkdownIt("gfm-like", {"html": False, "linkify": False}).use(
+    markdown = MarkdownIt("gfm-like", {"linkify": False}).use(
         anchors_plugin, max_level=4, permalink=False
     )
     groups = list_groups(docs)
@@ -143,7 +143,7 @@ def render_docs(
             groups=groups,
             here=page["href"],
             title=page["title"],
-            body=Markup(body),  # noqa: S704 - the project's own Markdown, and HTML in it is off
+            body=Markup(body),  # noqa: S704 - the project's own Markdown
         )
         target.write_text(text, encoding="utf-8")
     for source in other_files(docs):

@@ -485,7 +485,7 @@ def test_home_page_says_how_to_connect(door: Door) -> None:
     assert "<code>etl.example.org</code>" in text
     assert "<code>5432</code>" in text and "<code>bi</code>" in text and "<code>etl</code>" in text
     assert "./vixtract up --bind" in text
-    assert "<!--#" not in text
+    assert "<!--#" not in text and "{{" not in text and "object at 0x" not in text
 
 
 def test_home_page_with_other_settings() -> None:
