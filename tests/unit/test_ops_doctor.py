@@ -113,11 +113,11 @@ def test_taken_ports_are_named(tmp_path):
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "proc/net/tcp").write_text(TCP)
     instance = load_instance(tmp_path, {"http_port": "8080"}, {})
-    (finding,) = check_ports(instance, tmp_path, {})
+    (finding,) = check_ports(instance, FakeHost(tmp_path), {})
     assert finding.level == "serious" and "--http-port" in finding.cure
     ports = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}
     own = containers(entry("nginx", ports=ports))
-    assert check_ports(instance, tmp_path, own)[0].level == "ok"
+    assert check_ports(instance, FakeHost(tmp_path), own)[0].level == "ok"
 
 
 def test_each_sick_container_tells_its_last_words(tmp_path):

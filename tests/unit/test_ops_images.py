@@ -317,7 +317,10 @@ def test_a_failed_build_shows_its_last_lines(tmp_path):
     class Broken(Images):
         def _answer(self, argv, arguments):
             if argv[:2] == ["docker", "build"]:
-                return Completed(2, "Step 1/2\nE: Unable to locate package nonsense")
+                return Completed(
+                    1,
+                    "Step 1/2\n\x1b[91mE: Unable to locate package nonsense\x1b[0m\nThe command 'x'",
+                )
             return super()._answer(argv, arguments)
 
     session = make_session(Broken(tmp_path, have=[OFFLINE_DEBIAN]))

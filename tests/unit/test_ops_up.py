@@ -24,7 +24,13 @@ from vixtract.ops.containers import (
 from vixtract.ops.credentials import build_passwords, generate_password, scram_verifier
 from vixtract.ops.host import Completed, Host
 from vixtract.ops.instance import SERVICES, load_instance
-from vixtract.ops.ports import find_listener, find_owner, load_listeners, parse_listeners
+from vixtract.ops.ports import (
+    find_listener,
+    find_owner,
+    find_taken,
+    load_listeners,
+    parse_listeners,
+)
 from vixtract.ops.status import build_accounts, build_status, render_status
 from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.up import (
@@ -323,3 +329,13 @@ def test_tables_align_numbers_right():
 )
 def test_spans_of_time(seconds, text):
     assert format_span(seconds) == text
+
+
+def test_a_port_that_another_container_publishes_names_it(tmp_path):
+    machine_with_listener(tmp_path, [])
+    (tmp_path / "proc/12/fd").mkdir(parents=True)
+    (tmp_path / "proc/12/comm").write_text("docker-proxy\n")
+    (tmp_path / "proc/12/fd/4").symlink_to("socket:[1234]")
+    host = FakeHost(tmp_path, {"publish=8080": Completed(0, "container other_web\n")})
+    instance = load_instance(tmp_path, {"http_port": "8080"}, {})
+    assert find_taken(instance, host) == {"HTTP_PORT": "port 8080 is taken by container other_web"}

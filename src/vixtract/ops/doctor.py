@@ -68,7 +68,7 @@ def run_doctor(
     findings += [check_proxy(instance, answer), check_passwords(instance)]
     running = engine.state == "running"
     found = list_containers(host, instance.project) if running else {}
-    findings += check_ports(instance, host.root, found)
+    findings += check_ports(instance, host, found)
     findings += check_containers(host, found)
     if found.get("jupyter") and found["jupyter"].state == "running":
         findings.append(check_volumes(host, instance))
@@ -207,17 +207,17 @@ def check_passwords(instance: Instance) -> Finding:
     )
 
 
-def check_ports(instance: Instance, root: Path, found: Mapping[str, Container]) -> list[Finding]:
+def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) -> list[Finding]:
     """Judge whether somebody else listens on the appliance's ports.
 
     Args:
         instance: the appliance.
-        root: folder that holds `proc`.
+        host: the machine.
         found: containers by service.
     """
     own = {text.split("->")[0] for text in found["nginx"].ports} if "nginx" in found else set()
     findings = []
-    for name, text in find_taken(instance, root).items():
+    for name, text in find_taken(instance, host).items():
         if f"{instance.settings['VIXTRACT_BIND']}:{instance.settings[name]}" in own:
             continue
         option = f"--{name.lower().replace('_', '-')}"

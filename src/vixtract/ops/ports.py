@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 
 LISTENING = "0A"
@@ -105,20 +106,29 @@ def _descriptors(root: Path) -> Iterator[Path]:
             yield from list((process / "fd").iterdir())
 
 
-def find_taken(instance: Instance, root: Path) -> dict[str, str]:
+def build_publisher_query(port: int) -> list[str]:
+    """Build the command that names the containers which publish a port."""
+    return ["docker", "ps", "--filter", f"publish={port}", "--format", "container {{.Names}}"]
+
+
+def find_taken(instance: Instance, host: Host) -> dict[str, str]:
     """Return the appliance's ports that somebody else listens on.
 
     Args:
         instance: the appliance; it must not be running, or its own ports are named.
-        root: folder that holds `proc`.
+        host: the machine.
     Returns: setting to a sentence that names the port and, where it can be seen, the owner.
     """
     taken = {}
-    listeners = load_listeners(root)
+    listeners = load_listeners(host.root)
     for name in PUBLISHED:
         port = instance.settings.integer(name)
         found = find_listener(listeners, instance.settings["VIXTRACT_BIND"], port)
         if found:
-            owner = find_owner(root, found.inode)
+            owner = find_owner(host.root, found.inode)
+            if owner.startswith("docker-proxy"):
+                # The engine's own process says little: the container has a name.
+                answer = host.run(build_publisher_query(port), timeout_s=20)
+                owner = answer.stdout.strip() or owner
             taken[name] = f"port {port} is taken" + (f" by {owner}" if owner else "")
     return taken

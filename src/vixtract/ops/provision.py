@@ -35,6 +35,11 @@ BUILD_S = 3600.0
 REFUSALS = ("pull access denied", "manifest unknown", "not found", "does not exist", "unauthorized")
 
 
+def strip_colours(line: str) -> str:
+    """Return a line without the terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
+
+
 class BuildError(VixtractError):
     """An image could not be built."""
 
@@ -156,6 +161,7 @@ class Supply:
         console = self.session.console
 
         def show(line: str) -> None:
+            line = strip_colours(line)
             if self.session.debug:
                 console.say(line)
             elif re.match(r"Step \d+/\d+|#\d+ \[", line):
@@ -168,10 +174,13 @@ class Supply:
             environment=build_environment(self.instance),
         )
         if not done.ok:
-            for line in done.stdout.splitlines()[-20:]:
+            lines = [line for line in map(strip_colours, done.stdout.splitlines()) if line.strip()]
+            for line in lines[-20:]:
                 console.say(f"  {line}")
+            # The classic builder ends with the whole RUN step, which says less than its last words.
+            said = [line for line in lines if not line.startswith("The command '")]
             raise BuildError(
-                f"{image} could not be built: {done.last_line[:200]}",
+                f"{image} could not be built: {said[-1][:200] if said else done.last_line}",
                 f"All of it is shown by: {shlex.join(command)}",
             )
 

@@ -160,7 +160,7 @@ def check_ports_free(session: Session, instance: Instance) -> None:
     own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
     taken = {
         name: text
-        for name, text in find_taken(instance, session.host.root).items()
+        for name, text in find_taken(instance, session.host).items()
         if f"{bind}:{instance.settings[name]}" not in own
     }
     if taken:
