@@ -1,7 +1,7 @@
 """A stand-in for the plugins: speaks the plugin protocol, needs no runner daemon and no homes.
 
 `shell` runs params.script. `notebook` does what the JSON list in params.parameters.steps says:
-["say", object] writes a protocol line, ["raw", text] raw text to standard output, ["log", text]
+["say", object] writes a protocol line, ["raw", text, times] raw text to standard output, ["log", text]
 to the log, ["sleep", seconds], ["flood", bytes] to the log, ["exit", code], ["stubborn"] ignores
 SIGTERM, ["child", seconds] leaves a child behind, ["mark", path] appends the job's id, due time
 and attempt to a file, ["environment", path] writes the environment to a file.
@@ -37,7 +37,7 @@ def step(job, name, *values):
     if name == "say":
         print(json.dumps(values[0]), flush=True)
     elif name == "raw":
-        sys.stdout.write(values[0])
+        sys.stdout.write(values[0] * (values[1] if len(values) > 1 else 1))
         sys.stdout.flush()
     elif name == "log":
         log(values[0] + "\n")

@@ -168,7 +168,7 @@ def _update_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
     engine.settle(identifier)
     with engine.database.transaction():
         stored = find_event(engine, caller, {"id": identifier})
-        changes = {k: v for k, v in params.items() if k not in ("id", "username", "created")}
+        changes = {k: v for k, v in params.items() if k not in ("id", "created")}
         _check({"plugin": stored.event.plugin, **changes}, partial=True)
         changes["username"] = _choose_author(caller, params, stored.event.username)
         changes["modified"] = int(engine.now())
