@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+
 from tests.contract.embedded import API_KEY, EmbeddedEngine
 from tests.waiting import free_port, wait_until
 
@@ -119,6 +120,13 @@ class Browser(httpx.Client):
             timeout=30,
         )
 
+    def __enter__(self) -> Browser:
+        # It may have been used before: a person's browser comes signed in.
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def sign_in(self, hub: FakeHub, token: str, page: str = "/portal/") -> httpx.Response:
         """Ask for a page and go through the login; return the page."""
         start = self.get(page)
@@ -128,7 +136,9 @@ class Browser(httpx.Client):
 
     def form_token(self) -> str:
         """Return what the portal's forms carry."""
-        match = re.search(r'name="form_token" value="([0-9a-f]+)"', self.get("/portal/").text)
+        match = re.search(
+            r'name="form_token" value="([0-9a-f]+)"', self.get("/portal/schedules/new").text
+        )
         assert match, "no form on the page"
         return match[1]
 
@@ -151,7 +161,7 @@ class Portal:
         self.hub = hub
         self.port = free_port()
         self._log = directory / "portal.log"
-        environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.port}/jupyter/hub/api",
             "JUPYTERHUB_API_TOKEN": HUB_TOKEN,
@@ -166,7 +176,10 @@ class Portal:
         }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", LAUNCH], env=environment, stdout=log, stderr=log
+                [sys.executable, "-I", "-c", LAUNCH],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
         wait_until(self._answers_or_ended, "portal's answer", 30, 0.1)
         assert self.process.poll() is None, self.log

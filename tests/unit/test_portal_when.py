@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vixtract.portal.language import Language, load_languages
 from vixtract.portal.when import WORKDAYS, When, build_when_timing, describe_timing, read_when
 from vixtract.scheduler.timing import RANGES, build_timing, check_timing

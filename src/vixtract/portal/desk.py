@@ -61,16 +61,28 @@ class Desk:
 
     def list_schedules(self) -> list[Schedule]:
         """Return the person's schedules (an admin's: everybody's) by title, with last runs."""
-        last = {run.schedule: run for run in reversed(self._history(0, BLOCK)[0])}
-        schedules = []
-        lookups = 0
-        for event in self._own_events.values():
-            identifier = str(event.get("id", ""))
-            if identifier not in last and lookups < MAX_LOOKUPS:
-                lookups += 1
-                last.update((identifier, row) for row in self._history(0, 1, identifier)[0])
-            schedules.append(read_schedule(event, last.get(identifier)))
+        rows, total = self._history(0, BLOCK)
+        last = {run.schedule: run for run in reversed(rows)}
+        for identifier in self._find_unseen(rows, total)[:MAX_LOOKUPS]:
+            last.update((identifier, row) for row in self._history(0, 1, identifier)[0])
+        schedules = [
+            read_schedule(event, last.get(identifier))
+            for identifier, event in self._own_events.items()
+        ]
         return sorted(schedules, key=lambda schedule: (schedule.title.casefold(), schedule.id))
+
+    def _find_unseen(self, rows: list[Run], total: int) -> list[str]:
+        """Name the schedules that may have run, though not within these newest rows."""
+        if total <= len(rows):
+            return []
+        seen = {run.schedule for run in rows}
+        began = [run.start.timestamp() for run in rows if run.start]
+        oldest = min(began, default=0.0)
+        return [
+            identifier
+            for identifier, event in self._own_events.items()
+            if identifier not in seen and float(event.get("created") or 0) <= oldest
+        ]
 
     def find_schedule(self, identifier: str) -> Schedule:
         """Return one schedule.

@@ -1,0 +1,190 @@
+"""The form of a schedule: what is typed, what is stored, what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vixtract.portal.errors import FormError
+from vixtract.portal.form import ScheduleForm, build_event, read_event
+from vixtract.portal.language import Language
+from vixtract.portal.schedules import read_typed
+from vixtract.scheduler.events import check_event
+
+ENGLISH = Language("en")
+BLANK = ScheduleForm(notebook="etl/load.ipynb", title="Load", owner="anna")
+NUMBERS = st.integers(0, 100).map(str)
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=20))
+FORMS = st.builds(
+    ScheduleForm,
+    notebook=st.from_regex(r"([a-z0-9 а-я_-]{1,8}/){0,3}[a-z0-9 а-я_-]{1,8}\.ipynb", fullmatch=True)
+    .map(str.strip)
+    .filter(lambda path: path[0] != "."),
+    title=st.from_regex(r"[a-zA-Zа-я0-9 ]{0,20}[a-zа-я]", fullmatch=True).map(str.strip),
+    owner=st.just("anna"),
+    kind=st.sampled_from(["daily", "workdays", "manual"]),
+    minute=st.just("30"),
+    time=st.just("06:30"),
+    timezone=st.sampled_from(["UTC", "Europe/Moscow", "America/St_Johns"]),
+    parameters=st.dictionaries(NAMES, VALUES, max_size=3).map(
+        lambda values: json.dumps(values, ensure_ascii=False, indent=2) if values else ""
+    ),
+    kernel=st.sampled_from(["", "python3"]),
+    timeout_minutes=NUMBERS,
+    memory_mb=NUMBERS,
+    retries=NUMBERS,
+    retry_delay_minutes=NUMBERS,
+    catch_up=st.booleans(),
+    enabled=st.booleans(),
+)
+
+
+@given(FORMS)
+def test_a_form_comes_back_from_its_event(form):
+    event = build_event(form, ENGLISH)
+    assert check_event(event) == []
+    back = read_event({**event, "username": "anna"}, "UTC")
+    # Only by hand keeps no time of day.
+    kept = form if form.kind != "manual" else replace(form, minute="0", time="06:00")
+    assert back == kept
+
+
+def test_the_whole_event():
+    form = replace(
+        BLANK, kind="weekly", weekdays=("0", "3"), time="07:05", timezone="Europe/Moscow",
+        parameters='{"year": 2026}', timeout_minutes="90", memory_mb="512", retries="2",
+        retry_delay_minutes="10", catch_up=True,
+    )  # fmt: skip
+    assert build_event(form, ENGLISH) == {
+        "title": "Load",
+        "plugin": "notebook",
+        "enabled": 1,
+        "timing": {"weekdays": [0, 3], "hours": [7], "minutes": [5]},
+        "timezone": "Europe/Moscow",
+        "timeout": 5400,
+        "catch_up": 1,
+        "retries": 2,
+        "retry_delay": 600,
+        "params": {
+            "notebook": "etl/load.ipynb",
+            "owner": "anna",
+            "parameters": {"year": 2026},
+            "kernel": "",
+            "memory_mb": 512,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "path", ["etl/load.ipynb", "~/etl/load.ipynb", "/home/anna/etl/load.ipynb", " etl/load.ipynb "]
+)
+def test_a_notebook_may_be_named_in_three_ways(path):
+    event = build_event(replace(BLANK, notebook=path), ENGLISH)
+    assert event["params"]["notebook"] == "etl/load.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "text"),
+    [
+        ("notebook", {"notebook": ""}, "Say which notebook is to run."),
+        ("notebook", {"notebook": "../bob/x.ipynb"},
+         "Give the path below the home folder, such as etl/load.ipynb."),
+        ("notebook", {"notebook": "/home/bob/x.ipynb"},
+         "Give the path below the home folder, such as etl/load.ipynb."),
+        ("notebook", {"notebook": "a//b.ipynb"},
+         "Give the path below the home folder, such as etl/load.ipynb."),
+        ("notebook", {"notebook": "load.py"}, "The name of a notebook ends in .ipynb."),
+        ("notebook", {"notebook": ".ipynb"}, "The name of a notebook ends in .ipynb."),
+        ("notebook", {"notebook": "a\0.ipynb"}, "This is no path of a file."),
+        ("notebook", {"notebook": "a" * 1024 + ".ipynb"}, "This is no path of a file."),
+        ("title", {"title": " "}, "Give the schedule a name."),
+        ("title", {"title": "<b>"}, "title must not contain < or >"),
+        ("kind", {"kind": "never"}, "Choose when it runs."),
+        ("time", {"time": "24:00"}, "Give a time such as 06:30."),
+        ("minute", {"kind": "hourly", "minute": "60"}, "Give a whole number from 0 to 59."),
+        ("minute", {"kind": "hourly", "minute": "٣"}, "Give a whole number from 0 to 59."),
+        ("weekdays", {"kind": "weekly"}, "Choose at least one day."),
+        ("weekdays", {"kind": "weekly", "weekdays": ("7",)}, "Choose at least one day."),
+        ("day", {"kind": "monthly", "day": "0"}, "Give a whole number from 1 to 31."),
+        ("day", {"kind": "monthly", "day": ""}, "Give a whole number from 1 to 31."),
+        ("date", {"kind": "once", "date": "2027-02-30"}, "Give a date such as 2027-01-31."),
+        ("date", {"kind": "once", "date": ""}, "Give a date such as 2027-01-31."),
+        ("timing", {"kind": "custom", "timing": "0 6 * * *"},
+         'Give a JSON object with lists, such as {"hours": [6, 18], "minutes": [30]}.'),
+        ("timing", {"kind": "custom", "timing": '{"hours": [24]}'},
+         "timing.hours has 24, which is no number from 0 to 23"),
+        ("timezone", {"timezone": "Mars/Base"},
+         "There is no such time zone; use a name such as Europe/Moscow."),
+        ("timezone", {"timezone": "../../etc/passwd"},
+         "There is no such time zone; use a name such as Europe/Moscow."),
+        ("parameters", {"parameters": "{"},
+         "This is no JSON: line 1, column 2: Expecting property name enclosed in double quotes."),
+        ("parameters", {"parameters": "[1]"}, 'Give a JSON object, such as {"year": 2026}.'),
+        ("parameters", {"parameters": '{"a": NaN}'},
+         "A value cannot be used: it is too large, or no JSON."),
+        ("parameters", {"parameters": '{"a": ' + "[" * 50_000 + "]" * 10_000 + "}"},
+         "A value cannot be used: it is too large, or no JSON."),
+        ("parameters", {"parameters": '{"a b": 1}'}, "'a b' cannot be the name of a variable."),
+        ("parameters", {"parameters": " " * 65_530 + '{"a": 12}'},
+         "At most 65536 characters, please."),
+        ("kernel", {"kernel": "a/b"},
+         "The name of a kernel has letters, digits, dots and dashes only."),
+        ("retries", {"retries": "-1"}, "Give a whole number from 0 to 100."),
+        ("memory_mb", {"memory_mb": "1e3"}, "Give a whole number from 0 to 10000000."),
+        ("timeout_minutes", {"timeout_minutes": "527041"}, "Give a whole number from 0 to 527040."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_beside_its_field(field, values, text):
+    with pytest.raises(FormError) as caught:
+        build_event(replace(BLANK, **values), ENGLISH)
+    assert caught.value.problems == {field: text}
+
+
+def test_all_problems_are_said_at_once():
+    with pytest.raises(FormError) as caught:
+        build_event(ScheduleForm(title="", time="", retries="x"), ENGLISH)
+    assert set(caught.value.problems) == {"notebook", "title", "time", "retries"}
+
+
+def test_a_timing_that_the_form_has_no_choice_for_is_kept():
+    timing = {"hours": [6, 18], "minutes": [30], "months": [1, 7]}
+    form = read_event({"plugin": "notebook", "timing": timing, "username": "anna"}, "UTC")
+    assert form.kind == "custom"
+    whole = replace(form, notebook="a.ipynb", title="a")
+    assert build_event(whole, ENGLISH)["timing"] == timing
+
+
+def test_an_event_of_another_engine_can_be_edited():
+    """Cronicle's own page stores numbers and parameters as text."""
+    event = {
+        "title": "Old", "plugin": "notebook", "timing": {"minutes": [5]}, "timeout": "90",
+        "retries": "1", "params": {"notebook": "a.ipynb", "parameters": '{"a": 1}'},
+        "username": "anna",
+    }  # fmt: skip
+    form = read_event(event, "UTC")
+    assert (form.kind, form.minute, form.timeout_minutes, form.retries) == ("hourly", "5", "2", "1")
+    assert form.owner == "anna"
+    assert build_event(form, ENGLISH)["params"]["parameters"] == {"a": 1}
+
+
+def test_a_shell_script_keeps_its_parameters():
+    form = read_event({"plugin": "shellplug", "title": "s", "params": {"script": "x"}}, "UTC")
+    assert "params" not in build_event(form, ENGLISH)
+
+
+def test_only_admins_name_an_owner():
+    typed = {"owner": ["bob"], "title": ["T"], "enabled": ["on"]}
+    assert read_typed(typed, BLANK, admin=False).owner == "anna"
+    assert read_typed(typed, BLANK, admin=True).owner == "bob"
+    assert read_typed({"owner": [" "]}, BLANK, admin=True).owner == "anna"
+
+
+def test_absent_boxes_are_unticked():
+    before = replace(BLANK, catch_up=True, enabled=True, weekdays=("1",))
+    after = read_typed({"title": ["T"]}, before, admin=False)
+    assert (after.catch_up, after.enabled, after.weekdays) == (False, False, ())
