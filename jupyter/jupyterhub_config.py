@@ -1,8 +1,8 @@
 """The Hub's configuration. Drop-ins in /etc/jupyterhub/conf.d are read last and may change it."""
 
 import functools
-import importlib.util
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from vixtract.people import directory, roles
@@ -74,7 +74,7 @@ c.JupyterHub.template_paths = [str(PREFIX / "share/vixtract/templates")]
 
 # Servers. `-I` keeps a person's own libraries out of the server; kernels run on Debian's Python.
 c.JupyterHub.spawner_class = PersonSpawner
-c.Spawner.cmd = [str(PREFIX / "bin/python"), "-I", "-m", "jupyterhub.singleuser"]
+c.Spawner.cmd = [str(PREFIX / "bin/python"), "-I", str(PREFIX / "bin/jupyterhub-singleuser")]
 c.Spawner.default_url = "/lab"
 c.Spawner.start_timeout = 90
 c.Spawner.http_timeout = 60
@@ -112,11 +112,11 @@ c.JupyterHub.services = [
     }
 ]
 c.JupyterHub.load_roles = []
-if importlib.util.find_spec("vixtract.portal"):
+if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
+    # No `url`: the Hub would end where the portal does not come up. nginx leads to it.
     c.JupyterHub.services.append(
         {
             "name": "portal",
-            "url": "http://0.0.0.0:8010",
             "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.portal"],
             "user": "portal",
             "cwd": "/",
@@ -124,6 +124,8 @@ if importlib.util.find_spec("vixtract.portal"):
             "oauth_redirect_uri": "/portal/oauth_callback",
             "oauth_no_confirm": True,
             "environment": {
+                "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8010/portal/",
+                "JUPYTERHUB_SERVICE_PREFIX": "/portal/",
                 "SCHEDULER_URL": "http://cronicle:3012",
                 "SCHEDULER_API_KEY": ensure_secret(SECRETS, "api_key"),
                 "TZ": settings["TZ"],

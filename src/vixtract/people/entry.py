@@ -30,13 +30,10 @@ STATE = Path("/srv/jupyterhub")
 DATABASE = STATE / "jupyterhub.sqlite"
 SECRETS = Path("/srv/secrets")
 RUNTIME = Path("/run/vixtract")
+PREFIX = "/opt/jupyterhub"
 HUB = (
-    "/opt/jupyterhub/bin/python",
-    "-I",
-    "-m",
-    "jupyterhub",
-    "-f",
-    "/opt/jupyterhub/etc/jupyterhub_config.py",
+    *(f"{PREFIX}/bin/python", "-I", f"{PREFIX}/bin/jupyterhub"),
+    *("-f", f"{PREFIX}/etc/jupyterhub_config.py"),
 )
 PORTAL_USER = "portal"
 

@@ -118,14 +118,22 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _add_user(options: argparse.Namespace) -> None:
+    """Make a person; for one who is there already, set what was asked for."""
     password = _choose_password(options)
     name = options.name.strip().lower()
-    call_hub("POST", "/api/users", {"usernames": [name], "admin": options.admin})
+    known = {user["name"]: user for user in list_users()}
+    if name not in known:
+        call_hub("POST", "/api/users", {"usernames": [name], "admin": options.admin})
+        print(f"Added {name}{' as an administrator' if options.admin else ''}.")
+    else:
+        print(f"{name} is there already.")
+        if options.admin and not known[name]["admin"]:
+            call_hub("PATCH", f"/api/users/{quote(name, safe='')}", {"admin": True})
+            print(f"{name} is an administrator now.")
     if password:
         _send_password(name, password)
-    print(f"Added {name}{' as an administrator' if options.admin else ''}.")
-    _show(options, password)
-    if not password:
+        _show(options, password)
+    elif name not in known:
         print("No password yet: an administrator sets one on the Hub's page Passwords.")
 
 

@@ -39,10 +39,14 @@ def install(publish: Callable[[], None]) -> None:
     for moment in ("after_insert", "after_update", "after_delete"):
         event.listen(orm.User, moment, mark)
     event.listen(Session, "after_commit", after_commit)
-    event.listen(orm.User.name, "set", _refuse_rename)
+    event.listen(orm.User.name, "set", _keep_name, retval=True)
 
 
-def _refuse_rename(user: Any, value: str, old: Any, initiator: Any) -> None:
+def _keep_name(user: Any, value: Any, old: Any, initiator: Any) -> Any:
     """Home, files, role and schedules carry the name: a new name would be a new person."""
-    if isinstance(old, str) and old != value:
-        raise web.HTTPError(400, "People cannot be renamed. Add the new name, then move the files.")
+    if not isinstance(old, str) or old == value:
+        return value
+    if value is None:
+        # JupyterHub 6.1 sets the name to None when the Control Panel sends it unchanged.
+        return old
+    raise web.HTTPError(400, "People cannot be renamed. Add the new name, then move the files.")
