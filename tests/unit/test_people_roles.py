@@ -204,7 +204,9 @@ def test_disabling_touches_no_role_that_is_not_a_persons(server):
 def test_no_password_reaches_the_servers_log(server, postgres):
     server.ensure_role("jana")
     log = (postgres.directory / "log").read_text(encoding="utf-8")
-    assert 'CREATE ROLE "jana"' in log, "statements are logged, so the rest of this test means something"
+    assert 'CREATE ROLE "jana"' in log, (
+        "statements are logged, so the rest of this test means something"
+    )
     assert roles.role_password(KEY, "jana") not in log
     assert BI_PASSWORD not in log
 

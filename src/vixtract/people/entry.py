@@ -138,17 +138,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGALRM, self._on_alarm)
-        back_off = 1.0
+        back_off = 0.0
         while not self._is_stopping:
             started = time.monotonic()
             code = self._run_hub()
             if self._is_stopping:
                 break
-            back_off = (
-                1.0
-                if time.monotonic() - started > STABLE_S
-                else min(back_off * 2, LONGEST_BACK_OFF_S)
-            )
+            is_stable = time.monotonic() - started > STABLE_S
+            back_off = 1.0 if is_stable else min(max(back_off * 2, 1.0), LONGEST_BACK_OFF_S)
             log.error(
                 "The Hub ended with %s; starting it again in %.0f s.", describe_exit(code), back_off
             )

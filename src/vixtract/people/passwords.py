@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import os
 import sqlite3
 import time
@@ -179,7 +180,7 @@ class PasswordStore:
         if client.startswith("address:") and len(unknown) >= MAX_FAILURES_PER_NAME:
             oldest.append(unknown[-MAX_FAILURES_PER_NAME])
         if oldest:
-            minutes = int((max(oldest) + WINDOW_S - now) // 60) + 1
+            minutes = max(1, math.ceil((max(oldest) + WINDOW_S - now) / 60))
             raise LockedError(
                 f"Too many failed attempts. Try again in {minutes} min.",
                 "An administrator can set a new password, which unlocks at once.",

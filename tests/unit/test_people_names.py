@@ -1,0 +1,57 @@
+"""Which names are taken, and which are refused with which reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from vixtract.people.names import InvalidNameError, check_name
+
+
+@pytest.mark.parametrize(
+    "name", ["q", "x", "ab", "_me", "ivan.petrov", "a-b_c.d", "admin", "x" * 32, "order", "user1"]
+)
+def test_usable_names(name):
+    check_name(name, lookup_uid=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "no usable name"),
+        ("Anna", "no usable name"),
+        ("1abc", "no usable name"),
+        (".hidden", "no usable name"),
+        ("-rf", "no usable name"),
+        ("a b", "no usable name"),
+        ("a/b", "no usable name"),
+        ("a\n", "no usable name"),
+        ("a\x00", "no usable name"),
+        ("анна", "no usable name"),
+        ("x" * 33, "no usable name"),
+        ("a..b", "dot where none may stand"),
+        ("a.", "dot where none may stand"),
+        ("root", "reserved"),
+        ("postgres", "reserved"),
+        ("bi", "reserved"),
+        ("public", "reserved"),
+        ("pg_read_all_data", "reserved"),
+        ("none", "reserved"),
+    ],
+)
+def test_refused_names(name, reason):
+    with pytest.raises(InvalidNameError, match=reason):
+        check_name(name, lookup_uid=lambda _: None)
+
+
+def test_system_accounts_are_refused_and_people_are_not():
+    check_name("anna", lookup_uid=lambda _: 2000)
+    with pytest.raises(InvalidNameError, match="system account"):
+        check_name("www-data", lookup_uid=lambda _: 33)
+    with pytest.raises(InvalidNameError, match="system account"):
+        check_name("daemon")
+
+
+def test_long_garbage_is_cut_in_the_message():
+    with pytest.raises(InvalidNameError) as caught:
+        check_name("A" * 10_000)
+    assert len(caught.value.message) < 100
