@@ -52,8 +52,6 @@ iptables:
   Candidate: 1.8
 ca-certificates:
   Candidate: 2023
-cgroupfs-mount:
-  Candidate: 1.4
 docker-compose:
   Candidate: 1.29.2-3
 """
@@ -84,13 +82,12 @@ def test_the_state_of_the_engine(answer, has_daemon, remote, state):
 
 
 def test_packages_of_each_distribution():
-    common = {"docker.io", "iptables", "ca-certificates", "cgroupfs-mount", "docker-compose"}
-    assert build_engine_packages(common, systemd=True) == [
+    common = {"docker.io", "iptables", "ca-certificates", "docker-compose"}
+    assert build_engine_packages(common) == [
         "docker.io", "iptables", "ca-certificates", "docker-compose",
     ]  # fmt: skip
-    trixie = build_engine_packages(common | {"docker-cli"}, systemd=False)
-    assert trixie[1] == "docker-cli" and "cgroupfs-mount" in trixie
-    ubuntu = build_engine_packages(common | {"docker-compose-v2"}, systemd=True)
+    assert build_engine_packages(common | {"docker-cli"})[1] == "docker-cli"
+    ubuntu = build_engine_packages(common | {"docker-compose-v2"})
     assert ubuntu[-1] == "docker-compose-v2" and "docker-compose" not in ubuntu
     assert "docker-cli" not in read_available(POLICY)
     assert "docker-compose" in read_available(POLICY)
@@ -112,6 +109,7 @@ def bare_machine(tmp_path, after):
         r"apt-cache policy": Completed(0, POLICY),
         r"apt-get .*install": install,
         r"systemctl start docker": OK,
+        r"^mount -t cgroup2": OK,
     }
     return host
 
@@ -122,9 +120,10 @@ def test_a_bare_machine_gets_an_engine(tmp_path):
     assert ensure_engine(session).version == "20.10.24+dfsg1"
     (install,) = host.called("install")
     assert install.endswith(
-        "docker.io iptables ca-certificates cgroupfs-mount docker-compose"
+        "docker.io iptables ca-certificates docker-compose"
     ) and install.startswith("env DEBIAN_FRONTEND=noninteractive apt-get")
     assert host.spawned == [["/usr/bin/dockerd"]], "without systemd it is started by hand"
+    assert host.called("mount -t cgroup2"), "and without an init system nobody mounts the cgroups"
 
 
 def test_systemd_starts_the_engine_where_it_runs(tmp_path):
@@ -132,7 +131,6 @@ def test_systemd_starts_the_engine_where_it_runs(tmp_path):
     host = bare_machine(tmp_path, [AWAY, versions()])
     ensure_engine(make_session(host, yes=True))
     assert host.called("systemctl start docker") and not host.spawned
-    assert "cgroupfs-mount" not in host.called("install")[0]
 
 
 def test_nothing_is_installed_without_consent(tmp_path):
@@ -159,14 +157,14 @@ def test_an_engine_of_someone_else_is_not_touched(tmp_path):
 def test_a_daemon_that_ends_at_once_is_reported_with_its_last_words(tmp_path):
     (tmp_path / "var/log").mkdir(parents=True)
     (tmp_path / "var/log/dockerd.log").write_text("info\nfailed to start: no iptables\n\n")
-    host = FakeHost(tmp_path, {"docker version": AWAY}, programs=["dockerd"])
+    host = FakeHost(tmp_path, {"docker version": AWAY, "mount": OK}, programs=["dockerd"])
     host.exit_code = 1
     with pytest.raises(PreconditionError, match="ended with code 1: failed to start: no iptables"):
         ensure_engine(make_session(host, yes=True))
 
 
 def test_waiting_for_the_daemon_has_a_deadline(tmp_path):
-    host = FakeHost(tmp_path, {"docker version": AWAY}, programs=["dockerd"])
+    host = FakeHost(tmp_path, {"docker version": AWAY, "mount": OK}, programs=["dockerd"])
     with pytest.raises(PreconditionError, match="does not answer"):
         ensure_engine(make_session(host, yes=True))
     assert 90 <= host.now < 100
@@ -228,10 +226,25 @@ def test_state_of_containers_that_still_run_stays(tmp_path):
     assert find_stale_files(tmp_path) == [run / "docker.pid"]
 
 
+def test_state_with_a_mounted_file_system_stays(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/run").symlink_to("../run")
+    leftovers(tmp_path)
+    (tmp_path / "proc").mkdir()
+    task = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/c1"
+    (tmp_path / "proc/mounts").write_text(f"proc /proc proc rw\noverlay {task}/rootfs overlay rw\n")
+    names = [path.as_posix() for path in find_stale_files(tmp_path)]
+    assert not any(name.endswith(task) for name in names)
+    assert any(name.endswith("runtime-runc/moby/c1") for name in names)
+
+
 def test_a_start_clears_leftovers_first(tmp_path):
     run = leftovers(tmp_path)
     (tmp_path / "proc").mkdir()
-    host = FakeHost(tmp_path, {"docker version": [AWAY, versions()]}, programs=["dockerd"])
+    host = FakeHost(
+        tmp_path, {"docker version": [AWAY, versions()], "mount": OK}, programs=["dockerd"]
+    )
     session = make_session(host, yes=True)
     ensure_engine(session)
     assert not (run / "docker.pid").exists()

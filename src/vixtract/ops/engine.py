@@ -13,9 +13,12 @@ from vixtract.ops.console import Session
 from vixtract.ops.host import Completed, Host
 from vixtract.ops.stale import find_process, find_stale_files, remove_stale_files
 
+CGROUPS = "sys/fs/cgroup"
 LOG = "var/log/dockerd.log"
 START_S = 90.0
 ASK_S = 20.0
+#: Newer releases have the client in a package of its own.
+ENGINE_PACKAGES = ("docker.io", "docker-cli", "iptables", "ca-certificates")
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
 
@@ -94,17 +97,14 @@ def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> Engine:
     )
 
 
-def build_engine_packages(available: Collection[str], *, systemd: bool) -> list[str]:
+def build_engine_packages(available: Collection[str]) -> list[str]:
     """Choose the packages of the container engine.
 
     Args:
         available: packages that the distribution offers.
-        systemd: whether systemd runs; without it something else must mount the cgroups.
     """
-    wanted = ["docker.io", "docker-cli", "iptables", "ca-certificates"]
-    if not systemd:
-        wanted.append("cgroupfs-mount")
-    return [name for name in wanted if name in available] + build_compose_packages(available)
+    found = [name for name in ENGINE_PACKAGES if name in available]
+    return found + build_compose_packages(available)
 
 
 def build_compose_packages(available: Collection[str]) -> list[str]:
@@ -199,11 +199,9 @@ def ensure_engine(session: Session) -> Engine:
     host = session.host
     engine = look_at_engine(host)
     if engine.state == "missing":
-        systemd = has_systemd(host.root)
-        names = ["docker.io", "docker-cli", "iptables", "ca-certificates", "cgroupfs-mount"]
         compose = ["docker-compose-v2", "docker-compose"]
-        available = list_available(session, names + compose)
-        packages = build_engine_packages(available, systemd=systemd) or ["docker.io"]
+        available = list_available(session, [*ENGINE_PACKAGES, *compose])
+        packages = build_engine_packages(available) or ["docker.io"]
         if find_compose_client(host):
             packages = [name for name in packages if name not in compose]
         install_packages(session, packages, "the container engine")
@@ -257,6 +255,9 @@ def start_engine(session: Session) -> Engine:
         removed = remove_stale_files(find_stale_files(host.root))
         if removed:
             session.console.detail(f"removed {removed} leftovers of a daemon that died")
+        if not any((host.root / CGROUPS).glob("*")):
+            # Where no init system does it, somebody must.
+            host.run(["mount", "-t", "cgroup2", "cgroup2", f"/{CGROUPS}"], timeout_s=10)
         ended = host.spawn([host.which("dockerd") or "dockerd"], log)
     end = host.clock() + START_S
     while True:

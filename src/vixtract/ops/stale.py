@@ -60,7 +60,7 @@ def find_stale_files(root: Path) -> list[Path]:
 
     Args:
         root: top of the file system.
-    Returns: files and folders; none while a dockerd lives.
+    Returns: files and folders without a mount in them; none while a dockerd lives.
     """
     if find_process(root, "dockerd"):
         return []
@@ -72,7 +72,23 @@ def find_stale_files(root: Path) -> list[Path]:
     # Living shims still hold containers: dockerd finds them by this state and ends them itself.
     if not find_process(root, "containerd-shim"):
         stale += [path for folder in CONTAINER_STATE for path in sorted((run / folder).glob("*"))]
-    return [path for path in stale if path.is_symlink() or path.exists()]
+    there = [path for path in stale if path.is_symlink() or path.exists()]
+    # A container's file system may still be mounted there: removing would empty it.
+    mounts = _mount_points(root)
+    return [path for path in there if not any(_lies_in(mount, path) for mount in mounts)]
+
+
+def _mount_points(root: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        lines = (root / "proc/mounts").read_text("utf-8", "replace").splitlines()
+        return [root.resolve() / line.split()[1].lstrip("/") for line in lines if " " in line]
+    return []
+
+
+def _lies_in(mount: Path, folder: Path) -> bool:
+    # /var/run is a link to /run, which is what the table of mounts names.
+    real = folder.resolve()
+    return mount == real or real in mount.parents
 
 
 def _pid_in(file: Path) -> int:
@@ -86,7 +102,7 @@ def _numbers_of(root: Path, name: str) -> set[int]:
 
 
 def remove_stale_files(paths: Sequence[Path]) -> int:
-    """Remove what `find_stale_files` named; what is still mounted stays.
+    """Remove what `find_stale_files` named.
 
     Args:
         paths: files and folders.
