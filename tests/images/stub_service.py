@@ -57,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         """Send JSON with the headers that the front door has to take off or leave."""
         data = json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        if "bare" not in self.path:
+            self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Access-Control-Allow-Origin", "*")
         self.send_header("Content-Security-Policy", "frame-ancestors 'self'")

@@ -298,6 +298,12 @@ def test_errors_of_jupyter_itself_are_passed_on(door: Door) -> None:
     assert (answer.status, answer.json["service"]) == (404, "jupyter")
 
 
+@pytest.mark.parametrize("status", ["404", "503"])
+def test_bare_answers_of_jupyterhubs_proxy_are_asked_again(door: Door, status: str) -> None:
+    assert door.ask("/jupyter/hub/bare", X_Want_Status=status).headers["refresh"] == "5"
+    assert "refresh" not in door.ask("/jupyter/hub/page", X_Want_Status=status).headers
+
+
 def test_websocket_passes(door: Door) -> None:
     with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
         connection.sendall(
