@@ -101,16 +101,20 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._connection = sqlite3.connect(
+            path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        self._connection.row_factory = sqlite3.Row
         try:
-            self._connection = sqlite3.connect(
-                path, timeout=30, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
             # FULL: a claim that was answered must be there after a power cut.
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._migrate()
+        except LedgerError:
+            self._connection.close()
+            raise
         except sqlite3.Error as error:
+            self._connection.close()
             raise LedgerError(
                 f"The ledger {path} cannot be opened: {error}.",
                 "Restore it from a backup, or move it away to start with an empty schedule.",

@@ -27,6 +27,8 @@ PERIOD_S = 3.0
 MAX_BACKOFF_S = 60.0
 BATCH = 500
 CONNECT_S = 5
+# What is not copied by then is copied after the next start.
+STOP_S = 3.0
 # A server that vanished without a word is given up after this many milliseconds.
 TCP_TIMEOUT_MS = 15000
 MARK = "mirror_mark"
@@ -137,7 +139,7 @@ class Mirror:
     def stop(self) -> None:
         """Copy what is left, if PostgreSQL answers, and stop."""
         self._stopping.set()
-        self._thread.join(CONNECT_S + 2.0)
+        self._thread.join(STOP_S)
 
     def _loop(self) -> None:
         wait = PERIOD_S

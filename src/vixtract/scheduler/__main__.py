@@ -19,7 +19,7 @@ from vixtract.scheduler.engine import Engine
 logger = logging.getLogger("vixtract.scheduler")
 
 # Open requests may take this long to end when the engine is told to stop.
-DRAIN_S = 3
+DRAIN_S = 1
 
 
 def main() -> int:

@@ -36,7 +36,8 @@ JUMP_S = 3600.0
 MAX_ATTEMPTS = 3
 # Cursors without a due slot behind them are written down this often, to save disk writes.
 CURSOR_STEP_S = 3600
-STOP_S = 15.0
+# Longer than a plugin that ignores SIGTERM lives, shorter than the container waits for the engine.
+STOP_S = 12.0
 KEEP_DAYS = 180
 DELETE_EVERY_S = 3600.0
 CRASHED = "Aborted Job: Server shut down unexpectedly."

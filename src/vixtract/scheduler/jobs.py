@@ -86,6 +86,7 @@ class Jobs:
         self._on_end = on_end
         self._clock = wall_clock
         self._threads: dict[str, threading.Thread] = {}
+        self._guard = threading.Lock()
         self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -114,10 +115,11 @@ class Jobs:
 
     def stop(self, run: str, kind: str, reason: str) -> bool:
         """Ask a running attempt to end; return whether there is one."""
-        attempt = self.active.get(run)
-        if attempt is not None:
-            attempt.process.stop(kind, reason)
-        return attempt is not None
+        with self._guard:
+            attempt = self.active.get(run)
+            if attempt is not None:
+                attempt.process.stop(kind, reason)
+            return attempt is not None
 
     def stop_all(self, reason: str, timeout_s: float) -> bool:
         """End all attempts because the engine stops.
@@ -169,9 +171,17 @@ class Jobs:
             logger.exception("attempt at job %s broke", run["id"])
         finally:
             attempt.log.close()
-            self.active.pop(run["id"], None)
+            with self._guard:
+                self.active.pop(run["id"], None)
+            self._honour_late_abort(attempt)
             self._threads.pop(run["id"], None)
             self._on_end()
+
+    def _honour_late_abort(self, attempt: Attempt) -> None:
+        """Abort a run whose process had just ended when it was asked to, if it is to go on."""
+        if attempt.process.stopped_by == "abort":
+            ended = runs.Outcome(ABORTED, 1, "Job Aborted", self._clock())
+            runs.finish_run(self.database, attempt.run["id"], ended)
 
     def _conclude(self, attempt: Attempt, result: PluginResult) -> None:
         """Record what an attempt led to: an outcome, a further attempt, or a place in the queue."""

@@ -124,6 +124,11 @@ class PluginProcess:
         if not self._stop[0]:
             self._stop = (kind, reason)
 
+    @property
+    def stopped_by(self) -> str:
+        """Why the process was asked to end: abort, timeout, shutdown, or an empty text."""
+        return self._stop[0]
+
     def run(self, on_started: Callable[[int, int], None]) -> PluginResult:
         """Run the plugin to its end.
 
