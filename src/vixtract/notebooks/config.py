@@ -1,0 +1,85 @@
+"""Where the runner daemon finds things and how much a run may take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vixtract.notebooks.protocol import SOCKET
+
+MIB = 1024 * 1024
+
+# Settings of the container that people's processes need too; nothing else of root's environment
+# reaches them. Proxies are meant for people's downloads.
+PASSED_ON = (
+    "TZ", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "PIP_INDEX_URL",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+
+_INTERPRETER = ("/opt/vixtract/bin/python", "-I", "-m")
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """Places, limits and commands of one runner daemon.
+
+    Args:
+        socket_path: where the plugin connects.
+        home_root: homes, `<home_root>/<owner>`.
+        runs_root: records, `<runs_root>/<owner>/<job>`.
+        tmp_root: private temporary directories of runs, 0711 root.
+        secrets_dir: `role_key` and `people.json`, 0700 root.
+        engine_uid: the only uid (besides root's, for tests of its own) whose requests are taken.
+        engine_gid: group that may reach the socket.
+        memory_mb: MiB of a run that sets none; 0 means no limit.
+        timeout_s: seconds of a run that sets none.
+        max_connections: runs at once; more connections are turned away.
+        notebook_bytes: largest notebook.
+        log_bytes: largest log; more output is dropped, with a line that says so.
+        file_bytes: largest file a run may write.
+        processes: threads and processes that one person may have.
+        driver: command that runs a notebook, its job on standard input.
+        renderer: command that makes the HTML of the executed notebook.
+        jobs_bin: directory of commands that jobs find first.
+        postgresql: host and port for people's database variables.
+        environment: variables that every run gets as they are.
+        ensure_account: makes the OS account of a person where it is missing.
+    """
+
+    socket_path: Path = SOCKET
+    home_root: Path = Path("/home")
+    runs_root: Path = Path("/runs")
+    tmp_root: Path = Path("/var/lib/vixtract/tmp")
+    secrets_dir: Path = Path("/srv/secrets")
+    engine_uid: int = 990
+    engine_gid: int = 990
+    memory_mb: int = 2048
+    timeout_s: int = 86400
+    max_connections: int = 64
+    notebook_bytes: int = 50 * MIB
+    log_bytes: int = 20 * MIB
+    file_bytes: int = 8192 * MIB
+    processes: int = 1024
+    driver: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.execute")
+    renderer: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.render")
+    jobs_bin: Path = Path("/opt/vixtract/jobs/bin")
+    postgresql: tuple[str, int] = ("postgresql", 5432)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ensure_account: Callable[[str, Path], object] | None = None
+
+
+def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Pick what runs get from the container's environment.
+
+    Args:
+        environment: usually ``os.environ``.
+    Returns: names of `PASSED_ON` that are set and not empty.
+    """
+    return {name: environment[name] for name in PASSED_ON if environment.get(name)}
+
+
+def is_root() -> bool:
+    """Say whether this process may become other people."""
+    return os.geteuid() == 0

@@ -1,0 +1,272 @@
+"""papermill's engine as the appliance runs it: progress per cell, live output, limits, whole files.
+
+papermill stays in charge of parameters, metadata, saving points and errors; used by the driver and
+by the `papermill` command of shell jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.iorw import papermill_io
+from papermill.utils import nb_language
+from traitlets.config import Config
+
+from vixtract.notebooks.budget import OutputBudget
+
+NAME = "vixtract"
+DEFAULT_KERNEL = "python3"
+KERNEL_PYTHON = "/usr/bin/python3"
+_START_S = 120
+
+
+class Progress:
+    """Reports to the supervisor, on a descriptor that the kernel does not inherit."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self.result: dict[str, Any] = {}
+
+    def open(self) -> None:
+        """Take the descriptor over from the environment, so that no child sees it."""
+        number = os.environ.pop("VIXTRACT_PROGRESS_FD", "")
+        if number.isdigit():
+            self._descriptor = int(number)
+            os.set_inheritable(self._descriptor, False)
+
+    def say(self, progress: float, memo: str) -> None:
+        """Report how far the run is, 0 to 1."""
+        self._write({"progress": round(progress, 4), "memo": memo})
+
+    def tell(self, **facts: Any) -> None:
+        """Add to the result and report all of it."""
+        self.result.update(facts)
+        self._write({"result": self.result})
+
+    def _write(self, report: dict[str, Any]) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, json.dumps(report).encode() + b"\n")
+        except OSError:
+            self._descriptor = None
+
+
+progress = Progress()
+
+
+class Cells(NotebookExecutionManager):  # type: ignore[misc]
+    """papermill's state of a run, with progress in cells as a person counts them.
+
+    Only code cells with something in them count, and none that papermill injected.
+    """
+
+    current: ClassVar[Cells | None] = None
+    shown_paths: ClassVar[dict[str, str]] = {}
+
+    def notebook_start(self, **kwargs: Any) -> None:
+        """Note the cells, then start as papermill does."""
+        Cells.current = self
+        self._numbers = number_cells(self.nb.cells)
+        self.running = 0
+        self.nb.metadata.papermill.update(self.shown_paths)
+        progress.tell(cells_done=0, cells_total=len(self._numbers))
+        super().notebook_start(**kwargs)
+
+    def number(self, index: int) -> int:
+        """Return a cell's number as a person counts, 0 for one that does not count."""
+        return self._numbers.get(index, 0)
+
+    def cell_start(self, cell: Any, cell_index: int, **kwargs: Any) -> None:
+        """Say which cell begins."""
+        self.running = self.number(cell_index)
+        if self.running:
+            total = len(self._numbers)
+            memo = f"cell {self.running} of {total}"
+            progress.say((self.running - 1) / total, memo)
+            first = next((line for line in cell["source"].splitlines() if line.strip()), "")
+            print(f"--- {memo}: {first.strip()[:100]}", flush=True)
+        super().cell_start(cell, cell_index=cell_index, **kwargs)
+
+    def cell_complete(self, cell: Any, cell_index: int, **kwargs: Any) -> None:
+        """Count the cell where it ended well."""
+        super().cell_complete(cell, cell_index=cell_index, **kwargs)
+        number = self.number(cell_index)
+        if number and cell.metadata.papermill["status"] == self.COMPLETED and not sys.exc_info()[0]:
+            progress.tell(cells_done=number)
+
+
+class Client(PapermillNotebookClient):  # type: ignore[misc]
+    """papermill's client with limited output, a private transport and the jobs' own Python."""
+
+    def __init__(self, manager: Cells, **options: Any) -> None:
+        options["log_output"] = True
+        super().__init__(manager, **options)
+        self._budget = OutputBudget()
+
+    def create_kernel_manager(self) -> Any:
+        """Make the kernel listen on sockets in the run's private directory, not on ports."""
+        folder = Path(os.environ.get("JUPYTER_RUNTIME_DIR") or tempfile.mkdtemp(prefix="vixtract-"))
+        config = Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "k")}})
+        self.km = JobKernelManager(kernel_name=self.kernel_name, config=config)
+        self.km.connection_file = str(folder / "k.json")
+        return self.km
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Let a message through as far as the limits allow."""
+        admitted = self._budget.admit(msg, cell_index)
+        return None if admitted is None else super().process_message(admitted, cell, cell_index)
+
+    def log_output_message(self, output: Any) -> None:
+        """Write what a cell prints to the live log."""
+        if output.output_type == "stream":
+            sys.stdout.write("".join(output.text))
+        elif output.output_type != "error" and "text/plain" in output.get("data", {}):
+            sys.stdout.write("".join(output.data["text/plain"]) + "\n")
+        sys.stdout.flush()
+
+
+class JobKernelManager(AsyncKernelManager):
+    """Starts kernels that say just `python` with the jobs' Python, not with the driver's own."""
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Build the kernel's command line."""
+        command: list[str] = super().format_kernel_cmd(extra_arguments)
+        if command and command[0] == sys.executable:
+            command[0] = KERNEL_PYTHON
+        return command
+
+
+class Engine(NBClientEngine):  # type: ignore[misc]
+    """papermill's engine of name `vixtract`."""
+
+    @classmethod
+    def execute_notebook(
+        cls, nb: Any, kernel_name: str, output_path: str | None = None, **options: Any
+    ) -> Any:
+        """Run the cells; the options are papermill's."""
+        for unused in ("progress_bar", "log_output", "stdout_file", "stderr_file"):
+            options.pop(unused, None)
+        autosave = options.pop("autosave_cell_every", 30)
+        cells = Cells(nb, output_path, progress_bar=False, autosave_cell_every=autosave)
+        cells.notebook_start()
+        try:
+            cls.execute_managed_notebook(cells, kernel_name, **options)
+        finally:
+            cells.notebook_complete()
+        return cells.nb
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        """Run the cells with the appliance's client."""
+        start_s = max(options.get("start_timeout") or 0, _START_S)
+        timeout = options.get("execution_timeout")
+        Client(nb_man, kernel_name=kernel_name, startup_timeout=start_s, timeout=timeout).execute()
+
+    @classmethod
+    def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
+        """Choose the kernel: the one asked for, the notebook's own, or the default."""
+        wanted = name or nb.metadata.get("kernelspec", {}).get("name") or ""
+        return choose_kernel(wanted, _language(nb), is_demand=bool(name))
+
+    @classmethod
+    def nb_language(cls, nb: Any, language: str | None = None) -> str:
+        """Tell the language; a notebook that does not say is taken as Python."""
+        try:
+            return str(nb_language(nb, language))
+        except ValueError:
+            return "python"
+
+
+class WholeFiles:
+    """papermill's way to files that appear whole or not at all."""
+
+    def read(self, path: str) -> str:
+        """Read a notebook."""
+        return Path(path).read_text(encoding="utf-8")
+
+    def write(self, text: str, path: str) -> None:
+        """Write to a temporary name, then rename."""
+        target = Path(path)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def listdir(self, path: str) -> list[str]:
+        """List a directory."""
+        return [str(entry) for entry in Path(path).iterdir()]
+
+    def pretty_path(self, path: str) -> str:
+        """Show a path."""
+        return path
+
+
+def register(output_root: str) -> None:
+    """Make the engine known to papermill.
+
+    Args:
+        output_root: directory below which notebooks are written in one step.
+    """
+    papermill_engines.register(NAME, Engine)
+    papermill_io.register(output_root.rstrip("/") + "/", WholeFiles())
+
+
+def number_cells(cells: Any) -> dict[int, int]:
+    """Number the cells that a person counts.
+
+    Args:
+        cells: of a notebook.
+    Returns: index in the notebook to number, from 1.
+    """
+    counted = [
+        index
+        for index, cell in enumerate(cells)
+        if cell.cell_type == "code"
+        and cell.source.strip()
+        and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    return {index: number for number, index in enumerate(counted, 1)}
+
+
+_said: set[str] = set()
+
+
+def choose_kernel(wanted: str, language: str, *, is_demand: bool) -> str:
+    """Return a kernel that exists, where the choice is safe.
+
+    Args:
+        wanted: kernel name; empty where the notebook names none.
+        language: the notebook's, in small letters; empty where it names none.
+        is_demand: whether the event names the kernel: then nothing else will do.
+    Returns: a kernel name; an unknown one is returned as it is and fails at the start.
+    """
+    if not wanted:
+        return DEFAULT_KERNEL
+    known = KernelSpecManager().find_kernel_specs()
+    if wanted in known or is_demand or language not in ("python", ""):
+        return wanted
+    line = f"There is no kernel {wanted!r} here; the Python notebook runs with {DEFAULT_KERNEL!r}."
+    if line not in _said:
+        _said.add(line)
+        print(line, flush=True)
+    return DEFAULT_KERNEL
+
+
+def _language(nb: Any) -> str:
+    spec = nb.metadata.get("kernelspec", {})
+    info = nb.metadata.get("language_info", {})
+    return str(spec.get("language") or info.get("name") or "").lower()

@@ -1,0 +1,70 @@
+"""The environment of a run: built from nothing, so that no variable of root's leaks into it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from vixtract.errors import VixtractError
+from vixtract.notebooks.config import RunnerConfig
+from vixtract.notebooks.identity import Person
+
+log = logging.getLogger(__name__)
+
+PRIVATE_FOLDERS = ("cache", "ipython", "jupyter", "matplotlib", "tmp")
+
+
+def build_environment(
+    person: Person, config: RunnerConfig, *, run_dir: Path, private: Path, job: str
+) -> dict[str, str]:
+    """Put together what a run of this person sees.
+
+    Args:
+        person: the owner.
+        config: the daemon's.
+        run_dir: the run's record, which is the place for its files.
+        private: the run's own temporary directory, with `PRIVATE_FOLDERS` in it.
+        job: the engine's job id.
+    """
+    # Commands of the owner come before the system's, as in a login shell; the wrapper for papermill
+    # comes first of all, because old scripts write beside their notebooks.
+    path = [config.jobs_bin, person.home / ".local/bin", "/usr/local/bin", "/usr/bin", "/bin"]
+    return {
+        **config.environment,
+        "PATH": ":".join(str(entry) for entry in path),
+        "HOME": str(person.home),
+        "USER": person.name,
+        "LOGNAME": person.name,
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TMPDIR": str(private / "tmp"),
+        "XDG_CACHE_HOME": str(private / "cache"),
+        "IPYTHONDIR": str(private / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(private / "jupyter"),
+        "MPLCONFIGDIR": str(private / "matplotlib"),
+        "VIXTRACT_OUTPUT_DIR": str(run_dir),
+        "VIXTRACT_RUN_ID": job,
+    }
+
+
+def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
+    """Return the person's PostgreSQL variables; none where the appliance has no key yet.
+
+    Args:
+        person: the owner.
+        config: the daemon's; its `secrets_dir` holds `role_key`.
+    """
+    try:
+        key = (config.secrets_dir / "role_key").read_text(encoding="ascii").strip()
+    except OSError as error:
+        log.warning("Runs have no database variables: role_key: %s", error.strerror)
+        return {}
+    from vixtract.people.roles import person_environment
+
+    host, port = config.postgresql
+    try:
+        return person_environment(person.name, key=key, host=host, port=port)
+    except VixtractError as error:
+        log.warning("No database variables for %s: %s", person.name, error.message)
+        return {}

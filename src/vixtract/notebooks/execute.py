@@ -1,0 +1,148 @@
+"""The driver: runs one notebook with papermill, as its owner, inside a run's directory.
+
+Reads its job as JSON from standard input: input, notebook (its path for people), output, cwd,
+parameters, kernel. Writes the log to standard output and reports to the progress descriptor.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vixtract.notebooks.messages import (
+    NotebookError,
+    explain_failure,
+    hint_for,
+    load_notebook,
+    plain_traceback,
+)
+
+CODE_NOT_RUN = 2
+CODE_STOPPED = 143
+
+
+def main() -> int:
+    """Run the job on standard input; returns 0, 1 (a cell failed) or 2 (it could not run)."""
+    from vixtract.notebooks import engine
+
+    engine.progress.open()
+    job = json.load(sys.stdin)
+    warnings.simplefilter("ignore")
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return run(job)
+    except NotebookError as error:
+        engine.progress.tell(problem=error.message, hint=error.hint)
+        print(f"{error.message} {error.hint}".rstrip())
+        return CODE_NOT_RUN
+
+
+def run(job: dict[str, Any]) -> int:
+    """Run one notebook.
+
+    Args:
+        job: the keys of the module's first lines.
+    Returns: exit code.
+    Raises:
+        NotebookError: the file is no notebook that can be run.
+    """
+    import papermill
+
+    from vixtract.notebooks import engine
+
+    name = Path(job["notebook"]).name
+    # Before papermill sees it, whose messages are for programmers.
+    load_notebook(Path(job["input"]).read_bytes(), name)
+    output = Path(job["output"])
+    engine.register(str(output.parent))
+    engine.Cells.shown_paths = {"input_path": job["notebook"], "output_path": job["output"]}
+    try:
+        papermill.execute_notebook(
+            job["input"],
+            # papermill fills braces in paths with parameters; a name has none to fill.
+            job["output"].replace("{", "{{").replace("}", "}}"),
+            parameters=job["parameters"],
+            engine_name=engine.NAME,
+            kernel_name=job["kernel"] or None,
+            progress_bar=False,
+            cwd=job["cwd"],
+        )
+    except papermill.PapermillExecutionError as error:
+        return report_cell_error(error, str(output))
+    except Exception as error:
+        return report_failure(error, job["kernel"], str(output))
+    engine.progress.tell(output=str(output))
+    return 0
+
+
+def report_cell_error(error: Any, output: str) -> int:
+    """Say which cell failed and how.
+
+    Args:
+        error: papermill's.
+        output: path of the executed notebook.
+    """
+    from vixtract.notebooks import engine
+
+    cells = engine.Cells.current
+    number = cells.running if cells else 0
+    hint = hint_for(error.ename, error.evalue)
+    engine.progress.tell(
+        output=output,
+        error={"cell": number, "name": error.ename, "message": error.evalue[:2000]},
+        hint=hint,
+    )
+    print(f"--- cell {number} failed: {error.ename}: {error.evalue[:500]}")
+    print(plain_traceback(list(error.traceback)))
+    if hint:
+        print(f"Note: {hint}.")
+    sys.stdout.flush()
+    return 1
+
+
+def report_failure(error: Exception, kernel: str, output: str) -> int:
+    """Say why the notebook could not be run to its end.
+
+    Args:
+        error: of papermill or what it uses.
+        kernel: name asked for.
+        output: path of the executed notebook, which may not be there yet.
+    """
+    from vixtract.notebooks import engine
+
+    cells = engine.Cells.current
+    number = cells.running if cells else 0
+    problem, hint = explain_failure(error, number, kernel)
+    facts: dict[str, Any] = {"problem": problem, "hint": hint}
+    if Path(output).exists():
+        facts["output"] = output
+    if number:
+        facts["error"] = {"cell": number, "name": type(error).__name__, "message": problem}
+    engine.progress.tell(**facts)
+    print(f"--- {problem} {hint}".rstrip(), flush=True)
+    return CODE_NOT_RUN
+
+
+def _stop(*_: object) -> NoReturn:
+    """Keep what the notebook has so far; the supervisor ends the kernel."""
+    from vixtract.notebooks import engine
+
+    cells = engine.Cells.current
+    try:
+        if cells is not None and cells.output_path:
+            cells.save()
+            engine.progress.tell(output=str(cells.output_path))
+    finally:
+        os._exit(CODE_STOPPED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""One connection, one run: from the request to the last event and the record.
+
+Each supervisor is a single-threaded process forked by the daemon. It stays root's, takes the
+owner's rights for every touch of their files, and never looks into a notebook.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vixtract.errors import VixtractError
+from vixtract.notebooks import outcome
+from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
+from vixtract.notebooks.config import MIB, RunnerConfig
+from vixtract.notebooks.environment import build_environment, database_environment
+from vixtract.notebooks.identity import acting_as, check_author, find_person
+from vixtract.notebooks.protocol import RunRequest
+from vixtract.notebooks.source import copy_notebook, open_notebook, relative_parts
+from vixtract.notebooks.spawn import Command, Limits, set_subreaper, spawn
+from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
+from vixtract.notebooks.workspace import Workspace, make_workspace
+from vixtract.people.directory import read_admins
+
+log = logging.getLogger(__name__)
+
+INPUT = "input.ipynb"
+LOG = "log.txt"
+RECORD = "run.json"
+HTML = "output.html"
+HOMES_LINK = "jupyter-home"
+_RENDER = Limits(memory_mb=1024, cpu_s=20, file_bytes=200 * MIB, nice=15)
+_RENDER_S = 60.0
+
+
+def serve(connection: socket.socket, config: RunnerConfig) -> None:
+    """Carry out the run that a connection asks for.
+
+    Args:
+        connection: accepted socket of a peer that was checked already.
+        config: the daemon's.
+    """
+    os.umask(0o077)
+    set_subreaper()
+    channel = Channel(connection)
+    # The daemon's end is an abort to its runs, so that each still records its own.
+    signal.signal(signal.SIGTERM, lambda *_: channel.want_abort())
+    try:
+        request = read_request(connection)
+        if request.kind == "ping":
+            channel.finish({"type": "end", "code": 0, "description": "The runner is up."})
+            return
+        Supervisor(request, config, channel).run()
+    except VixtractError as error:
+        log.info("Refused: %s", error.message)
+        channel.finish({"type": "refused", "description": error.message, "hint": error.hint})
+
+
+class Supervisor:
+    """Runs one checked request.
+
+    Args:
+        request: checked for shape.
+        config: the daemon's.
+        channel: the plugin that asked.
+    """
+
+    def __init__(self, request: RunRequest, config: RunnerConfig, channel: Channel) -> None:
+        check_author(request.author, request.owner, read_admins(config.secrets_dir))
+        self._person = find_person(request.owner, config.home_root)
+        if config.ensure_account:
+            config.ensure_account(request.owner, config.home_root)
+        self._request = request
+        self._config = config
+        self._channel = channel
+        self._parts: tuple[str, ...] = ()
+        self._memory_mb = request.memory_mb or config.memory_mb
+        self._timeout_s = request.timeout_s or config.timeout_s
+
+    def run(self) -> None:
+        """Prepare, run, record; tell the plugin what came of it."""
+        source = self._open_source()
+        work = make_workspace(self._person, self._request.job, self._config)
+        last = {"type": "refused", "description": "The runner failed.", "hint": "See its log."}
+        try:
+            if source is not None:
+                with acting_as(self._person):
+                    copy_notebook(source, work.directory, INPUT, self._config.notebook_bytes)
+            last = self._run_in(work)
+        except VixtractError as error:
+            last = {"type": "refused", "description": error.message, "hint": error.hint}
+        except OSError as error:
+            last["description"] = f"The runner failed: {error}."
+            log.exception("The run %s failed", self._request.job)
+        finally:
+            # The plugin's answer comes before the cleaning, which can take long.
+            self._channel.finish(last)
+            work.close()
+
+    def _open_source(self) -> int | None:
+        if self._request.kind != "notebook":
+            return None
+        self._parts = relative_parts(self._request.notebook, self._person, self._config.home_root)
+        with acting_as(self._person):
+            return open_notebook(self._person, self._parts, self._config.notebook_bytes)
+
+    def _run_in(self, work: Workspace) -> dict[str, Any]:
+        started = time.time()
+        self._channel.send({"type": "started", "uid": self._person.uid, "run_dir": str(work.path)})
+        run_log = RunLog(work.create(LOG), self._channel, self._config.log_bytes)
+        reports = Reports(self._channel)
+        run_log.note(self._first_line())
+        try:
+            watched = self._start(work, run_log, reports)
+            facts = outcome.judge(self._request, watched, reports.result, self._memory_mb)
+            self._tidy(work)
+            self._check_files(work, facts)
+            if facts.get("output"):
+                facts["html"] = self._render(work, Path(facts["output"]), run_log)
+            facts.update(run_dir=str(work.path), uid=self._person.uid, owner=self._request.owner)
+            run_log.note(str(facts["description"]))
+            self._record(work, facts, started)
+        finally:
+            run_log.close()
+        return {"type": "end", **facts}
+
+    def _start(self, work: Workspace, run_log: RunLog, reports: Reports) -> Watched:
+        output, output_end = os.pipe()
+        progress, progress_end = os.pipe()
+        command = self._command(work, output_end, progress_end)
+        pid = spawn(command)
+        os.close(output_end)
+        os.close(progress_end)
+        if command.stdin is not None:
+            os.close(command.stdin)
+        streams = Streams(output, progress, run_log, reports, self._channel)
+        bounds = Bounds(
+            self._memory_mb * MIB, float(self._timeout_s), stops_group=self._request.kind == "shell"
+        )
+        watched = Watcher(pid, self._person, streams, bounds).run()
+        os.close(output)
+        os.close(progress)
+        # A peak between two looks: the system knows it for the biggest process.
+        biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        watched.peak_bytes = max(watched.peak_bytes, biggest)
+        return watched
+
+    def _command(self, work: Workspace, output: int, progress: int) -> Command:
+        environment = {
+            **build_environment(
+                self._person, self._config, run_dir=work.path, private=work.private,
+                job=self._request.job,
+            ),
+            **database_environment(self._person, self._config),
+            "VIXTRACT_PROGRESS_FD": "3",
+            "VIXTRACT_HOME_ROOT": str(self._config.home_root),
+        }  # fmt: skip
+        command = Command(
+            argv=self._config.driver,
+            environment=environment,
+            cwd=work.path,
+            person=self._person,
+            output=output,
+            progress=progress,
+            limits=Limits(
+                memory_mb=self._memory_mb,
+                processes=self._config.processes,
+                file_bytes=self._config.file_bytes,
+            ),
+        )
+        if self._request.kind == "notebook":
+            return replace(command, stdin=self._job_description(work))
+        return replace(command, argv=self._script(work))
+
+    def _job_description(self, work: Workspace) -> int:
+        """Give the driver its job on standard input: arguments are public, parameters may not."""
+        folder = self._person.home.joinpath(*self._parts[:-1])
+        stem = self._parts[-1].removesuffix(".ipynb")
+        description = {
+            "input": str(work.path / INPUT),
+            "notebook": str(folder / self._parts[-1]),
+            "output": str(work.path / f"{stem}-output.ipynb"),
+            "cwd": str(folder),
+            "parameters": self._request.parameters,
+            "kernel": self._request.kernel,
+        }
+        descriptor = os.memfd_create("job")
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(json.dumps(description).encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
+
+    def _script(self, work: Workspace) -> tuple[str, ...]:
+        """Put the script into the private directory, and the link that old scripts rely on."""
+        script = self._request.script.replace("\r\n", "\n")
+        path = work.private / "script"
+        with acting_as(self._person):
+            path.write_text(script, encoding="utf-8")
+            path.chmod(0o700)
+            os.symlink(self._config.home_root, HOMES_LINK, dir_fd=work.directory)
+        return (str(path),) if script.startswith("#!") else ("/bin/bash", str(path))
+
+    def _first_line(self) -> str:
+        what = shlex.quote("/".join(self._parts)) if self._parts else "a script"
+        memory = f"{self._memory_mb} MB" if self._memory_mb else "no memory limit"
+        return (
+            f"Running {what} as {self._request.owner} (scheduled by {self._request.author}); "
+            f"limits: {memory}, {self._timeout_s} s."
+        )
+
+    def _check_files(self, work: Workspace, facts: dict[str, Any]) -> None:
+        """Believe the driver's paths only where they are this run's own: others will open them."""
+        output = Path(facts.get("output", ""))
+        if output.parent != work.path or not work.has_file(output.name):
+            facts.pop("output", None)
+        if self._parts:
+            facts["notebook"] = str(self._person.home.joinpath(*self._parts))
+
+    def _tidy(self, work: Workspace) -> None:
+        for name in (INPUT, HOMES_LINK):
+            work.remove(name)
+
+    def _render(self, work: Workspace, output: Path, run_log: RunLog) -> str:
+        """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
+        if not self._channel.is_open:
+            return ""
+        try:
+            code = self._run_renderer(work, output.name, run_log)
+        except (VixtractError, OSError) as error:
+            run_log.note(f"No HTML of the notebook: {error}")
+            return ""
+        if code == 0 and work.has_file(HTML):
+            return str(work.path / HTML)
+        run_log.note("No HTML of the notebook: making it failed or took too long.")
+        return ""
+
+    def _run_renderer(self, work: Workspace, name: str, run_log: RunLog) -> int:
+        output, output_end = os.pipe()
+        environment = build_environment(
+            self._person, self._config, run_dir=work.path, private=work.private,
+            job=self._request.job,
+        )  # fmt: skip
+        command = Command(
+            argv=(*self._config.renderer, name, HTML),
+            environment=environment,
+            cwd=work.path,
+            person=self._person,
+            output=output_end,
+            limits=replace(_RENDER, processes=self._config.processes),
+        )
+        try:
+            pid = spawn(command)
+        finally:
+            os.close(output_end)
+        streams = Streams(output, None, run_log, Reports(self._channel), self._channel)
+        watched = Watcher(pid, self._person, streams, Bounds(1024 * MIB, _RENDER_S)).run()
+        os.close(output)
+        return 1 if watched.stopped else watched.exit_code
+
+    def _record(self, work: Workspace, facts: Mapping[str, Any], started: float) -> None:
+        record = {
+            **self._request.facts,
+            "job": self._request.job,
+            "kind": self._request.kind,
+            "author": self._request.author,
+            "parameters": self._request.parameters,
+            "started": started,
+            "ended": time.time(),
+            "log": str(work.path / LOG),
+            **facts,
+        }
+        try:
+            work.write_json(RECORD, record)
+        except OSError as error:
+            log.warning("No record of %s: %s", self._request.job, error.strerror)
