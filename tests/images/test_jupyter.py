@@ -166,6 +166,7 @@ def test_person_added_in_the_control_panel_works_after_an_admin_sets_a_password(
     [
         ("root", "reserved"),
         ("www-data", "system account"),
+        ("libadmin", "system account"),
         ("portal", "reserved"),
         ("pg_me", "reserved"),
         ("a/../b", "no usable name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from types import SimpleNamespace
@@ -45,7 +46,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", find)
     monkeypatch.setattr(pwd, "getpwall", lambda: list(table.values()))
     monkeypatch.setattr(
-        accounts.grp, "getgrnam", lambda _: SimpleNamespace(gr_mem=groups[accounts.ADMIN_GROUP])
+        grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=groups[name], gr_gid=1900)
     )
     monkeypatch.setattr(accounts, "_has_group", lambda _: True)
     monkeypatch.setattr(accounts, "_run", run)

@@ -49,6 +49,8 @@ def test_system_accounts_are_refused_and_people_are_not():
         check_name("www-data", lookup_uid=lambda _: 33)
     with pytest.raises(InvalidNameError, match="system account"):
         check_name("daemon")
+    with pytest.raises(InvalidNameError, match="system account"):
+        check_name("tty")  # a group of every Debian, and no account
 
 
 def test_long_garbage_is_cut_in_the_message():

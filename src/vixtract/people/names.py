@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import pwd
 import re
 from collections.abc import Callable
@@ -32,7 +33,8 @@ def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = No
 
     Args:
         name: as typed, already in lower case; 1 to 32 characters.
-        lookup_uid: gives the uid of an OS account or None; the machine's own by default.
+        lookup_uid: gives the uid of an account (or the gid of a group) of that name, or None; the
+            machine's own by default.
     Raises:
         InvalidNameError: says which rule the name breaks.
     """
@@ -43,9 +45,9 @@ def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = No
         raise InvalidNameError(f"{name!r} has a dot where none may stand.", hint)
     if name in _RESERVED or name.startswith("pg_"):
         raise InvalidNameError(f"{name!r} is a reserved name.", "Choose another name.")
-    uid = (lookup_uid or _system_uid)(name)
+    uid = (lookup_uid or _lookup_id)(name)
     if uid is not None and uid < FIRST_UID:
-        raise InvalidNameError(f"{name!r} is a system account.", "Choose another name.")
+        raise InvalidNameError(f"{name!r} is a system account or group.", "Choose another name.")
 
 
 def _shorten(name: str) -> str:
@@ -53,8 +55,13 @@ def _shorten(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:40] + "…")
 
 
-def _system_uid(name: str) -> int | None:
+def _lookup_id(name: str) -> int | None:
+    """A group counts too: each person has one of their own name (`sudo`, `libadmin`, `users`)."""
     try:
         return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        pass
+    try:
+        return grp.getgrnam(name).gr_gid
     except KeyError:
         return None
