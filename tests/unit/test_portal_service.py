@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from urllib.parse import unquote
 
-import httpx
 import pytest
 
 from tests.unit.portal_stand import ACCESS, LAUNCH, FakeHub, Portal, start_engine
@@ -343,8 +343,8 @@ def test_a_failure_is_told_in_plain_words(anna):
     assert "Cell 3 failed: ValueError" in page
     assert "no such column &lt;price&gt;" in page
     assert "Look at the source file." in page
-    name = "%D0%BC%D0%BE%D0%B9%20load-output.ipynb"
-    assert f'href="/jupyter/user/anna/lab/tree/runs/{run}/{name}"' in page
+    link = re.search(r'href="/jupyter/hub/spawn\?next=([^"]+)"', page)[1]
+    assert unquote(unquote(link)) == f"/jupyter/user/anna/lab/tree/runs/{run}/мой load-output.ipynb"
     assert "Cell 3 failed: ValueError" in anna.get("/portal/runs").text
 
 
@@ -532,6 +532,30 @@ def test_wrong_addresses_are_answered_with_a_page(anna, method, path, status):
     assert "<h1>" in answer.text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"null", b"[]", b'"x"', b"[" * 100_000, b"\xff\xfe", b'{"title": "\\ud800"}',
+        b'{"title": "t", "notebook": "a.ipynb", "parameters": {"a": NaN}}',
+        b'{"title": "t", "notebook": "a.ipynb", "retries": 1e999}',
+        b'{"title": "t", "notebook": "a.ipynb", "retries": 99999999999999999999}',
+        b'{"title": "t", "notebook": "a.ipynb", "timing": {"hours": [25]}}',
+        b'{"title": "t", "notebook": "a.ipynb", "timing": {"hours": []}}',
+        b'{"title": "t", "notebook": "a.ipynb", "timing": {"days": [31], "months": [2]}}',
+        b'{"title": "t\\u0000", "notebook": "a.ipynb"}',
+        b'{"title": "t", "notebook": "a\\ud800.ipynb"}',
+    ],
+)  # fmt: skip
+def test_hostile_json_is_refused_and_named(portal, body):
+    headers = {"Authorization": f"token {portal.hub.add_token('fuzz')}"}
+    headers["Content-Type"] = "application/json"
+    with portal.browser() as program:
+        answer = program.post("/portal/api/schedules", content=body, headers=headers)
+        assert answer.status_code in {400, 422}, answer.text
+        assert answer.json()["error"]
+        assert program.get("/portal/api/schedules", headers=headers).json() == []
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_that_is_too_large_is_refused(portal, anna, declared):
     cookie = "; ".join(f"{name}={value}" for name, value in anna.cookies.items())
@@ -595,20 +619,11 @@ def test_the_portal_ends_with_the_hub_that_started_it(tmp_path):
         [sys.executable, "-c", parent_code], env=portal.environment, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    url = f"http://127.0.0.1:{portal.port}/portal/health"
-    wait_until(lambda: httpx.get(url).status_code == 200, "the portal", 20, 0.1)
+    wait_until(portal.is_up, "the portal", 20, 0.1)
     parent.send_signal(signal.SIGKILL)
     parent.wait(timeout=10)
     parent.stdout.close()
-
-    def is_gone():
-        try:
-            httpx.get(url)
-        except httpx.ConnectError:
-            return True
-        return False
-
-    wait_until(is_gone, "the portal's end", 10, 0.1)
+    wait_until(lambda: not portal.is_up(), "the portal's end", 10, 0.1)
     hub.close()
 
 

@@ -65,6 +65,7 @@ class Desk:
         last = {run.schedule: run for run in reversed(rows)}
         for identifier in self._find_unseen(rows, total)[:MAX_LOOKUPS]:
             last.update((identifier, row) for row in self._history(0, 1, identifier)[0])
+        last.update((run.schedule, run) for run in reversed(self._active_runs("")))
         schedules = [
             read_schedule(event, last.get(identifier))
             for identifier, event in self._own_events.items()

@@ -62,6 +62,9 @@ async def abort(desk: ChangingDeskDep, identifier: str) -> RedirectResponse:
 def make_lab_link(run: Run, name: str, base: str) -> str:
     """Return the address of the executed notebook in the person's own Lab, or an empty text.
 
+    It leads through the Hub's spawn page, which starts the person's server where it sleeps and
+    goes on at once where it runs.
+
     Args:
         run: any run.
         name: who asks; only owners have the run's folder in their Lab.
@@ -69,7 +72,8 @@ def make_lab_link(run: Run, name: str, base: str) -> str:
     """
     if run.is_open or not run.output_name or run.owner != name:
         return ""
-    return f"{base}user/{quote(name, safe='')}/lab/tree/runs/{run.id}/{quote(run.output_name)}"
+    path = f"{base}user/{quote(name, safe='')}/lab/tree/runs/{run.id}/{quote(run.output_name)}"
+    return f"{base}hub/spawn?next={quote(path, safe='/')}"
 
 
 def _find_schedule(desk: Desk, run: Run) -> object:

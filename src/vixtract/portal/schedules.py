@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 from zoneinfo import available_timezones
@@ -30,6 +31,12 @@ from vixtract.scheduler.timing import next_due
 
 router = APIRouter(include_in_schema=False)
 NEXT_TIMES = 5
+
+
+@lru_cache(maxsize=1)
+def list_zones() -> list[str]:
+    """Name all time zones; looking for them reads some hundred files."""
+    return sorted(available_timezones())
 
 
 def list_next(schedule: Schedule, timezone: str, count: int) -> list[Any]:
@@ -180,7 +187,7 @@ def _make_form(
         "problems": problems,
         "schedule": schedule,
         "kinds": KINDS,
-        "zones": sorted(available_timezones()),
+        "zones": list_zones(),
         "next_times": list_next(schedule, timezone, NEXT_TIMES) if schedule else [],
     }
     return make_page(request, "schedule.html", desk.person, values, 422 if problems else 200)

@@ -20,11 +20,17 @@ function append(text) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
+function asClock(seconds) {
+  const two = (number) => String(Math.floor(number)).padStart(2, '0');
+  return `${Math.floor(seconds / 3600)}:${two((seconds / 60) % 60)}:${two(seconds % 60)}`;
+}
+
 function show(part) {
   if (part.data) append(part.data);
   offset = part.next;
   document.getElementById('progress').value = part.run.progress || 0;
   if (part.run.memo) document.getElementById('memo').textContent = part.run.memo;
+  document.getElementById('elapsed').textContent = asClock(part.run.elapsed || 0);
   // The server writes words and durations in the reader's language.
   if (part.done || part.run.state !== state) window.location.replace(window.location.pathname);
 }
