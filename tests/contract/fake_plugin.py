@@ -1,10 +1,7 @@
 """A stand-in for the plugins: speaks the plugin protocol, needs no runner daemon and no homes.
 
-`shell` runs params.script. `notebook` does what the JSON list in params.parameters.steps says:
-["say", object] writes a protocol line, ["raw", text, times] raw text to standard output, ["log", text]
-to the log, ["sleep", seconds], ["flood", bytes] to the log, ["exit", code], ["stubborn"] ignores
-SIGTERM, ["child", seconds] leaves a child behind, ["mark", path] appends the job's id, due time
-and attempt to a file, ["environment", path] writes the environment to a file.
+`shell` runs params.script. `notebook` does, one after another, what the list in
+params.parameters.steps says: [name of a function below, its arguments...].
 """
 
 import json
@@ -16,16 +13,57 @@ import time
 from pathlib import Path
 
 
-def report(**fields):
+def say(_job, fields):
+    """Write a protocol line."""
     print(json.dumps(fields), flush=True)
 
 
-def log(text):
-    sys.stderr.write(text)
+def raw(_job, text, times=1):
+    """Write raw text to standard output."""
+    sys.stdout.write(text * times)
+    sys.stdout.flush()
+
+
+def log(_job, text):
+    """Write a line to the log."""
+    sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
+def sleep(_job, seconds):
+    """Wait."""
+    time.sleep(seconds)
+
+
+def await_file(_job, path):
+    """Wait until a file is there."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+
+
+def flood(_job, size):
+    """Write this many bytes to the log."""
+    for _ in range(size // 65536):
+        os.write(2, b"x" * 65535 + b"\n")
+
+
+def leave(_job, code):
+    """Exit without reporting completion."""
+    sys.exit(code)
+
+
+def stubborn(_job):
+    """Ignore SIGTERM from now on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def child(_job, seconds):
+    """Leave a child behind that keeps the pipes open."""
+    subprocess.Popen(["/bin/sleep", str(seconds)])
+
+
 def mark(job, path):
+    """Append the job's id, due time and attempt to a file, durably."""
     line = f"{job['id']} {job['now']} {job['attempt']}\n".encode()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(handle, line)
@@ -33,46 +71,34 @@ def mark(job, path):
     os.close(handle)
 
 
-def step(job, name, *values):
-    if name == "say":
-        print(json.dumps(values[0]), flush=True)
-    elif name == "raw":
-        sys.stdout.write(values[0] * (values[1] if len(values) > 1 else 1))
-        sys.stdout.flush()
-    elif name == "log":
-        log(values[0] + "\n")
-    elif name == "sleep":
-        time.sleep(values[0])
-    elif name == "flood":
-        for _ in range(values[0] // 65536):
-            os.write(2, b"x" * 65535 + b"\n")
-    elif name == "exit":
-        sys.exit(values[0])
-    elif name == "stubborn":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    elif name == "child":
-        subprocess.Popen(["/bin/sleep", str(values[0])])
-    elif name == "mark":
-        mark(job, values[0])
-    elif name == "environment":
-        Path(values[0]).write_text(json.dumps(dict(os.environ)))
-    else:
-        log(f"unknown step {name}\n")
+def environment(_job, path):
+    """Write the environment to a file."""
+    Path(path).write_text(json.dumps(dict(os.environ)))
+
+
+STEPS = {
+    function.__name__: function
+    for function in (
+        *(say, raw, log, sleep, await_file, flood, leave, stubborn, child, mark, environment),
+    )
+}
 
 
 def run_shell(job):
+    """Run the script; its output is the log."""
     done = subprocess.run(["/bin/bash", "-c", job["params"]["script"]], stdout=2, check=False)
-    report(complete=1, code=done.returncode, description=f"Script exited with {done.returncode}")
+    code = done.returncode
+    say(job, {"complete": 1, "code": code, "description": f"Script exited with {code}"})
 
 
 def main():
+    """Do one job."""
     job = json.loads(sys.stdin.readline())
     if sys.argv[1] == "shell":
         run_shell(job)
         return
-    parameters = job["params"].get("parameters") or {}
-    for words in parameters.get("steps", [["say", {"complete": 1, "code": 0}]]):
-        step(job, *words)
+    for name, *values in job["params"]["parameters"]["steps"]:
+        STEPS[name](job, *values)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,12 @@ def shared(tmp_path_factory):
 def test_fifty_jobs_at_once_wait_for_their_turn_and_all_finish(engine, tmp_path):
     engine.settings["MAX_JOBS"] = "4"
     engine.start()
-    event = engine.create("many", [["mark", str(tmp_path / "m")], ["sleep", 0.1]])
+    steps = [["mark", str(tmp_path / "m")], ["await_file", str(tmp_path / "go")], ["sleep", 0.1]]
+    event = engine.create("many", steps)
     jobs = [engine.client.run_event(event) for _ in range(50)]
     assert len(set(jobs)) == 50 and sorted(jobs) == jobs
-    assert engine.client.call("get_queue")["list"]["length"] > 30
+    assert engine.client.call("get_queue")["list"]["length"] == 46
+    (tmp_path / "go").touch()
 
     def all_done():
         assert len(engine.client.get_active_jobs()) <= 4, "more than MAX_JOBS at once"
@@ -148,21 +150,21 @@ def test_console_pages_never_cut_a_character(shared):
 
 
 def test_exit_without_completion_is_a_failure(shared):
-    done = shared.run(shared.create("silent", [["exit", 0]]))
+    done = shared.run(shared.create("silent", [["leave", 0]]))
     assert (done["code"], done["outcome"]) == (1, "failed")
     assert "without reporting job completion (exit code 0)" in done["description"]
 
 
 def test_warning_is_no_failure_and_not_retried(shared):
     warning = {"complete": 1, "code": 255, "description": "2 rows skipped"}
-    done = shared.run(shared.create("warning", [["say", warning], ["exit", 0]], retries=2))
+    done = shared.run(shared.create("warning", [["say", warning], ["leave", 0]], retries=2))
     assert (done["code"], done["outcome"], done["attempt"]) == (255, "succeeded", 1)
     assert done["description"] == "2 rows skipped"
     assert shared.client.get_event_history(done["event"]).rows[0]["has_error"] == 0
 
 
 def test_retries_keep_the_job_and_append_to_its_log(shared, tmp_path):
-    steps = [["mark", str(tmp_path / "m")], ["log", "trying"], ["exit", 1]]
+    steps = [["mark", str(tmp_path / "m")], ["log", "trying"], ["leave", 1]]
     event = shared.create("retry", steps, retries=2, retry_delay=1)
     begun = time.monotonic()
     done = shared.run(event)
@@ -175,7 +177,7 @@ def test_retries_keep_the_job_and_append_to_its_log(shared, tmp_path):
 
 
 def test_retry_that_waits_can_be_aborted(shared, tmp_path):
-    steps = [["mark", str(tmp_path / "m")], ["exit", 1]]
+    steps = [["mark", str(tmp_path / "m")], ["leave", 1]]
     job = shared.client.run_event(shared.create("aborted retry", steps, retries=5, retry_delay=60))
     wait_until(lambda: shared.client.get_job_status(job)["state"] == "waiting", "wait", 10, 0.1)
     shared.client.abort_job(job)
