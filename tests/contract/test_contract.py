@@ -44,10 +44,16 @@ def make(contract_client):
             contract_client.abort_job(job["id"])
             contract_client.wait_for_job(job["id"], 20)
     for event in made:
-        try:
-            contract_client.delete_event(event)
-        except SchedulerError as error:
-            assert "locate" in error.message, error
+        wait_until(lambda e=event: is_deleted(contract_client, e), "the event's end", 20)
+
+
+def is_deleted(client, event):
+    """Delete an event; Cronicle counts a job as running for a moment after it said complete."""
+    try:
+        client.delete_event(event)
+    except SchedulerError as error:
+        return "locate" in error.message
+    return True
 
 
 def test_ping_answers_without_a_key(contract_client):
@@ -144,6 +150,7 @@ def test_run_by_hand_reports_log_details_and_history(contract_client, make):
     log = contract_client.get_job_log(job)
     assert "first line" in log and "second line" in log
     assert contract_client.get_job_details(job)["code"] == 0
+    wait_until(lambda: contract_client.get_event_history(event).length, "the history row", 10, 0.1)
     history = contract_client.get_event_history(event)
     assert (history.length, [row["id"] for row in history.rows]) == (1, [job])
     assert history.rows[0]["code"] == 0 and history.rows[0]["action"] == "job_complete"
@@ -154,6 +161,7 @@ def test_failing_script_gives_its_code(contract_client, make):
     event = make("#!/bin/bash\necho broken\nexit 7\n")
     done = contract_client.wait_for_job(contract_client.run_event(event), 30)
     assert (done["complete"], done["code"]) == (1, 7)
+    wait_until(lambda: contract_client.get_event_history(event).length, "the history row", 10, 0.1)
     row = contract_client.get_event_history(event).rows[0]
     assert (row["code"], row["has_error"]) == (7, 1) and row["description"]
 
@@ -205,6 +213,8 @@ def test_aborted_job_ends_and_says_so(contract_client, make):
     contract_client.abort_job(job)
     done = contract_client.wait_for_job(job, 20)
     assert done["code"] == 1 and "Aborted" in done["description"]
+    # Cronicle writes its history a moment after the job is complete.
+    wait_until(lambda: contract_client.get_event_history(event).length, "the history row", 10, 0.1)
     assert contract_client.get_event_history(event).rows[0]["code"] == 130
     with pytest.raises(SchedulerError):
         contract_client.abort_job(job)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from vixtract.errors import VixtractError
 
 POLL_S = 0.5
+LIMBO_S = 5.0
 MAX_ANSWER = 64 * 1024 * 1024
 
 
@@ -221,8 +222,16 @@ class SchedulerClient:
             SchedulerError: it was not done in time (code timeout), with what was last seen.
         """
         deadline = time.monotonic() + timeout_s
+        found_at = time.monotonic()
+        seen: dict[str, Any] = {}
         while True:
-            seen = self.get_job_status(job)
+            try:
+                seen = self.get_job_status(job)
+                found_at = time.monotonic()
+            except SchedulerError as error:
+                # Cronicle knows a job for a moment neither as running nor as ended.
+                if error.code != "job" or time.monotonic() > found_at + LIMBO_S:
+                    raise
             if seen.get("complete"):
                 return seen
             if time.monotonic() >= deadline:
