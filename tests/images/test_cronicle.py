@@ -181,6 +181,39 @@ def test_notebook_runs_as_its_owner_and_leaves_its_record(box):
     )
 
 
+def test_database_variables_are_the_owner_s_own(box):
+    result = box.run_cells(
+        "import os; print({n: os.environ[n] for n in ('PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER')})",
+        "print(len(os.environ['PGPASSWORD']), os.environ['PGPASSWORD'] in os.environ['DATABASE_URL'])",
+        "print([os.environ[n] for n in ('PATH', 'HOME', 'USER', 'LANG', 'SHELL')])",
+        "print([os.stat(os.environ[n]).st_mode & 0o777 for n in ('TMPDIR', 'IPYTHONDIR', 'JUPYTER_RUNTIME_DIR')])",
+        "import ipykernel, json; print(json.loads(ipykernel.get_connection_info())['transport'])",
+    )
+    assert result.end["code"] == 0, result
+    assert (
+        "{'PGHOST': 'postgresql', 'PGPORT': '5432', 'PGDATABASE': 'etl', 'PGUSER': 'anna'}"
+        in result.log
+    )
+    assert "64 True" in result.log
+    path = "/opt/vixtract/jobs/bin:/home/anna/.local/bin:/usr/local/bin:/usr/bin:/bin"
+    assert f"['{path}', '/home/anna', 'anna', 'C.UTF-8', '/bin/bash']" in result.log
+    assert "[448, 448, 448]" in result.log
+    # The kernel's sockets are files in the private directory: no port that others could connect to.
+    assert result.log.rstrip().splitlines()[-2] == "ipc"
+
+
+def test_libraries_of_the_owner_and_of_everybody_are_found(box):
+    box.in_home(
+        "anna",
+        "mkdir -p .local/lib/python3.13/site-packages; echo 'WHO = \"own\"' > .local/lib/python3.13/site-packages/ownlib.py",
+    )
+    assert (
+        "own /home/anna/.local"
+        in box.run_cells("import ownlib; print(ownlib.WHO, ownlib.__file__)").log
+    )
+    assert box.run_cells("import ownlib", person="bob").end["code"] == 1
+
+
 def test_parameters_reach_the_notebook_and_no_command_line(box):
     box.write("anna", "p.ipynb", notebook("import subprocess; print(year + 1, city)",
               "print(subprocess.run(['ps', '-eo', 'args'], capture_output=True, text=True).stdout)"))  # fmt: skip

@@ -35,6 +35,7 @@ class RunnerConfig:
         engine_gid: group that may reach the socket.
         memory_mb: MiB of a run that sets none; 0 means no limit.
         timeout_s: seconds of a run that sets none.
+        grace_s: seconds that a stopped run has to save what it has.
         max_connections: runs at once; more connections are turned away.
         notebook_bytes: largest notebook.
         log_bytes: largest log; more output is dropped, with a line that says so.
@@ -57,6 +58,7 @@ class RunnerConfig:
     engine_gid: int = 990
     memory_mb: int = 2048
     timeout_s: int = 86400
+    grace_s: float = 3.0
     max_connections: int = 64
     notebook_bytes: int = 50 * MIB
     log_bytes: int = 20 * MIB

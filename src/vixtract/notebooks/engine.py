@@ -6,8 +6,10 @@ by the `papermill` command of shell jobs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -39,9 +41,11 @@ class Progress:
     def open(self) -> None:
         """Take the descriptor over from the environment, so that no child sees it."""
         number = os.environ.pop("VIXTRACT_PROGRESS_FD", "")
-        if number.isdigit():
-            self._descriptor = int(number)
-            os.set_inheritable(self._descriptor, False)
+        # A script may have closed it, or use the number for a file of its own.
+        with contextlib.suppress(OSError, ValueError):
+            if stat.S_ISFIFO(os.fstat(int(number)).st_mode):
+                os.set_inheritable(int(number), False)
+                self._descriptor = int(number)
 
     def say(self, progress: float, memo: str) -> None:
         """Report how far the run is, 0 to 1."""

@@ -24,9 +24,10 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
-PROGRESS_FD = 3
-_ERROR_FD = 4
-_FIRST_SPARE_FD = 64
+# High, because scripts use low numbers for themselves (`exec 3>&1`).
+PROGRESS_FD = 321
+_ERROR_FD = 3
+_FIRST_SPARE_FD = 400
 
 # Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched,
 # so this limit stands above the run's own; what is really used is watched by the supervisor.
@@ -71,7 +72,7 @@ class Command:
         limits: what it may take.
         stdin: descriptor; None is /dev/null.
         output: descriptor for standard output and error.
-        progress: descriptor that becomes number 3; None leaves it closed.
+        progress: descriptor that becomes number `PROGRESS_FD`; None leaves it closed.
     """
 
     argv: Sequence[str]
@@ -153,21 +154,21 @@ def _reset_signals() -> None:
 
 
 def _arrange_descriptors(command: Command, errors: int) -> None:
-    """Leave 0, 1, 2, 3 and the error pipe (closed by exec), and nothing else of the daemon's."""
+    """Leave 0, 1, 2, progress and the error pipe (closed by exec), nothing else of the daemon's."""
     stdin = os.open("/dev/null", os.O_RDONLY) if command.stdin is None else command.stdin
-    wanted = [stdin, command.output, command.output, command.progress]
+    wanted = {0: stdin, 1: command.output, 2: command.output}
+    if command.progress is not None:
+        wanted[PROGRESS_FD] = command.progress
     # First out of the way, so that no target overwrites a source.
-    moved = [
-        None if source is None else fcntl.fcntl(source, fcntl.F_DUPFD, _FIRST_SPARE_FD)
-        for source in wanted
-    ]
-    for target, source in enumerate(moved):
-        if source is not None:
-            os.dup2(source, target, inheritable=True)
+    moved = {
+        target: fcntl.fcntl(source, fcntl.F_DUPFD, _FIRST_SPARE_FD)
+        for target, source in wanted.items()
+    }
+    for target, source in moved.items():
+        os.dup2(source, target, inheritable=True)
     os.dup2(errors, _ERROR_FD, inheritable=False)
-    if command.progress is None:
-        os.close(os.dup2(_ERROR_FD, PROGRESS_FD))
-    os.closerange(_ERROR_FD + 1, 1 << 20)
+    os.closerange(_ERROR_FD + 1, PROGRESS_FD)
+    os.closerange(PROGRESS_FD + (PROGRESS_FD in wanted), 1 << 20)
 
 
 def _set_limits(limits: Limits) -> None:

@@ -27,7 +27,7 @@ from vixtract.notebooks.environment import build_environment, database_environme
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.protocol import RunRequest
 from vixtract.notebooks.source import copy_notebook, open_notebook, relative_parts
-from vixtract.notebooks.spawn import Command, Limits, set_subreaper, spawn
+from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
 from vixtract.people.directory import read_admins
@@ -145,7 +145,10 @@ class Supervisor:
             os.close(command.stdin)
         streams = Streams(output, progress, run_log, reports, self._channel)
         bounds = Bounds(
-            self._memory_mb * MIB, float(self._timeout_s), stops_group=self._request.kind == "shell"
+            memory_bytes=self._memory_mb * MIB,
+            timeout_s=float(self._timeout_s),
+            grace_s=self._config.grace_s,
+            stops_group=self._request.kind == "shell",
         )
         watched = Watcher(pid, self._person, streams, bounds).run()
         os.close(output)
@@ -162,7 +165,7 @@ class Supervisor:
                 job=self._request.job,
             ),
             **database_environment(self._person, self._config),
-            "VIXTRACT_PROGRESS_FD": "3",
+            "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
         command = Command(

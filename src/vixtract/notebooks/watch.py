@@ -15,7 +15,6 @@ from vixtract.notebooks.config import MIB
 from vixtract.notebooks.identity import Person
 
 _TICK_S = 0.5
-_GRACE_S = 3.0
 _DRAIN_S = 2.0
 
 # Why a run was stopped from outside.
@@ -31,12 +30,14 @@ class Bounds:
     Args:
         memory_bytes: all its processes together; 0 means no limit.
         timeout_s: seconds; 0 means none.
+        grace_s: seconds between the polite signal and the end, for saving.
         stops_group: whether the polite signal goes to the whole group (scripts), or to the leader
             alone (the driver, which saves the notebook and would lose its kernel first).
     """
 
     memory_bytes: int
     timeout_s: float
+    grace_s: float = 3.0
     stops_group: bool = False
 
 
@@ -205,7 +206,7 @@ class Watcher:
     def _stop(self, why: str, note: str) -> None:
         self._result.stopped = why
         self._streams.log.note(note)
-        self._kill_at = time.monotonic() + _GRACE_S
+        self._kill_at = time.monotonic() + self._bounds.grace_s
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:

@@ -1,0 +1,100 @@
+"""The parts of papermill's engine that need no kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import nbformat.v4
+import pytest
+
+from vixtract.notebooks import engine
+
+
+@pytest.fixture
+def kernels(tmp_path, monkeypatch):
+    """A Jupyter path with one kernel named `spark`."""
+    for name in ("python3", "spark"):
+        folder = tmp_path / "kernels" / name
+        folder.mkdir(parents=True)
+        spec = {
+            "argv": ["/bin/true", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+        }
+        (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    engine._said.clear()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "language", "is_demand", "chosen"),
+    [
+        ("", "", False, "python3"),
+        ("spark", "python", False, "spark"),
+        ("dev", "python", False, "python3"),
+        ("dev", "", False, "python3"),
+        ("dev", "python", True, "dev"),
+        ("ir", "r", False, "ir"),
+    ],
+)
+def test_kernel_is_chosen_where_the_choice_is_safe(
+    kernels, capsys, wanted, language, is_demand, chosen
+):
+    assert engine.choose_kernel(wanted, language, is_demand=is_demand) == chosen
+    engine.choose_kernel(wanted, language, is_demand=is_demand)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == (
+        [f"There is no kernel {wanted!r} here; the Python notebook runs with 'python3'."]
+        if wanted not in ("", chosen)
+        else []
+    )
+
+
+def test_cells_are_numbered_as_a_person_counts():
+    cells = [
+        nbformat.v4.new_markdown_cell("# title"),
+        nbformat.v4.new_code_cell("a = 1"),
+        nbformat.v4.new_code_cell("a = 2", metadata={"tags": ["injected-parameters"]}),
+        nbformat.v4.new_code_cell("  \n"),
+        nbformat.v4.new_code_cell("print(a)"),
+    ]
+    assert engine.number_cells(cells) == {1: 1, 4: 2}
+
+
+def test_language_is_python_where_a_notebook_does_not_say():
+    notebook = nbformat.v4.new_notebook()
+    assert engine.Engine.nb_language(notebook) == "python"
+    notebook.metadata["language_info"] = {"name": "R"}
+    assert engine.Engine.nb_language(notebook) == "R"
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "x.ipynb"
+    engine.WholeFiles().write("one", str(target))
+    with pytest.raises(TypeError):
+        engine.WholeFiles().write(None, str(target))
+    assert target.read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ipynb"]
+
+
+def test_reports_survive_a_closed_pipe(monkeypatch):
+    progress = engine.Progress()
+    monkeypatch.setenv("VIXTRACT_PROGRESS_FD", "987")
+    progress.open()
+    progress.say(0.5, "nobody listens")
+    progress.tell(cells_done=1)
+    assert progress.result == {"cells_done": 1}
+
+
+def test_reports_go_to_a_pipe_and_to_no_file_of_a_script(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    for number in (writer, os.open(tmp_path / "own", os.O_CREAT | os.O_WRONLY)):
+        progress = engine.Progress()
+        monkeypatch.setenv("VIXTRACT_PROGRESS_FD", str(number))
+        progress.open()
+        progress.say(0.5, "half")
+        os.close(number)
+    assert os.read(reader, 100) == b'{"progress": 0.5, "memo": "half"}\n'
+    os.close(reader)
+    assert (tmp_path / "own").read_bytes() == b""
