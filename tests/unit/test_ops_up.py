@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
 from vixtract.errors import PreconditionError, SettingsError
+from vixtract.ops.compose import Compose
 from vixtract.ops.containers import (
     UnhealthyError,
     judge,
@@ -31,7 +32,7 @@ from vixtract.ops.ports import (
     load_listeners,
     parse_listeners,
 )
-from vixtract.ops.status import build_accounts, build_status, render_status
+from vixtract.ops.status import build_accounts, build_status, render_status, shorten_ports
 from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.up import (
     StartError,
@@ -39,6 +40,7 @@ from vixtract.ops.up import (
     check_ports_differ,
     check_ports_free,
     choose_engine,
+    compose_up,
     ensure_postgres_password,
     set_hub_password,
 )
@@ -205,10 +207,26 @@ def test_a_taken_port_is_named_with_the_cure(tmp_path):
     assert "--http-port NUMBER" in caught.value.hint
 
 
-def test_own_ports_are_no_obstacle(tmp_path):
+@pytest.mark.parametrize("bind", ["127.0.0.1", "0.0.0.0"])
+def test_own_ports_are_no_obstacle_even_on_another_address(tmp_path, bind):
     ports = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}], "8443/tcp": None}
     session = make_session(machine_with_listener(tmp_path, [entry("nginx", ports=ports)]))
-    check_ports_free(session, load_instance(tmp_path, {"http_port": "8080"}, {}))
+    check_ports_free(session, load_instance(tmp_path, {"http_port": "8080", "bind": bind}, {}))
+
+
+def test_published_ports_are_shown_short():
+    ports = ["127.0.0.1:80->8080", "127.0.0.1:443->8443", ":::80->8080"]
+    assert shorten_ports(ports) == "127.0.0.1:80,443 :::80"
+
+
+def test_composes_own_error_is_what_is_said(tmp_path):
+    output = (
+        "Creating x\nERROR: for nginx  Bind failed: port is already allocated\nEncountered errors."
+    )
+    host = FakeHost(tmp_path, {" up ": Completed(1, output)})
+    instance = load_instance(tmp_path, {}, {})
+    with pytest.raises(StartError, match="ERROR: for nginx Bind failed"):
+        compose_up(make_session(host), Compose(("docker-compose",), "1.29.2"), instance)
 
 
 def test_a_container_is_read():

@@ -23,6 +23,8 @@ EXAMPLE = "/usr/share/vixtract/examples/flights.ipynb"
 NOTEBOOK = "examples/flights.ipynb"
 START_S = 150.0
 RUN_S = 900.0
+#: Of what was logged between two looks, only the last lines are shown: the log keeps all.
+LIVE_LINES = 5
 #: Tables with at most this many rows are shown whole.
 SMALL = 20
 
@@ -300,10 +302,13 @@ def show_console(session: Session, scheduler: Scheduler, job: str, offset: int) 
     except VixtractError:
         # The job ended between the two calls: the next status tells.
         return offset
-    for line in str(page.get("data") or "").splitlines():
-        if line.strip():
-            session.console.say(f"  | {line.rstrip()[:160]}")
-    return int(page.get("next") or offset)
+    data, following = str(page.get("data") or ""), int(page.get("next") or offset)
+    whole, _, rest = data.rpartition("\n")
+    lines = [line for line in whole.splitlines() if line.strip()]
+    for line in lines[-LIVE_LINES:]:
+        session.console.say(f"  | {line.rstrip()[:160]}")
+    # A line that is still being written is shown when it is whole.
+    return following - len(rest.encode()) if whole else following
 
 
 def build_query(instance: Instance) -> list[str]:

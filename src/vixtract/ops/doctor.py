@@ -217,9 +217,7 @@ def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) 
     """
     own = {text.split("->")[0] for text in found["nginx"].ports} if "nginx" in found else set()
     findings = []
-    for name, text in find_taken(instance, host).items():
-        if f"{instance.settings['VIXTRACT_BIND']}:{instance.settings[name]}" in own:
-            continue
+    for name, text in find_taken(instance, host, own).items():
         option = f"--{name.lower().replace('_', '-')}"
         cure = f"Stop it, or choose another: ./vixtract up {option} NUMBER"
         findings.append(Finding("ports", "serious", text, cure))

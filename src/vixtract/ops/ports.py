@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,16 +111,19 @@ def build_publisher_query(port: int) -> list[str]:
     return ["docker", "ps", "--filter", f"publish={port}", "--format", "container {{.Names}}"]
 
 
-def find_taken(instance: Instance, host: Host) -> dict[str, str]:
+def find_taken(instance: Instance, host: Host, own: Collection[str] = ()) -> dict[str, str]:
     """Return the appliance's ports that somebody else listens on.
 
     Args:
-        instance: the appliance; it must not be running, or its own ports are named.
+        instance: the appliance.
         host: the machine.
+        own: what the appliance itself publishes now, as `address:port`: no obstacle, for compose
+            frees it before it publishes anew.
     Returns: setting to a sentence that names the port and, where it can be seen, the owner.
     """
     taken = {}
-    listeners = load_listeners(host.root)
+    everyone = load_listeners(host.root)
+    listeners = [item for item in everyone if f"{item.address}:{item.port}" not in own]
     for name in PUBLISHED:
         port = instance.settings.integer(name)
         found = find_listener(listeners, instance.settings["VIXTRACT_BIND"], port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vixtract.ops.containers import Container
@@ -82,12 +82,25 @@ def render_status(status: Mapping[str, Any]) -> list[str]:
     for entry in status["services"]:
         uptime = format_span(entry["uptime_s"]) if entry["uptime_s"] else ""
         cells = [entry[key] for key in ("service", "state", "health")]
-        rows.append([*cells, uptime, entry["image"], ", ".join(entry["ports"])])
+        rows.append([*cells, uptime, entry["image"], shorten_ports(entry["ports"])])
     lines = [f"ViXtract {status['version']} (project {status['project']}): {status['state']}", ""]
     lines += render_table(("service", "state", "health", "uptime", "image", "ports"), rows)
     if status["state"] != "down":
         lines += ["", *render_addresses(status["addresses"])]
     return [*lines, f"scheduler engine: {status['engine']}"]
+
+
+def shorten_ports(ports: Sequence[str]) -> str:
+    """Return published ports with their address named once.
+
+    Args:
+        ports: each as `address:port->port`.
+    """
+    by_address: dict[str, list[str]] = {}
+    for text in ports:
+        address, _, port = text.split("->")[0].rpartition(":")
+        by_address.setdefault(address, []).append(port)
+    return " ".join(f"{address}:{','.join(found)}" for address, found in by_address.items())
 
 
 def render_addresses(addresses: Mapping[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -123,6 +124,8 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     instance = ensure_images(session, instance.changed({**passwords, "VIXTRACT_ENGINE": chosen}))
     # Kept before anything starts with them: a password that nobody knows would lock people out.
     instance.keep()
+    # Again: building may have taken minutes, in which somebody else came.
+    check_ports_free(session, instance)
     compose_up(session, compose, instance)
     found = list_containers(host, instance.project)
     before = {service: container.restarts for service, container in found.items()}
@@ -156,13 +159,9 @@ def check_ports_free(session: Session, instance: Instance) -> None:
         instance: the appliance; ports that it publishes itself already are no obstacle.
     """
     nginx = list_containers(session.host, instance.project).get("nginx")
-    bind = instance.settings["VIXTRACT_BIND"]
     own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
-    taken = {
-        name: text
-        for name, text in find_taken(instance, session.host).items()
-        if f"{bind}:{instance.settings[name]}" not in own
-    }
+    taken = find_taken(instance, session.host, own)
+    bind = instance.settings["VIXTRACT_BIND"]
     if taken:
         options = " ".join(f"--{name.lower().replace('_', '-')} NUMBER" for name in taken)
         raise PreconditionError(
@@ -198,7 +197,10 @@ def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
     if not done.ok:
         for line in done.stdout.splitlines()[-10:]:
             session.console.say(f"  {line}")
-        raise StartError(f"Compose failed: {done.last_line[:300]}", "Run: ./vixtract doctor")
+        # The last line only says that there were errors.
+        said = [line for line in done.stdout.splitlines() if re.search(r"error\W.*\w", line, re.I)]
+        why = " ".join((said[-1] if said else done.last_line).split())
+        raise StartError(f"Compose failed: {why[:300]}", "Run: ./vixtract doctor")
 
 
 def build_password_probe(container: str) -> list[str]:
