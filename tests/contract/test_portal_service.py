@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.unit.portal_stand import ACCESS, LAUNCH, FakeHub, Portal, start_engine
+from tests.contract.portal_stand import ACCESS, LAUNCH, FakeHub, Portal, start_engine
 from tests.waiting import wait_until
 
 EASY = {
