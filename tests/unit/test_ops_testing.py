@@ -75,7 +75,14 @@ def test_the_environment_is_made_once(tmp_path):
     (tmp_path / "tests/requirements.txt").write_text("pytest\nruff\n")
     changed = machine(tmp_path)
     ensure_environment(make_session(changed), tmp_path)
-    assert changed.called("pip install"), "a changed lock file makes it anew"
+    assert changed.called("pip install"), "a changed lock file is installed"
+    assert not changed.called("venv --clear"), "into the environment that is there"
+    newer = machine(
+        tmp_path, **{f"{tmp_path}/.venv/bin/python --version": Completed(0, "Python 3.11.2\n")}
+    )
+    (tmp_path / ".venv/vixtract-stamp").unlink()
+    ensure_environment(make_session(newer), tmp_path)
+    assert newer.called("venv --clear"), "another Python needs another environment"
 
 
 def test_an_environment_that_failed_is_not_taken_for_made(tmp_path):

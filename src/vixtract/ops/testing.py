@@ -101,10 +101,10 @@ def ensure_environment(session: Session, root: Path) -> Path:
         return programs
     console.say(f"Making the tests' environment in .venv with {version}")
     stamp.unlink(missing_ok=True)
-    steps = [
-        [python, "-m", "venv", "--clear", str(folder)],
-        [str(programs / "pip"), "install", "--requirement", str(lock)],
-    ]
+    steps = [[str(programs / "python"), "-m", "pip", "install", "--requirement", str(lock)]]
+    there = host.run([str(programs / "python"), "--version"], timeout_s=30)
+    if not there.ok or there.stdout.strip() != version:
+        steps.insert(0, [python, "-m", "venv", "--clear", str(folder)])
     for step in steps:
         done = host.stream(step, timeout_s=1200, on_line=console.detail)
         if not done.ok:
