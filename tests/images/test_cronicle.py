@@ -331,6 +331,7 @@ def test_abort_ends_everything_and_says_so(box):
     assert result.end["code"] == 130
     assert result.text.startswith("Aborted after")
     assert box.processes_of("anna") == []
+    assert "HTML" not in result.log
 
 
 def test_killed_plugin_ends_its_run(box):
