@@ -117,7 +117,7 @@ def test_every_tracked_script_and_recipe_is_linted(tmp_path):
     assert select_scripts(tmp_path, names) == ["run", "lib.sh"]
     linters = build_linters(tmp_path, tmp_path / "bin", names)
     assert linters["shellcheck"][1:] == ["--external-sources", "run", "lib.sh"]
-    assert linters["hadolint"][1:] == ["Dockerfile"]
+    assert linters["hadolint"][1:] == ["--no-color", "Dockerfile"]
     assert list(linters) == ["ruff", "mypy", "shellcheck", "hadolint"]
 
 

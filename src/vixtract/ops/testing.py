@@ -186,7 +186,7 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
     if scripts:
         linters["shellcheck"] = [str(programs / "shellcheck"), "--external-sources", *scripts]
     if recipes:
-        linters["hadolint"] = [str(programs / "hadolint"), *recipes]
+        linters["hadolint"] = [str(programs / "hadolint"), "--no-color", *recipes]
     return linters
 
 
