@@ -169,7 +169,7 @@ def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):
     ruff = Completed(2, "code:1: E501\n")
     host = machine(tmp_path, **{"bin/ruff": ruff, "-m pytest": Completed(1, "")})
     session, outcome = run(host, tmp_path)
-    assert (outcome.failed, outcome.exit_code) == (["ruff", "pytest"], 2)
+    assert (outcome.failed, outcome.exit_code) == (["ruff", "pytest"], 1)
     assert "  code:1: E501" in session.console.lines
     assert "mypy: passed" in session.console.lines
 
@@ -184,5 +184,8 @@ def test_linters_run_alone_and_tiers_without_them(tmp_path):
     assert host.called("-m pytest") and not host.called("bin/ruff")
 
 
-def test_nothing_failed_is_success():
-    assert Outcome().exit_code == 0
+@pytest.mark.parametrize(("pytests", "own"), [(0, 0), (1, 1), (2, 1), (3, 1), (4, 2), (5, 1)])
+def test_exit_codes_of_pytest_become_the_commands_own(pytests, own):
+    outcome = Outcome()
+    outcome.note("pytest", pytests)
+    assert outcome.exit_code == own
