@@ -159,7 +159,7 @@ def test_down_keeps_data_and_asks_before_deleting(machine, capsys):
 def test_logs_of_one_service(machine, capsys):
     machine.answers[" logs "] = Completed(7, "")
     assert call(capsys, "logs", "nginx", "--tail", "5")[0] == 7
-    assert machine.called("logs --tail 5 nginx$")
+    assert machine.called("logs --tail 5 --no-color nginx$")
     assert call(capsys, "logs")[0] == 7
     code, _, err = call(capsys, "logs", "--tail", "many")
     assert code == 2 and "--tail" in err
