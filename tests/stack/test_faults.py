@@ -263,4 +263,5 @@ def test_first_boot_cut_off_and_started_again(moment_s):
         )
         assert other.run_notebook("cut", "n.ipynb")["code"] == 0
     finally:
+        other.close()
         other.operate("down", "--volumes", "--yes", check=False)
