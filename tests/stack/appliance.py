@@ -202,6 +202,10 @@ class Appliance:
         )
         return self.finish(self.start(event), timeout_s)
 
+    def console(self, job: str) -> str:
+        """Return the beginning of a running job's live log."""
+        return str(self.schedule("get_live_console", id=job, offset=0)["data"])
+
     def log(self, job: str) -> str:
         """Return a finished job's log."""
         if not self._key:
