@@ -62,6 +62,21 @@ def test_tiers_are_those_that_have_tests(tmp_path):
         choose_tiers(tmp_path, ["nonsense"])
 
 
+def test_what_the_contract_tier_lacks_is_installed(tmp_path, monkeypatch):
+    repository(tmp_path)
+    monkeypatch.setattr(testing, "CONTRACT_PACKAGES", {"nosuchpackage": "no/such/file"})
+    host = machine(tmp_path, **{"apt-get": OK})
+    host.programs = {"apt-get"}
+    testing.prepare_servers(make_session(host), required=False)
+    assert not host.called("nosuchpackage")
+    testing.prepare_servers(make_session(host, yes=True), required=True)
+    assert host.called("nosuchpackage")
+    monkeypatch.setattr(testing, "CONTRACT_PACKAGES", {"libc-bin": "."})
+    there = machine(tmp_path)
+    testing.prepare_servers(make_session(there, yes=True), required=True)
+    assert not there.called("apt-get")
+
+
 def test_the_environment_is_made_once(tmp_path):
     repository(tmp_path)
     host = machine(tmp_path)

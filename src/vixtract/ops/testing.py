@@ -20,6 +20,11 @@ TIERS = ("unit", "contract", "images", "stack", "browser")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 OLDEST = (3, 11)
+# Package to a file of it below /usr/lib. The server package starts a cluster, which is not used.
+CONTRACT_PACKAGES = {
+    "postgresql": "postgresql/*/bin/initdb",
+    "faketime": "*/faketime/libfaketimeMT.so.1",
+}
 PYTEST_S = 5400.0
 LINT_S = 300.0
 
@@ -235,6 +240,22 @@ def prepare_engine(
     return ""
 
 
+def prepare_servers(session: Session, *, required: bool) -> None:
+    """Install what the contract tier runs on this machine itself: PostgreSQL, and a clock to move.
+
+    Args:
+        session: this call.
+        required: whether they are a must (CI); otherwise the tests say that they did not run.
+    """
+    missing = [
+        package
+        for package, pattern in CONTRACT_PACKAGES.items()
+        if not any(Path("/usr/lib").glob(pattern))
+    ]
+    if missing and (required or session.assume_yes):
+        install_packages(session, missing, "the contract tests")
+
+
 def run_tests(
     session: Session,
     instance: Instance,
@@ -258,6 +279,8 @@ def run_tests(
     programs = ensure_environment(session, root)
     if not asked or LINT in asked:
         run_linters(session, root, programs, outcome)
+    if "contract" in tiers:
+        prepare_servers(session, required=required)
     if any(tier in DOCKER_TIERS for tier in tiers):
         problem = prepare_engine(session, instance, tiers, required=required)
         if problem:
