@@ -39,7 +39,8 @@ def check(folder: Path, image: str, *files: str) -> str:
 
 def test_compose_file_alone_is_accepted_by_generation_two(tmp_path, generation_two):
     text = check(tmp_path, generation_two, "docker-compose.yml")
-    assert "container_name: vixtract_nginx" in text
+    # Generation two names the project after the folder when nothing else does.
+    assert "container_name: project_nginx" in text
     assert "host_ip: 127.0.0.1" in text
 
 
