@@ -193,9 +193,20 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
     target = arrow_type(name) if plain == "numeric" else _ARROW[plain]()
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), target or pa.decimal128(19, 0))
-    if target is not None and array.type == target:
+    if target is not None and _is_same(array.type, target):
         return array
     return _cast(array, plain, target)
+
+
+def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
+    """Tell whether the encoder writes both alike."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal128(kind) and pa.types.is_decimal128(target):
+        return bool(kind.scale == target.scale)
+    if types.is_text(kind) and types.is_text(target):
+        return True
+    return bool(kind == target)
 
 
 def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
@@ -241,22 +252,42 @@ def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
 
 def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     check, kind = pa.types, array.type
+    if check.is_decimal128(kind) and target is None and kind.scale >= 0:
+        return array
     if check.is_decimal(kind):
         return array.cast(target or pa.decimal128(_NUMERIC_DIGITS, max(kind.scale, 0)))
     if check.is_integer(kind):
         wide = array.cast(pa.decimal128(20, 0))
         return wide if target is None else wide.cast(target)
     if check.is_float64(kind) and target is not None:
-        # Exact when nothing was rounded: the decimal gives the same double again.
-        cast = array.cast(target)
-        if pc.all(pc.equal(cast.cast(kind), array)).as_py() in {True, None}:
-            return cast
+        return _doubles_to_decimals(array, target.scale)
     if types.is_text(kind):
         return array.cast(target or pa.decimal128(_NUMERIC_DIGITS, _text_scale(array)))
     raise InexactError("numeric")
+
+
+def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
+    """Turn doubles that stand for decimals of so many digits into them; others are the server's.
+
+    A decimal of at most 15 digits is the only one for its double, and whole numbers of that size
+    and powers of ten divide to the nearest double: if that gives the value again, it is the one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if scale > 15:
+        raise InexactError("numeric")
+    power = float(10**scale)
+    whole = pc.round(pc.multiply(array, power))
+    same = pc.and_(pc.equal(pc.divide(whole, power), array), pc.less(pc.abs(whole), 1e15))
+    if pc.all(same).as_py() is False:
+        raise InexactError("numeric")
+    units = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
+    # The same whole numbers, read as so many hundredths.
+    kind = pa.decimal128(_NUMERIC_DIGITS, scale)
+    return pa.Array.from_buffers(kind, len(units), units.buffers(), offset=units.offset)
 
 
 def _text_scale(array: pa.Array) -> int:

@@ -116,12 +116,10 @@ def _iter_file(file: Any) -> Iterator[Any]:
 
 def _dump(rows: Sequence[Any], folder: str | None) -> Any:
     """Write a sorted chunk to a file that goes when nobody needs it."""
-    from tempfile import NamedTemporaryFile
+    from petl.transform import sorts
 
-    from petl.transform.sorts import _NamedTempFileDeleteOnGC
-
-    with NamedTemporaryFile(dir=folder, delete=False, mode="wb") as file:
-        wrapper = _NamedTempFileDeleteOnGC(file.name)
+    with sorts.NamedTemporaryFile(dir=folder, delete=False, mode="wb") as file:
+        wrapper = sorts._NamedTempFileDeleteOnGC(file.name)
         for row in rows:
             pickle.dump(row, file, protocol=-1)
     return wrapper

@@ -119,13 +119,18 @@ def _accept_infinity(cursor: Cursor[Any]) -> None:
 
 def _tolerant(ordinary: Any, ends: tuple[Any, Any]) -> Any:
     import psycopg
+    from psycopg.adapt import Loader
 
-    class Tolerant(ordinary):  # type: ignore[misc]
-        """A loader that knows infinity."""
+    class Tolerant(Loader):
+        """A loader that knows infinity; the ordinary one is compiled and takes no subclass."""
+
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            self._load = ordinary(oid, context).load
 
         def load(self, data: Any) -> Any:
             try:
-                return super().load(data)
+                return self._load(data)
             except psycopg.DataError:
                 text = bytes(data)
                 if text not in {b"infinity", b"-infinity"}:

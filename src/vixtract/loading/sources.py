@@ -84,16 +84,15 @@ def _open_object(data: Any, options: Options) -> Source:
         if not hasattr(data, "columns"):
             data = data.to_frame()
         return _from_pandas(data)
-    if module == "polars" and hasattr(data, "collect_schema") and not hasattr(data, "to_arrow"):
-        return _from_lazy(data)
+    if module == "polars":
+        data = data if hasattr(data, "collect_schema") else data.to_frame()
+        return _from_polars(data)
     if hasattr(data, "scanner") and module == "pyarrow":
         data = data.scanner(batch_size=ROWS).to_reader()
     if hasattr(data, "__arrow_c_stream__"):
         import pyarrow as pa
 
         total = getattr(data, "num_rows", None)
-        if total is None and hasattr(data, "height"):
-            total = data.height
         return from_batches(pa.RecordBatchReader.from_stream(data), total)
     if hasattr(data, "__arrow_c_array__"):
         import pyarrow as pa
@@ -132,21 +131,27 @@ def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Sour
     return Source(names, kinds, chunks, total)
 
 
-def _from_lazy(frame: Any) -> Source:
-    """A polars LazyFrame: its batches as the engine makes them, never the whole."""
+def _from_polars(frame: Any) -> Source:
+    """A polars frame; a LazyFrame's batches come as the engine makes them, never the whole."""
     schema = frame.collect_schema()
-    empty = frame.limit(0).collect().to_arrow()
+    is_lazy = not hasattr(frame, "height")
+    empty = frame.limit(0).collect() if is_lazy else frame.head(0)
+
+    def parts() -> Any:
+        if is_lazy:
+            return frame.collect_batches(chunk_size=ROWS, maintain_order=True)
+        # Piece by piece: all at once would copy every text of the frame.
+        return frame.iter_slices(ROWS)
 
     def chunks(_: Sequence[Column]) -> Iterator[Chunk]:
         first = 1
-        for part in frame.collect_batches(chunk_size=ROWS, maintain_order=True):
+        for part in parts():
             for batch in part.to_arrow().to_batches(max_chunksize=ROWS):
                 yield Chunk(first, batch.num_rows, batch.columns)
                 first += batch.num_rows
 
-    names = list(schema.names())
-    kinds = {f.name: types.infer_arrow(f.type) for f in empty.schema}
-    return Source(names, kinds, chunks)
+    kinds = {field.name: types.infer_arrow(field.type) for field in empty.to_arrow().schema}
+    return Source(list(schema.names()), kinds, chunks, None if is_lazy else frame.height)
 
 
 def _from_pandas(frame: Any) -> Source:

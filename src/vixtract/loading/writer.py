@@ -19,7 +19,8 @@ from vixtract.loading.python_values import adapt_row
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
-    from psycopg import Connection, sql
+    from psycopg import Connection, Cursor, sql
+    from psycopg.abc import Buffer
 
 SESSION_CHUNKS = 8
 _CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^\n:]+?))?(?:: .*)?$", re.MULTILINE)
@@ -116,7 +117,6 @@ class Writer:
         except psycopg.Error as error:
             pending, self._pending, self._copy = self._pending, [], None
             raise self._refusal(error, pending) from error
-        self.bytes += len(data)
         if len(self._pending) >= SESSION_CHUNKS:
             self.flush()
 
@@ -124,7 +124,7 @@ class Writer:
         from pgpq import ArrowToPostgresBinaryEncoder
 
         cursor = self._stack.enter_context(self.connection.cursor())
-        self._copy = self._stack.enter_context(cursor.copy(self._statement("BINARY")))
+        self._copy = self._stack.enter_context(self._open_copy(cursor, "BINARY"))
         self._encoder = ArrowToPostgresBinaryEncoder(schema)
         self._schema = schema
         self._copy.write(self._encoder.write_header())
@@ -135,7 +135,7 @@ class Writer:
         rows = zip(*(chunk.values(i) for i in range(len(self.columns))), strict=True)
         index = 0
         try:
-            with self.connection.cursor() as cursor, cursor.copy(self._statement("TEXT")) as copy:
+            with self.connection.cursor() as cursor, self._open_copy(cursor, "TEXT") as copy:
                 for index, row in enumerate(rows):
                     copy.write_row(adapt_row(row, self.columns, chunk.first + index))
         except psycopg.Error as error:
@@ -148,6 +148,19 @@ class Writer:
                 if isinstance(value, str) and not _encodable(value)
             )
             raise BadRowError(chunk.first + index, name, shown(value), error.reason) from error
+
+    def _open_copy(self, cursor: Cursor[Any], form: str) -> Any:
+        """Open a COPY whose bytes are counted."""
+        from psycopg.copy import LibpqWriter
+
+        owner = self
+
+        class CountingWriter(LibpqWriter):
+            def write(self, data: Buffer) -> None:
+                owner.bytes += memoryview(data).nbytes
+                super().write(data)
+
+        return cursor.copy(self._statement(form), writer=CountingWriter(cursor))
 
     def _statement(self, form: str) -> sql.Composed:
         from psycopg import sql
