@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import vixtract
 from tests.waiting import wait_until
 from vixtract.loading import load
 from vixtract.loading.errors import (
@@ -326,7 +327,7 @@ def test_bad_rows_are_set_aside_with_number_column_and_reason(database):
     source[25_000] = ("oops", "x")
     source[25_001] = (25_001, "a\0b")
     source[59_999] = (2**70, "x")
-    with pytest.raises(BadRowError, match="row 10: .*3 values for 2 columns"):
+    with pytest.raises(BadRowError, match=r"row 10: .*3 values for 2 columns"):
         load(source, "public.t", connection=database)
     result = load(source, "public.t", reject="public.bad", connection=database)
     assert (result.rows, result.rejected) == (59_996, 4)
@@ -349,7 +350,7 @@ def test_bad_lines_of_a_file_have_their_numbers(database, tmp_path):
     lines[149_999] = "150000,name,more"
     lines[179_999] = "oops,name"
     path.write_text("id,name\n" + "\n".join(lines), encoding="utf-8")
-    with pytest.raises(BadRowError, match="row 150000: .*3 fields for 2 columns"):
+    with pytest.raises(BadRowError, match=r"row 150000: .*3 fields for 2 columns"):
         load(path, "public.t", connection=database)
     result = load(path, "public.t", reject="public.bad", connection=database)
     assert (result.rows, result.rejected) == (199_998, 2)
@@ -455,4 +456,64 @@ def test_petl_has_methods_of_its_own(postgres_database):
     assert list(etl.frompostgres("public.t", connection=postgres_database).sort("id"))[1] == (
         1,
         "NEW",
+    )
+
+
+@pytest.mark.parametrize("kind", ["rows", "csv", "parquet"])
+def test_memory_does_not_grow_with_the_source(postgres_database, tmp_path, kind):
+    program = textwrap.dedent("""
+        import itertools, resource, sys, vixtract
+        kind, folder, conninfo = sys.argv[1:]
+        def rows(count):
+            yield "id", "name", "price"
+            for i in range(count):
+                yield i, f"name {i} " + "x" * 60, i / 4
+        def source(count):
+            if kind == "rows":
+                return rows(count)
+            path = f"{folder}/{count}.{kind}"
+            if kind == "csv":
+                with open(path, "w") as file:
+                    file.writelines(",".join(map(str, row)) + "\\n" for row in rows(count))
+            else:
+                import pyarrow as pa
+                from pyarrow import parquet
+                names = ["id", "name", "price"]
+                schema = pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.float64())])
+                with parquet.ParquetWriter(path, schema) as writer:
+                    data = itertools.islice(rows(count), 1, None)
+                    while piece := list(itertools.islice(data, 100_000)):
+                        writer.write_table(pa.table(list(zip(*piece)), schema=schema))
+            return path
+        peaks = []
+        for count in (300_000, 1_500_000):
+            assert vixtract.load(source(count), "public.t", connection=conninfo).rows == count
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print(*peaks)
+    """)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    argv = [sys.executable, "-c", program, kind, str(tmp_path), postgres_database]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    small, big = map(int, done.stdout.split())
+    assert big < 400, "MB"
+    assert big - small < 80, (small, big)
+
+
+def test_example_notebook_runs(database, postgres_database, monkeypatch):
+    database.execute("CREATE SCHEMA postgres")
+    for name, value in psycopg.conninfo.conninfo_to_dict(postgres_database).items():
+        variable = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}.get(name)
+        monkeypatch.setenv(variable or f"PG{name.upper()}", str(value))
+    notebook = json.loads((ROOT / "examples" / "cities.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    try:
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
+    finally:
+        vixtract.petl_fast(False)
+    assert rows(database, "SELECT id, people FROM postgres.example_cities ORDER BY 1")[1] == (
+        2,
+        724290,
     )

@@ -64,7 +64,7 @@ def database(postgres):
 def same(one, other) -> bool:
     """Compare as PostgreSQL does: NaN equals NaN, nested values too."""
     if isinstance(one, (float, decimal.Decimal)) and isinstance(other, (float, decimal.Decimal)):
-        return one == other or (one != one and other != other)
+        return one == other or (math.isnan(one) and math.isnan(other))
     return one == other
 
 

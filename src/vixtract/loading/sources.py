@@ -199,7 +199,7 @@ def from_rows(data: Iterable[Any], options: Options) -> Source:
     """
     total = _length(data)
     iterator = iter(data)
-    head = list(itertools.islice(iterator, ROWS))
+    head = _take_head(iterator)
     if head and isinstance(head[0], Mapping):
         names = list(options.columns) or list(dict.fromkeys(key for row in head for key in row))
         shape = _dict_shape(names)
@@ -222,6 +222,18 @@ def from_rows(data: Iterable[Any], options: Options) -> Source:
         )
     source.chunks = lambda _: _row_chunks(source, head, iterator, shape)
     return source
+
+
+def _take_head(iterator: Iterator[Any]) -> list[Any]:
+    """Take the rows that the types are inferred from: a chunk, fewer where rows are wide."""
+    head: list[Any] = []
+    step = ROWS // 20
+    while len(head) < ROWS:
+        more = list(itertools.islice(iterator, step))
+        head += more
+        if len(more) < step or _weight(more) * len(head) > BYTES * ROWS:
+            break
+    return head
 
 
 def _length(data: Any) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from vixtract.loading.chunks import Chunk
+from vixtract.loading.chunks import BYTES, Chunk
 from vixtract.loading.encode import Column, InexactError, encode_chunk
 from vixtract.loading.errors import BadRowError, LoadError, shown
 from vixtract.loading.python_values import adapt_row
@@ -53,6 +53,7 @@ class Writer:
         self._schema: pa.Schema | None = None
         self._encoder: Any = None
         self._pending: list[Chunk] = []
+        self._pending_bytes = 0
 
     def write(self, chunk: Chunk) -> None:
         """Send a chunk.
@@ -68,6 +69,12 @@ class Writer:
             self.flush()
             self._write_text(chunk)
         else:
+            if batch.nbytes > BYTES and chunk.rows > 1:
+                # Few but wide rows: what is encoded at once stays small.
+                middle = chunk.rows // 2
+                self.write(chunk.slice(0, middle))
+                self.write(chunk.slice(middle))
+                return
             self._write_binary(chunk, batch)
             self.exact_rows += chunk.rows
         self.rows += chunk.rows
@@ -84,7 +91,7 @@ class Writer:
             return
         copy, encoder = self._copy, self._encoder
         self._copy = self._encoder = self._schema = None
-        pending, self._pending = self._pending, []
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
         try:
             copy.write(encoder.finish())
             self._stack.close()
@@ -117,7 +124,8 @@ class Writer:
         except psycopg.Error as error:
             pending, self._pending, self._copy = self._pending, [], None
             raise self._refusal(error, pending) from error
-        if len(self._pending) >= SESSION_CHUNKS:
+        self._pending_bytes += batch.nbytes
+        if len(self._pending) >= SESSION_CHUNKS or self._pending_bytes > BYTES:
             self.flush()
 
     def _begin(self, schema: pa.Schema) -> None:
