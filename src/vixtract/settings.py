@@ -148,9 +148,14 @@ SETTINGS: tuple[Setting, ...] = (
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
     ),
     Setting(
-        "CRONICLE_IMAGE", "cronicle/edge:v1.14.5", "Image that Cronicle is taken from.", group="Images"
+        "CRONICLE_IMAGE",
+        "cronicle/edge:v1.14.5",
+        "Image that Cronicle is taken from.",
+        group="Images",
     ),
-    Setting("PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"),
+    Setting(
+        "PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"
+    ),
     Setting("HTTP_PROXY", "", "Proxy for builds and for people's processes.", group="Proxies"),
     Setting("HTTPS_PROXY", "", "The same for HTTPS.", group="Proxies"),
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
