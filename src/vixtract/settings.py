@@ -120,6 +120,20 @@ SETTINGS: tuple[Setting, ...] = (
         group="Limits",
     ),
     Setting(
+        "RUNS_KEEP_DAYS",
+        "180",
+        "Days that runs and their files are kept; a schedule's last good run stays. 0: forever.",
+        "integer",
+        group="Limits",
+    ),
+    Setting(
+        "RUNS_KEEP_COUNT",
+        "1000",
+        "Newest runs of one schedule that are kept. 0: all.",
+        "integer",
+        group="Limits",
+    ),
+    Setting(
         "KERNEL_IDLE_S",
         "3600",
         "Seconds after which an idle kernel is stopped; a busy one never is.",

@@ -27,6 +27,8 @@ class EngineConfig:
         max_jobs: runs at the same time, the rest waits.
         job_timeout_s: limit of a run whose event sets none, seconds.
         catch_up_cap: late slots made up for per event.
+        keep_days: finished runs older than this are deleted; 0 keeps them.
+        keep_runs: newest finished runs of an event that are kept; 0 keeps all.
         timezone: zone of events that name none.
         host: address to listen on.
         port: port to listen on.
@@ -42,6 +44,8 @@ class EngineConfig:
     max_jobs: int = 4
     job_timeout_s: int = 86400
     catch_up_cap: int = 24
+    keep_days: int = 180
+    keep_runs: int = 1000
     timezone: str = "UTC"
     host: str = "0.0.0.0"  # noqa: S104 - reached by nginx and the portal on the compose network
     port: int = 3012
@@ -78,6 +82,8 @@ def load_config(environment: Mapping[str, str]) -> EngineConfig:
         max_jobs=max(1, settings.integer("MAX_JOBS")),
         job_timeout_s=settings.integer("JOB_TIMEOUT_S") or 86400,
         catch_up_cap=max(1, settings.integer("CATCH_UP_CAP")),
+        keep_days=settings.integer("RUNS_KEEP_DAYS"),
+        keep_runs=settings.integer("RUNS_KEEP_COUNT"),
         timezone=settings["TZ"],
         host=environment.get("SCHEDULER_HOST", "") or EngineConfig.host,
         port=int(port),

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from vixtract.scheduler.timing import TimingError, TimingInput, check_timing, get_zone, next_due
@@ -271,3 +272,17 @@ def _is_json_object(value: object) -> bool:
         except (ValueError, RecursionError):
             return False
     return isinstance(value, Mapping)
+
+
+def find_owner(params: Mapping[str, Any], author: str) -> str:
+    """Say whose account a job runs under, by the rule that the runner has.
+
+    Args:
+        params: the event's.
+        author: the event's.
+    """
+    owner = str(params.get("owner") or "")
+    parts = PurePosixPath(str(params.get("notebook") or "")).parts
+    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
+        owner = parts[2]
+    return owner or author
