@@ -132,6 +132,15 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
             },
         }
     )
+    # Root's, unlike the portal: it reads people's notebooks for it, each as their owner.
+    c.JupyterHub.services.append(
+        {
+            "name": "shelf",
+            "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.notebooks.shelf"],
+            "cwd": "/",
+            "display": False,
+        }
+    )
     c.JupyterHub.load_roles.append(
         {"name": "user", "scopes": ["self", "access:services!service=portal"]}
     )

@@ -25,8 +25,15 @@ from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import build_environment, database_environment
 from vixtract.notebooks.identity import acting_as, check_author, find_person
+from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.protocol import RunRequest
-from vixtract.notebooks.source import copy_notebook, open_notebook, relative_parts
+from vixtract.notebooks.removal import remove_records
+from vixtract.notebooks.source import (
+    copy_notebook,
+    open_notebook,
+    open_pinned,
+    relative_parts,
+)
 from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
@@ -59,6 +66,10 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
         request = read_request(connection)
         if request.kind == "ping":
             channel.finish({"type": "end", "code": 0, "description": "The runner is up."})
+            return
+        if request.kind == "remove":
+            count = remove_records(config.runs_root, request.owner, request.job)
+            channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
         Supervisor(request, config, channel).run()
     except VixtractError as error:
@@ -112,6 +123,8 @@ class Supervisor:
             return None
         self._parts = relative_parts(self._request.notebook, self._person, self._config.home_root)
         with acting_as(self._person):
+            if self._request.pinned:
+                return open_pinned(self._person, self._request.pinned, self._config.notebook_bytes)
             return open_notebook(self._person, self._parts, self._config.notebook_bytes)
 
     def _run_in(self, work: Workspace) -> dict[str, Any]:
@@ -125,6 +138,8 @@ class Supervisor:
             facts = outcome.judge(self._request, watched, reports.result, self._memory_mb)
             self._tidy(work)
             self._check_files(work, facts)
+            with acting_as(self._person):
+                facts["loads"] = read_loads(work)
             if facts.get("output"):
                 facts["html"] = self._render(work, Path(facts["output"]), run_log)
             facts.update(run_dir=str(work.path), uid=self._person.uid, owner=self._request.owner)
