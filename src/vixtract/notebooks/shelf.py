@@ -4,6 +4,8 @@ A small root process in the Hub's container. It listens on a unix socket that on
 account may open, forks for each question, and the child becomes the notebook's owner for good
 before it looks at anything. Questions are lines of JSON: `{"do": "inspect" | "pin" | "list",
 "person": …, "notebook": …}`; answers are one line: the object asked for, or `error` and `hint`.
+Of runs it shows `{"do": "files" | "cells" | "open", "person": …, "record": …, "path": …}`; `open`
+hands an open descriptor over. `{"do": "login", "person": …}` tells a PostgreSQL password.
 """
 
 from __future__ import annotations
@@ -19,16 +21,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vixtract.errors import PreconditionError, VixtractError
-from vixtract.notebooks import shelf_work
+from vixtract.notebooks import shelf_runs, shelf_work
 from vixtract.notebooks.identity import Person, find_person
 from vixtract.notebooks.protocol import RequestError, encode, is_name
 from vixtract.notebooks.runner import peer_uid
+from vixtract.people.roles import role_password
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +58,16 @@ class ShelfConfig:
         home_root: homes, `<home_root>/<name>`.
         portal_uid: the only uid, besides root's, whose questions are answered.
         portal_gid: group that may reach the socket.
+        runs_root: records of runs, `<runs_root>/<name>/<job>`.
+        secrets_dir: holds `role_key`.
     """
 
     socket_path: Path
     home_root: Path
     portal_uid: int
     portal_gid: int
+    runs_root: Path = Path("/runs")
+    secrets_dir: Path = Path("/srv/secrets")
 
 
 class Shelf:
@@ -133,11 +140,14 @@ def _serve_child(connection: socket.socket, config: ShelfConfig) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         connection.settimeout(CHILD_S)
-        answer = _answer(_receive(connection), config)
+        answer, descriptors = _answer(_receive(connection), config)
         text = encode(answer)
         if len(text) > MAX_ANSWER:
             text = encode({"error": "The answer is too large.", "hint": ""})
-        connection.sendall(text)
+        if descriptors:
+            socket.send_fds(connection, [text], descriptors)
+        else:
+            connection.sendall(text)
     except BaseException:
         log.exception("A question was not answered")
         os._exit(1)
@@ -145,7 +155,10 @@ def _serve_child(connection: socket.socket, config: ShelfConfig) -> None:
         os._exit(0)
 
 
-def _answer(question: Mapping[str, Any], config: ShelfConfig) -> dict[str, Any]:
+def _answer(
+    question: Mapping[str, Any], config: ShelfConfig
+) -> tuple[dict[str, Any], Sequence[int]]:
+    """Return the answer, and descriptors that go with it."""
     try:
         person, notebook = question.get("person"), question.get("notebook", "")
         if not isinstance(person, str) or not is_name(person):
@@ -153,18 +166,50 @@ def _answer(question: Mapping[str, Any], config: ShelfConfig) -> dict[str, Any]:
         if not isinstance(notebook, str) or "\0" in notebook or len(notebook) > 4096:
             raise RequestError("This is no path of a notebook.")
         owner = find_person(person, config.home_root)
+        if question.get("do") == "login":
+            return _tell_login(owner, config), ()
         become(owner)
-        if question.get("do") == "inspect":
-            return shelf_work.inspect(owner, notebook)
-        if question.get("do") == "pin":
-            return shelf_work.pin(owner, notebook)
-        if question.get("do") == "list":
-            return shelf_work.list_shelf(owner)
-        raise RequestError("There is no such question.")
+        if question.get("do") in ("files", "cells", "open"):
+            return _answer_run(question, owner, config)
+        return _answer_notebook(str(question.get("do")), owner, notebook), ()
     except MemoryError:
-        return {"error": "The notebook is too large to be read.", "hint": "Clear its outputs."}
+        return {"error": "The notebook is too large to be read.", "hint": "Clear its outputs."}, ()
     except VixtractError as error:
-        return {"error": error.message, "hint": error.hint}
+        return {"error": error.message, "hint": error.hint}, ()
+
+
+def _answer_notebook(task: str, owner: Person, notebook: str) -> dict[str, Any]:
+    """Answer what is asked of a home; this process is the owner's already."""
+    if task == "inspect":
+        return shelf_work.inspect(owner, notebook)
+    if task == "pin":
+        return shelf_work.pin(owner, notebook)
+    if task == "list":
+        return shelf_work.list_shelf(owner)
+    raise RequestError("There is no such question.")
+
+
+def _answer_run(
+    question: Mapping[str, Any], owner: Person, config: ShelfConfig
+) -> tuple[dict[str, Any], Sequence[int]]:
+    """Answer what is asked of a run's record; this process is the owner's already."""
+    record, path = str(question.get("record")), str(question.get("path", ""))
+    folder = shelf_runs.open_record(owner, config.runs_root, record)
+    if question["do"] == "files":
+        return shelf_runs.list_files(folder), ()
+    if question["do"] == "cells":
+        return shelf_runs.read_cells(folder, path), ()
+    about, descriptor = shelf_runs.open_file(folder, path)
+    return about, (descriptor,)
+
+
+def _tell_login(owner: Person, config: ShelfConfig) -> dict[str, Any]:
+    """Tell a person's PostgreSQL password, so that the portal never holds everybody's key."""
+    try:
+        key = (config.secrets_dir / "role_key").read_text(encoding="ascii").strip()
+    except OSError:
+        raise RequestError("PostgreSQL's passwords are not made yet.", "Try again.") from None
+    return {"password": role_password(key, owner.name)}
 
 
 def become(person: Person) -> None:

@@ -27,6 +27,8 @@ class PortalConfig:
         hub_scopes: a person needs one of these to use the portal.
         timezone: zone of schedules that name none.
         files: folder with templates, static files and translations.
+        shelf: socket of the shelf, which reads people's files as their owners.
+        postgresql: host and port of the database, inside the compose network.
     """
 
     scheduler_url: str
@@ -38,6 +40,8 @@ class PortalConfig:
     hub_scopes: frozenset[str]
     timezone: str
     files: Path
+    shelf: Path = Path("/run/vixtract/shelf.sock")
+    postgresql: tuple[str, int] = ("postgresql", 5432)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> PortalConfig:
@@ -67,6 +71,11 @@ class PortalConfig:
             hub_scopes=frozenset({"access:services", f"access:services!service={name}"}),
             timezone=Settings.from_environment(environment)["TZ"],
             files=Path(environment.get("VIXTRACT_PORTAL_FILES") or DEFAULT_FILES),
+            shelf=Path(environment.get("VIXTRACT_SHELF_SOCKET") or cls.shelf),
+            postgresql=(
+                environment.get("VIXTRACT_POSTGRESQL_HOST") or cls.postgresql[0],
+                int(environment.get("VIXTRACT_POSTGRESQL_PORT") or cls.postgresql[1]),
+            ),
         )
 
     @property
