@@ -157,14 +157,43 @@ SETTINGS: tuple[Setting, ...] = (
         "CRONICLE_MEMORY", "8g", "Memory of the job container with all jobs in it.", group="Limits"
     ),
     Setting("POSTGRES_MEMORY", "4g", "Memory of the PostgreSQL container.", group="Limits"),
+    Setting(
+        "PUBLIC_URL",
+        "",
+        "Address of the appliance for links in messages, such as `https://etl.example.com`.",
+        group="Messages",
+    ),
+    Setting(
+        "SMTP_HOST",
+        "",
+        "Mail server for messages about runs; empty sends no mail.",
+        group="Messages",
+    ),
+    Setting("SMTP_PORT", "25", "Port of the mail server.", "port", group="Messages"),
+    Setting(
+        "SMTP_SECURITY",
+        "off",
+        "Encryption to the mail server: `starttls` (port 587), `tls` (port 465) or `off`.",
+        "choice",
+        ("off", "starttls", "tls"),
+        group="Messages",
+    ),
+    Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
+    Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
+    Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
     ),
     Setting(
-        "CRONICLE_IMAGE", "cronicle/edge:v1.14.5", "Image that Cronicle is taken from.", group="Images"
+        "CRONICLE_IMAGE",
+        "cronicle/edge:v1.14.5",
+        "Image that Cronicle is taken from.",
+        group="Images",
     ),
-    Setting("PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"),
+    Setting(
+        "PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"
+    ),
     Setting("HTTP_PROXY", "", "Proxy for builds and for people's processes.", group="Proxies"),
     Setting("HTTPS_PROXY", "", "The same for HTTPS.", group="Proxies"),
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
@@ -256,7 +285,8 @@ class Settings:
 
     def default_passwords(self, *names: str) -> list[str]:
         """Name the given passwords (all, if none is given) that are the documented defaults."""
-        wanted = names or tuple(s.name for s in SETTINGS if s.is_secret)
+        # An empty one is no password that anybody could know.
+        wanted = names or tuple(s.name for s in SETTINGS if s.is_secret and s.default)
         return [n for n in wanted if self._values[n] == BY_NAME[n].default]
 
     def check_exposure(self, *names: str) -> None:

@@ -15,6 +15,7 @@ from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.app import build_app
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.engine import Engine
+from vixtract.scheduler.notify import Notifier
 
 logger = logging.getLogger("vixtract.scheduler")
 
@@ -49,6 +50,7 @@ def main() -> int:
 
 def _serve(config: EngineConfig, database: Database) -> None:
     mirror = Mirror(database, config.database_url) if config.database_url else None
+    notifier = Notifier(database, config.notify)
     app = build_app(Engine(config, database), mirror)
     # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be
     # closed then, and an orderly stop is no failure.
@@ -64,7 +66,9 @@ def _serve(config: EngineConfig, database: Database) -> None:
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_S,
     )
+    notifier.start()
     uvicorn.Server(server).run()
+    notifier.stop()
     logger.info("stopped")
 
 

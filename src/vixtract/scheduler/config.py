@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vixtract.errors import SettingsError
+from vixtract.scheduler.notify import NotifyConfig
 from vixtract.settings import Settings
 
 ENGINE_VERSION = "embedded"
@@ -36,6 +37,7 @@ class EngineConfig:
         plugin_environment: the whole environment of plugins.
         runner_socket: socket whose answer says that the runner is up.
         log_limit: bytes kept of one job's log.
+        notify: how messages about runs leave.
     """
 
     api_key: str = field(repr=False)
@@ -53,6 +55,7 @@ class EngineConfig:
     plugin_environment: Mapping[str, str] = field(default_factory=dict)
     runner_socket: Path = Path("/run/vixtract/runner.sock")
     log_limit: int = 20 * 1024 * 1024
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
 
 
 def load_config(environment: Mapping[str, str]) -> EngineConfig:
@@ -89,6 +92,7 @@ def load_config(environment: Mapping[str, str]) -> EngineConfig:
         port=int(port),
         plugin_command=plugin or default_plugin,
         plugin_environment=_plugin_environment(environment),
+        notify=NotifyConfig.from_settings(settings),
         runner_socket=Path(environment.get("RUNNER_SOCKET", "") or EngineConfig.runner_socket),
     )
 
