@@ -60,9 +60,14 @@ def texts_of_templates() -> set[str]:
 def test_every_text_has_a_russian_one():
     wanted = texts_of_code() | texts_of_templates()
     assert len(wanted) > 120
-    with (FILES / "locale" / "ru" / "portal.po").open("rb") as file:
-        catalog = read_po(file, locale="ru")
-    have = {m.id if isinstance(m.id, str) else m.id[0]: m for m in catalog if m.id}
+    have = {}
+    for path in (FILES / "locale" / "ru").glob("*.po"):
+        with path.open("rb") as file:
+            messages = [message for message in read_po(file, locale="ru") if message.id]
+        names = {m.id if isinstance(m.id, str) else m.id[0]: m for m in messages}
+        # A text in two files would be translated by whichever is read last.
+        assert not set(have) & set(names), path
+        have |= names
     assert sorted(wanted - set(have)) == []
     for text, message in have.items():
         strings = [message.string] if isinstance(message.string, str) else list(message.string)

@@ -118,14 +118,26 @@ class Access:
         mine = [run for run in runs if self.owns_run(run) and schedule in ("", run.schedule)]
         return sorted(mine, key=lambda run: run.id, reverse=True)
 
-    def history(self, offset: int, limit: int, schedule: str = "") -> tuple[list[Run], int]:
+    def history(
+        self, offset: int, limit: int, schedule: str = "", **filters: object
+    ) -> tuple[list[Run], int]:
         """Return a block of runs that have ended, newest first, and how many there are."""
+        rows, total, _ = self.filtered_history(offset, limit, schedule, filters)
+        return rows, total
+
+    def filtered_history(
+        self, offset: int, limit: int, schedule: str, filters: Mapping[str, object]
+    ) -> tuple[list[Run], int, bool]:
+        """Return the same, and whether the engine has filtered; Cronicle knows no filters."""
         if schedule:
-            answer = self.call("get_event_history", id=schedule, offset=offset, limit=limit)
+            answer = self.call(
+                "get_event_history", id=schedule, offset=offset, limit=limit, **filters
+            )
         else:
-            answer = self.call("get_history", offset=offset, limit=limit)
+            answer = self.call("get_history", offset=offset, limit=limit, **filters)
         rows = [read_run(row) for row in answer.get("rows") or []]
-        return rows, int((answer.get("list") or {}).get("length") or 0)
+        total = int((answer.get("list") or {}).get("length") or 0)
+        return rows, total, bool(answer.get("filtered"))
 
     def call(self, name: str, /, **params: object) -> Mapping[str, Any]:
         """Make one call of the scheduler."""

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vixtract import __version__
-from vixtract.portal import api_runs, api_schedules, runs, schedules, session
+from vixtract.portal import api_runs, api_schedules, run_files, runs, schedules, session
 from vixtract.portal.config import PREFIX, PortalConfig
 from vixtract.portal.errors import FormError, LoginError, PortalError
 from vixtract.portal.identity import HubLogin
@@ -65,7 +65,11 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+                given = message.get("headers", [])
+                own = {name.lower() for name, _ in given}
+                # What a run wrote is sent with stricter ones.
+                missing = [header for header in SECURITY_HEADERS if header[0] not in own]
+                message["headers"] = [*given, *missing]
             await send(message)
 
         await self._app(scope, limited, guarded)
@@ -90,7 +94,7 @@ def create_app(config: PortalConfig) -> FastAPI:
     app.state.client = SchedulerClient(config.scheduler_url, config.api_key, SCHEDULER_TIMEOUT_S)
     # Both modules of the API fill the one router.
     assert api_runs.router is api_schedules.router
-    for part in (session, schedules, runs, api_schedules):
+    for part in (session, schedules, runs, run_files, api_schedules):
         app.include_router(part.router, prefix=PREFIX)
     app.add_api_route(f"{PREFIX}/health", show_health, methods=["GET"], tags=["health"])
     for name, folder in (("static", config.files / "static"), ("assets", config.assets)):

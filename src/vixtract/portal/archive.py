@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.models import Run
@@ -68,18 +68,18 @@ class OpenFile:
     """A file that is open for reading; iterate over it once, which closes it.
 
     Args:
-        descriptor: of the file.
+        file: closed at the latest when nobody has it any more.
         size: bytes when it was opened.
     """
 
-    descriptor: int
+    file: BinaryIO
     size: int
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the content, as much as there was when it was opened."""
         left = self.size
-        with os.fdopen(self.descriptor, "rb") as file:
-            while left > 0 and (data := file.read(min(CHUNK, left))):
+        with self.file:
+            while left > 0 and (data := self.file.read(min(CHUNK, left))):
                 left -= len(data)
                 yield data
 
@@ -148,7 +148,7 @@ class Archive:
         answer, descriptors = self._ask(run, do="open", path=path)
         if len(descriptors) != 1:
             raise no_file()
-        return OpenFile(descriptors[0], int(answer.get("size") or 0))
+        return OpenFile(os.fdopen(descriptors[0], "rb"), int(answer.get("size") or 0))
 
     def _ask(self, run: Run, **question: str) -> tuple[Mapping[str, Any], list[int]]:
         record = find_record(run)

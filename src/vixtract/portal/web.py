@@ -20,6 +20,7 @@ from vixtract.portal.errors import ForbiddenError, LoginError
 from vixtract.portal.identity import SESSION_COOKIE, HubLogin, Person, read_authorization
 from vixtract.portal.language import Language, choose_language, load_languages
 from vixtract.portal.when import describe_timing
+from vixtract.portal.words import make_words
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.scheduler.timing import TimingError, get_zone
 
@@ -76,6 +77,7 @@ def _make_environment(config: PortalConfig, language: Language) -> Environment:
         asset=_make_static_link(config.assets, "assets"),
         default_zone=config.timezone,
         **_name_choices(language),
+        **make_words(language),
         words=lambda timing: describe_timing(timing, language),
         moment=language.moment,
         duration=language.duration,
