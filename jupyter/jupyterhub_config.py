@@ -129,6 +129,7 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
                 "SCHEDULER_URL": "http://cronicle:3012",
                 "SCHEDULER_API_KEY": ensure_secret(SECRETS, "api_key"),
                 "TZ": settings["TZ"],
+                "POSTGRES_PORT": settings["POSTGRES_PORT"],
             },
         }
     )

@@ -49,9 +49,12 @@ def main() -> int:
 
 
 def _serve(config: EngineConfig, database: Database) -> None:
-    mirror = Mirror(database, config.database_url) if config.database_url else None
+    engine = Engine(config, database)
+    mirror = None
+    if config.database_url:
+        mirror = Mirror(database, config.database_url, engine.find_next_due)
     notifier = Notifier(database, config.notify)
-    app = build_app(Engine(config, database), mirror)
+    app = build_app(engine, mirror)
     # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be
     # closed then, and an orderly stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
