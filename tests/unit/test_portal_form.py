@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import ScheduleForm, build_event, read_event
 from vixtract.portal.language import Language
-from vixtract.portal.schedules import read_typed
+from vixtract.portal.schedule_form import read_typed
 from vixtract.scheduler.events import check_event
 
 ENGLISH = Language("en")
@@ -62,6 +62,10 @@ def test_the_whole_event():
     )  # fmt: skip
     assert build_event(form, ENGLISH) == {
         "title": "Load",
+        "notify_fail": "",
+        "notify_success": "",
+        "web_hook": "",
+        "web_hook_error": 1,
         "plugin": "notebook",
         "enabled": 1,
         "timing": {"weekdays": [0, 3], "hours": [7], "minutes": [5]},

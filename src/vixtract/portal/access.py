@@ -75,10 +75,10 @@ class Access:
     def own_events(self) -> dict[str, Mapping[str, Any]]:
         """Events that this person may see, by id."""
         return {
-            str(event.get("id")): event for event in self._all_events() if self.owns_event(event)
+            str(event.get("id")): event for event in self.all_events() if self.owns_event(event)
         }
 
-    def _all_events(self) -> Iterator[Mapping[str, Any]]:
+    def all_events(self) -> Iterator[Mapping[str, Any]]:
         offset = 0
         while True:
             answer = self.call("get_schedule", offset=offset, limit=BLOCK)

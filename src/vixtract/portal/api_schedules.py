@@ -6,20 +6,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from vixtract.portal.api import INVALID, MISSING, REFUSED, router
 from vixtract.portal.api_runs import RunOut, show_run_model
+from vixtract.portal.board import Card
 from vixtract.portal.desk import Desk
+from vixtract.portal.errors import FormError
 from vixtract.portal.form import ScheduleForm, build_event, read_event
 from vixtract.portal.language import Language
+from vixtract.portal.library import LibraryError, explain
 from vixtract.portal.models import Schedule
+from vixtract.portal.overview import make_overview
+from vixtract.portal.schedule_form import clean_path, get_library, preview
 from vixtract.portal.schedules import list_next
-from vixtract.portal.web import ChangingDeskDep, DeskDep, LanguageDep, get_pages
+from vixtract.portal.web import ChangingDeskDep, DeskDep, LanguageDep, PersonDep, get_pages
 from vixtract.portal.when import describe_timing
 
 __all__ = ["router"]
@@ -46,6 +51,11 @@ class ScheduleOut(BaseModel):
     retries: int
     retry_delay_minutes: int
     catch_up: bool
+    pinned: str = Field(description="SHA-256 of the pinned copy that runs; empty for the newest")
+    notify_fail: str
+    notify_success: str
+    web_hook: str
+    web_hook_error: bool = Field(description="Whether the web hook gets failures alone")
     last: RunOut | None
 
 
@@ -71,6 +81,105 @@ class ScheduleIn(BaseModel):
     retry_delay_minutes: int | None = None
     catch_up: bool | None = None
     enabled: bool | None = None
+    cron: str | None = Field(
+        default=None, max_length=200, description="Five fields, in place of `timing`"
+    )
+    pin: bool | None = Field(
+        default=None, description="true pins the notebook as it is now; false runs the newest"
+    )
+    notify_fail: str | None = Field(default=None, description="Mail addresses, with commas")
+    notify_success: str | None = None
+    web_hook: str | None = None
+    web_hook_error: bool | None = None
+
+
+class Choice(BaseModel):
+    """The form's fields that say when."""
+
+    kind: str = "daily"
+    minute: str = "0"
+    time: str = "06:00"
+    weekdays: list[str] = []
+    day: str = "1"
+    date: str = ""
+    cron: str = ""
+    timing: str = ""
+    timezone: str = ""
+
+
+class TimeOut(BaseModel):
+    """A time at which something would run."""
+
+    at: datetime
+    text: str = Field(description="In the zone that was chosen and the language asked for")
+
+
+class NextOut(BaseModel):
+    """When a choice would run."""
+
+    when: str
+    next: list[TimeOut]
+    problems: dict[str, str] = Field(description="Field to what is wrong with it")
+
+
+class NotebooksOut(BaseModel):
+    """What can be scheduled."""
+
+    notebooks: list[str]
+    kernels: dict[str, str] = Field(description="Name to title")
+
+
+class ParameterOut(BaseModel):
+    """One variable of a notebook's parameters cell."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    choices: list[Any]
+    required: bool
+
+
+class InspectionOut(BaseModel):
+    """What a notebook says about itself."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    parameters: list[ParameterOut]
+    kernel: str
+    problem: str
+
+
+class CardOut(BaseModel):
+    """A schedule in the overview."""
+
+    id: str
+    title: str
+    last: RunOut | None = Field(description="The last run that has ended")
+    next: datetime | None
+    late: datetime | None = Field(description="Since when a run is missing")
+
+
+class DiskOut(BaseModel):
+    """A volume, in bytes."""
+
+    name: str
+    free: int
+    total: int
+
+
+class OverviewOut(BaseModel):
+    """What needs a look first."""
+
+    bad: list[CardOut]
+    bad_total: int
+    running: list[RunOut]
+    upcoming: list[CardOut]
+    services: dict[str, str]
+    disks: list[DiskOut]
+    schedules: int
 
 
 class StartedOut(BaseModel):
@@ -96,7 +205,7 @@ async def create_schedule(
     """Store a new schedule."""
     zone = get_pages(request).config.timezone
     blank = ScheduleForm(owner=desk.person.name, kind="manual", timezone=zone)
-    event = build_event(_fill(blank, values, desk), language)
+    event = await _build(request, _fill(blank, values, desk), language)
     identifier = await run_in_threadpool(desk.create_schedule, event)
     return _show(request, await run_in_threadpool(desk.find_schedule, identifier), language)
 
@@ -120,7 +229,7 @@ async def update_schedule(
     """Change fields of a schedule."""
     schedule = await run_in_threadpool(desk.find_schedule, identifier)
     before = read_event(schedule.event, get_pages(request).config.timezone)
-    event = build_event(_fill(before, values, desk), language)
+    event = await _build(request, _fill(before, values, desk), language)
     await run_in_threadpool(desk.update_schedule, identifier, event)
     return _show(request, await run_in_threadpool(desk.find_schedule, identifier), language)
 
@@ -138,14 +247,93 @@ async def run_schedule(desk: ChangingDeskDep, identifier: str) -> StartedOut:
     return StartedOut(run=started.run, waiting=started.waiting)
 
 
+@router.get("/next")
+async def show_next(
+    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[Choice, Query()]
+) -> NextOut:
+    """Say when a choice of the form would run, before it is saved."""
+    form = ScheduleForm(**{**choice.model_dump(), "weekdays": tuple(choice.weekdays[:7])})
+    found = preview(form, language, get_pages(request).config.timezone)
+    return NextOut(
+        when=found.words,
+        next=[TimeOut(at=time, text=language.moment(time)) for time in found.times],
+        problems=dict(found.problems),
+    )
+
+
+@router.get("/notebooks")
+async def list_notebooks(request: Request, person: PersonDep) -> NotebooksOut:
+    """Name one's own notebooks, newest first, and the kernels that can run them."""
+    listing = await run_in_threadpool(get_library(request).list, person.name)
+    return NotebooksOut(notebooks=list(listing.notebooks), kernels=dict(listing.kernels))
+
+
+@router.get("/notebooks/parameters", responses={**INVALID})
+async def show_parameters(
+    request: Request,
+    person: PersonDep,
+    language: LanguageDep,
+    notebook: Annotated[str, Query(max_length=1024)],
+) -> InspectionOut:
+    """Return the parameters of one of one's own notebooks."""
+    form = ScheduleForm(notebook=notebook, owner=person.name)
+    try:
+        found = await run_in_threadpool(get_library(request).inspect, person.name, clean_path(form))
+    except LibraryError as error:
+        raise FormError({"notebook": explain(error, language)}) from error
+    return InspectionOut.model_validate(found)
+
+
+@router.get("/overview")
+async def get_overview(request: Request, desk: DeskDep) -> OverviewOut:
+    """Return the overview: what failed or is late, what runs, what comes next."""
+    overview = await run_in_threadpool(make_overview, desk, get_pages(request).config.timezone)
+    return OverviewOut(
+        bad=[_show_card(card) for card in overview.bad],
+        bad_total=overview.bad_total,
+        running=[show_run_model(run) for run in overview.running],
+        upcoming=[_show_card(card) for card in overview.upcoming],
+        services=dict(overview.services),
+        disks=[DiskOut(name=d.name, free=d.free, total=d.total) for d in overview.disks],
+        schedules=overview.schedules,
+    )
+
+
+def _show_card(card: Card) -> CardOut:
+    last = card.bars[-1].run if card.bars else None
+    return CardOut(
+        id=card.schedule.id,
+        title=card.schedule.title,
+        last=show_run_model(last) if last else None,
+        next=card.next,
+        late=card.late,
+    )
+
+
+async def _build(request: Request, form: ScheduleForm, language: Language) -> dict[str, Any]:
+    event = build_event(form, language)
+    if form.version == "now" and "params" in event:
+        try:
+            event["params"]["pinned"] = await run_in_threadpool(
+                get_library(request).pin, form.owner, event["params"]["notebook"]
+            )
+        except LibraryError as error:
+            raise FormError({"pin": explain(error, language)}) from error
+    return event
+
+
 def _fill(form: ScheduleForm, values: ScheduleIn, desk: Desk) -> ScheduleForm:
     """Lay given fields over a form, which then checks them as it checks what people type."""
     changes: dict[str, Any] = {}
-    for name, value in values.model_dump(exclude_none=True).items():
+    for name, value in values.model_dump(exclude_none=True, exclude={"pin"}).items():
         changes[name] = value if isinstance(value, (bool, str)) else json.dumps(value)
     if values.timing is not None:
         changes["kind"] = "manual" if isinstance(values.timing, bool) else "custom"
         changes["timing"] = json.dumps(values.timing)
+    if values.cron is not None:
+        changes["kind"] = "cron"
+    if values.pin is not None:
+        changes["version"] = "now" if values.pin else "latest"
     if not desk.person.admin:
         changes["owner"] = desk.person.name
     return replace(form, **changes)
@@ -174,5 +362,10 @@ def _show(request: Request, schedule: Schedule, language: Language) -> ScheduleO
         retries=int(form.retries),
         retry_delay_minutes=int(form.retry_delay_minutes),
         catch_up=form.catch_up,
+        pinned=form.pinned,
+        notify_fail=form.notify_fail,
+        notify_success=form.notify_success,
+        web_hook=form.web_hook,
+        web_hook_error=form.web_hook_error,
         last=show_run_model(schedule.last) if schedule.last else None,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vixtract.portal.access import BLOCK, Access
-from vixtract.portal.models import Run, Schedule, read_schedule
+from vixtract.portal.access import Access
+from vixtract.portal.models import Run, Schedule, read_run, read_schedule
+from vixtract.scheduler.client import SchedulerError
 
-# Schedules without a run in the newest block are asked about one by one, up to this many.
+# An engine without the call for many events at once is asked about each, up to this many.
 MAX_LOOKUPS = 100
+# … and this many of everybody's newest runs are looked at first.
+LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -31,29 +34,80 @@ class ScheduleDesk(Access):
 
     def list_schedules(self) -> list[Schedule]:
         """Return the person's schedules (an admin's: everybody's) by title, with last runs."""
-        rows, total = self.history(0, BLOCK)
-        last = {run.schedule: run for run in reversed(rows)}
-        for identifier in self._find_unseen(rows, total)[:MAX_LOOKUPS]:
-            last.update((identifier, row) for row in self.history(0, 1, identifier)[0])
-        last.update((run.schedule, run) for run in reversed(self.active_runs("")))
-        schedules = [
-            read_schedule(event, last.get(identifier))
-            for identifier, event in self.own_events.items()
-        ]
-        return sorted(schedules, key=lambda schedule: (schedule.title.casefold(), schedule.id))
+        schedules = self.list_plain()
+        recent = self.list_recent([schedule.id for schedule in schedules], 1)
+        return self.add_last(schedules, recent)
 
-    def _find_unseen(self, rows: list[Run], total: int) -> list[str]:
-        """Name the schedules that may have run, though not within these newest rows."""
-        if total <= len(rows):
-            return []
-        seen = {run.schedule for run in rows}
-        began = [run.start.timestamp() for run in rows if run.start]
-        oldest = min(began, default=0.0)
-        return [
-            identifier
-            for identifier, event in self.own_events.items()
-            if identifier not in seen and float(event.get("created") or 0) <= oldest
+    def list_plain(self, words: str = "") -> list[Schedule]:
+        """Return the same without runs.
+
+        Args:
+            words: each must stand in the title, the notebook's path or the owner's name.
+        """
+        schedules = [read_schedule(event) for event in self.own_events.values()]
+        wanted = words.casefold().split()
+        found = [
+            schedule
+            for schedule in schedules
+            if all(
+                word in f"{schedule.title} {schedule.notebook} {schedule.owner}".casefold()
+                for word in wanted
+            )
         ]
+        return sorted(found, key=lambda schedule: (schedule.title.casefold(), schedule.id))
+
+    def add_last(
+        self, schedules: Sequence[Schedule], recent: Mapping[str, Sequence[Run]]
+    ) -> list[Schedule]:
+        """Give schedules their newest run, also one that has not ended.
+
+        Args:
+            schedules: of this person.
+            recent: their ended runs, newest first.
+        """
+        last = {identifier: runs[0] for identifier, runs in recent.items() if runs}
+        last.update((run.schedule, run) for run in reversed(self.active_runs("")))
+        return [replace(schedule, last=last.get(schedule.id)) for schedule in schedules]
+
+    def list_recent(self, schedules: Sequence[str], count: int) -> dict[str, list[Run]]:
+        """Return the last runs of schedules that have ended, newest first.
+
+        Args:
+            schedules: ids of this person's schedules.
+            count: of each, at most.
+        """
+        if not schedules:
+            return {}
+        try:
+            answer = self.call("get_recent_runs", ids=list(schedules), limit=count)
+        except SchedulerError:
+            return self._list_recent_each(schedules, count)
+        found = answer.get("runs") or {}
+        return {identifier: [read_run(row) for row in rows] for identifier, rows in found.items()}
+
+    def _list_recent_each(self, schedules: Sequence[str], count: int) -> dict[str, list[Run]]:
+        """Do the same with what Cronicle answers: everybody's newest, then each on its own."""
+        rows, total = self.history(0, LOOKED_AT)
+        found: dict[str, list[Run]] = {identifier: [] for identifier in schedules}
+        for run in rows:
+            if len(found.get(run.schedule, [run] * count)) < count:
+                found[run.schedule].append(run)
+        if total > len(rows):
+            lacking = [name for name, runs in found.items() if len(runs) < count]
+            for identifier in lacking[:MAX_LOOKUPS]:
+                found[identifier] = self.history(0, count, identifier)[0]
+        return found
+
+    def propose_title(self, wish: str) -> str:
+        """Return a name that no schedule has yet; names are unique in the appliance.
+
+        Args:
+            wish: what it would best be called.
+        """
+        taken = {str(event.get("title", "")).strip() for event in self.all_events()}
+        names = [wish, f"{wish} ({self.person.name})"]
+        names += [f"{wish} ({self.person.name} {number})" for number in range(2, 1000)]
+        return next((name for name in names if name not in taken), wish) if wish else ""
 
     def create_schedule(self, event: Mapping[str, Any]) -> str:
         """Store a new schedule in this person's name.

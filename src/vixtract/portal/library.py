@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.portal.language import Language
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,35 @@ class Listing:
 
     notebooks: tuple[str, ...] = ()
     kernels: Mapping[str, str] = field(default_factory=dict)
+
+
+# What the shelf says of people's files, in words of both languages; the rest is shown as it is.
+KNOWN = (
+    (": not found.", "There is no such notebook in the home folder."),
+    ("special files are not opened", "Links and special files are not opened."),
+    ("may not read", "The file may not be read: let its owner read it."),
+    (
+        "is no notebook",
+        "The file is no notebook, or is empty: save it again in JupyterLab.",
+    ),
+    ("is empty", "The file is no notebook, or is empty: save it again in JupyterLab."),
+    ("the limit is", "The notebook is too large: clear its outputs."),
+    ("too large to be read", "The notebook is too large: clear its outputs."),
+    ("cannot be written", "The pinned copy cannot be written: look at the free space."),
+)
+
+
+def explain(error: LibraryError, language: Language) -> str:
+    """Say what is wrong with a notebook, in the person's language where it is known.
+
+    Args:
+        error: from the shelf.
+        language: of the words.
+    """
+    for mark, text in KNOWN:
+        if mark in error.message:
+            return language.say(text)
+    return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
 
 
 class Library:
