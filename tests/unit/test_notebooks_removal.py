@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from tests.scratch import open_folder
 from vixtract.notebooks.identity import Person
 from vixtract.notebooks.loads import MAX_LOADS, read_loads
 from vixtract.notebooks.protocol import RequestError
@@ -17,14 +18,12 @@ UID = 2345 if os.getuid() == 0 else os.getuid()
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs():
     # Root takes the owner's rights, who must reach the folder.
-    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o011)
-    (tmp_path / "runs" / "anna").mkdir(parents=True)
-    (tmp_path / "runs").chmod(0o755)
-    return tmp_path / "runs"
+    with open_folder() as folder:
+        (folder / "runs" / "anna").mkdir(parents=True)
+        (folder / "runs").chmod(0o755)
+        yield folder / "runs"
 
 
 def own(path):

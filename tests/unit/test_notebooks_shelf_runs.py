@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scratch import open_folder
 from tests.waiting import wait_until
 from vixtract.people.roles import role_password
 from vixtract.portal.archive import Archive, ask_shelf
@@ -35,11 +36,13 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    base = tmp_path_factory.mktemp("shelf")
-    for folder in (base, *list(base.parents)[:3]):
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o011)
+def base():
+    with open_folder() as folder:
+        yield prepare(folder)
+
+
+def prepare(base: Path) -> Path:
+    """Make two people's homes and records."""
     for folder in ("home/anna", "home/mallory", "runs/anna/j1/deep", "runs/mallory/j2"):
         (base / folder).mkdir(parents=True)
     (base / "runs").chmod(0o755)
