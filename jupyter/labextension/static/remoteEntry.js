@@ -129,7 +129,8 @@
             const button = new apputils.ToolbarButton({
               className: 'vixtract-schedule',
               icon: clock,
-              label: say('Schedule'),
+              // The toolbar leaves no room between the two.
+              label: `\u00a0${say('Schedule')}`,
               tooltip: say('Let this notebook run by itself'),
               onClick: () => openForm(panel.context.path, panel),
             });

@@ -16,10 +16,13 @@ from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoun
 from vixtract.portal.identity import Person
 from vixtract.portal.models import Run, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.events import find_owner
 
 log = logging.getLogger(__name__)
 
 BLOCK = 200
+# Each call of the engine reads all events, so few calls are better than small answers.
+EVENT_BLOCK = 1000
 # Words of the scheduler for "ask again later"; everything else is about the request itself.
 AWAY_CODES = frozenset({"unreachable", "answer", "timeout", "manager", "session", "internal"})
 IDENTIFIER = re.compile(r"\w{1,64}", re.ASCII)
@@ -81,7 +84,7 @@ class Access:
     def all_events(self) -> Iterator[Mapping[str, Any]]:
         offset = 0
         while True:
-            answer = self.call("get_schedule", offset=offset, limit=BLOCK)
+            answer = self.call("get_schedule", offset=offset, limit=EVENT_BLOCK)
             rows = answer.get("rows") or []
             yield from rows
             offset += len(rows)
@@ -90,8 +93,9 @@ class Access:
 
     def owns_event(self, event: Mapping[str, Any]) -> bool:
         """Say whether an event is this person's to see and change."""
-        schedule = read_schedule(event)
-        return self.person.admin or self.person.name in (schedule.author, schedule.owner)
+        author, params = str(event.get("username") or ""), event.get("params")
+        owner = find_owner(params if isinstance(params, Mapping) else {}, author)
+        return self.person.admin or self.person.name in (author, owner)
 
     def owns_run(self, run: Run) -> bool:
         """Say whether a run is this person's to see."""
