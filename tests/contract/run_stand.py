@@ -42,6 +42,15 @@ def notebook(*cells: tuple[str, str, str]) -> str:
     return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
+def start_shelf(directory: Path) -> subprocess.Popen[bytes]:
+    """Start a shelf over `home`, `runs` and `role_key` of a folder; its socket there is `s`."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", SHELF, str(ROOT / "src"), str(directory)]
+    )
+    wait_until((directory / "s").exists, "the shelf's socket", 10, 0.05)
+    return process
+
+
 class RunStand:
     """All the processes.
 
@@ -60,10 +69,7 @@ class RunStand:
         if os.getuid() == 0:
             for path, uid in (("home/anna", 2345), ("home/boris", 2346), ("runs/anna", 2345)):
                 os.chown(directory / path, uid, uid)
-        self.shelf = subprocess.Popen(
-            [sys.executable, "-I", "-c", SHELF, str(ROOT / "src"), str(directory)]
-        )
-        wait_until((directory / "s").exists, "the shelf's socket", 10, 0.05)
+        self.shelf = start_shelf(directory)
         self.engine: EmbeddedEngine = start_engine(directory / "engine")
         self.hub = FakeHub()
         self.portal = Portal(

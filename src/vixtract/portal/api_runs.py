@@ -18,6 +18,11 @@ from vixtract.portal.web import ChangingDeskDep, DeskDep, find_zone, get_pages
 __all__ = ["router"]
 
 
+LOG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The log"}
+}
+
+
 class RunOut(BaseModel):
     """A run."""
 
@@ -183,7 +188,7 @@ async def show_console(
     return ConsoleOut(run=run, data=part["data"], next=part["next"], done=not part["run"].is_open)
 
 
-@router.get("/runs/{identifier}/log", response_class=PlainTextResponse, responses={**MISSING})
+@router.get("/runs/{identifier}/log", response_model=None, responses={**MISSING, **LOG})
 async def show_log(desk: DeskDep, identifier: str) -> PlainTextResponse:
     """Return the whole log of a run that has ended."""
     return PlainTextResponse(await run_in_threadpool(desk.read_log, identifier))
