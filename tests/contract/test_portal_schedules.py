@@ -72,11 +72,15 @@ def fields_of(page: str) -> dict[str, list[str]]:
         if kind in ("checkbox", "radio") and not re.search(r"\bchecked\b", tag):
             continue
         fields.setdefault(attributes["name"], []).append(html.unescape(attributes.get("value", "")))
-    for name, body in re.findall(r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL):
+    for name, body in re.findall(
+        r'<select[^>]*name="([^"]+)"[^>]*>(.*?)</select>', form, re.DOTALL
+    ):
         options = re.findall(r'<option(?: value="([^"]*)")?([^>]*)>', body)
         chosen = [value for value, rest in options if "selected" in rest] or [options[0][0]]
         fields[name] = [html.unescape(chosen[0])]
-    for name, body in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL):
+    for name, body in re.findall(
+        r'<textarea[^>]*name="([^"]+)"[^>]*>(.*?)</textarea>', form, re.DOTALL
+    ):
         fields[name] = [html.unescape(body)]
     return fields
 
@@ -101,7 +105,12 @@ def event_of(stand, page) -> dict:
 
 def test_the_form_has_a_fitting_field_for_each_parameter(anna):
     page = open_new(anna).text
-    for name, kind in (("year", "number"), ("ratio", "number"), ("since", "date"), ("full", "checkbox")):
+    for name, kind in (
+        ("year", "number"),
+        ("ratio", "number"),
+        ("since", "date"),
+        ("full", "checkbox"),
+    ):
         tag = re.search(rf'<input[^>]*id="p-{name}"[^>]*>', page, re.DOTALL) or re.search(
             rf'<input type="{kind}" id="p-{name}"', page
         )
@@ -126,7 +135,12 @@ def test_changed_parameters_and_messages_are_kept_and_shown_again(stand, anna):
         "web_hook": "https://chat.example.com/x", "web_hook_error": "on",
     })  # fmt: skip
     event = event_of(stand, saved)
-    assert event["params"]["parameters"] == {"year": 1999, "full": True, "region": "south", "other": [1]}
+    assert event["params"]["parameters"] == {
+        "year": 1999,
+        "full": True,
+        "region": "south",
+        "other": [1],
+    }
     assert event["timing"] == {"hours": [0, 6, 12, 18], "minutes": [15]}
     assert (event["notify_fail"], event["web_hook"], event["web_hook_error"]) == (
         "anna@example.com", "https://chat.example.com/x", 1,
@@ -204,19 +218,25 @@ def test_nobody_reads_anothers_notebook(stand, anna):
         assert "hidden_name" not in open_new(anna, notebook).text
     page = save(anna, open_new(anna), notebook="secret.ipynb", owner="boris", look="notebook")
     assert "hidden_name" not in page.text
-    answer = anna.get("/portal/api/notebooks/parameters", params={"notebook": "/home/boris/secret.ipynb"})
+    answer = anna.get(
+        "/portal/api/notebooks/parameters", params={"notebook": "/home/boris/secret.ipynb"}
+    )
     assert answer.status_code == 422
     assert "secret.ipynb" not in anna.get("/portal/api/notebooks").text
 
 
 def test_the_api_tells_times_and_parameters(stand, anna):
-    answer = anna.get("/portal/api/next", params={"kind": "cron", "cron": "0 6 * * *", "timezone": "Asia/Tokyo"})
+    answer = anna.get(
+        "/portal/api/next", params={"kind": "cron", "cron": "0 6 * * *", "timezone": "Asia/Tokyo"}
+    )
     times = answer.json()["next"]
     assert len(times) == 5
     assert all(time["at"].endswith("06:00:00+09:00") for time in times)
     wrong = anna.get("/portal/api/next", params={"kind": "weekly", "timezone": "Mars"}).json()
     assert set(wrong["problems"]) == {"weekdays", "timezone"}
-    found = anna.get("/portal/api/notebooks/parameters", params={"notebook": "etl/load.ipynb"}).json()
+    found = anna.get(
+        "/portal/api/notebooks/parameters", params={"notebook": "etl/load.ipynb"}
+    ).json()
     assert [p["name"] for p in found["parameters"]] == ["year", "ratio", "full", "since", "region"]
 
 
@@ -248,10 +268,14 @@ def test_the_list_is_the_same_without_the_call_for_many(stand, monkeypatch):
         return plain(name, params)
 
     desk = Desk(client, Person("anna"))
-    wanted = {k: [run.id for run in v] for k, v in desk.list_recent(list(desk.own_events), 30).items()}
+    wanted = {
+        k: [run.id for run in v] for k, v in desk.list_recent(list(desk.own_events), 30).items()
+    }
     monkeypatch.setattr(client, "call", call)
     desk = Desk(client, Person("anna"))
-    found = {k: [run.id for run in v] for k, v in desk.list_recent(list(desk.own_events), 30).items()}
+    found = {
+        k: [run.id for run in v] for k, v in desk.list_recent(list(desk.own_events), 30).items()
+    }
     assert found == wanted
     assert found[schedule]
 
