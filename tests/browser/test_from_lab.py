@@ -46,7 +46,7 @@ def lab(appliance, chromium, locale):
         parameters=CELL,
     )
     context = chromium.new_context(base_url=appliance.url, locale=locale, timezone_id="Europe/Oslo")
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     page.began = time.monotonic()
     page.goto("/jupyter/hub/login")
@@ -59,6 +59,8 @@ def lab(appliance, chromium, locale):
 
 
 def open_folder_of(lab: Page) -> None:
+    # Lab remembers where somebody was the last time.
+    lab.locator(".jp-BreadCrumbs-home").click()
     lab.locator(".jp-DirListing-item", has_text="etl").dblclick()
     lab.locator(".jp-DirListing-item", has_text="load cities.ipynb").wait_for()
 

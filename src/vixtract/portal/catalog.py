@@ -88,6 +88,11 @@ class Table:
     size: int | None
     loaded: Mapping[str, Any]
 
+    @property
+    def is_late(self) -> bool:
+        """Whether its next load should have come by now."""
+        return bool(self.loaded.get("is_late"))
+
 
 @dataclass(frozen=True)
 class Details:

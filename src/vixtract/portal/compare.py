@@ -9,6 +9,9 @@ from vixtract.portal.archive import Cell, RunFile
 from vixtract.portal.models import Run
 
 MAX_SHOWN = 50
+MAX_TEXT = 300
+# Shorter runs differ by what else the machine does.
+SHORT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ class Comparison:
     @property
     def ratio(self) -> float | None:
         """How long this one took in terms of the earlier one, or None."""
-        if not self.run.elapsed or not self.previous.elapsed:
+        if not self.previous.elapsed or (self.run.elapsed or 0) < SHORT_S:
             return None
-        return self.run.elapsed / self.previous.elapsed
+        return (self.run.elapsed or 0) / self.previous.elapsed
 
 
 def compare_runs(
@@ -116,7 +119,7 @@ def count_rows(run: Run) -> dict[str, int]:
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items()}
+    return {name: str(value)[:MAX_TEXT] for name, value in values.items()}
 
 
 def _join(before: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[Change]:

@@ -34,7 +34,7 @@ async def show_tables(
 ) -> Response:
     """Show what the person may read."""
     tables = await run_in_threadpool(catalog.list_tables, word.strip())
-    tables.sort(key=lambda table: not table.loaded.get("is_late", False))
+    tables.sort(key=lambda table: not table.is_late)
     return make_page(request, "tables.html", person, {"tables": tables, "word": word})
 
 
