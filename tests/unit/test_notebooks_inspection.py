@@ -98,6 +98,20 @@ def test_the_tagged_cell_counts():
     assert inspect_notebook(notebook("a <- 1", language="R"))["parameters"] == []
 
 
+@pytest.mark.parametrize(
+    ("language", "told", "count"),
+    [
+        ("python", None, 1), ("/usr/bin/python3", None, 1), ("/usr/bin/python3", "python", 1),
+        ("python3.13", None, 1), ("R", None, 0), ("python", "R", 0), ("R", "python", 1),
+    ],
+)  # fmt: skip
+def test_the_language_that_the_kernel_told_counts_first(language, told, count):
+    whole = json.loads(notebook("a = 1", language=language))
+    if told:
+        whole["metadata"]["language_info"] = {"name": told}
+    assert len(inspect_notebook(json.dumps(whole))["parameters"]) == count
+
+
 def test_a_cell_that_is_no_python_says_where():
     found = inspect_notebook(notebook("a = 1\nb = = 2"))
     assert found["parameters"] == []

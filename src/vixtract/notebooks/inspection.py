@@ -26,6 +26,8 @@ _NAMES = {
     "datetime.date": "date", "list": "json", "dict": "json",
 }  # fmt: skip
 _CHOICES = re.compile(r"^\s*(?:choices|one of)\s*:\s*(.+)$", re.IGNORECASE)
+# Also a path of an interpreter, which some specifications have in the language's place.
+_PYTHON = re.compile(r"(?:^|/)python[0-9.]*$")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -47,8 +49,13 @@ def inspect_notebook(text: str) -> dict[str, Any]:
         ) from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise RequestError("The file is no notebook: it has no cells.", "Use format 4.")
-    kernel = _mapping(_mapping(notebook.get("metadata")).get("kernelspec"))
-    language = str(kernel.get("language") or "python")[:100]
+    metadata = _mapping(notebook.get("metadata"))
+    kernel = _mapping(metadata.get("kernelspec"))
+    # What the kernel said of itself counts before what its specification says; so in papermill.
+    told = _mapping(metadata.get("language_info")).get("name") or kernel.get("language")
+    language = str(told or "python")[:100]
+    if _PYTHON.search(language):
+        language = "python"
     found: list[dict[str, Any]] = []
     problem = ""
     source = _find_source(notebook["cells"])
