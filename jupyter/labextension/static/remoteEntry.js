@@ -124,8 +124,24 @@
         });
         if (menu) menu.fileMenu.addGroup([{ command: `${NAME}:schedule-notebook` }], 45);
         if (palette) palette.addItem({ command: `${NAME}:schedule-notebook`, category: CATEGORY });
+        // A link of the portal names the cell that failed. Lab itself looks for it only in a notebook
+        // that is open already.
+        let place = /^#cell-id=[\w-]+$/.test(window.location.hash) ? window.location.hash : '';
+        async function goToPlace(panel) {
+          if (!place || !decodeURIComponent(window.location.pathname).endsWith(`/tree/${panel.context.path}`)) return;
+          const fragment = place;
+          place = '';
+          await panel.context.ready;
+          await panel.revealed;
+          const index = panel.content.widgets.findIndex((cell) => `#cell-id=${cell.model.id}` === fragment);
+          if (index < 0) return;
+          panel.content.activeCellIndex = index;
+          await panel.content.setFragment(fragment);
+        }
+
         app.docRegistry.addWidgetExtension('Notebook', {
           createNew(panel) {
+            goToPlace(panel);
             const button = new apputils.ToolbarButton({
               className: 'vixtract-schedule',
               icon: clock,
