@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
@@ -41,9 +42,8 @@ def test_an_expression_becomes_a_timing(expression, timing):
     ],
 )  # fmt: skip
 def test_what_cannot_be_said_is_refused(expression, says):
-    with pytest.raises(CronError, match="^") as refused:
+    with pytest.raises(CronError, match=re.escape(says)):
         parse_cron(expression)
-    assert says in refused.value.message
 
 
 def fields(low: int, high: int):
