@@ -171,7 +171,8 @@ class Library:
                 while part := connection.recv(65536):
                     received += part
                     if len(received) > MAX_ANSWER:
-                        raise OSError("the answer is too large")
+                        # Cut off like this it is no JSON.
+                        break
             answer = json.loads(received)
         except (OSError, ValueError) as error:
             log.warning("the shelf did not answer: %s", error)
