@@ -53,7 +53,8 @@ def texts_of_templates() -> set[str]:
     found = set()
     for path in (FILES / "templates").glob("*.html"):
         for _, _, text in environment.extract_translations(path.read_text(encoding="utf-8")):
-            found |= {text} if isinstance(text, str) else set(text or ())
+            # Of a text with a plural the catalog is asked for the first.
+            found |= {text} if isinstance(text, str) else set((text or ())[:1])
     return {text for text in found if text}
 
 

@@ -99,11 +99,9 @@ def compare_runs(
         previous,
         _join(count_rows(previous), count_rows(run)),
         [change for change in _join(sizes[1], sizes[0]) if change.before != change.now],
-        [
-            change
-            for change in _join(_texts(previous.parameters), _texts(run.parameters))
-            if change.before != change.now
-        ],
+        _join(
+            _texts(previous.parameters, run.parameters), _texts(run.parameters, previous.parameters)
+        ),
         changed,
         same,
     )
@@ -118,8 +116,13 @@ def count_rows(run: Run) -> dict[str, int]:
     return rows
 
 
-def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value)[:MAX_TEXT] for name, value in values.items()}
+def _texts(values: Mapping[str, object], others: Mapping[str, object]) -> dict[str, str]:
+    """Return the values that others have not, shortened."""
+    return {
+        name: str(value)[:MAX_TEXT]
+        for name, value in values.items()
+        if name not in others or others[name] != value
+    }
 
 
 def _join(before: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[Change]:
