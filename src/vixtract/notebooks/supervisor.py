@@ -206,11 +206,14 @@ class Supervisor:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
         folder = self._person.home.joinpath(*self._parts[:-1])
         stem = self._parts[-1].removesuffix(".ipynb")
+        with acting_as(self._person):
+            # A pinned copy runs also when its notebook's folder is gone.
+            cwd = folder if folder.is_dir() else self._person.home
         description = {
             "input": str(work.path / INPUT),
             "notebook": str(folder / self._parts[-1]),
             "output": str(work.path / f"{stem}-output.ipynb"),
-            "cwd": str(folder),
+            "cwd": str(cwd),
             "parameters": self._request.parameters,
             "kernel": self._request.kernel,
         }
