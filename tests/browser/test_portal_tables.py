@@ -12,10 +12,11 @@ from tests.browser.chromium import open_chromium, open_page, shoot
 from tests.contract.run_stand import CAN_SERVE, WHY_NOT, RunStand
 from tests.contract.test_people_roles import KEY, connect_person
 from tests.contract.test_people_roles import server as server  # noqa: PLC0414 - a fixture
-from tests.postgres import postgres as postgres  # noqa: PLC0414 - a fixture
 from tests.scratch import open_folder
 from vixtract.ledger.freshness import Freshness
 from vixtract.people import roles
+
+pytest_plugins = ["tests.postgres"]
 
 pytestmark = pytest.mark.skipif(not CAN_SERVE, reason=WHY_NOT)
 

@@ -14,7 +14,6 @@ import pytest
 
 from tests.contract.test_people_roles import KEY, connect_person, connect_superuser
 from tests.contract.test_people_roles import server as server  # noqa: PLC0414 - a fixture
-from tests.postgres import postgres as postgres  # noqa: PLC0414 - a fixture
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.ledger.runs import NewRun, Outcome, add_run, finish_run
@@ -24,6 +23,7 @@ from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.identity import Person
 
+pytest_plugins = ["tests.postgres"]
 NOW = time.time()
 
 
