@@ -178,14 +178,16 @@ def get_run(database: Database, run: str) -> dict[str, Any] | None:
 
 def open_runs(database: Database, *states: str) -> list[dict[str, Any]]:
     """Return runs that are not done, oldest first; only the given states, if any are given."""
-    rows = database.rows("SELECT * FROM run WHERE state != 'done' ORDER BY id")
+    # Left alone SQLite goes through all runs in the order of their ids.
+    rows = database.rows("SELECT * FROM run INDEXED BY run_open WHERE state != 'done' ORDER BY id")
     return [decode_run(row) for row in rows if not states or row["state"] in states]
 
 
 def count_runs(database: Database, event: str) -> dict[str, int]:
     """Count an event's runs that are not done, by state."""
     rows = database.rows(
-        "SELECT state, count(*) AS n FROM run WHERE state != 'done' AND event = ? GROUP BY state",
+        "SELECT state, count(*) AS n FROM run INDEXED BY run_open"
+        " WHERE state != 'done' AND event = ? GROUP BY state",
         (event,),
     )
     counts = {"queued": 0, "running": 0, "waiting": 0}

@@ -226,7 +226,8 @@ class Engine:
                 return
             rows = self.database.rows(
                 "SELECT id, event, state, not_before, json_extract(job, '$.max_children') AS most,"
-                " json_extract(job, '$.retry_delay') AS delay FROM run WHERE state != 'done'"
+                " json_extract(job, '$.retry_delay') AS delay FROM run INDEXED BY run_open"
+                " WHERE state != 'done'"
                 " ORDER BY id"
             )
             busy: dict[str, int] = {}
