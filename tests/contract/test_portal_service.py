@@ -345,7 +345,8 @@ def test_a_failure_is_told_in_plain_words(anna):
     assert "no such column &lt;price&gt;" in page
     assert "Look at the source file." in page
     link = re.search(r'href="/jupyter/hub/spawn\?next=([^"]+)"', page)[1]
-    assert unquote(unquote(link)) == f"/jupyter/user/anna/lab/tree/runs/{run}/мой load-output.ipynb"
+    # A retry has a folder of its own: where the record says it lies counts, not the number.
+    assert unquote(unquote(link)) == "/jupyter/user/anna/lab/tree/runs/x/мой load-output.ipynb"
     assert "Cell 3 failed: ValueError" in anna.get("/portal/runs").text
 
 
