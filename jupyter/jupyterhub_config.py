@@ -129,7 +129,17 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
                 "SCHEDULER_URL": "http://cronicle:3012",
                 "SCHEDULER_API_KEY": ensure_secret(SECRETS, "api_key"),
                 "TZ": settings["TZ"],
+                "POSTGRES_PORT": settings["POSTGRES_PORT"],
             },
+        }
+    )
+    # Root's, unlike the portal: it reads people's notebooks for it, each as their owner.
+    c.JupyterHub.services.append(
+        {
+            "name": "shelf",
+            "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.notebooks.shelf"],
+            "cwd": "/",
+            "display": False,
         }
     )
     c.JupyterHub.load_roles.append(

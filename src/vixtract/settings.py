@@ -120,6 +120,20 @@ SETTINGS: tuple[Setting, ...] = (
         group="Limits",
     ),
     Setting(
+        "RUNS_KEEP_DAYS",
+        "180",
+        "Days that runs and their files are kept; a schedule's last good run stays. 0: forever.",
+        "integer",
+        group="Limits",
+    ),
+    Setting(
+        "RUNS_KEEP_COUNT",
+        "1000",
+        "Newest runs of one schedule that are kept. 0: all.",
+        "integer",
+        group="Limits",
+    ),
+    Setting(
         "KERNEL_IDLE_S",
         "3600",
         "Seconds after which an idle kernel is stopped; a busy one never is.",
@@ -143,6 +157,30 @@ SETTINGS: tuple[Setting, ...] = (
         "CRONICLE_MEMORY", "8g", "Memory of the job container with all jobs in it.", group="Limits"
     ),
     Setting("POSTGRES_MEMORY", "4g", "Memory of the PostgreSQL container.", group="Limits"),
+    Setting(
+        "PUBLIC_URL",
+        "",
+        "Address of the appliance for links in messages, such as `https://etl.example.com`.",
+        group="Messages",
+    ),
+    Setting(
+        "SMTP_HOST",
+        "",
+        "Mail server for messages about runs; empty sends no mail.",
+        group="Messages",
+    ),
+    Setting("SMTP_PORT", "25", "Port of the mail server.", "port", group="Messages"),
+    Setting(
+        "SMTP_SECURITY",
+        "off",
+        "Encryption to the mail server: `starttls` (port 587), `tls` (port 465) or `off`.",
+        "choice",
+        ("off", "starttls", "tls"),
+        group="Messages",
+    ),
+    Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
+    Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
+    Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
@@ -247,7 +285,8 @@ class Settings:
 
     def default_passwords(self, *names: str) -> list[str]:
         """Name the given passwords (all, if none is given) that are the documented defaults."""
-        wanted = names or tuple(s.name for s in SETTINGS if s.is_secret)
+        # An empty one is no password that anybody could know.
+        wanted = names or tuple(s.name for s in SETTINGS if s.is_secret and s.default)
         return [n for n in wanted if self._values[n] == BY_NAME[n].default]
 
     def check_exposure(self, *names: str) -> None:

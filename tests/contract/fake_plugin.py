@@ -76,10 +76,38 @@ def environment(_job, path):
     Path(path).write_text(json.dumps(dict(os.environ)))
 
 
+def record(job, root, files, end):
+    """Write files into the job's record below a root, as the runner does, and end with its facts."""
+    folder = Path(root) / "anna" / job["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    shown = f"/runs/anna/{job['id']}"
+    facts = {
+        "owner": "anna", "run_dir": shown, "notebook": "/home/anna/etl/load.ipynb",
+        "output": f"{shown}/load-output.ipynb", "html": f"{shown}/output.html", **end["facts"],
+    }  # fmt: skip
+    line = {"complete": 1, "code": end["code"], "description": end["description"]}
+    say(job, {**line, "chain_data": facts})
+
+
 STEPS = {
     function.__name__: function
     for function in (
-        *(say, raw, log, sleep, await_file, flood, leave, stubborn, child, mark, environment),
+        *(
+            say,
+            raw,
+            log,
+            sleep,
+            await_file,
+            flood,
+            leave,
+            stubborn,
+            child,
+            mark,
+            environment,
+            record,
+        ),
     )
 }
 

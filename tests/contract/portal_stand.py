@@ -157,9 +157,10 @@ class Portal:
         directory: scratch folder.
         hub: played Hub.
         scheduler_url: where the engine is.
+        settings: further environment variables.
     """
 
-    def __init__(self, directory: Path, hub: FakeHub, scheduler_url: str) -> None:
+    def __init__(self, directory: Path, hub: FakeHub, scheduler_url: str, **settings: str) -> None:
         self.hub = hub
         self.port = free_port()
         self._log = directory / "portal.log"
@@ -175,6 +176,7 @@ class Portal:
             "TZ": "Europe/Moscow",
             "VIXTRACT_PORTAL_FILES": str(ROOT / "web" / "portal"),
             "VIXTRACT_PORTAL_PORT": str(self.port),
+            **settings,
         }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database, LedgerError
+from vixtract.ledger.history import Filter, run_history
 from vixtract.ledger.slots import (
     FAILED,
     GRACE_S,
@@ -182,8 +183,8 @@ def test_history_pages_through_100000_rows(engine):
             " 'succeeded', '{}', ?)",
             [(f"j{n:08d}", f"e{n % 50}", n) for n in range(100_000)],
         )
-    rows, length = runs.run_history(engine.database, offset=99_900, limit=50)
-    first, of_event = runs.run_history(engine.database, event="e7", offset=0, limit=50)
+    rows, length = run_history(engine.database, Filter(), offset=99_900, limit=50)
+    first, of_event = run_history(engine.database, Filter(event="e7"), offset=0, limit=50)
     assert (length, rows[0]["id"], of_event, first[0]["id"]) == (
         100_000,
         "j00000099",

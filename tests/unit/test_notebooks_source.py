@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -12,7 +13,13 @@ import pytest
 
 from vixtract.notebooks.identity import Person, acting_as, check_author, find_person
 from vixtract.notebooks.protocol import RequestError
-from vixtract.notebooks.source import copy_notebook, open_notebook, relative_parts
+from vixtract.notebooks.source import (
+    PINNED,
+    copy_notebook,
+    open_notebook,
+    open_pinned,
+    relative_parts,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other people: needs root")
 LIMIT = 1000
@@ -145,3 +152,36 @@ def test_acting_as_a_person_nests_and_gives_root_back(homes):
             (homes / "bob" / "own.ipynb").read_text()
         assert os.geteuid() == 42001
     assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+def pin(homes: Path, content: str) -> str:
+    """Put a pinned copy into anna's home; return its digest."""
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    folder = homes.joinpath("anna", *PINNED)
+    folder.mkdir(parents=True)
+    (folder / f"{digest}.ipynb").write_text(content)
+    for path in (*homes.joinpath("anna").rglob("*"),):
+        os.chown(path, 42001, 42001)
+    return digest
+
+
+def test_a_pinned_copy_is_opened_by_its_content(homes):
+    digest = pin(homes, "as it was")
+    person = find_person("anna", homes)
+    with acting_as(person), os.fdopen(open_pinned(person, digest, LIMIT)) as file:
+        assert file.read() == "as it was"
+
+
+def test_a_pinned_copy_that_was_changed_or_removed_is_refused(homes):
+    digest = pin(homes, "as it was")
+    person = find_person("anna", homes)
+    copy = homes.joinpath("anna", *PINNED, f"{digest}.ipynb")
+    copy.write_text("something else")
+    with acting_as(person), pytest.raises(RequestError, match="was changed after"):
+        open_pinned(person, digest, LIMIT)
+    copy.unlink()
+    with acting_as(person), pytest.raises(RequestError, match="not found"):
+        open_pinned(person, digest, LIMIT)
+    copy.symlink_to(homes / "bob" / "own.ipynb")
+    with acting_as(person), pytest.raises(RequestError, match="symbolic link"):
+        open_pinned(person, digest, LIMIT)

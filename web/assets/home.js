@@ -87,6 +87,25 @@ if (navigator.clipboard) {
   table.querySelectorAll('.copy').forEach((place) => addCopyButton(place, table.dataset));
 }
 
+// What failed, runs and comes next, for the signed-in; nobody else gets anything (status 204).
+async function showOverview() {
+  const place = document.getElementById('overview');
+  const abort = new AbortController();
+  const late = setTimeout(() => abort.abort(), DEADLINE_MS);
+  try {
+    const reply = await fetch('/portal/overview/fragment', { cache: 'no-store', signal: abort.signal });
+    if (reply.status !== 200) return;
+    const page = new DOMParser().parseFromString(await reply.text(), 'text/html');
+    place.replaceChildren(...page.body.children);
+    place.hidden = false;
+  } catch (error) {
+    // The page is complete without it.
+  } finally {
+    clearTimeout(late);
+  }
+}
+
 summary.hidden = false;
 list.hidden = false;
 refresh();
+showOverview();

@@ -15,7 +15,7 @@ from typing import Any
 
 from vixtract.errors import VixtractError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # `mirrored` trails `version`; rows where they differ still have to go to PostgreSQL.
 SCHEMA = """
@@ -73,15 +73,35 @@ CREATE TABLE IF NOT EXISTS run (
     result TEXT NOT NULL DEFAULT '{}',
     done_seq INTEGER UNIQUE,
     version INTEGER NOT NULL DEFAULT 1,
-    mirrored INTEGER NOT NULL DEFAULT 0
+    mirrored INTEGER NOT NULL DEFAULT 0,
+    title TEXT NOT NULL DEFAULT '',
+    owner TEXT NOT NULL DEFAULT '',
+    verdict TEXT NOT NULL DEFAULT ''
 ) STRICT;
+CREATE TABLE IF NOT EXISTS trash (run TEXT PRIMARY KEY, owner TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS run_open ON run (state, id) WHERE state != 'done';
 CREATE INDEX IF NOT EXISTS run_history ON run (event, done_seq) WHERE state = 'done';
 CREATE INDEX IF NOT EXISTS run_author ON run (username, done_seq) WHERE state = 'done';
+-- All that a history can be filtered by, so that looking through 100,000 runs reads no run itself.
+CREATE INDEX IF NOT EXISTS run_facts
+    ON run (done_seq, event, username, owner, verdict, time_end, title) WHERE state = 'done';
 CREATE INDEX IF NOT EXISTS run_dirty ON run (id) WHERE mirrored != version;
 CREATE INDEX IF NOT EXISTS slot_run ON slot (run);
 CREATE INDEX IF NOT EXISTS slot_dirty ON slot (event, due_at) WHERE mirrored != version;
+"""
+
+# Version 1 kept these three in JSON alone.
+UPGRADE = """
+ALTER TABLE run ADD COLUMN title TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
+UPDATE run SET
+    title = coalesce(json_extract(job, '$.title'), ''),
+    owner = coalesce(nullif(json_extract(result, '$.chain_data.owner'), ''),
+        nullif(json_extract(job, '$.params.owner'), ''), username),
+    verdict = CASE WHEN state != 'done' THEN '' WHEN outcome = 'succeeded' AND code = 255
+        THEN 'warning' ELSE coalesce(outcome, '') END;
 """
 
 
@@ -105,6 +125,7 @@ class Database:
             path, timeout=30, isolation_level=None, check_same_thread=False
         )
         self._connection.row_factory = sqlite3.Row
+        self._connection.create_function("fold", 1, str.casefold, deterministic=True)
         try:
             # FULL: a claim that was answered must be there after a power cut.
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -127,8 +148,10 @@ class Database:
                 f"The ledger {self.path} has format {version}, newer than {SCHEMA_VERSION}.",
                 "Start the newer version that wrote it.",
             )
-        self._connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        upgrade = UPGRADE if version == 1 else ""
+        self._connection.executescript(
+            f"BEGIN IMMEDIATE; {upgrade} {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
 
     def close(self) -> None:
         """Close the file; later calls fail."""

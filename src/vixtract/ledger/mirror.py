@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from vixtract.ledger.database import Database
+from vixtract.ledger.freshness import Expect, Freshness
 
 if TYPE_CHECKING:
     import psycopg
@@ -124,11 +125,13 @@ class Mirror:
     Args:
         database: the ledger.
         url: address of the PostgreSQL database; SQLAlchemy's driver suffix is accepted.
+        expect: says when an event is due next, for `vixtract.freshness`; None keeps no such view.
     """
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database, url: str, expect: Expect | None = None) -> None:
         self._database = database
         self._url = re.sub(r"^postgres(ql)?\+\w+:", "postgresql:", url)
+        self._freshness = Freshness(self._url, expect) if expect else None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mirror", daemon=True)
 
@@ -166,6 +169,8 @@ class Mirror:
         """
         import psycopg
 
+        if self._freshness:
+            self._freshness.refresh()
         if not self._is_behind():
             return 0
         copied = 0
@@ -211,6 +216,9 @@ class Mirror:
         with connection.cursor() as cursor:
             cursor.executemany(statement, [run_values(row) for row in rows])
         connection.commit()
+        if self._freshness:
+            # Before the rows count as copied, so that a failure here is made up for.
+            self._freshness.note(rows)
         with self._database.transaction() as database:
             database.executemany(
                 "UPDATE run SET mirrored = ? WHERE id = ?",

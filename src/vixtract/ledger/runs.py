@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vixtract.ledger.database import Database
-from vixtract.ledger.slots import encode, finish_slot
+from vixtract.ledger.slots import ABORTED, encode, finish_slot
+
+WARNING, WARNING_CODE = "warning", 255
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class NewRun:
         due_at: epoch seconds of its slot; None when started by hand.
         queued_at: epoch seconds.
         job: the event as it is at this moment, params overridden where asked; kept with the run.
+        owner: whose account it runs under, as far as the event says.
     """
 
     id: str
@@ -36,6 +39,7 @@ class NewRun:
     due_at: int | None
     queued_at: float
     job: Mapping[str, Any]
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,12 @@ class Outcome:
 def add_run(database: Database, run: NewRun) -> None:
     """Queue a run."""
     database.execute(
-        "INSERT INTO run (id, event, username, source, due_at, state, queued_at, job)"
-        " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
-        (run.id, run.event, run.username, run.source, run.due_at, run.queued_at, encode(run.job)),
+        "INSERT INTO run (id, event, username, source, due_at, state, queued_at, job, title, owner)"
+        " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
+        (
+            *(run.id, run.event, run.username, run.source, run.due_at, run.queued_at),
+            *(encode(run.job), str(run.job.get("title") or ""), run.owner or run.username),
+        ),
     )
 
 
@@ -125,7 +132,8 @@ def finish_run(database: Database, run: str, outcome: Outcome) -> bool:
     with database.transaction() as connection:
         changed = connection.execute(
             "UPDATE run SET state = 'done', outcome = ?, code = ?, description = ?, time_end = ?,"
-            " result = ?, pid = NULL, time_start = coalesce(time_start, ?),"
+            " result = ?, pid = NULL, time_start = coalesce(time_start, ?), verdict = ?,"
+            " owner = coalesce(nullif(?, ''), owner),"
             " done_seq = (SELECT coalesce(max(done_seq), 0) + 1 FROM run), version = version + 1"
             " WHERE id = ? AND state != 'done'",
             (
@@ -135,12 +143,26 @@ def finish_run(database: Database, run: str, outcome: Outcome) -> bool:
                 outcome.time_end,
                 encode(outcome.result),
                 outcome.time_end,
+                judge(outcome),
+                _find_owner(outcome.result),
                 run,
             ),
         ).rowcount
         if changed:
             finish_slot(database, run, outcome.outcome, outcome.description)
         return bool(changed)
+
+
+def judge(outcome: Outcome) -> str:
+    """Return one word for how a run ended: its outcome, or `warning` for code 255."""
+    return (
+        WARNING if outcome.code == WARNING_CODE and outcome.outcome != ABORTED else outcome.outcome
+    )
+
+
+def _find_owner(result: Mapping[str, Any]) -> str:
+    chain = result.get("chain_data")
+    return str(chain.get("owner") or "") if isinstance(chain, Mapping) else ""
 
 
 def decode_run(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,14 +178,16 @@ def get_run(database: Database, run: str) -> dict[str, Any] | None:
 
 def open_runs(database: Database, *states: str) -> list[dict[str, Any]]:
     """Return runs that are not done, oldest first; only the given states, if any are given."""
-    rows = database.rows("SELECT * FROM run WHERE state != 'done' ORDER BY id")
+    # Left alone SQLite goes through all runs in the order of their ids.
+    rows = database.rows("SELECT * FROM run INDEXED BY run_open WHERE state != 'done' ORDER BY id")
     return [decode_run(row) for row in rows if not states or row["state"] in states]
 
 
 def count_runs(database: Database, event: str) -> dict[str, int]:
     """Count an event's runs that are not done, by state."""
     rows = database.rows(
-        "SELECT state, count(*) AS n FROM run WHERE state != 'done' AND event = ? GROUP BY state",
+        "SELECT state, count(*) AS n FROM run INDEXED BY run_open"
+        " WHERE state != 'done' AND event = ? GROUP BY state",
         (event,),
     )
     counts = {"queued": 0, "running": 0, "waiting": 0}
@@ -175,59 +199,3 @@ def last_run_id(database: Database) -> str:
     """Return the greatest run id, or an empty text."""
     row = database.row("SELECT max(id) AS id FROM run")
     return str(row["id"]) if row and row["id"] else ""
-
-
-def run_history(
-    database: Database,
-    *,
-    event: str | None = None,
-    username: str | None = None,
-    offset: int = 0,
-    limit: int = 50,
-) -> tuple[list[dict[str, Any]], int]:
-    """Page through finished runs, newest first.
-
-    Args:
-        database: the ledger.
-        event: only this event's runs.
-        username: only runs of this author's events.
-        offset: rows to skip.
-        limit: rows at most.
-    Returns: rows, and the number of all that match.
-    """
-    where, values = "state = 'done'", []
-    for column, value in (("event", event), ("username", username)):
-        if value is not None:
-            where += f" AND {column} = ?"
-            values.append(value)
-    rows = database.rows(
-        f"SELECT * FROM run WHERE {where} ORDER BY done_seq DESC LIMIT ? OFFSET ?",  # noqa: S608 - column names of this module
-        (*values, limit, offset),
-    )
-    # Everything done has a done_seq, so counting all of them needs no look at the rows.
-    counting = "SELECT count(done_seq) AS n FROM run WHERE done_seq IS NOT NULL"
-    if values:
-        counting = f"SELECT count(*) AS n FROM run WHERE {where}"  # noqa: S608 - as above
-    count = database.row(counting, values)
-    return [decode_run(row) for row in rows], int(count["n"]) if count else 0
-
-
-def delete_old_runs(database: Database, before: float, limit: int = 1000) -> list[str]:
-    """Delete finished runs and settled slots older than a time.
-
-    Returns: ids of the deleted runs, whose logs can go too.
-    """
-    with database.transaction() as connection:
-        ids = [
-            row["id"]
-            for row in connection.execute(
-                "SELECT id FROM run WHERE state = 'done' AND time_end < ? LIMIT ?", (before, limit)
-            )
-        ]
-        connection.executemany("DELETE FROM run WHERE id = ?", [(run,) for run in ids])
-        connection.execute(
-            "DELETE FROM slot WHERE outcome IS NOT NULL AND due_at < ? AND due_at <"
-            " coalesce((SELECT cursor FROM event WHERE event.id = slot.event), ?)",
-            (before, before),
-        )
-    return ids

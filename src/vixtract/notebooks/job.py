@@ -84,6 +84,7 @@ def _add_notebook(request: dict[str, Any], params: Mapping[str, Any], author: st
     request.update(
         owner=owner,
         notebook=notebook,
+        pinned=str(params.get("pinned") or ""),
         parameters=_parameters(params.get("parameters")),
         kernel=str(params.get("kernel") or ""),
     )

@@ -26,6 +26,7 @@ _CONNECT_S = 15.0
 _ABORT_S = 8.0
 _CHAIN_KEYS = (
     "owner", "run_dir", "output", "html", "notebook", "uid", "cells_done", "cells_total", "error",
+    "hint", "loads", "peak_mb", "seconds",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ SOCKET = Path("/run/vixtract/runner.sock")
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_EVENT_BYTES = 256 * 1024
 
-KINDS = ("notebook", "shell", "ping")
+KINDS = ("notebook", "shell", "remove", "ping")
 _NAME = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -50,11 +50,13 @@ class RunRequest:
     """One run, checked for shape only; whether it is allowed is decided later.
 
     Args:
-        kind: `notebook`, `shell`, or `ping` (answered at once, no other field needed).
+        kind: `notebook`, `shell`, `remove` (deletes the folders of an ended job), or `ping`
+            (answered at once, no other field needed).
         job: the engine's job id, which becomes the name of the run's directory.
         owner: whose account it runs as.
         author: who scheduled it; `vixtract` is the appliance itself.
         notebook: path in the owner's home, or absolute below it.
+        pinned: SHA-256 of the copy that runs in the notebook's place, or empty.
         script: text of a shell job.
         parameters: names to values for the notebook's parameters cell.
         kernel: kernel name; empty takes the notebook's own.
@@ -68,6 +70,7 @@ class RunRequest:
     owner: str = ""
     author: str = ""
     notebook: str = ""
+    pinned: str = ""
     script: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kernel: str = ""
@@ -101,6 +104,7 @@ def parse_request(line: bytes) -> RunRequest:
         owner=_text(content, "owner", 64),
         author=_text(content, "author", 64),
         notebook=_text(content, "notebook", 4096),
+        pinned=_text(content, "pinned", 64),
         script=_text(content, "script", MAX_REQUEST_BYTES),
         parameters=_mapping(content, "parameters"),
         kernel=_text(content, "kernel", 100),
@@ -130,6 +134,8 @@ def _check_names(request: RunRequest) -> None:
             raise RequestError(f"The {what} {name[:40]!r} is not a name that a person can have.")
     if request.kind == "notebook" and not request.notebook:
         raise RequestError("No notebook is named.", "Give its path in the owner's home.")
+    if request.pinned and not re.fullmatch("[0-9a-f]{64}", request.pinned):
+        raise RequestError("The pinned version is no SHA-256.", "Pin the notebook again.")
     if request.kind == "shell" and not request.script.strip():
         raise RequestError("The script is empty.", "Write the commands into the event.")
 

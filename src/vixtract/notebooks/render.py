@@ -7,10 +7,56 @@ process are what ends it.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
+
+# What text and tables of a notebook are made of. nbconvert's own list knows neither paragraphs nor
+# tables, and a data frame would show as its source. Nothing here can load or run anything.
+TAGS = frozenset(
+    (
+        *("a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd"),
+        *("del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i"),
+        *("ins", "kbd", "li", "ol", "p", "pre", "q", "s", "samp", "small", "span", "strong", "sub"),
+        *("summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var"),
+    )
+)
+ATTRIBUTES = {
+    "*": ["class", "id", "title", "align"],
+    "a": ["href"],
+    "td": ["colspan", "rowspan"],
+    "th": ["colspan", "rowspan", "scope"],
+}
+# pandas puts one before each table; its tag alone removed, its text would be shown.
+_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+
+
+def drop_styles(notebook: Any) -> None:
+    """Remove style sheets from HTML outputs.
+
+    Args:
+        notebook: of nbformat; changed in place.
+    """
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if isinstance(data.get("text/html"), str):
+                data["text/html"] = _STYLE.sub("", data["text/html"])
+
+
+def clean(html: str | bytes) -> str:
+    """Return HTML of known elements and attributes alone; the text of others stays.
+
+    Args:
+        html: of a cell or an output.
+    """
+    import bleach  # type: ignore[import-untyped]
+
+    text = html.decode("utf-8", "replace") if isinstance(html, bytes) else str(html)
+    return str(bleach.clean(text, tags=TAGS, attributes=ATTRIBUTES, strip=True))
 
 
 def render(source: Path, target: Path) -> None:
@@ -22,9 +68,16 @@ def render(source: Path, target: Path) -> None:
     """
     import nbformat
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
-    exporter = HTMLExporter(sanitize_html=True)  # type: ignore[no-untyped-call]
+    drop_styles(notebook)
+    config = Config(
+        {"SanitizeHTML": {"tags": sorted(TAGS), "attributes": ATTRIBUTES, "strip": True}}
+    )
+    exporter = HTMLExporter(sanitize_html=True, config=config)  # type: ignore[no-untyped-call]
+    # The templates clean once more, by a list of their own.
+    exporter.register_filter("clean_html", clean)  # type: ignore[no-untyped-call]
     html, _ = exporter.from_notebook_node(
         notebook, resources={"metadata": {"name": source.name.removesuffix(".ipynb")}}
     )

@@ -6,12 +6,16 @@ All functions here must be called with the owner's rights (`identity.acting_as`)
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path, PurePosixPath
 
 from vixtract.notebooks.identity import Person
 from vixtract.notebooks.protocol import RequestError
+
+# Where the portal keeps the copies of notebooks that people pinned, named by their content.
+PINNED = (".local", "share", "vixtract", "pinned")
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -77,6 +81,32 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
         os.close(notebook)
         raise
     return notebook
+
+
+def open_pinned(person: Person, digest: str, limit: int) -> int:
+    """Open the copy of a notebook that somebody pinned, and see that it still is that copy.
+
+    Args:
+        person: the owner.
+        digest: SHA-256 of the content, in hexadecimal.
+        limit: largest size in bytes.
+    Returns: a file descriptor, open for reading from the start.
+    Raises:
+        RequestError: the copy is gone, or somebody changed it.
+    """
+    parts = (*PINNED, f"{digest}.ipynb")
+    source = open_notebook(person, parts, limit)
+    found = hashlib.sha256()
+    while chunk := os.read(source, 1 << 20):
+        found.update(chunk)
+    os.lseek(source, 0, os.SEEK_SET)
+    if found.hexdigest() != digest:
+        os.close(source)
+        raise RequestError(
+            f"The pinned version at ~/{'/'.join(parts)} was changed after it was pinned.",
+            "Open the schedule and pin the notebook again.",
+        )
+    return source
 
 
 def copy_notebook(source: int, directory: int, name: str, limit: int) -> None:

@@ -25,8 +25,15 @@ from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import build_environment, database_environment
 from vixtract.notebooks.identity import acting_as, check_author, find_person
+from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
-from vixtract.notebooks.source import copy_notebook, open_notebook, relative_parts
+from vixtract.notebooks.removal import remove_records
+from vixtract.notebooks.source import (
+    copy_notebook,
+    open_notebook,
+    open_pinned,
+    relative_parts,
+)
 from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
@@ -59,6 +66,10 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
         request = read_request(connection)
         if request.kind == "ping":
             channel.finish({"type": "end", "code": 0, "description": "The runner is up."})
+            return
+        if request.kind == "remove":
+            count = remove_records(config.runs_root, request.owner, request.job)
+            channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
         Supervisor(request, config, channel).run()
     except VixtractError as error:
@@ -114,6 +125,8 @@ class Supervisor:
             return None
         self._parts = relative_parts(self._request.notebook, self._person, self._config.home_root)
         with acting_as(self._person):
+            if self._request.pinned:
+                return open_pinned(self._person, self._request.pinned, self._config.notebook_bytes)
             return open_notebook(self._person, self._parts, self._config.notebook_bytes)
 
     def _run_in(self, work: Workspace) -> dict[str, Any]:
@@ -127,6 +140,8 @@ class Supervisor:
             facts = outcome.judge(self._request, watched, reports.result, self._memory_mb)
             self._tidy(work)
             self._check_files(work, facts)
+            with acting_as(self._person):
+                facts["loads"] = read_loads(work)
             if facts.get("output"):
                 facts["html"] = self._render(work, Path(facts["output"]), run_log)
             facts.update(run_dir=str(work.path), uid=self._person.uid, owner=self._request.owner)
@@ -191,11 +206,14 @@ class Supervisor:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
         folder = self._person.home.joinpath(*self._parts[:-1])
         stem = self._parts[-1].removesuffix(".ipynb")
+        with acting_as(self._person):
+            # A pinned copy runs also when its notebook's folder is gone.
+            cwd = folder if folder.is_dir() else self._person.home
         description = {
             "input": str(work.path / INPUT),
             "notebook": str(folder / self._parts[-1]),
             "output": str(work.path / f"{stem}-output.ipynb"),
-            "cwd": str(folder),
+            "cwd": str(cwd),
             "parameters": self._request.parameters,
             "kernel": self._request.kernel,
         }

@@ -109,6 +109,9 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
         connection.execute("REVOKE ALL ON DATABASE etl, vixtract FROM PUBLIC")
         connection.execute("GRANT CONNECT, TEMPORARY ON DATABASE etl TO etl_users, bi_readers")
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        # The scheduler keeps `vixtract.freshness` there, and can do nothing else in this database.
+        connection.execute("GRANT CONNECT ON DATABASE etl TO vixtract")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS vixtract AUTHORIZATION vixtract")
 
 
 def ensure_role(conninfo: str, name: str, *, key: str) -> None:

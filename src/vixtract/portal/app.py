@@ -14,7 +14,18 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vixtract import __version__
-from vixtract.portal import api, runs, schedules, session
+from vixtract.portal import (
+    api_runs,
+    api_schedules,
+    metrics,
+    overview,
+    run_files,
+    runs,
+    schedule_form,
+    schedules,
+    session,
+    tables,
+)
 from vixtract.portal.config import PREFIX, PortalConfig
 from vixtract.portal.errors import FormError, LoginError, PortalError
 from vixtract.portal.identity import HubLogin
@@ -65,7 +76,11 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+                given = message.get("headers", [])
+                own = {name.lower() for name, _ in given}
+                # What a run wrote is sent with stricter ones.
+                missing = [header for header in SECURITY_HEADERS if header[0] not in own]
+                message["headers"] = [*given, *missing]
             await send(message)
 
         await self._app(scope, limited, guarded)
@@ -88,7 +103,12 @@ def create_app(config: PortalConfig) -> FastAPI:
     app.state.pages = Pages(config)
     app.state.hub = HubLogin(config)
     app.state.client = SchedulerClient(config.scheduler_url, config.api_key, SCHEDULER_TIMEOUT_S)
-    for part in (session, schedules, runs, api):
+    # Both modules of the API fill the one router.
+    assert api_runs.router is api_schedules.router
+    for part in (
+        *(session, overview, schedules, schedule_form, runs, run_files, tables, metrics),
+        api_schedules,
+    ):
         app.include_router(part.router, prefix=PREFIX)
     app.add_api_route(f"{PREFIX}/health", show_health, methods=["GET"], tags=["health"])
     for name, folder in (("static", config.files / "static"), ("assets", config.assets)):
@@ -98,6 +118,8 @@ def create_app(config: PortalConfig) -> FastAPI:
     app.add_exception_handler(RequestValidationError, show_error)
     app.add_exception_handler(Exception, show_error)
     app.add_middleware(Guard)
+    app.state.metrics = metrics.Metrics()
+    app.add_middleware(metrics.Stopwatch, metrics=app.state.metrics)
     return app
 
 
@@ -109,7 +131,7 @@ async def show_health() -> dict[str, str]:
 async def show_error(request: Request, error: Exception) -> Response:
     """Answer an error with a page, or with JSON below `/portal/api`."""
     problem = _describe(error)
-    is_page = not request.url.path.startswith(f"{PREFIX}/api/")
+    is_page = not request.url.path.startswith((f"{PREFIX}/api/", f"{PREFIX}/metrics"))
     if isinstance(error, LoginError) and is_page and request.method in {"GET", "HEAD"}:
         query = f"?{request.url.query}" if request.url.query else ""
         return session.start_login(request, request.url.path + query)

@@ -27,6 +27,9 @@ class PortalConfig:
         hub_scopes: a person needs one of these to use the portal.
         timezone: zone of schedules that name none.
         files: folder with templates, static files and translations.
+        shelf: socket of the shelf, which reads people's files as their owners.
+        postgresql: host and port of the database, inside the compose network.
+        postgresql_port: the port at which BI tools reach it.
     """
 
     scheduler_url: str
@@ -38,6 +41,9 @@ class PortalConfig:
     hub_scopes: frozenset[str]
     timezone: str
     files: Path
+    shelf: Path = Path("/run/vixtract/shelf.sock")
+    postgresql: tuple[str, int] = ("postgresql", 5432)
+    postgresql_port: int = 5432
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> PortalConfig:
@@ -56,6 +62,7 @@ class PortalConfig:
                 "It is started by the Hub, which sets them: see jupyterhub_config.py.",
             )
         name = environment.get("JUPYTERHUB_SERVICE_NAME") or "portal"
+        settings = Settings.from_environment(environment)
         return cls(
             scheduler_url=environment.get("SCHEDULER_URL") or "http://cronicle:3012",
             api_key=environment["SCHEDULER_API_KEY"],
@@ -65,8 +72,14 @@ class PortalConfig:
             hub_client_id=environment.get("JUPYTERHUB_CLIENT_ID") or f"service-{name}",
             hub_token=environment["JUPYTERHUB_API_TOKEN"],
             hub_scopes=frozenset({"access:services", f"access:services!service={name}"}),
-            timezone=Settings.from_environment(environment)["TZ"],
+            timezone=settings["TZ"],
+            postgresql_port=settings.integer("POSTGRES_PORT"),
             files=Path(environment.get("VIXTRACT_PORTAL_FILES") or DEFAULT_FILES),
+            shelf=Path(environment.get("VIXTRACT_SHELF_SOCKET") or cls.shelf),
+            postgresql=(
+                environment.get("VIXTRACT_POSTGRESQL_HOST") or cls.postgresql[0],
+                int(environment.get("VIXTRACT_POSTGRESQL_PORT") or cls.postgresql[1]),
+            ),
         )
 
     @property

@@ -1,7 +1,6 @@
 """The form of a schedule: from typed text to an event, and back.
 
-Nothing is looked up here: whether the notebook exists is for the runner to see when it runs,
-because the portal cannot read homes.
+Nothing is looked up here: whether the notebook exists is for the runner to see when it runs.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from vixtract.portal.cron import CronError, parse_cron
 from vixtract.portal.errors import FormError
 from vixtract.portal.language import Language
 from vixtract.portal.when import KINDS, When, build_when_timing, read_when
@@ -43,6 +43,7 @@ class ScheduleForm:
         day: of the month.
         date: `yyyy-mm-dd`.
         timing: the scheduler's timing object as JSON, for kind custom.
+        cron: five fields, for kind cron.
         timezone: IANA name.
         parameters: JSON object, or empty.
         kernel: name of a kernel; empty is the notebook's own.
@@ -52,6 +53,12 @@ class ScheduleForm:
         retry_delay_minutes: between attempts.
         catch_up: whether runs missed during a downtime are made up for.
         enabled: whether it runs by itself.
+        version: `latest`, `keep` (the pinned copy) or `now` (pin what is there at saving).
+        pinned: SHA-256 of the pinned copy, or empty.
+        notify_fail: mail addresses that hear of failures.
+        notify_success: mail addresses that hear of successes.
+        web_hook: address that gets ended runs as JSON.
+        web_hook_error: whether that address gets failures alone.
     """
 
     plugin: str = "notebook"
@@ -65,6 +72,7 @@ class ScheduleForm:
     day: str = "1"
     date: str = ""
     timing: str = ""
+    cron: str = ""
     timezone: str = "UTC"
     parameters: str = ""
     kernel: str = ""
@@ -74,11 +82,18 @@ class ScheduleForm:
     retry_delay_minutes: str = "5"
     catch_up: bool = False
     enabled: bool = True
+    version: str = "latest"
+    pinned: str = ""
+    notify_fail: str = ""
+    notify_success: str = ""
+    web_hook: str = ""
+    web_hook_error: bool = True
 
 
 TEXT_FIELDS = (
     "notebook", "title", "owner", "kind", "minute", "time", "day", "date", "timing", "timezone",
     "parameters", "kernel", "timeout_minutes", "memory_mb", "retries", "retry_delay_minutes",
+    "cron", "version", "pinned", "notify_fail", "notify_success", "web_hook",
 )  # fmt: skip
 
 
@@ -125,6 +140,7 @@ def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
         "catch_up": int(form.catch_up),
         "retries": check.number("retries", form.retries, 0, 100),
         "retry_delay": 60 * check.number("retry_delay_minutes", form.retry_delay_minutes, 0, WEEK),
+        **_read_messages(form, check),
     }
     if form.plugin == "notebook":
         event["params"] = {
@@ -134,6 +150,8 @@ def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
             "kernel": _read_kernel(form.kernel.strip(), check),
             "memory_mb": check.number("memory_mb", form.memory_mb, 0, 10_000_000),
         }
+        if form.version == "keep" and re.fullmatch("[0-9a-f]{64}", form.pinned):
+            event["params"]["pinned"] = form.pinned
     if not event["title"]:
         check.add("title", "Give the schedule a name.")
     for problem in check_event(event, partial=True) if not check.problems else ():
@@ -162,6 +180,8 @@ def _read_notebook(form: ScheduleForm, check: _Checker) -> str:
 def _read_choice(form: ScheduleForm, check: _Checker) -> When:
     if form.kind == "hourly":
         return When("hourly", check.number("minute", form.minute, 0, 59))
+    if form.kind == "cron":
+        return _read_cron(form.cron, check)
     if form.kind == "custom":
         return _read_custom(form.timing, check)
     if form.kind == "manual" or form.kind not in KINDS:
@@ -169,6 +189,34 @@ def _read_choice(form: ScheduleForm, check: _Checker) -> When:
             check.add("kind", "Choose when it runs.")
         return When("manual")
     return _read_day(form, *_read_clock(form.time, check), check)
+
+
+def _read_cron(text: str, check: _Checker) -> When:
+    try:
+        timing = parse_cron(text)
+    except CronError as error:
+        check.add("cron", error.text, **error.values)
+        return When("manual")
+    problems = check_timing(timing)
+    if problems:
+        check.add("cron", "This never happens: no date has such a day and month.")
+        return When("manual")
+    return When("custom", timing=timing)
+
+
+def _read_messages(form: ScheduleForm, check: _Checker) -> dict[str, Any]:
+    event: dict[str, Any] = {
+        "notify_fail": form.notify_fail.strip(),
+        "notify_success": form.notify_success.strip(),
+        "web_hook": form.web_hook.strip(),
+        "web_hook_error": int(form.web_hook_error),
+    }
+    wrong = {problem.field for problem in check_event(event, partial=True)}
+    for name in wrong & {"notify_fail", "notify_success"}:
+        check.add(name, "Give mail addresses with commas between, such as anna@example.com.")
+    if "web_hook" in wrong:
+        check.add("web_hook", "Give an address such as https://chat.example.com/hook.")
+    return event
 
 
 def _read_day(form: ScheduleForm, hour: int, minute: int, check: _Checker) -> When:
@@ -293,6 +341,13 @@ def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
         retry_delay_minutes=str(-(-_whole(event.get("retry_delay")) // 60)),
         catch_up=bool(event.get("catch_up")),
         enabled=bool(event.get("enabled")),
+        version="keep" if params.get("pinned") else "latest",
+        pinned=str(params.get("pinned") or ""),
+        notify_fail=str(event.get("notify_fail") or ""),
+        notify_success=str(event.get("notify_success") or ""),
+        web_hook=str(event.get("web_hook") or ""),
+        # A schedule without an address begins with the choice that is wanted most.
+        web_hook_error=bool(event.get("web_hook_error", not event.get("web_hook"))),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from babel import Locale
 from babel.dates import format_datetime
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -80,19 +81,29 @@ def load_languages(folder: Path) -> dict[str, Language]:
     """Read every catalog of a folder.
 
     Args:
-        folder: holds `<code>/portal.po` for each language besides English.
+        folder: holds `<code>/*.po` for each language besides English.
     Returns: code to language; English is always there.
     """
     languages = {DEFAULT: Language(DEFAULT)}
-    for path in sorted(folder.glob("*/portal.po")):
-        code = path.parent.name
-        with path.open("rb") as file:
-            catalog = read_po(file, locale=code)
+    for code in sorted({path.parent.name for path in folder.glob("*/*.po")}):
+        catalog = _read_catalog(folder / code, code)
         compiled = io.BytesIO()
         write_mo(compiled, catalog)
         compiled.seek(0)
         languages[code] = Language(code, gettext.GNUTranslations(compiled))
     return languages
+
+
+def _read_catalog(folder: Path, code: str) -> Catalog:
+    """Join a language's files, one for each part of the portal."""
+    whole = Catalog(locale=code)
+    for path in sorted(folder.glob("*.po")):
+        with path.open("rb") as file:
+            part = read_po(file, locale=code)
+        for message in part:
+            if message.id:
+                whole[message.id] = message
+    return whole
 
 
 def choose_language(header: str, known: Mapping[str, Language]) -> Language:

@@ -6,18 +6,21 @@ missing or of another type; a page must show what there is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import Any
 
+from vixtract.scheduler.events import find_owner
 from vixtract.scheduler.timing import TimingInput, check_timing
 
 ABORTED_CODE = 130
 WARNING_CODE = 255
 STATES = ("queued", "running", "waiting", "succeeded", "warning", "failed", "aborted")
 OPEN_STATES = ("queued", "running", "waiting")
+# A run that begins this long after its minute makes up for a downtime, or waited for another.
+LATE = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Run:
         hint: what to do about the error, or empty.
         notebook: path that ran, or empty.
         parameters: what it ran with.
+        due: the slot it ran for; None where somebody started it.
+        attempts: how often it was tried.
+        loads: what it loaded into PostgreSQL: table, mode, rows, bytes, seconds of each.
+        peak_mb: most memory it had at once, MiB; None where the record does not say.
+        end: when it ended, or None.
     """
 
     id: str
@@ -67,6 +75,21 @@ class Run:
     hint: str = ""
     notebook: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    due: datetime | None = None
+    attempts: int = 1
+    loads: Sequence[Mapping[str, Any]] = ()
+    peak_mb: float | None = None
+    end: datetime | None = None
+
+    @property
+    def why(self) -> str:
+        """What started it: schedule, retry, catch-up or hand."""
+        if self.attempts > 1:
+            return "retry"
+        if self.source != "Scheduler":
+            return "hand"
+        late = self.start - self.due if self.start and self.due else timedelta(0)
+        return "catch-up" if late > LATE else "schedule"
 
     @property
     def is_open(self) -> bool:
@@ -88,12 +111,16 @@ class RunPage:
         runs: ended.
         next_offset: where older ones begin, or None at the end.
         previous_offset: where newer ones begin, or None at the start.
+        total: how many match in all, or None where that is not known.
+        first: place of the first of them, from 1.
     """
 
     active: list[Run]
     runs: list[Run]
     next_offset: int | None = None
     previous_offset: int | None = None
+    total: int | None = None
+    first: int = 1
 
 
 @dataclass(frozen=True)
@@ -152,20 +179,6 @@ def read_schedule(event: Mapping[str, Any], last: Run | None = None) -> Schedule
     )
 
 
-def find_owner(params: Mapping[str, Any], author: str) -> str:
-    """Say whose account a job runs under, by the rule that the runner has.
-
-    Args:
-        params: the event's.
-        author: the event's.
-    """
-    owner = _text(params.get("owner"))
-    parts = PurePosixPath(_text(params.get("notebook"))).parts
-    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
-        owner = parts[2]
-    return owner or author
-
-
 def read_run(job: Mapping[str, Any]) -> Run:
     """Read a job, running or ended, whole or a row of a history.
 
@@ -183,7 +196,7 @@ def read_run(job: Mapping[str, Any]) -> Run:
         schedule=_text(job.get("event")),
         title=_text(job.get("event_title")),
         state=state,
-        owner=_text(chain.get("owner")) or find_owner(params, author),
+        owner=_text(chain.get("owner")) or _text(job.get("owner")) or find_owner(params, author),
         author=author,
         source=_text(job.get("source")),
         start=datetime.fromtimestamp(start, timezone.utc) if start and state != "queued" else None,
@@ -199,6 +212,11 @@ def read_run(job: Mapping[str, Any]) -> Run:
         hint=_text(chain.get("hint")),
         notebook=_text(chain.get("notebook")) or _text(params.get("notebook")),
         parameters=_object(parameters),
+        due=_moment(job.get("due_at")),
+        attempts=int(_number(job.get("attempt")) or 1),
+        loads=[load for load in _list(chain.get("loads")) if isinstance(load, Mapping)],
+        peak_mb=_number(chain.get("peak_mb")),
+        end=_moment(job.get("time_end")) or _moment(job.get("epoch")),
     )
 
 
@@ -235,6 +253,15 @@ def _number(value: object) -> float | None:
         return float(value)
     except ValueError:
         return None
+
+
+def _moment(value: object) -> datetime | None:
+    number = _number(value)
+    return datetime.fromtimestamp(number, timezone.utc) if number else None
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -1,18 +1,34 @@
-"""Pages of runs: list, one run with its log, abort."""
+"""Pages of runs: list, one run with its log, comparison, repetition, abort."""
 
 from __future__ import annotations
 
-from typing import Annotated
-from urllib.parse import quote
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
+from vixtract.portal.archive import Archive, Cell
+from vixtract.portal.compare import Comparison, compare_runs
 from vixtract.portal.desk import Desk
-from vixtract.portal.errors import NotFoundError
-from vixtract.portal.models import Run
-from vixtract.portal.web import ChangingDeskDep, DeskDep, get_pages, go_to, make_page
+from vixtract.portal.desk_runs import ENDED_STATES, RunFilter
+from vixtract.portal.errors import AwayError, FormError, NotFoundError
+from vixtract.portal.models import Run, Schedule
+from vixtract.portal.web import (
+    ChangingDeskDep,
+    DeskDep,
+    find_zone,
+    get_pages,
+    go_to,
+    make_page,
+    read_form,
+)
 
 router = APIRouter(include_in_schema=False)
 # A page shows the end of a log, where the error is; the whole of it is one link away.
@@ -20,29 +36,131 @@ LOG_SHOWN = 200_000
 OffsetQuery = Annotated[int, Query(ge=0, le=10**9)]
 
 
+@dataclass(frozen=True)
+class RunQuery:
+    """The filters of a list of runs as an address has them.
+
+    Args:
+        schedule: id.
+        state: as in `RunFilter`.
+        owner: name.
+        since: first day, `2026-11-21`.
+        until: last day, in full.
+        word: part of a title.
+    """
+
+    schedule: str
+    state: str
+    owner: str
+    since: str
+    until: str
+    word: str
+
+    def to_filter(self, zone: ZoneInfo) -> RunFilter:
+        """Read the days in a time zone; what makes no sense filters nothing."""
+        state = self.state if self.state in (*ENDED_STATES, "open") else ""
+        since, until = read_day(self.since, zone), read_day(self.until, zone, 1)
+        return RunFilter(self.schedule, state, self.owner, since, until, self.word)
+
+    def to_query(self, **more: object) -> str:
+        """Write them as the query of an address, empty ones left out."""
+        values = {**vars(self), **more}
+        return urlencode({name: value for name, value in values.items() if value})
+
+
+def read_query(
+    schedule: Annotated[str, Query(max_length=64)] = "",
+    state: Annotated[str, Query(max_length=20)] = "",
+    owner: Annotated[str, Query(max_length=64)] = "",
+    since: Annotated[str, Query(max_length=20)] = "",
+    until: Annotated[str, Query(max_length=20)] = "",
+    word: Annotated[str, Query(max_length=200)] = "",
+) -> RunQuery:
+    """Take the filters from the address."""
+    return RunQuery(schedule, state, owner.strip(), since, until, word.strip())
+
+
+QueryDep = Annotated[RunQuery, Depends(read_query)]
+
+
+def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
+    """Read a day as the moment it begins, or None.
+
+    Args:
+        text: `2026-11-21`, or anything.
+        zone: whose midnight is meant.
+        days_later: the day this many days after it.
+    """
+    try:
+        return datetime.combine(
+            date.fromisoformat(text) + timedelta(days=days_later), time(), tzinfo=zone
+        )
+    except (ValueError, OverflowError):
+        return None
+
+
+def get_archive(request: Request) -> Archive:
+    """Return the way to the files of runs."""
+    return Archive(get_pages(request).config.shelf)
+
+
+ArchiveDep = Annotated[Archive, Depends(get_archive)]
+
+
 @router.get("/runs", response_class=HTMLResponse)
 async def show_runs(
-    request: Request, desk: DeskDep, offset: OffsetQuery = 0, schedule: str = ""
+    request: Request, desk: DeskDep, query: QueryDep, offset: OffsetQuery = 0
 ) -> Response:
     """Show runs, newest first."""
-    page = await run_in_threadpool(desk.list_runs, offset, schedule)
-    found = await run_in_threadpool(desk.find_schedule, schedule) if schedule else None
-    return make_page(request, "runs.html", desk.person, {"page": page, "schedule": found})
+    zone = find_zone("", get_pages(request).config.timezone)
+    page = await run_in_threadpool(desk.list_runs, offset, query.to_filter(zone))
+    found = await run_in_threadpool(desk.find_schedule, query.schedule) if query.schedule else None
+    values = {"page": page, "schedule": found, "query": query, "states": ("open", *ENDED_STATES)}
+    return make_page(request, "runs.html", desk.person, values)
 
 
 @router.get("/runs/{identifier}", response_class=HTMLResponse)
-async def show_run(request: Request, desk: DeskDep, identifier: str) -> Response:
+async def show_run(
+    request: Request, desk: DeskDep, archive: ArchiveDep, identifier: str
+) -> Response:
     """Show one run."""
-    run = await run_in_threadpool(desk.find_run, identifier)
-    log = await run_in_threadpool(desk.read_log, identifier)
-    values = {
+    return await _show_run(request, desk, archive, identifier)
+
+
+async def _show_run(
+    request: Request, desk: Desk, archive: Archive, identifier: str, typed: str = "",
+    problems: Mapping[str, str] | None = None,
+) -> Response:  # fmt: skip
+    base = get_pages(request).config.base_url
+    run, values = await run_in_threadpool(_read_run, desk, archive, identifier, base)
+    parameters = json.dumps(dict(run.parameters), ensure_ascii=False, indent=1)
+    values |= {"parameters": typed or parameters, "problems": problems or {}}
+    return make_page(request, "run.html", desk.person, values, 422 if problems else 200)
+
+
+def _read_run(
+    desk: Desk, archive: Archive, identifier: str, base: str
+) -> tuple[Run, dict[str, Any]]:
+    run = desk.find_run(identifier)
+    log = desk.read_log(identifier)
+    failed = find_failed(archive.list_cells(run)) if run.error else None
+    files = None
+    if not run.is_open:
+        try:
+            files = archive.list_files(run)
+        except AwayError:
+            files = None  # the page says so; all else of the run can be shown
+    return run, {
         "run": run,
         "log": log[-LOG_SHOWN:],
         "log_cut": len(log) > LOG_SHOWN,
-        "schedule": await run_in_threadpool(_find_schedule, desk, run),
-        "lab_link": make_lab_link(run, desk.person.name, get_pages(request).config.base_url),
+        "schedule": _find_schedule(desk, run),
+        "files": files,
+        "failed": failed,
+        "previous": desk.find_previous(run),
+        "lab_link": make_lab_link(run, desk.person.name, base),
+        "cell_link": make_cell_link(run, desk.person.name, base, failed.id if failed else ""),
     }
-    return make_page(request, "run.html", desk.person, values)
 
 
 @router.get("/runs/{identifier}/log.txt")
@@ -50,6 +168,72 @@ async def show_log(desk: DeskDep, identifier: str) -> Response:
     """Return the whole log as plain text, which no browser runs."""
     log = await run_in_threadpool(desk.read_log, identifier)
     return PlainTextResponse(log, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/runs/{identifier}/compare", response_class=HTMLResponse)
+async def show_comparison(
+    request: Request, desk: DeskDep, archive: ArchiveDep, identifier: str
+) -> Response:
+    """Put a run beside the one before it."""
+    comparison = await run_in_threadpool(make_comparison, desk, archive, identifier)
+    values = {"run": comparison.run, "comparison": comparison}
+    return make_page(request, "run_compare.html", desk.person, values)
+
+
+def make_comparison(desk: Desk, archive: Archive, identifier: str) -> Comparison:
+    """Compare a run with the one before it; blocks.
+
+    Args:
+        desk: of who asks.
+        archive: the runs' files.
+        identifier: of the later run.
+    Raises:
+        NotFoundError: there is no such run, or none before it.
+    """
+    run = desk.find_run(identifier)
+    previous = desk.find_previous(run)
+    if previous is None:
+        raise NotFoundError("There is no run before this one.")
+    previous = desk.find_run(previous.id)  # a history's row has no parameters
+    return compare_runs(
+        run,
+        previous,
+        (archive.list_cells(run), archive.list_cells(previous)),
+        (archive.list_files(run), archive.list_files(previous)),
+    )
+
+
+@router.post("/runs/{identifier}/again", response_class=HTMLResponse)
+async def run_again(
+    request: Request, desk: ChangingDeskDep, archive: ArchiveDep, identifier: str
+) -> Response:
+    """Start the run's schedule again, with its parameters or with others."""
+    typed = (await read_form(request)).get("parameters", [""])[0]
+    try:
+        parameters = read_parameters(typed)
+    except FormError as error:
+        return await _show_run(request, desk, archive, identifier, typed, error.problems)
+    run = await run_in_threadpool(desk.run_again, identifier, parameters)
+    return go_to(f"/runs/{run}" if run else "/runs", notice="started" if run else "queued")
+
+
+def read_parameters(text: str) -> dict[str, Any] | None:
+    """Read typed parameters; None where nothing was typed.
+
+    Args:
+        text: a JSON object.
+    Raises:
+        FormError: it is none.
+    """
+    if not text.strip():
+        return None
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise FormError({"parameters": 'Write a JSON object, such as {"city": "Rome"}.'})
+    return values
 
 
 @router.post("/runs/{identifier}/abort")
@@ -72,11 +256,37 @@ def make_lab_link(run: Run, name: str, base: str) -> str:
     """
     if run.is_open or not run.output_name or run.owner != name:
         return ""
-    path = f"{base}user/{quote(name, safe='')}/lab/tree/runs/{run.id}/{quote(run.output_name)}"
-    return f"{base}hub/spawn?next={quote(path, safe='/')}"
+    folder = run.folder.rpartition("/")[2] or run.id
+    return _link(f"runs/{folder}/{run.output_name}", name, base)
 
 
-def _find_schedule(desk: Desk, run: Run) -> object:
+def make_cell_link(run: Run, name: str, base: str, cell: str) -> str:
+    """Return the address of the notebook that failed, in Lab, at the cell; or an empty text.
+
+    Args:
+        run: any run.
+        name: who asks; only owners have the notebook in their Lab.
+        base: path of Jupyter, with a slash at the end.
+        cell: id of the cell; empty opens the notebook at its start.
+    """
+    home = f"/home/{name}/"
+    if run.owner != name or not run.notebook.startswith(home):
+        return ""
+    # Lab scrolls to a cell by this fragment, since version 4.
+    return _link(run.notebook.removeprefix(home), name, base, f"#cell-id={cell}" if cell else "")
+
+
+def _link(path: str, name: str, base: str, fragment: str = "") -> str:
+    target = f"{base}user/{quote(name, safe='')}/lab/tree/{quote(path)}{fragment}"
+    return f"{base}hub/spawn?next={quote(target, safe='/')}"
+
+
+def find_failed(cells: list[Cell]) -> Cell | None:
+    """Return the first cell that raised an error, or None."""
+    return next((cell for cell in cells if cell.failed), None)
+
+
+def _find_schedule(desk: Desk, run: Run) -> Schedule | None:
     try:
         return desk.find_schedule(run.schedule)
     except NotFoundError:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, unquote, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
@@ -20,10 +20,12 @@ from vixtract.portal.errors import ForbiddenError, LoginError
 from vixtract.portal.identity import SESSION_COOKIE, HubLogin, Person, read_authorization
 from vixtract.portal.language import Language, choose_language, load_languages
 from vixtract.portal.when import describe_timing
+from vixtract.portal.words import make_words
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.scheduler.timing import TimingError, get_zone
 
 LANGUAGE_COOKIE = "vixtract_lang"
+ZONE_COOKIE = "vixtract_zone"
 FORM_TOKEN = "form_token"  # noqa: S105 - name of a field
 FORM_TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - name of a header
 
@@ -76,9 +78,11 @@ def _make_environment(config: PortalConfig, language: Language) -> Environment:
         asset=_make_static_link(config.assets, "assets"),
         default_zone=config.timezone,
         **_name_choices(language),
+        **make_words(language),
         words=lambda timing: describe_timing(timing, language),
         moment=language.moment,
         duration=language.duration,
+        viewed=lambda when, zone: when.astimezone(zone) if when else None,
         in_zone=lambda when, name: (
             when.astimezone(find_zone(name, config.timezone)) if when else None
         ),
@@ -106,9 +110,17 @@ def _name_choices(language: Language) -> dict[str, dict[str, str]]:
             "weekly": say("On chosen days of the week"),
             "monthly": say("On a day of the month"),
             "once": say("Once"),
+            "cron": say("Cron expression"),
             "custom": say("Own timing"),
             "manual": say("Only by hand"),
         },
+        "service_names": {
+            "jupyter": "JupyterHub",
+            "scheduler": say("Scheduler"),
+            "runner": say("Job runner"),
+            "postgresql": "PostgreSQL",
+        },
+        "disk_names": {"home": say("Homes"), "runs": say("Runs")},
         "notices": {
             "saved": say("Saved."),
             "deleted": say("Deleted."),
@@ -215,6 +227,13 @@ async def read_form(request: Request) -> dict[str, list[str]]:
         return {}
 
 
+def get_viewer_zone(request: Request) -> ZoneInfo:
+    """Return the time zone that the browser has told of, else the appliance's own."""
+    return find_zone(
+        unquote(request.cookies.get(ZONE_COOKIE, ""))[:100], get_pages(request).config.timezone
+    )
+
+
 def get_desk(request: Request, person: Annotated[Person, Depends(get_person)]) -> Desk:
     """Return the scheduler as this person sees it."""
     return Desk(get_client(request), person)
@@ -252,7 +271,12 @@ def make_page(
     """
     language = get_language(request)
     notice = request.query_params.get("notice", "")
-    common = {"person": person, "notice": notice, "path": request.url.path}
+    common = {
+        "person": person,
+        "notice": notice,
+        "path": request.url.path,
+        "viewer_zone": get_viewer_zone(request),
+    }
     text = get_pages(request).render(language, name, {**common, **values})
     headers = {"Content-Language": language.code, "Cache-Control": "no-store"}
     return HTMLResponse(text, status, headers)

@@ -12,7 +12,7 @@ from datetime import date
 from vixtract.portal.language import Language
 from vixtract.scheduler.timing import RANGES, Timing, TimingInput, build_timing
 
-KINDS = ("hourly", "daily", "workdays", "weekly", "monthly", "once", "custom", "manual")
+KINDS = ("hourly", "daily", "workdays", "weekly", "monthly", "once", "cron", "custom", "manual")
 WORKDAYS = (1, 2, 3, 4, 5)
 
 

@@ -15,6 +15,7 @@ from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.app import build_app
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.engine import Engine
+from vixtract.scheduler.notify import Notifier
 
 logger = logging.getLogger("vixtract.scheduler")
 
@@ -48,8 +49,12 @@ def main() -> int:
 
 
 def _serve(config: EngineConfig, database: Database) -> None:
-    mirror = Mirror(database, config.database_url) if config.database_url else None
-    app = build_app(Engine(config, database), mirror)
+    engine = Engine(config, database)
+    mirror = None
+    if config.database_url:
+        mirror = Mirror(database, config.database_url, engine.find_next_due)
+    notifier = Notifier(database, config.notify)
+    app = build_app(engine, mirror)
     # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be
     # closed then, and an orderly stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -64,7 +69,9 @@ def _serve(config: EngineConfig, database: Database) -> None:
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_S,
     )
+    notifier.start()
     uvicorn.Server(server).run()
+    notifier.stop()
     logger.info("stopped")
 
 

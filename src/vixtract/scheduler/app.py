@@ -19,6 +19,7 @@ from vixtract import __version__
 from vixtract.errors import VixtractError
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler import store
+from vixtract.scheduler.board_calls import BOARD_CALLS
 from vixtract.scheduler.calls import EVENT_CALLS, Answer, ApiError, Call, get_id, show_config
 from vixtract.scheduler.config import ENGINE_VERSION
 from vixtract.scheduler.engine import Engine
@@ -28,7 +29,7 @@ from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_u
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 4 * 1024 * 1024
-CALLS: Mapping[str, Call] = {**EVENT_CALLS, **JOB_CALLS}
+CALLS: Mapping[str, Call] = {**EVENT_CALLS, **JOB_CALLS, **BOARD_CALLS}
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

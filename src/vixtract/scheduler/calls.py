@@ -18,8 +18,9 @@ from vixtract.errors import VixtractError
 from vixtract.ledger import runs
 from vixtract.scheduler import store
 from vixtract.scheduler.config import ENGINE_VERSION
-from vixtract.scheduler.engine import KEEP_DAYS, Engine, LaunchError
+from vixtract.scheduler.engine import Engine, LaunchError
 from vixtract.scheduler.events import CATEGORIES, PLUGINS, Event, check_event, check_params
+from vixtract.scheduler.retention import FOREVER_DAYS
 from vixtract.scheduler.store import Caller, StoredEvent
 
 logger = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ def _choose_cursor(
     if params.get("reset_cursor"):
         # One minute back, so that the slot at that very time is settled again, as in Cronicle.
         cursor = get_number(params, "reset_cursor", 0) - 60
-        oldest = now - (KEEP_DAYS - 1) * 86400
+        oldest = now - ((engine.config.keep_days or FOREVER_DAYS) - 1) * 86400
         return max(oldest, min(cursor, now)) if event.catch_up else None
     if (old.timing, old.timezone, old.enabled) != (event.timing, event.timezone, event.enabled):
         return now

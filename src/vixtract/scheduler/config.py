@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vixtract.errors import SettingsError
+from vixtract.scheduler.notify import NotifyConfig
 from vixtract.settings import Settings
 
 ENGINE_VERSION = "embedded"
@@ -27,6 +28,8 @@ class EngineConfig:
         max_jobs: runs at the same time, the rest waits.
         job_timeout_s: limit of a run whose event sets none, seconds.
         catch_up_cap: late slots made up for per event.
+        keep_days: finished runs older than this are deleted; 0 keeps them.
+        keep_runs: newest finished runs of an event that are kept; 0 keeps all.
         timezone: zone of events that name none.
         host: address to listen on.
         port: port to listen on.
@@ -34,6 +37,7 @@ class EngineConfig:
         plugin_environment: the whole environment of plugins.
         runner_socket: socket whose answer says that the runner is up.
         log_limit: bytes kept of one job's log.
+        notify: how messages about runs leave.
     """
 
     api_key: str = field(repr=False)
@@ -42,6 +46,8 @@ class EngineConfig:
     max_jobs: int = 4
     job_timeout_s: int = 86400
     catch_up_cap: int = 24
+    keep_days: int = 180
+    keep_runs: int = 1000
     timezone: str = "UTC"
     host: str = "0.0.0.0"  # noqa: S104 - reached by nginx and the portal on the compose network
     port: int = 3012
@@ -49,6 +55,7 @@ class EngineConfig:
     plugin_environment: Mapping[str, str] = field(default_factory=dict)
     runner_socket: Path = Path("/run/vixtract/runner.sock")
     log_limit: int = 20 * 1024 * 1024
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
 
 
 def load_config(environment: Mapping[str, str]) -> EngineConfig:
@@ -78,11 +85,14 @@ def load_config(environment: Mapping[str, str]) -> EngineConfig:
         max_jobs=max(1, settings.integer("MAX_JOBS")),
         job_timeout_s=settings.integer("JOB_TIMEOUT_S") or 86400,
         catch_up_cap=max(1, settings.integer("CATCH_UP_CAP")),
+        keep_days=settings.integer("RUNS_KEEP_DAYS"),
+        keep_runs=settings.integer("RUNS_KEEP_COUNT"),
         timezone=settings["TZ"],
         host=environment.get("SCHEDULER_HOST", "") or EngineConfig.host,
         port=int(port),
         plugin_command=plugin or default_plugin,
         plugin_environment=_plugin_environment(environment),
+        notify=NotifyConfig.from_settings(settings),
         runner_socket=Path(environment.get("RUNNER_SOCKET", "") or EngineConfig.runner_socket),
     )
 

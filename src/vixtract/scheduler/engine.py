@@ -21,9 +21,10 @@ from vixtract.ledger.slots import ABORTED, FAILED, GRACE_S, MISSED, Claim
 from vixtract.scheduler import store
 from vixtract.scheduler.clock import AlarmClock, ClockWatch
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.events import Event
+from vixtract.scheduler.events import Event, find_owner
 from vixtract.scheduler.jobs import JobIds, Jobs
 from vixtract.scheduler.plugin import kill_leftover
+from vixtract.scheduler.retention import Retention
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,6 @@ MAX_ATTEMPTS = 3
 CURSOR_STEP_S = 3600
 # Longer than a plugin that ignores SIGTERM lives, shorter than the container waits for the engine.
 STOP_S = 12.0
-KEEP_DAYS = 180
-DELETE_EVERY_S = 3600.0
 CRASHED = "Aborted Job: Server shut down unexpectedly."
 STOPPING = "Server is shutting down"
 
@@ -74,7 +73,7 @@ class Engine:
         self._stopping = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._reconciled_at = 0.0
-        self._deleted_at = time.monotonic()
+        self._retention = Retention(config, database, self.jobs.log_path, wall_clock)
 
     def start(self) -> None:
         """Repair what the last process left, then begin."""
@@ -128,6 +127,21 @@ class Engine:
             self._trim_queue(event)
             self.dispatch()
 
+    def find_next_due(self, identifier: str, after: float) -> float | None:
+        """Return when an event is due next after a time, or None where it runs only by hand.
+
+        Args:
+            identifier: event id.
+            after: epoch seconds.
+        """
+        stored = store.get_event(self.database, id=identifier)
+        if stored is None or not stored.event.enabled:
+            return None
+        if not isinstance(stored.event.timing, Mapping):
+            return None
+        timing, zone = build_timing(stored.event.timing), get_zone(stored.event.timezone)
+        return next(iter(iterate_due(timing, zone, int(after))), None)
+
     def settle_all(self) -> None:
         """Settle every event; one that cannot be settled does not keep others from it."""
         for stored in store.list_events(self.database):
@@ -176,8 +190,9 @@ class Engine:
     def _add_run(self, event: Event, source: str, due_at: int | None) -> str:
         now = self._now()
         run = runs.NewRun(
-            self._ids.new(now), event.id, event.username, source, due_at, now, event.to_dict()
-        )
+            self._ids.new(now), event.id, event.username, source, due_at, now, event.to_dict(),
+            owner=find_owner(event.params, event.username),
+        )  # fmt: skip
         runs.add_run(self.database, run)
         return run.id
 
@@ -211,7 +226,8 @@ class Engine:
                 return
             rows = self.database.rows(
                 "SELECT id, event, state, not_before, json_extract(job, '$.max_children') AS most,"
-                " json_extract(job, '$.retry_delay') AS delay FROM run WHERE state != 'done'"
+                " json_extract(job, '$.retry_delay') AS delay FROM run INDEXED BY run_open"
+                " WHERE state != 'done'"
                 " ORDER BY id"
             )
             busy: dict[str, int] = {}
@@ -290,7 +306,7 @@ class Engine:
                     self._recover(run)
         self.settle_all()
         self._watch.rebase()
-        self._delete_old()
+        self._retention.work()
         self.dispatch()
 
     def _recover(self, run: Mapping[str, Any]) -> None:
@@ -309,12 +325,3 @@ class Engine:
             return
         logger.warning("job %s was cut off: recorded as failed", identifier)
         self._finish(identifier, FAILED, CRASHED)
-
-    def _delete_old(self) -> None:
-        # Never right after start: a machine may boot with a wrong date until it is corrected.
-        if time.monotonic() - self._deleted_at < DELETE_EVERY_S:
-            return
-        self._deleted_at = time.monotonic()
-        before = self._now() - KEEP_DAYS * 86400
-        for identifier in runs.delete_old_runs(self.database, before):
-            self.jobs.log_path(identifier).unlink(missing_ok=True)

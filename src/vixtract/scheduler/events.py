@@ -11,7 +11,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from vixtract.scheduler.timing import TimingError, TimingInput, check_timing, get_zone, next_due
 
@@ -23,7 +25,7 @@ CATEGORIES: Mapping[str, str] = {"general": "General"}
 SERVICE_ACCOUNT = "vixtract"
 
 MAX_TEXT = 1_000_000
-BOOLEANS = ("enabled", "catch_up", "queue")
+BOOLEANS = ("enabled", "catch_up", "queue", "web_hook_error")
 NUMBERS: Mapping[str, int] = {
     # field: greatest value
     "max_children": 1000,
@@ -49,13 +51,10 @@ IGNORED = frozenset(
         "memory_sustain",
         "modified",
         "multiplex",
-        "notify_fail",
-        "notify_success",
         "reset_cursor",
         "secret_value",
         "session_id",
         "stagger",
-        "web_hook",
     )
 )
 
@@ -98,6 +97,10 @@ class Event:
         retries: further attempts after a failure.
         retry_delay: seconds between attempts.
         notes: text for people.
+        notify_success: mail addresses that are told of runs that succeeded.
+        notify_fail: mail addresses that are told of the others.
+        web_hook: address that gets every ended run as JSON.
+        web_hook_error: 1 when that address gets failures alone.
         username: author, whose rights decide what may be run.
         created: epoch seconds.
         modified: epoch seconds.
@@ -120,6 +123,10 @@ class Event:
     retries: int = 0
     retry_delay: int = 0
     notes: str = ""
+    notify_success: str = ""
+    notify_fail: str = ""
+    web_hook: str = ""
+    web_hook_error: int = 0
     username: str = SERVICE_ACCOUNT
     created: int = 0
     modified: int = 0
@@ -205,6 +212,23 @@ def _check_notes(value: Any) -> str:
     return "notes must not contain < or >" if re.search("[<>]", value) else ""
 
 
+def _check_addresses(value: Any) -> str:
+    # Cronicle's own rule for the field, then that of each address.
+    addresses = re.split(r"[,\s]+", value.strip()) if value.strip() else []
+    good = all(re.fullmatch(r"[\w.-]{1,64}@[\w-]+(\.[\w-]+)*", a, re.ASCII) for a in addresses)
+    return "" if good and len(value) <= 1000 else "these are no mail addresses with commas between"
+
+
+def _check_web_hook(value: Any) -> str:
+    try:
+        parts = urlsplit(value)
+        named = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
+    except ValueError:
+        named = False
+    clean = value.isascii() and value.isprintable() and " " not in value and len(value) <= 2000
+    return "" if not value or (named and clean) else "web_hook must be an http or https address"
+
+
 def _check_zone(value: Any) -> str:
     try:
         get_zone(value)
@@ -233,6 +257,9 @@ TEXT_CHECKS: Mapping[str, Callable[[Any], str]] = {
     "params": _check_params_object,
     "timezone": _check_zone,
     "notes": _check_notes,
+    "notify_success": _check_addresses,
+    "notify_fail": _check_addresses,
+    "web_hook": _check_web_hook,
     "username": _matcher(r"[a-z_][a-z0-9._-]{0,31}", "username is no valid account name"),
 }
 
@@ -271,3 +298,17 @@ def _is_json_object(value: object) -> bool:
         except (ValueError, RecursionError):
             return False
     return isinstance(value, Mapping)
+
+
+def find_owner(params: Mapping[str, Any], author: str) -> str:
+    """Say whose account a job runs under, by the rule that the runner has.
+
+    Args:
+        params: the event's.
+        author: the event's.
+    """
+    owner = str(params.get("owner") or "")
+    parts = PurePosixPath(str(params.get("notebook") or "")).parts
+    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
+        owner = parts[2]
+    return owner or author

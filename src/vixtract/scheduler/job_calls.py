@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.ledger import runs, slots
+from vixtract.ledger.history import Filter, run_history
 from vixtract.scheduler.calls import (
     Answer,
     ApiError,
@@ -23,6 +24,8 @@ from vixtract.scheduler.store import Caller
 
 CONSOLE_PAGE = 64 * 1024
 MAX_PAGE = 1000
+MAX_WORD = 200
+VERDICTS = ("succeeded", "warning", "failed", "aborted", "missed")
 
 
 def _limit(params: Mapping[str, Any], default: int) -> int:
@@ -126,15 +129,43 @@ def find_log(engine: Engine, caller: Caller, identifier: str) -> Path | None:
 def _history(
     engine: Engine, caller: Caller, params: Mapping[str, Any], event: str | None
 ) -> Answer:
-    rows, length = runs.run_history(
+    rows, length = run_history(
         engine.database,
-        event=event,
-        username=None if caller.is_admin else caller.username,
+        _read_filter(caller, params, event),
         offset=get_number(params, "offset", 0),
         limit=_limit(params, 100 if event else 50),
     )
     shown = [history_shape(r, log_size=_log_size(engine.jobs.log_path(r["id"]))) for r in rows]
-    return page(shown, length)
+    # Tells a client that it need not filter by itself, as it must with Cronicle's answers.
+    return {**page(shown, length), "filtered": 1}
+
+
+def _read_filter(caller: Caller, params: Mapping[str, Any], event: str | None) -> Filter:
+    """Read the filters of a history; Cronicle knows none of them and pages through everything."""
+    states = params.get("state") or ()
+    if isinstance(states, str):
+        states = [state for state in states.split(",") if state]
+    if not isinstance(states, (list, tuple)) or set(map(str, states)) - set(VERDICTS):
+        raise ApiError("api", f"state may be {', '.join(VERDICTS)}")
+    texts = {}
+    for name in ("event", "person", "owner", "word"):
+        value = params.get(name) or ""
+        if not isinstance(value, str) or len(value) > MAX_WORD:
+            raise ApiError("api", f"{name} must be a text of at most {MAX_WORD} characters")
+        texts[name] = value
+    moments = {
+        name: get_number(params, name, 0) if params.get(name) not in (None, "") else None
+        for name in ("since", "until")
+    }
+    return Filter(
+        event=event or texts["event"] or None,
+        username=None if caller.is_admin else caller.username,
+        person=texts["person"],
+        owner=texts["owner"],
+        word=texts["word"],
+        states=[str(state) for state in states],
+        **moments,
+    )
 
 
 def _get_history(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:

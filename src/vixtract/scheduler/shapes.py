@@ -32,6 +32,8 @@ def _base(run: Mapping[str, Any]) -> dict[str, Any]:
         "time_start": run["time_start"],
         "attempt": run["attempt"] + run["crashes"],
         "outcome": run["outcome"],
+        # Ours: a history row names whose it is, which Cronicle's does not.
+        "owner": run["owner"],
     }
 
 

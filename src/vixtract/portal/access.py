@@ -1,0 +1,200 @@
+"""Who may see and do what: every question of ownership is answered here.
+
+A schedule belongs to its author and to the owner of the notebook it runs; a run belongs to the
+same people. Everybody else is told that there is no such thing. Hub admins see everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoundError, PortalError
+from vixtract.portal.identity import Person
+from vixtract.portal.models import Run, Schedule, read_run, read_schedule
+from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.events import find_owner
+
+log = logging.getLogger(__name__)
+
+BLOCK = 200
+# Each call of the engine reads all events, so few calls are better than small answers.
+EVENT_BLOCK = 1000
+# Words of the scheduler for "ask again later"; everything else is about the request itself.
+AWAY_CODES = frozenset({"unreachable", "answer", "timeout", "manager", "session", "internal"})
+IDENTIFIER = re.compile(r"\w{1,64}", re.ASCII)
+
+
+class Access:
+    """One person's rights over the scheduler, for one request.
+
+    Args:
+        client: with the appliance's own key.
+        person: who is signed in.
+    """
+
+    def __init__(self, client: SchedulerClient, person: Person) -> None:
+        self.client = client
+        self.person = person
+
+    def find_schedule(self, identifier: str) -> Schedule:
+        """Return one schedule.
+
+        Raises:
+            NotFoundError: there is none, or it is not this person's.
+        """
+        check_identifier(identifier)
+        try:
+            event = self.call("get_event", id=identifier).get("event")
+        except SchedulerError as error:
+            raise no_schedule() from error
+        if not isinstance(event, Mapping) or not self.owns_event(event):
+            raise no_schedule()
+        rows, _ = self.history(0, 1, identifier)
+        return read_schedule(event, rows[0] if rows else None)
+
+    def find_run(self, identifier: str) -> Run:
+        """Return one run, ended or not.
+
+        Raises:
+            NotFoundError: there is none, or it is not this person's.
+        """
+        check_identifier(identifier)
+        try:
+            job = self.call("get_job_status", id=identifier).get("job")
+        except SchedulerError as error:
+            raise no_run() from error
+        run = read_run(job) if isinstance(job, Mapping) else None
+        if run is None or not self.owns_run(run):
+            raise no_run()
+        return run
+
+    # Who may.
+
+    @cached_property
+    def own_events(self) -> dict[str, Mapping[str, Any]]:
+        """Events that this person may see, by id."""
+        return {
+            str(event.get("id")): event for event in self.all_events() if self.owns_event(event)
+        }
+
+    def all_events(self) -> Iterator[Mapping[str, Any]]:
+        offset = 0
+        while True:
+            answer = self.call("get_schedule", offset=offset, limit=EVENT_BLOCK)
+            rows = answer.get("rows") or []
+            yield from rows
+            offset += len(rows)
+            if not rows or offset >= int((answer.get("list") or {}).get("length") or 0):
+                return
+
+    def owns_event(self, event: Mapping[str, Any]) -> bool:
+        """Say whether an event is this person's to see and change."""
+        author, params = str(event.get("username") or ""), event.get("params")
+        owner = find_owner(params if isinstance(params, Mapping) else {}, author)
+        return self.person.admin or self.person.name in (author, owner)
+
+    def owns_run(self, run: Run) -> bool:
+        """Say whether a run is this person's to see."""
+        if self.person.admin:
+            return True
+        if run.author or run.owner:
+            return self.person.name in (run.author, run.owner)
+        # Cronicle's history names nobody: the schedule decides.
+        return run.schedule in self.own_events
+
+    def check_params(self, event: Mapping[str, Any]) -> None:
+        """The runner decides at run time; refusing here says it while the form is open."""
+        owner = (event.get("params") or {}).get("owner", self.person.name)
+        if not self.person.admin and owner != self.person.name:
+            raise ForbiddenError("Only admins may run another person's notebook.")
+
+    # The scheduler.
+
+    def active_runs(self, schedule: str) -> list[Run]:
+        """Return the person's runs that have not ended, newest first."""
+        jobs = list((self.call("get_active_jobs").get("jobs") or {}).values())
+        jobs += self.call("get_queue", limit=BLOCK).get("rows") or []
+        runs = list({run.id: run for run in map(read_run, jobs)}.values())
+        mine = [run for run in runs if self.owns_run(run) and schedule in ("", run.schedule)]
+        return sorted(mine, key=lambda run: run.id, reverse=True)
+
+    def history(
+        self, offset: int, limit: int, schedule: str = "", **filters: object
+    ) -> tuple[list[Run], int]:
+        """Return a block of runs that have ended, newest first, and how many there are."""
+        rows, total, _ = self.filtered_history(offset, limit, schedule, filters)
+        return rows, total
+
+    def filtered_history(
+        self, offset: int, limit: int, schedule: str, filters: Mapping[str, object]
+    ) -> tuple[list[Run], int, bool]:
+        """Return the same, and whether the engine has filtered; Cronicle knows no filters."""
+        if schedule:
+            answer = self.call(
+                "get_event_history", id=schedule, offset=offset, limit=limit, **filters
+            )
+        else:
+            answer = self.call("get_history", offset=offset, limit=limit, **filters)
+        rows = [read_run(row) for row in answer.get("rows") or []]
+        total = int((answer.get("list") or {}).get("length") or 0)
+        return rows, total, bool(answer.get("filtered"))
+
+    def call(self, name: str, /, **params: object) -> Mapping[str, Any]:
+        """Make one call of the scheduler."""
+        try:
+            return self.client.call(name, params)
+        except SchedulerError as error:
+            if not is_away(error):
+                raise
+            log.warning("%s: %s", name, error.message)
+            raise away() from error
+
+    def do(self, name: str, /, **params: object) -> Mapping[str, Any]:
+        """Make a call that changes something; a refusal becomes an error for the page."""
+        try:
+            return self.call(name, **params)
+        except SchedulerError as error:
+            refused = PortalError(error.message, error.hint)
+            refused.status = 409
+            raise refused from error
+
+    def store(self, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make a call that stores an event; a refusal becomes a problem of the form."""
+        try:
+            return self.call(name, **values)
+        except SchedulerError as error:
+            field = "title" if "title" in error.message.lower() else "form"
+            raise FormError({field: error.message}) from error
+
+
+def check_identifier(identifier: str) -> None:
+    """Refuse what cannot be an id."""
+    if not IDENTIFIER.fullmatch(identifier):
+        raise NotFoundError("There is no such page.")
+
+
+def no_schedule() -> NotFoundError:
+    """Return the one answer for schedules that are not there or not one's own."""
+    return NotFoundError("There is no such schedule.", "It may have been deleted.")
+
+
+def no_run() -> NotFoundError:
+    """Return the one answer for runs that are not there or not one's own."""
+    return NotFoundError("There is no such run.", "Old runs are deleted after a while.")
+
+
+def is_away(error: SchedulerError) -> bool:
+    """Say whether a later try may work."""
+    if error.message == "Invalid API Key":
+        log.error("the scheduler does not know the portal's key")
+        return True
+    return error.code in AWAY_CODES or bool(re.fullmatch("5[0-9][0-9]", error.code))
+
+
+def away() -> AwayError:
+    """Return the error for a scheduler that does not answer."""
+    return AwayError("The scheduler does not answer.", "It may be starting: try again in a moment.")

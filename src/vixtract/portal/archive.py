@@ -1,0 +1,213 @@
+"""The files of runs, through the shelf: the portal's account may open none of them itself.
+
+Who may see a run is decided before (`access`); here only folders that a run of this owner can have
+are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from vixtract.portal.errors import AwayError, NotFoundError
+from vixtract.portal.models import Run
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 12.0
+MAX_ANSWER = 2 * 1024 * 1024
+CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A file that a run wrote.
+
+    Args:
+        path: below the run's folder.
+        size: bytes.
+        changed: when it was written last.
+    """
+
+    path: str
+    size: int
+    changed: datetime
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell of an executed notebook.
+
+    Args:
+        number: as a person counts, from 1.
+        id: nbformat's; empty in old notebooks.
+        source: its text, shortened.
+        digest: of its outputs.
+        text: of its outputs, shortened.
+        failed: whether it raised an error.
+    """
+
+    number: int
+    id: str
+    source: str
+    digest: str
+    text: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that is open for reading; iterate over it once, which closes it.
+
+    Args:
+        file: closed at the latest when nobody has it any more.
+        size: bytes when it was opened.
+    """
+
+    file: BinaryIO
+    size: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the content, as much as there was when it was opened."""
+        left = self.size
+        with self.file:
+            while left > 0 and (data := self.file.read(min(CHUNK, left))):
+                left -= len(data)
+                yield data
+
+
+class Archive:
+    """Asks the shelf about runs. Every call blocks.
+
+    Args:
+        socket_path: where the shelf listens.
+    """
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def list_files(self, run: Run) -> list[RunFile]:
+        """Name what a run wrote; nothing where its folder is gone.
+
+        Args:
+            run: any.
+        Raises:
+            AwayError: the shelf does not answer.
+        """
+        try:
+            answer, _ = self._ask(run, do="files")
+        except NotFoundError:
+            return []
+        return [
+            RunFile(
+                str(file["path"]),
+                int(file["size"]),
+                datetime.fromtimestamp(float(file["changed"]), timezone.utc),
+            )
+            for file in answer.get("files") or []
+        ]
+
+    def list_cells(self, run: Run) -> list[Cell]:
+        """Read the code cells of the executed notebook; none where there is none.
+
+        Args:
+            run: any.
+        """
+        if not run.output_name:
+            return []
+        try:
+            answer, _ = self._ask(run, do="cells", path=run.output_name)
+        except (NotFoundError, AwayError):
+            return []
+        return [
+            Cell(
+                int(cell["number"]), str(cell["id"]), str(cell["source"]), str(cell["digest"]),
+                str(cell["text"]), bool(cell["failed"]),
+            )
+            for cell in answer.get("cells") or []
+        ]  # fmt: skip
+
+    def open(self, run: Run, path: str) -> OpenFile:
+        """Open a file of a run.
+
+        Args:
+            run: any.
+            path: below its folder.
+        Raises:
+            NotFoundError: there is no such regular file.
+            AwayError: the shelf does not answer.
+        """
+        answer, descriptors = self._ask(run, do="open", path=path)
+        if len(descriptors) != 1:
+            raise no_file()
+        return OpenFile(os.fdopen(descriptors[0], "rb"), int(answer.get("size") or 0))
+
+    def _ask(self, run: Run, **question: str) -> tuple[Mapping[str, Any], list[int]]:
+        record = find_record(run)
+        return ask_shelf(self._path, {**question, "person": run.owner, "record": record})
+
+
+def find_record(run: Run) -> str:
+    """Return the name of a run's folder.
+
+    Args:
+        run: its `folder` is believed only where such a run can have it.
+    Raises:
+        NotFoundError: the run has none.
+    """
+    name = PurePosixPath(run.folder).name if run.folder else run.id
+    expected = rf"{re.escape(run.id)}(-\d{{1,2}})?"
+    if not run.owner or not re.fullmatch(expected, name):
+        raise no_file()
+    return name
+
+
+def no_file() -> NotFoundError:
+    """Return the one answer for files that are not there or not to be shown."""
+    return NotFoundError("There is no such file.", "Old runs are deleted after a while.")
+
+
+def ask_shelf(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any], list[int]]:
+    """Ask the shelf one question.
+
+    Args:
+        path: of its socket.
+        question: as `vixtract.notebooks.shelf` describes it.
+    Returns: the answer, and the descriptors that came with it, which the caller closes.
+    Raises:
+        NotFoundError: the shelf has no such thing.
+        AwayError: it does not answer.
+    """
+    received, descriptors = b"", []
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(json.dumps(question).encode() + b"\n")
+            while not received.endswith(b"\n") and len(received) <= MAX_ANSWER:
+                data, more, _, _ = socket.recv_fds(connection, 65536, 4)
+                descriptors += more
+                if not data:
+                    break
+                received += data
+        answer = json.loads(received)
+        if not isinstance(answer, dict):
+            raise ValueError("no object")
+        if answer.get("error"):
+            raise NotFoundError(str(answer["error"]), str(answer.get("hint") or ""))
+    except BaseException as error:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if not isinstance(error, (OSError, ValueError)):
+            raise
+        log.warning("the shelf did not answer: %s", error)
+        raise AwayError("The files of runs cannot be read now.", "Try again.") from error
+    return answer, descriptors

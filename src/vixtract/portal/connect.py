@@ -1,0 +1,64 @@
+"""How a BI tool reaches a table: texts to copy. No password is in any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+BI_LOGIN = "bi"
+DATABASE = "etl"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One text to copy.
+
+    Args:
+        tool: whom it is for.
+        text: the text.
+    """
+
+    tool: str
+    text: str
+
+
+def quote_name(name: str) -> str:
+    """Write an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def list_recipes(host: str, port: int, schema: str, table: str) -> list[Recipe]:
+    """Return the connection texts for a table.
+
+    Args:
+        host: name or address of the appliance, as the browser knows it.
+        port: published port of PostgreSQL.
+        schema: of the table.
+        table: its name.
+    """
+    bare = host.strip("[]")
+    inside = f"[{bare}]" if ":" in bare else bare
+    query = f"SELECT * FROM {quote_name(schema)}.{quote_name(table)}"  # noqa: S608 - a text to show
+    url = f"{inside}:{port}/{DATABASE}"
+    return [
+        Recipe("DBeaver, JDBC", f"jdbc:postgresql://{url}?user={BI_LOGIN}&sslmode=prefer"),
+        Recipe(
+            "ODBC",
+            f"Driver={{PostgreSQL Unicode}};Server={bare};Port={port};Database={DATABASE};"
+            f"Uid={BI_LOGIN};SSLmode=prefer;",
+        ),
+        Recipe(
+            "Excel, Power BI (Power Query)",
+            f'PostgreSQL.Database("{inside}:{port}", "{DATABASE}")'
+            f'{{[Schema="{_m(schema)}", Item="{_m(table)}"]}}[Data]',
+        ),
+        Recipe(
+            "Python",
+            f"pandas.read_sql({query!r}, 'postgresql+psycopg://{quote(BI_LOGIN)}@{url}')",
+        ),
+        Recipe("SQL", query),
+    ]
+
+
+def _m(text: str) -> str:
+    return text.replace('"', '""')

@@ -1,0 +1,218 @@
+"""People's notebooks as the portal sees them: through the shelf, which reads them as their owners.
+
+What comes back was written by people: it is checked for shape here, and never more than shown.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vixtract.errors import VixtractError
+from vixtract.portal.language import Language
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 12.0
+MAX_ANSWER = 1024 * 1024
+KINDS = ("text", "integer", "number", "yes_no", "date", "choice", "json")
+# What the job container has too; a person's own kernels come from the shelf.
+KERNEL_FOLDERS = (Path("/usr/share/jupyter/kernels"), Path("/usr/local/share/jupyter/kernels"))
+
+
+class LibraryError(VixtractError):
+    """A notebook cannot be read or pinned; the message says why, for the person."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One variable of a parameters cell.
+
+    Args:
+        name: of the variable.
+        kind: one of KINDS.
+        default: JSON value that stands in the notebook; None where there is none.
+        help: from comments, may be empty.
+        choices: JSON values, for kind choice.
+        required: whether the notebook gives it no value.
+    """
+
+    name: str
+    kind: str = "text"
+    default: Any = None
+    help: str = ""
+    choices: tuple[Any, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a notebook says about itself.
+
+    Args:
+        parameters: in the cell's order.
+        kernel: its own kernel's name, may be empty.
+        problem: why its parameters cannot be shown, or empty.
+        found: whether the notebook could be read at all.
+    """
+
+    parameters: tuple[Parameter, ...] = ()
+    kernel: str = ""
+    problem: str = ""
+    found: bool = True
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a person has.
+
+    Args:
+        notebooks: paths below the home, newest first.
+        kernels: name to title, of all kernels that the person's jobs can use.
+    """
+
+    notebooks: tuple[str, ...] = ()
+    kernels: Mapping[str, str] = field(default_factory=dict)
+
+
+# What the shelf says of people's files, in words of both languages; the rest is shown as it is.
+KNOWN = (
+    (": not found.", "There is no such notebook in the home folder."),
+    ("special files are not opened", "Links and special files are not opened."),
+    ("may not read", "The file may not be read: let its owner read it."),
+    (
+        "is no notebook",
+        "The file is no notebook, or is empty: save it again in JupyterLab.",
+    ),
+    ("is empty", "The file is no notebook, or is empty: save it again in JupyterLab."),
+    ("the limit is", "The notebook is too large: clear its outputs."),
+    ("too large to be read", "The notebook is too large: clear its outputs."),
+    ("cannot be written", "The pinned copy cannot be written: look at the free space."),
+)
+
+
+def explain(error: LibraryError, language: Language) -> str:
+    """Say what is wrong with a notebook, in the person's language where it is known.
+
+    Args:
+        error: from the shelf.
+        language: of the words.
+    """
+    for mark, text in KNOWN:
+        if mark in error.message:
+            return language.say(text)
+    return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
+
+
+class Library:
+    """Asks the shelf.
+
+    Args:
+        socket_path: where it listens.
+    """
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def inspect(self, person: str, notebook: str) -> Inspection:
+        """Read a notebook's parameters; blocks.
+
+        Args:
+            person: the owner.
+            notebook: path below the home.
+        Raises:
+            LibraryError: it cannot be read, with the reason.
+        """
+        answer = self._ask(do="inspect", person=person, notebook=notebook)
+        return Inspection(
+            tuple(_read_parameters(answer.get("parameters"))),
+            str(answer.get("kernel") or "")[:100],
+            str(answer.get("problem") or "")[:2000],
+        )
+
+    def pin(self, person: str, notebook: str) -> str:
+        """Keep a copy of a notebook as it is now; return its SHA-256. Blocks.
+
+        Raises:
+            LibraryError: it cannot be kept, with the reason.
+        """
+        digest = self._ask(do="pin", person=person, notebook=notebook).get("pinned")
+        if not isinstance(digest, str) or len(digest) != 64:
+            raise LibraryError("The notebook could not be pinned.")
+        return digest
+
+    def list(self, person: str) -> Listing:
+        """Name what a person has; what cannot be had now is left out. Blocks."""
+        kernels: dict[str, str] = {}
+        for folder in KERNEL_FOLDERS:
+            kernels.update(_read_kernels(folder))
+        try:
+            answer = self._ask(do="list", person=person)
+        except LibraryError as error:
+            log.info("no list for %s: %s", person, error.message)
+            answer = {}
+        for kernel in _objects(answer.get("kernels")):
+            kernels[str(kernel.get("name"))[:100]] = str(kernel.get("title"))[:200]
+        notebooks = [str(path) for path in answer.get("notebooks") or ()]
+        return Listing(tuple(notebooks), kernels)
+
+    def _ask(self, **question: str) -> dict[str, Any]:
+        received = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(TIMEOUT_S)
+                connection.connect(str(self._path))
+                connection.sendall(json.dumps(question).encode() + b"\n")
+                while part := connection.recv(65536):
+                    received += part
+                    if len(received) > MAX_ANSWER:
+                        # Cut off like this it is no JSON.
+                        break
+            answer = json.loads(received)
+        except (OSError, ValueError) as error:
+            log.warning("the shelf did not answer: %s", error)
+            raise LibraryError("The notebook cannot be looked at now.", "Try again.") from error
+        if not isinstance(answer, dict):
+            raise LibraryError("The notebook cannot be looked at now.", "Try again.")
+        if answer.get("error"):
+            raise LibraryError(str(answer["error"]), str(answer.get("hint") or ""))
+        return answer
+
+
+def _read_parameters(values: object) -> Sequence[Parameter]:
+    parameters = []
+    for value in _objects(values):
+        name, kind = str(value.get("name")), str(value.get("kind"))
+        if not name.isidentifier() or kind not in KINDS:
+            continue
+        choices = value.get("choices")
+        parameters.append(
+            Parameter(
+                name,
+                kind,
+                value.get("default"),
+                str(value.get("help") or ""),
+                tuple(choices) if isinstance(choices, list) else (),
+                bool(value.get("required")),
+            )
+        )
+    return parameters
+
+
+def _read_kernels(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.glob("*/kernel.json")):
+        try:
+            found[path.parent.name] = str(json.loads(path.read_text("utf-8"))["display_name"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _objects(values: object) -> list[Mapping[str, Any]]:
+    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []

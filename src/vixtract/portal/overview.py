@@ -1,0 +1,159 @@
+"""The overview: what went wrong first, what runs, what comes next, how the services do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
+
+from vixtract.portal.board import BAD, Card, make_card
+from vixtract.portal.desk import Desk
+from vixtract.portal.errors import AwayError, LoginError
+from vixtract.portal.models import Run
+from vixtract.portal.web import DeskDep, get_desk, get_pages, get_person, make_page, now
+
+router = APIRouter(include_in_schema=False)
+LISTED = 8
+UPCOMING = 6
+# Volumes that can fill up, as this container sees them.
+DISKS = (("home", "/home"), ("runs", "/runs"))
+LITTLE = 0.1
+
+
+@dataclass(frozen=True)
+class Disk:
+    """How full a volume is.
+
+    Args:
+        name: `home` or `runs`.
+        free: bytes that people can still use.
+        total: bytes.
+    """
+
+    name: str
+    free: int
+    total: int
+
+    @property
+    def is_little(self) -> bool:
+        """Whether it is nearly full."""
+        return self.free < LITTLE * self.total
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the page shows.
+
+    Args:
+        bad: schedules whose last run went wrong, or that are late; worst first.
+        bad_total: how many there are in all.
+        running: runs that have not ended.
+        upcoming: schedules by their next time.
+        services: name to up or down.
+        disks: one for each file system.
+        schedules: how many schedules the person has.
+    """
+
+    bad: Sequence[Card]
+    bad_total: int
+    running: Sequence[Run]
+    upcoming: Sequence[Card]
+    services: Mapping[str, str]
+    disks: Sequence[Disk]
+    schedules: int
+
+
+@router.get("/overview", response_class=HTMLResponse)
+async def show_overview(request: Request, desk: DeskDep) -> Response:
+    """Show the overview as a page of its own."""
+    overview = await run_in_threadpool(make_overview, desk, get_pages(request).config.timezone)
+    return make_page(request, "overview.html", desk.person, {"overview": overview})
+
+
+@router.get("/overview/fragment", response_class=HTMLResponse)
+async def show_fragment(request: Request) -> Response:
+    """Show it for the home page; nothing where nobody is signed in."""
+    try:
+        person = await get_person(request)
+        desk = get_desk(request, person)
+        overview = await run_in_threadpool(make_overview, desk, get_pages(request).config.timezone)
+    except (LoginError, AwayError):
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    return make_page(request, "overview_part.html", person, {"overview": overview})
+
+
+def make_overview(desk: Desk, timezone: str) -> Overview:
+    """Collect the overview; blocks.
+
+    Args:
+        desk: of the person who asks.
+        timezone: zone of schedules that name none.
+    """
+    moment = now()
+    plain = desk.list_plain()
+    recent = desk.list_recent([schedule.id for schedule in plain], 1)
+    cards = [
+        make_card(schedule, recent.get(schedule.id, []), timezone, moment)
+        for schedule in desk.add_last(plain, recent)
+    ]
+    bad = sorted(filter(is_bad, cards), key=_newest_first)
+    upcoming = sorted(
+        (card for card in cards if card.next is not None),
+        key=lambda card: card.next or moment,
+    )
+    return Overview(
+        bad[:LISTED],
+        len(bad),
+        desk.active_runs("")[:LISTED],
+        upcoming[:UPCOMING],
+        find_services(desk),
+        find_disks(),
+        len(plain),
+    )
+
+
+def is_bad(card: Card) -> bool:
+    """Say whether somebody should look at a schedule."""
+    if card.late is not None:
+        return True
+    ended = card.bars[-1].run if card.bars else None
+    return card.schedule.enabled and ended is not None and ended.state in BAD
+
+
+def _newest_first(card: Card) -> tuple[bool, float]:
+    """Sort what failed before what is late, the newest first."""
+    ended = card.bars[-1].run if card.bars else None
+    start = ended.start.timestamp() if ended and ended.start else 0.0
+    return (card.late is not None and not (ended and ended.state in BAD), -start)
+
+
+def find_services(desk: Desk) -> dict[str, str]:
+    """Say how the services do; the Hub is up, for it has just let somebody in."""
+    try:
+        status = desk.call("status")
+    except AwayError:
+        return {"jupyter": "up", "scheduler": "down"}
+    found = {"jupyter": "up", "scheduler": "up"}
+    for name in ("runner", "postgresql"):
+        # Cronicle does not know these two.
+        if status.get(name) in ("up", "down"):
+            found[name] = str(status[name])
+    return found
+
+
+def find_disks() -> list[Disk]:
+    """Measure the volumes; two on one file system count once."""
+    found: dict[tuple[int, int, int], Disk] = {}
+    for name, path in DISKS:
+        try:
+            status = os.statvfs(path)
+        except OSError:
+            continue
+        key = (status.f_fsid, status.f_blocks, status.f_bavail)
+        size = status.f_frsize
+        found.setdefault(key, Disk(name, status.f_bavail * size, status.f_blocks * size))
+    return list(found.values())

@@ -1,0 +1,317 @@
+"""The page with a schedule's form: new, copy, edit; built from the notebook's own parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
+
+from vixtract.portal.board import STRIP, make_card
+from vixtract.portal.desk import Desk
+from vixtract.portal.errors import FormError
+from vixtract.portal.form import TEXT_FIELDS, ScheduleForm, build_event, read_event
+from vixtract.portal.language import Language
+from vixtract.portal.library import Inspection, Library, LibraryError, Listing, explain
+from vixtract.portal.models import Schedule
+from vixtract.portal.parameters import KIND, keep_typed, make_widgets, read_widgets
+from vixtract.portal.web import (
+    ChangingDeskDep,
+    DeskDep,
+    LanguageDep,
+    get_language,
+    get_pages,
+    go_to,
+    make_page,
+    now,
+    read_form,
+)
+from vixtract.portal.when import KINDS, describe_timing
+from vixtract.scheduler.timing import TimingError, next_due
+
+router = APIRouter(include_in_schema=False)
+NEXT_TIMES = 5
+Typed = Mapping[str, Sequence[str]]
+
+
+@lru_cache(maxsize=1)
+def list_zones() -> list[str]:
+    """Name all time zones; looking for them reads some hundred files."""
+    return sorted(available_timezones())
+
+
+def get_library(request: Request) -> Library:
+    """Return the process's way to people's notebooks."""
+    return Library(get_pages(request).config.shelf)
+
+
+LibraryDep = Annotated[Library, Depends(get_library)]
+
+
+@dataclass
+class Draft:
+    """A form while it is being filled in.
+
+    Args:
+        form: as typed.
+        typed: all fields of the request; empty for a form that is shown first.
+        problems: field to what is wrong with it.
+        schedule: that is being changed, if any.
+        values: parameters that the schedule sets.
+    """
+
+    form: ScheduleForm
+    typed: Typed = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@router.get("/schedules/new", response_class=HTMLResponse)
+async def show_new(
+    request: Request, desk: DeskDep, library: LibraryDep, notebook: str = ""
+) -> Response:
+    """Show the empty form; Lab names the notebook in the address."""
+    path = notebook[:1024].strip().removeprefix("~/").removeprefix(f"/home/{desk.person.name}/")
+    title = await run_in_threadpool(desk.propose_title, PurePosixPath(path).stem[:150])
+    form = ScheduleForm(
+        notebook=path,
+        title=title,
+        owner=desk.person.name,
+        timezone=get_pages(request).config.timezone,
+    )
+    return await _show_form(request, desk, library, Draft(form))
+
+
+@router.get("/schedules/{identifier}/copy", response_class=HTMLResponse)
+async def show_copy(
+    request: Request, desk: DeskDep, library: LibraryDep, identifier: str
+) -> Response:
+    """Show the form of a new schedule that begins as a copy of another."""
+    schedule = await run_in_threadpool(desk.find_schedule, identifier)
+    form = read_event(schedule.event, get_pages(request).config.timezone)
+    if not desk.person.admin:
+        form = replace(form, owner=desk.person.name)
+    title = await run_in_threadpool(desk.propose_title, schedule.title)
+    form = replace(form, title=title)
+    return await _show_form(request, desk, library, Draft(form, values=_own_values(form)))
+
+
+@router.get("/schedules/{identifier}", response_class=HTMLResponse)
+async def show_schedule(
+    request: Request, desk: DeskDep, library: LibraryDep, identifier: str
+) -> Response:
+    """Show one schedule: its form and when it runs next."""
+    schedule = await run_in_threadpool(desk.find_schedule, identifier)
+    form = read_event(schedule.event, get_pages(request).config.timezone)
+    draft = Draft(form, schedule=schedule, values=_own_values(form))
+    return await _show_form(request, desk, library, draft)
+
+
+@router.post("/schedules/new", response_class=HTMLResponse)
+async def create(
+    request: Request, desk: ChangingDeskDep, library: LibraryDep, language: LanguageDep
+) -> Response:
+    """Store a new schedule, or show what is wrong with it."""
+    before = ScheduleForm(owner=desk.person.name)
+    return await _take(request, desk, library, language, Draft(before))
+
+
+@router.post("/schedules/{identifier}", response_class=HTMLResponse)
+async def update(
+    request: Request,
+    desk: ChangingDeskDep,
+    library: LibraryDep,
+    language: LanguageDep,
+    identifier: str,
+) -> Response:
+    """Change a schedule, or show what is wrong with the change."""
+    schedule = await run_in_threadpool(desk.find_schedule, identifier)
+    before = read_event(schedule.event, get_pages(request).config.timezone)
+    if not desk.person.admin:
+        # What somebody changes runs with their rights, in their home.
+        before = replace(before, owner=desk.person.name)
+    return await _take(request, desk, library, language, Draft(before, schedule=schedule))
+
+
+async def _take(
+    request: Request, desk: Desk, library: Library, language: Language, draft: Draft
+) -> Response:
+    """Store what was typed, or show the form again: to correct it, or to look before saving."""
+    draft.typed = await read_form(request)
+    draft.form = read_typed(draft.typed, draft.form, desk.person.admin)
+    values, problems = read_widgets(draft.typed, language)
+    draft.values = {**_own_values(draft.form), **values}
+    before = draft.schedule.notebook if draft.schedule else draft.form.notebook
+    if draft.form.version == "keep" and clean_path(draft.form) != before:
+        # The copy is another notebook's.
+        draft.form = replace(draft.form, version="now")
+    if "look" in draft.typed:
+        return await _show_form(request, desk, library, draft)
+    try:
+        event = _build(draft, language, problems)
+        if "params" in event:
+            event["params"]["parameters"] = {**event["params"]["parameters"], **values}
+            if draft.form.version == "now":
+                event["params"]["pinned"] = await run_in_threadpool(
+                    library.pin, draft.form.owner, event["params"]["notebook"]
+                )
+        if draft.schedule is None:
+            identifier = await run_in_threadpool(desk.create_schedule, event)
+        else:
+            identifier = draft.schedule.id
+            await run_in_threadpool(desk.update_schedule, identifier, event)
+    except LibraryError as error:
+        draft.problems = {"version": explain(error, language)}
+        return await _show_form(request, desk, library, draft)
+    except FormError as error:
+        draft.problems = dict(error.problems)
+        return await _show_form(request, desk, library, draft)
+    if "run" in draft.typed:
+        started = await run_in_threadpool(desk.run_schedule, identifier)
+        return go_to(f"/runs/{started.run}" if started.run else "/runs", notice="started")
+    return go_to(f"/schedules/{identifier}", notice="saved")
+
+
+def _build(draft: Draft, language: Language, problems: Mapping[str, str]) -> dict[str, Any]:
+    """Build the event; problems of the parameters' fields and of all others come together."""
+    found = dict(problems)
+    event: dict[str, Any] = {}
+    try:
+        event = build_event(draft.form, language)
+    except FormError as error:
+        found.update(error.problems)
+    if found:
+        raise FormError(found)
+    return event
+
+
+def _own_values(form: ScheduleForm) -> dict[str, Any]:
+    try:
+        values = json.loads(form.parameters or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def read_typed(typed: Typed, before: ScheduleForm, admin: bool) -> ScheduleForm:
+    """Lay what was typed over the form as it was; absent boxes are unticked.
+
+    Args:
+        typed: fields of the request.
+        before: the form as it was; its plugin stays, and its owner where the person is no admin.
+        admin: whether the person may name an owner.
+    """
+    texts = {name: typed[name][0][:100_000] for name in TEXT_FIELDS if typed.get(name)}
+    if not admin or not texts.get("owner", "").strip():
+        texts.pop("owner", None)
+    changes: dict[str, Any] = {
+        **texts,
+        "weekdays": tuple(typed.get("weekdays", [])[:7]),
+        "catch_up": "catch_up" in typed,
+        "enabled": "enabled" in typed,
+        "web_hook_error": "web_hook_error" in typed,
+    }
+    return replace(before, **changes)
+
+
+async def _show_form(request: Request, desk: Desk, library: Library, draft: Draft) -> HTMLResponse:
+    language, config = get_language(request), get_pages(request).config
+    may_look = desk.person.admin or draft.form.owner == desk.person.name
+    inspection, listing = Inspection(), Listing()
+    if may_look:
+        inspection, listing = await run_in_threadpool(_look, library, draft, language)
+    widgets = make_widgets(inspection.parameters, draft.values)
+    shown = {widget.name for widget in widgets}
+    if inspection.found:
+        # Fields of a notebook that was named before this one.
+        shown |= {key[len(KIND) :] for key in draft.typed if key.startswith(KIND)}
+    rest = {name: value for name, value in draft.values.items() if name not in shown}
+    broken = draft.form.parameters if "parameters" in draft.problems else ""
+    form = replace(
+        draft.form,
+        parameters=broken or (json.dumps(rest, ensure_ascii=False, indent=2) if rest else ""),
+    )
+    card = None
+    if draft.schedule is not None:
+        recent = await run_in_threadpool(desk.list_recent, [draft.schedule.id], STRIP)
+        runs = recent.get(draft.schedule.id, [])
+        card = make_card(draft.schedule, runs, config.timezone, now())
+    values = {
+        "form": form,
+        "problems": draft.problems,
+        "schedule": draft.schedule,
+        "card": card,
+        "kinds": [kind for kind in KINDS if kind != "custom" or form.kind == "custom"],
+        "zones": list_zones(),
+        "widgets": keep_typed(widgets, draft.typed),
+        "inspection": inspection,
+        "listing": listing,
+        "preview": preview(form, language, config.timezone),
+    }
+    return make_page(request, "schedule.html", desk.person, values, 422 if draft.problems else 200)
+
+
+def _look(library: Library, draft: Draft, language: Language) -> tuple[Inspection, Listing]:
+    """Read the notebook and what else there is to choose from; blocks."""
+    form = draft.form
+    if form.plugin != "notebook":
+        return Inspection(), Listing()
+    listing = library.list(form.owner)
+    if not form.notebook.strip():
+        return Inspection(), listing
+    try:
+        return library.inspect(form.owner, clean_path(form)), listing
+    except LibraryError as error:
+        return Inspection(problem=explain(error, language), found=False), listing
+
+
+def clean_path(form: ScheduleForm) -> str:
+    """Return the notebook's path below the home, whichever of three ways it was typed in."""
+    path = form.notebook.strip().removeprefix("~/")
+    return path.removeprefix(f"/home/{form.owner}/")
+
+
+@dataclass(frozen=True)
+class Preview:
+    """When a form's choice would run.
+
+    Args:
+        words: the choice in words, or empty.
+        times: the next ones, aware, in the zone that was chosen.
+        problems: field to what is wrong with the choice.
+    """
+
+    words: str = ""
+    times: Sequence[Any] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def preview(form: ScheduleForm, language: Language, timezone: str) -> Preview:
+    """Say when a choice would run, from the fields that belong to it alone.
+
+    Args:
+        form: as typed.
+        language: of the words.
+        timezone: zone where the form names none.
+    """
+    probe = replace(
+        ScheduleForm(notebook="x.ipynb", title="x", owner="x", timezone=form.timezone or timezone),
+        kind=form.kind, minute=form.minute, time=form.time, weekdays=form.weekdays, day=form.day,
+        date=form.date, timing=form.timing, cron=form.cron,
+    )  # fmt: skip
+    try:
+        event = build_event(probe, language)
+        times = next_due(event["timing"], event["timezone"], now(), NEXT_TIMES)
+    except FormError as error:
+        return Preview(problems=error.problems)
+    except TimingError as error:
+        return Preview(problems={"timezone": error.message})
+    return Preview(describe_timing(event["timing"], language), times)

@@ -1,0 +1,133 @@
+"""Pages and calls of the catalog: which tables there are, one table, how to reach it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, Field
+
+from vixtract.portal.api import INVALID, MISSING
+from vixtract.portal.api import router as api
+from vixtract.portal.catalog import Catalog, Details, Table
+from vixtract.portal.connect import list_recipes
+from vixtract.portal.web import PersonDep, get_pages, make_page
+
+router = APIRouter(include_in_schema=False)
+WordQuery = Annotated[str, Query(max_length=200)]
+
+
+def get_catalog(request: Request, person: PersonDep) -> Catalog:
+    """Return the database as this person sees it."""
+    return Catalog(get_pages(request).config, person)
+
+
+CatalogDep = Annotated[Catalog, Depends(get_catalog)]
+
+
+@router.get("/tables", response_class=HTMLResponse)
+async def show_tables(
+    request: Request, person: PersonDep, catalog: CatalogDep, word: WordQuery = ""
+) -> Response:
+    """Show what the person may read."""
+    tables = await run_in_threadpool(catalog.list_tables, word.strip())
+    tables.sort(key=lambda table: not table.is_late)
+    return make_page(request, "tables.html", person, {"tables": tables, "word": word})
+
+
+@router.get("/tables/{schema}/{name:path}", response_class=HTMLResponse)
+async def show_table(
+    request: Request, person: PersonDep, catalog: CatalogDep, schema: str, name: str
+) -> Response:
+    """Show one table."""
+    details = await run_in_threadpool(catalog.find_table, schema, name)
+    host = request.headers.get("x-forwarded-host") or request.headers.get("host") or "localhost"
+    recipes = list_recipes(
+        _strip_port(host), get_pages(request).config.postgresql_port, schema, name
+    )
+    values = {"details": details, "table": details.table, "recipes": recipes}
+    return make_page(request, "table.html", person, values)
+
+
+def _strip_port(host: str) -> str:
+    head, _, tail = host.rpartition(":")
+    return head if head and tail.isdecimal() else host
+
+
+class LoadedOut(BaseModel):
+    """The last load of a table."""
+
+    data_as_of: datetime
+    late_after: datetime | None = Field(description="None where it runs only by hand")
+    is_late: bool
+    rows: int | None
+    mode: str | None
+    owner: str
+    notebook: str
+    schedule: str
+    event: str
+    run: str
+
+
+class TableOut(BaseModel):
+    """A table or view."""
+
+    schema_name: str
+    name: str
+    kind: str = Field(description="table, view, materialized or foreign")
+    comment: str
+    owner: str
+    rows: int | None = Field(description="Estimate of the planner")
+    size: int | None = Field(description="Bytes, with indexes")
+    loaded: LoadedOut | None
+
+
+class ColumnOut(BaseModel):
+    """A column."""
+
+    name: str
+    type: str
+    required: bool
+    comment: str
+
+
+class TableDetailsOut(BaseModel):
+    """A table with columns and some rows."""
+
+    table: TableOut
+    columns: list[ColumnOut]
+    rows: int | None = Field(description="Counted; None where that would take too long")
+    sample: list[list[str | None]] | None = Field(description="Values as text, cut short")
+    refusal: str = Field(description="Why there is no sample, or empty")
+
+
+@api.get("/tables", responses={**INVALID})
+async def list_tables(catalog: CatalogDep, word: WordQuery = "") -> list[TableOut]:
+    """List what the person's PostgreSQL role may read."""
+    tables = await run_in_threadpool(catalog.list_tables, word.strip())
+    return [_show_table(table) for table in tables]
+
+
+@api.get("/tables/{schema}/{name:path}", responses={**MISSING})
+async def find_table(catalog: CatalogDep, schema: str, name: str) -> TableDetailsOut:
+    """Return one table with columns and some rows."""
+    details: Details = await run_in_threadpool(catalog.find_table, schema, name)
+    values: dict[str, Any] = {
+        "table": _show_table(details.table),
+        "columns": details.columns,
+        "rows": details.rows,
+        "sample": details.sample,
+        "refusal": details.refusal,
+    }
+    return TableDetailsOut.model_validate(values)
+
+
+def _show_table(table: Table) -> TableOut:
+    loaded = LoadedOut.model_validate(dict(table.loaded)) if table.loaded else None
+    return TableOut(
+        schema_name=table.schema, name=table.name, kind=table.kind, comment=table.comment,
+        owner=table.owner, rows=table.rows, size=table.size, loaded=loaded,
+    )  # fmt: skip

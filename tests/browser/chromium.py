@@ -1,0 +1,64 @@
+"""A person's Chromium: signed in to a portal, with everything that it complains about kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.contract.portal_stand import Portal
+
+# Where screenshots go that a person looks at; none are made where it is not set.
+SHOTS = os.environ.get("VIXTRACT_SCREENSHOTS", "")
+
+
+@contextmanager
+def open_chromium() -> Iterator[Browser]:
+    """Start the machine's Chromium."""
+    with sync_playwright() as playwright:
+        # Root has no sandbox of Chromium's own; what is tested is what pages may do.
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def open_page(browser: Browser, portal: Portal, name: str, **options) -> Iterator[Page]:
+    """Open a page that this person is signed in with; no complaint of the browser's is left over.
+
+    Args:
+        browser: Chromium.
+        portal: which answers.
+        name: person.
+        options: of Playwright's context, such as locale, and `admin`.
+    """
+    with portal.person(name, admin=options.pop("admin", False)) as session:
+        cookies = [
+            {"name": c.name, "value": c.value, "domain": "127.0.0.1", "path": c.path}
+            for c in session.cookies.jar
+        ]
+    context = browser.new_context(base_url=f"http://127.0.0.1:{portal.port}", **options)
+    context.add_cookies(cookies)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.complaints = complaints
+    try:
+        yield page
+    finally:
+        context.close()
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keep a picture of the whole page, where somebody wants to look at it."""
+    if SHOTS:
+        Path(SHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
