@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -145,6 +146,21 @@ def daemon():
     running.process.terminate()
     assert running.process.wait(15) == 0
     shutil.rmtree(root)
+
+
+def test_everybody_with_a_home_finds_a_place_for_runs(daemon):
+    def owner_of(name):
+        status = (daemon.root / "runs" / name).stat()
+        return status.st_uid, stat.S_IMODE(status.st_mode)
+
+    assert wait_until(lambda: owner_of("bob"), "bob's place", 5) == (42002, 0o700)
+    home = daemon.root / "home/carl"
+    home.mkdir(mode=0o700)
+    time.sleep(1.5)  # the daemon has looked at a home that is still root's
+    os.chown(home, 42003, 42003)
+    (daemon.root / "home/lost+found").mkdir()
+    assert wait_until(lambda: owner_of("carl"), "carl's place", 5) == (42003, 0o700)
+    assert not (daemon.root / "runs/lost+found").exists()
 
 
 def test_process_has_dropped_everything_of_root(daemon):

@@ -22,12 +22,13 @@ from vixtract.notebooks import supervisor, tree
 from vixtract.notebooks.config import RunnerConfig, is_root, passed_environment
 from vixtract.notebooks.protocol import encode
 from vixtract.notebooks.spawn import set_subreaper
-from vixtract.notebooks.workspace import remove_leftovers
+from vixtract.notebooks.workspace import make_owner_directories, remove_leftovers
 from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _STOP_S = 6.0
+_SETTLED_NS = 5_000_000_000
 
 
 class Runner:
@@ -42,6 +43,7 @@ class Runner:
         self._supervisors: set[int] = set()
         self._wants_stop = False
         self._lock = -1
+        self._homes_changed = 0
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then give the runs a moment to record their end."""
@@ -57,6 +59,7 @@ class Runner:
         try:
             while not self._wants_stop:
                 self._collect()
+                self._welcome()
                 ready, _, _ = select.select([listener, signals], [], [], 1.0)
                 if signals in ready:
                     signals.recv(4096)
@@ -66,6 +69,18 @@ class Runner:
             listener.close()
             self._config.socket_path.unlink(missing_ok=True)
             self._stop()
+
+    def _welcome(self) -> None:
+        """Make run directories when somebody came: the directory of homes has changed then."""
+        try:
+            changed = self._config.home_root.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed != self._homes_changed:
+            make_owner_directories(self._config)
+            # A home gets its owner a moment after it is made: look again until it is settled.
+            if time.time_ns() - changed > _SETTLED_NS:
+                self._homes_changed = changed
 
     def _catch_signals(self) -> socket.socket:
         reader, writer = socket.socketpair()

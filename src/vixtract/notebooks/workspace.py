@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vixtract.errors import VixtractError
 from vixtract.notebooks.config import RunnerConfig
 from vixtract.notebooks.environment import PRIVATE_FOLDERS
-from vixtract.notebooks.identity import Person, acting_as
+from vixtract.notebooks.identity import Person, acting_as, find_person
 from vixtract.notebooks.protocol import RequestError
 
 _MAX_ATTEMPTS = 100
@@ -103,6 +104,19 @@ def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
             "Look at the free space and the owners of the volume `runs`.",
         ) from None
     return Workspace(person, path, directory, private)
+
+
+def make_owner_directories(config: RunnerConfig) -> None:
+    """Make the run directory of everybody with a home: the link `runs` in a new home leads there.
+
+    Args:
+        config: the daemon's.
+    """
+    for home in sorted(config.home_root.iterdir()):
+        try:
+            _ensure_owner_directory(config.runs_root, find_person(home.name, config.home_root))
+        except (OSError, VixtractError):
+            continue  # not a person's; where it is, their first run says what is wrong
 
 
 def remove_leftovers(tmp_root: Path) -> list[str]:

@@ -1,0 +1,86 @@
+"""A piece of a source: some thousand rows, held by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Big enough that the cost per piece vanishes, small enough that some of them fit into any memory.
+ROWS = 20_000
+# A piece of few but wide rows is cut here.
+BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of a source.
+
+    Args:
+        first: number of the first row in the source, from 1.
+        rows: how many rows.
+        columns: one Arrow array or one sequence of Python values a column, each `rows` long.
+    """
+
+    first: int
+    rows: int
+    columns: Sequence[Any]
+
+    def values(self, position: int) -> list[Any]:
+        """Return a column as Python values.
+
+        Args:
+            position: of the column, from 0.
+        """
+        column = self.columns[position]
+        return _as_python(column) if hasattr(column, "to_pylist") else list(column)
+
+    def row(self, index: int) -> tuple[Any, ...]:
+        """Return one row as Python values.
+
+        Args:
+            index: from 0 within the chunk.
+        """
+        return tuple(
+            _as_python(column.slice(index, 1))[0] if hasattr(column, "to_pylist") else column[index]
+            for column in self.columns
+        )
+
+    def slice(self, start: int, stop: int | None = None) -> Chunk:
+        """Return some of the rows, without copying Arrow's.
+
+        Args:
+            start: index of the first row, from 0.
+            stop: index behind the last one; None: to the end.
+        """
+        end = self.rows if stop is None else min(stop, self.rows)
+        cut = [
+            column.slice(start, end - start) if hasattr(column, "to_pylist") else column[start:end]
+            for column in self.columns
+        ]
+        return Chunk(self.first + start, end - start, cut)
+
+    def select(self, positions: Sequence[int]) -> Chunk:
+        """Return some of the columns.
+
+        Args:
+            positions: from 0.
+        """
+        return Chunk(self.first, self.rows, [self.columns[i] for i in positions])
+
+
+def _as_python(array: pa.Array) -> list[Any]:
+    """Give microseconds at most: Arrow needs pandas for nanoseconds."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        array = array.cast(pa.timestamp("us", kind.tz), safe=False)
+    elif pa.types.is_time64(kind) and kind.unit == "ns":
+        array = array.cast(pa.time64("us"), safe=False)
+    elif pa.types.is_duration(kind) and kind.unit == "ns":
+        array = array.cast(pa.duration("us"), safe=False)
+    return list(array.to_pylist())

@@ -1,0 +1,164 @@
+"""How the source's columns meet the table's: the same, or changed by an explicit choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vixtract.loading import types
+from vixtract.loading.encode import Column
+from vixtract.loading.errors import DriftError, LoadUsageError
+from vixtract.loading.options import Options
+from vixtract.loading.sources import Source
+from vixtract.loading.target import TableName, Target
+
+if TYPE_CHECKING:
+    from psycopg import Connection, sql
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the table's shape.
+
+    Args:
+        column: after the change.
+        is_new: added; otherwise its type is changed.
+    """
+
+    column: Column
+    is_new: bool
+
+    def statement(self, table: TableName) -> sql.Composed:
+        """Return the statement that makes the change.
+
+        Args:
+            table: to change.
+        """
+        from psycopg import sql
+
+        word = "ADD COLUMN {} {}" if self.is_new else "ALTER COLUMN {} TYPE {}"
+        name, kind = sql.Identifier(self.column.name), sql.SQL(self.column.type)
+        return sql.SQL("ALTER TABLE {} {}").format(table.sql, sql.SQL(word).format(name, kind))
+
+    def __str__(self) -> str:
+        return f"{'added' if self.is_new else 'widened'} {self.column.name} {self.column.type}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns that a load fills.
+
+    Args:
+        columns: in the source's order, as they are after the changes.
+        changes: of the table; none for a new one.
+    """
+
+    columns: tuple[Column, ...]
+    changes: tuple[Change, ...] = ()
+
+
+def decide_new(source: Source, options: Options) -> Shape:
+    """Return the columns of a table that does not exist yet.
+
+    Args:
+        source: with the types its values ask for.
+        options: `types` wins over them.
+    Raises:
+        LoadUsageError: `types` or `key` names a column that is not there.
+    """
+    unknown = sorted(set(options.types) - set(source.columns))
+    if unknown:
+        raise LoadUsageError(
+            f"types names columns that the source lacks: {', '.join(unknown)}.",
+            f"It has {', '.join(source.columns)}.",
+        )
+    chosen = {**source.types, **options.types}
+    return Shape(tuple(Column(name, chosen[name]) for name in source.columns))
+
+
+def decide_existing(source: Source, target: Target, options: Options) -> Shape:
+    """Match the source's columns with the table's by name.
+
+    Args:
+        source: with the types its values ask for.
+        target: the table.
+        options: `drift` says what may be changed.
+    Raises:
+        DriftError: they differ and nothing says what to do.
+    """
+    new = [name for name in source.columns if target.column(name) is None]
+    present = set(source.columns)
+    missing = [c.name for c in target.columns if c.name not in present and not c.optional]
+    missing = [name for name in missing if not _is_generated(target, name)]
+    if options.drift == "fail" and (new or missing):
+        raise _differ(target, new, missing)
+    computed = [name for name in source.columns if name not in new and _is_generated(target, name)]
+    if computed:
+        raise DriftError(
+            f"{target.name} computes {', '.join(computed)} itself.", "Leave these columns out."
+        )
+    columns, changes = [], []
+    for name in source.columns:
+        wanted = options.types.get(name, source.types[name])
+        column = target.column(name)
+        if column is None:
+            column = Column(name, wanted)
+            changes.append(Change(column, is_new=True))
+        elif options.drift == "widen" and (wider := _wider(column, wanted)):
+            column = replace(column, type=wider)
+            changes.append(Change(column, is_new=False))
+        columns.append(column)
+    return Shape(tuple(columns), tuple(changes))
+
+
+def _is_generated(target: Target, name: str) -> bool:
+    column = target.column(name)
+    return column is not None and column.generated
+
+
+def _wider(column: Column, wanted: str) -> str | None:
+    """Return the type that holds both; None where the column's own does, or none is known."""
+    if column.category != "b":
+        return None
+    found = types.wider(types.base(column.type), types.base(wanted))
+    if found == types.base(column.type) or found == types.TEXT:
+        # Texts may well be read as the column's type: that is for each value to show.
+        return None
+    return found
+
+
+def _differ(target: Target, new: Sequence[str], missing: Sequence[str]) -> DriftError:
+    parts = []
+    if new:
+        parts.append(f"the source has {', '.join(new)}, the table has not")
+    if missing:
+        parts.append(f"the table has {', '.join(missing)}, the source has not")
+    return DriftError(
+        f"The columns differ from {target.name}: {'; '.join(parts)}.",
+        'drift="add" adds new columns and leaves missing ones NULL; drift="widen" also widens'
+        " types.",
+    )
+
+
+def apply_changes(connection: Connection, table: TableName, shape: Shape) -> None:
+    """Change a table's shape.
+
+    Args:
+        connection: in a transaction.
+        table: to change.
+        shape: with the changes.
+    Raises:
+        DriftError: PostgreSQL refuses, for example because a view shows the column.
+    """
+    import psycopg
+
+    for change in shape.changes:
+        try:
+            connection.execute(change.statement(table))
+        except psycopg.errors.FeatureNotSupported as error:
+            raise DriftError(
+                f"{table}.{change.column.name} cannot become {change.column.type}:"
+                f" {error.diag.message_detail or error.diag.message_primary}",
+                "Drop what uses the column, load, and make it again.",
+            ) from error

@@ -1,0 +1,307 @@
+"""Columns of a chunk as Arrow arrays of exactly the type that a table's column takes.
+
+Only what arrives unchanged goes this way. Everything else raises `InexactError` and is sent as
+text, for the server to read: slower, but its own rules hold (infinity, NaN in numeric, rounding).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vixtract.loading import types
+from vixtract.loading.chunks import Chunk
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NUMERIC_DIGITS = 38
+
+
+class InexactError(Exception):
+    """The values cannot be encoded here without a change."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: as in the catalogue, unquoted.
+        type: as `format_type` prints it.
+        category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
+        optional: rows may come without it: it has a default, or may be NULL and is new.
+        generated: the server computes it.
+    """
+
+    name: str
+    type: str
+    category: str = "b"
+    optional: bool = False
+    generated: bool = False
+
+
+def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
+    """Return the chunk's rows, each column of the type that its target takes.
+
+    Args:
+        chunk: as many columns as `columns`.
+        columns: of the table, in the chunk's order.
+    Raises:
+        InexactError: a column cannot be encoded without a change.
+    """
+    import pyarrow as pa
+
+    # Everything that Arrow refuses; UnicodeEncodeError and ArrowInvalid are ValueErrors.
+    refused = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError)
+    arrays = []
+    for values, column in zip(chunk.columns, columns, strict=True):
+        try:
+            arrays.append(_encode(values, column))
+        except refused as error:
+            raise InexactError(column.name) from error
+    return pa.record_batch(arrays, names=[column.name for column in columns])
+
+
+def _encode(values: Any, column: Column) -> pa.Array:
+    plain = types.base(column.type)
+    if column.category == "e":
+        plain = types.TEXT
+    elif column.category != "b" or plain not in _ARROW:
+        raise InexactError(column.name)
+    if hasattr(values, "to_pylist"):
+        return _from_arrow(values, plain, column.type)
+    return _from_python(values, plain, column.type)
+
+
+def arrow_type(name: str) -> pa.DataType | None:
+    """Return the Arrow type whose binary form a PostgreSQL type reads; None if there is none.
+
+    Args:
+        name: PostgreSQL type; numeric needs its scale.
+    """
+    import pyarrow as pa
+
+    plain = types.base(name)
+    if plain == "numeric":
+        scale = _scale(name)
+        return None if scale is None else pa.decimal128(_NUMERIC_DIGITS, scale)
+    builder = _ARROW.get(plain)
+    return builder() if builder else None
+
+
+def _scale(name: str) -> int | None:
+    """Return the digits behind the point that a numeric type keeps; None for all."""
+    _, bracket, rest = name.partition("(")
+    if not bracket:
+        return None
+    scale = int(rest.rstrip(")").partition(",")[2] or 0)
+    return scale if 0 <= scale <= _NUMERIC_DIGITS else None
+
+
+def _lazily(name: str, *arguments: Any) -> Any:
+    def build() -> pa.DataType:
+        import pyarrow as pa
+
+        return getattr(pa, name)(*arguments)
+
+    return build
+
+
+_ARROW: dict[str, Any] = {
+    "smallint": _lazily("int16"),
+    "integer": _lazily("int32"),
+    "bigint": _lazily("int64"),
+    "real": _lazily("float32"),
+    "double precision": _lazily("float64"),
+    "numeric": None,
+    "boolean": _lazily("bool_"),
+    "text": _lazily("string"),
+    "character varying": _lazily("string"),
+    "character": _lazily("string"),
+    "bytea": _lazily("binary"),
+    "date": _lazily("date32"),
+    "time without time zone": _lazily("time64", "us"),
+    "timestamp without time zone": _lazily("timestamp", "us"),
+    "timestamp with time zone": _lazily("timestamp", "us", "UTC"),
+    "interval": _lazily("duration", "us"),
+}
+_TEXTS = {"text", "character varying", "character"}
+_INTEGERS = {"smallint", "integer", "bigint"}
+# The exact Python types that each takes; subclasses may mean something else (NaT is a datetime).
+_KINDS: dict[str, set[type]] = {
+    **{name: {int} for name in _INTEGERS},
+    **{name: {str} for name in _TEXTS},
+    "double precision": {float, int},
+    "numeric": {decimal.Decimal, int},
+    "boolean": {bool},
+    "bytea": {bytes},
+    "date": {dt.date},
+    "time without time zone": {dt.time},
+    types.TIMESTAMP: {dt.datetime},
+    types.TIMESTAMPTZ: {dt.datetime},
+    "interval": {dt.timedelta},
+}
+
+
+def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
+    import pyarrow as pa
+
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {str} and plain not in _TEXTS:
+        return _from_arrow(pa.array(values, pa.string()), plain, name)
+    if not kinds <= _KINDS.get(plain, set()):
+        raise InexactError(name)
+    if kinds & {dt.datetime, dt.time}:
+        zoned = {value.tzinfo is not None for value in values if value is not None}
+        if zoned != {plain == types.TIMESTAMPTZ}:
+            raise InexactError(name)
+    if plain == "numeric":
+        return _decimals(values, kinds, name)
+    return pa.array(values, _ARROW[plain]())
+
+
+def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
+    import pyarrow as pa
+
+    target = arrow_type(name)
+    if target is not None:
+        return pa.array(values, target)
+    if kinds == {int}:
+        return pa.array(values, pa.int64()).cast(pa.decimal128(19, 0))
+    if kinds != {decimal.Decimal}:
+        if kinds:
+            raise InexactError(name)
+        return pa.nulls(len(values), pa.decimal128(19, 0))
+    array = pa.array(values)
+    # Always the same precision: a change of type between chunks would end the COPY.
+    return array.cast(pa.decimal128(_NUMERIC_DIGITS, max(array.type.scale, 0)))
+
+
+def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
+    import pyarrow as pa
+
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if isinstance(array, pa.ExtensionArray):
+        raise InexactError(name)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]()
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), target or pa.decimal128(19, 0))
+    if target is not None and _is_same(array.type, target):
+        return array
+    return _cast(array, plain, target)
+
+
+def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
+    """Tell whether the encoder writes both alike."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal128(kind) and pa.types.is_decimal128(target):
+        return bool(kind.scale == target.scale)
+    if types.is_text(kind) and types.is_text(target):
+        return True
+    return bool(kind == target)
+
+
+def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
+    """Cast where Arrow's checked cast is exact; all other pairs are the server's."""
+    import pyarrow as pa
+
+    check, kind = pa.types, array.type
+    if plain == "numeric":
+        return _cast_numeric(array, target)
+    if types.is_text(kind):
+        # Arrow reads 0x1F as a number, PostgreSQL only since 16: then the server decides.
+        if plain in _INTEGERS and _has_letters(array):
+            raise InexactError(plain)
+        if plain in {"bytea", "interval", "time without time zone", "real"}:
+            raise InexactError(plain)
+        return array.cast(target)
+    exact = {
+        "boolean": check.is_boolean(kind),
+        "bytea": types.is_binary(kind),
+        "date": check.is_date(kind),
+        "interval": check.is_duration(kind),
+        "time without time zone": check.is_time(kind),
+        "real": check.is_float16(kind),
+        "double precision": check.is_floating(kind) or check.is_integer(kind),
+        types.TIMESTAMP: (check.is_timestamp(kind) and kind.tz is None) or check.is_date(kind),
+        types.TIMESTAMPTZ: check.is_timestamp(kind) and kind.tz is not None,
+        **dict.fromkeys(_INTEGERS, check.is_integer(kind) or check.is_floating(kind)),
+    }
+    if not exact.get(plain, False):
+        raise InexactError(plain)
+    if check.is_temporal(kind) and not check.is_date(kind):
+        return _to_microseconds(array, target)
+    return array.cast(target)
+
+
+def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
+    """PostgreSQL keeps microseconds; finer ones are cut, overflow still fails."""
+    import pyarrow.compute as pc
+
+    options = pc.CastOptions(target_type=target, allow_time_truncate=True)
+    return pc.cast(array, options=options)
+
+
+def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
+    import pyarrow as pa
+
+    check, kind = pa.types, array.type
+    if check.is_decimal128(kind) and target is None and kind.scale >= 0:
+        return array
+    if check.is_decimal(kind):
+        return array.cast(target or pa.decimal128(_NUMERIC_DIGITS, max(kind.scale, 0)))
+    if check.is_integer(kind):
+        wide = array.cast(pa.decimal128(20, 0))
+        return wide if target is None else wide.cast(target)
+    if check.is_float64(kind) and target is not None:
+        return _doubles_to_decimals(array, target.scale)
+    if types.is_text(kind):
+        return array.cast(target or pa.decimal128(_NUMERIC_DIGITS, _text_scale(array)))
+    raise InexactError("numeric")
+
+
+def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
+    """Turn doubles that stand for decimals of so many digits into them; others are the server's.
+
+    A decimal of at most 15 digits is the only one for its double, and whole numbers of that size
+    and powers of ten divide to the nearest double: if that gives the value again, it is the one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if scale > 15:
+        raise InexactError("numeric")
+    power = float(10**scale)
+    whole = pc.round(pc.multiply(array, power))
+    same = pc.and_(pc.equal(pc.divide(whole, power), array), pc.less(pc.abs(whole), 1e15))
+    if pc.all(same).as_py() is False:
+        raise InexactError("numeric")
+    units = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
+    # The same whole numbers, read as so many hundredths.
+    kind = pa.decimal128(_NUMERIC_DIGITS, scale)
+    return pa.Array.from_buffers(kind, len(units), units.buffers(), offset=units.offset)
+
+
+def _text_scale(array: pa.Array) -> int:
+    """Return the most digits behind the point of a column of texts."""
+    import pyarrow.compute as pc
+
+    points = pc.find_substring(array, ".")
+    behind = pc.if_else(
+        pc.equal(points, -1), 0, pc.subtract(pc.subtract(pc.binary_length(array), points), 1)
+    )
+    return min(int(pc.max(behind).as_py() or 0), _NUMERIC_DIGITS)
+
+
+def _has_letters(array: pa.Array) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring(array, "x", ignore_case=True)).as_py())

@@ -1,0 +1,237 @@
+"""CSV, Parquet and Excel files as sources, read piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vixtract.loading import types
+from vixtract.loading.chunks import ROWS, Chunk
+from vixtract.loading.encode import Column, arrow_type
+from vixtract.loading.errors import BadRowError, LoadUsageError, shown
+from vixtract.loading.options import Options
+from vixtract.loading.sources import Source, from_batches, from_rows
+
+if TYPE_CHECKING:
+    pass
+
+_TEXTS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
+_BLOCK = 2 << 20
+
+
+def open_file(path: Path, options: Options) -> Source:
+    """Recognise a file by its suffix.
+
+    Args:
+        path: CSV (also .gz, .bz2, .zst), TSV, Parquet or XLSX.
+        options: of the load.
+    Raises:
+        LoadUsageError: the file is missing or of an unknown kind.
+    """
+    if not path.is_file():
+        raise LoadUsageError(f"There is no file {path}.", f"The folder is {Path.cwd()}.")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in {".gz", ".bz2", ".zst"}:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in {".parquet", ".pq"}:
+        return _open_parquet(path)
+    if suffix in {".xlsx", ".xlsm"}:
+        return _open_workbook(path, options)
+    if suffix in _TEXTS:
+        return _TextFile(path, options, _TEXTS[suffix]).source()
+    raise LoadUsageError(
+        f"{path.name} is of an unknown kind.", "Known: .csv, .tsv, .txt, .parquet, .xlsx."
+    )
+
+
+def _open_parquet(path: Path) -> Source:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
+    batches = file.iter_batches(batch_size=ROWS)
+    reader = pa.RecordBatchReader.from_batches(file.schema_arrow, batches)
+    return from_batches(reader, file.metadata.num_rows)
+
+
+def _open_workbook(path: Path, options: Options) -> Source:
+    import openpyxl
+
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    names = book.sheetnames
+    sheet = names[options.sheet] if isinstance(options.sheet, int) else options.sheet
+    if sheet not in names:
+        raise LoadUsageError(f"{path.name} has no sheet {sheet!r}.", f"It has {names}.")
+    rows = (
+        row for row in book[sheet].iter_rows(values_only=True) if any(v is not None for v in row)
+    )
+    return from_rows(rows, options)
+
+
+class _TextFile:
+    """A delimited file; an empty field is NULL, a quoted empty one is an empty text.
+
+    Args:
+        path: file, also compressed.
+        options: of the load.
+        delimiter: where the options say none.
+    """
+
+    def __init__(self, path: Path, options: Options, delimiter: str) -> None:
+        self.path = path
+        self.encoding = options.encoding
+        self.delimiter = options.delimiter or delimiter
+        self.given = list(options.columns)
+        self.names: list[str] = []
+        self.scales: dict[str, int] = {}
+        self.bad: list[Any] = []
+        self.reported = 0
+        self._numbers: list[int] = []
+        self._source: Source | None = None
+
+    def source(self) -> Source:
+        """Look at the first block and return the source."""
+        import pyarrow as pa
+
+        try:
+            with self._open({}) as reader:
+                names = reader.schema.names
+            with self._open(dict.fromkeys(names, pa.string())) as reader:
+                try:
+                    sample = reader.read_next_batch()
+                except StopIteration:
+                    sample = None
+        except (pa.ArrowException, ValueError) as error:
+            if "Empty CSV" not in str(error):
+                raise self._error(error) from error
+            if not self.given:
+                raise LoadUsageError(f"{self.path.name} is empty: it has no header.") from error
+            names, sample = self.given, None
+        self.bad.clear()
+        self.names = [str(name) for name in names]
+        kinds = {
+            name: types.infer_texts(sample.column(i).to_pylist() if sample else [])
+            for i, name in enumerate(self.names)
+        }
+        self.scales = {
+            name: max(len(str(v or "").partition(".")[2]) for v in sample.column(i).to_pylist())
+            for i, name in enumerate(self.names)
+            if sample and kinds[name] == "numeric"
+        }
+        self._source = Source(self.names, kinds, self.chunks)
+        return self._source
+
+    def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
+        """Read by the target's types; from a value on that Arrow does not take, read as text.
+
+        Args:
+            target: columns of the table, in the file's order.
+        """
+        import pyarrow as pa
+
+        texts = dict.fromkeys(self.names, pa.string())
+        kinds = {**texts}
+        for name, column in zip(self.names, target, strict=True):
+            wanted = column.type
+            if wanted == "numeric" and name in self.scales:
+                wanted = f"numeric(38,{self.scales[name]})"
+            if column.category == "b" and types.base(wanted) in _READ_TYPED:
+                kinds[name] = arrow_type(wanted) or pa.string()
+        done = 0
+        try:
+            for chunk in self._read(kinds):
+                yield chunk
+                done = chunk.first + chunk.rows - 1
+        except pa.ArrowException as error:
+            if kinds == texts:
+                raise self._error(error) from error
+        else:
+            return
+        self.bad.clear()
+        try:
+            yield from self._read(texts, skip=done)
+        except pa.ArrowException as error:
+            raise self._error(error) from error
+
+    def _read(self, kinds: dict[str, Any], skip: int = 0) -> Iterator[Chunk]:
+        """Give the chunks behind row `skip`; cutting is the same each time, so numbers are too."""
+        first, seen = 1, 0
+        with self._open(kinds) as reader:
+            for batch in reader:
+                found, self.bad = self.bad, []
+                seen = self._report(found, seen)
+                for start in range(0, batch.num_rows, ROWS):
+                    piece = batch.slice(start, ROWS)
+                    chunk = Chunk(first + start, piece.num_rows, piece.columns)
+                    behind = skip - chunk.first + 1
+                    if behind < chunk.rows:
+                        yield chunk.slice(max(behind, 0))
+                first += batch.num_rows + len(found)
+            self._report(self.bad, seen)
+
+    def _report(self, found: list[Any], seen: int) -> int:
+        """Hand over lines of another number of fields that were not reported before."""
+        for row in found:
+            seen += 1
+            if seen <= self.reported or self._source is None:
+                continue
+            self.reported = seen
+            fields = f"{row.actual_columns} fields for {row.expected_columns} columns"
+            error = BadRowError(self._number(seen), "", shown(row.text), fields)
+            self._source.on_bad_row(error, row.text)
+        return seen
+
+    def _number(self, which: int) -> int:
+        """Return the number of the which-th bad line: Arrow counts only with one thread."""
+        import pyarrow as pa
+
+        if not self._numbers:
+            kept, self.bad = self.bad, []
+            with self._open(dict.fromkeys(self.names, pa.string()), threads=False) as reader:
+                for _ in reader:
+                    pass
+            header = 0 if self.given else 1
+            self._numbers = [(row.number or header) - header for row in self.bad]
+            self.bad = kept
+        return self._numbers[which - 1]
+
+    def _open(self, kinds: dict[str, Any], *, threads: bool = True) -> Any:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        def keep(row: Any) -> str:
+            self.bad.append(row)
+            return "skip"
+
+        stream = pa.input_stream(str(self.path), compression="detect")
+        return csv.open_csv(
+            stream,
+            read_options=csv.ReadOptions(
+                block_size=_BLOCK, encoding=self.encoding, use_threads=threads,
+                column_names=self.given or None,
+            ),
+            parse_options=csv.ParseOptions(
+                delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep,
+                # An empty line of a file with one column is NULL.
+                ignore_empty_lines=len(self.names) != 1,
+            ),
+            convert_options=csv.ConvertOptions(
+                column_types=kinds, null_values=[""], strings_can_be_null=True,
+                quoted_strings_can_be_null=False, true_values=["true", "t", "True", "TRUE", "1"],
+                false_values=["false", "f", "False", "FALSE", "0"],
+            ),
+        )  # fmt: skip
+
+    def _error(self, error: Exception) -> LoadUsageError:
+        message = str(error).partition("\n")[0]
+        hint = "Is its encoding right? Say encoding='cp1251' for a Russian Windows file."
+        return LoadUsageError(f"{self.path.name} cannot be read: {message}", hint)
+
+
+# What Arrow's CSV reader converts as PostgreSQL would.
+_READ_TYPED = {
+    *("bigint", "integer", "smallint", "double precision", "numeric", "boolean", "date"),
+    *("timestamp without time zone", "timestamp with time zone"),
+}

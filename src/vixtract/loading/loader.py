@@ -1,0 +1,306 @@
+"""`load`: one call from any source to a committed table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vixtract.loading import drift, expectations, publish, record, stage, swap
+from vixtract.loading.errors import LoadError, LoadUsageError
+from vixtract.loading.options import MoreOptions, Options
+from vixtract.loading.progress import Progress
+from vixtract.loading.rejects import Rejects
+from vixtract.loading.sources import Source, open_source
+from vixtract.loading.target import TableName, Target, find_target, parse_name
+from vixtract.loading.writer import Writer
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from psycopg import Connection, sql
+
+# Two loads of one table go one after the other; the number sets these locks apart from others'.
+_LOCK = 7_614_002
+
+
+def load(
+    source: Any, table: str, *, mode: str = "replace", key: str | Sequence[str] | None = None,
+    connection: Any = None, **more: Unpack[MoreOptions],
+) -> record.Result:  # fmt: skip
+    """Load a source into a PostgreSQL table; readers see the old rows or the new, nothing between.
+
+    Args:
+        source: petl table, pandas, polars or Arrow frame, iterable of dicts or of rows (the first
+            is the header), or path of a CSV, Parquet or XLSX file. In mode incremental also a
+            function that takes the table's highest watermark (None at first) and returns one.
+        table: "schema.table", or "table" in the connection's own schema.
+        mode: replace: the table has these rows afterwards; append: add them; upsert: insert or
+            update by the key; incremental: add or upsert what is newer than the watermark.
+        key: column or columns that identify a row.
+        connection: psycopg connection or connection text; None: as the environment says. An open
+            transaction of the caller's is used and left open.
+        **more: columns, types, drift ("fail", "add", "widen"), expect, reject, max_rejects,
+            progress, encoding, delimiter, sheet, watermark: see `vixtract.loading.options`.
+    Returns: what was done; printing it gives one line.
+    Raises:
+        LoadError: nothing was changed; its kinds are in `vixtract.loading.errors`.
+    """
+    started = time.monotonic()
+    options = Options.build(mode, key, more)
+    with open_connection(connection) as opened, _one_transaction(opened):
+        name = parse_name(opened, table)
+        result = _Load(opened, name, options, started).run(source)
+    result = replace(result, seconds=time.monotonic() - started)
+    record.append_line(result)
+    return result
+
+
+@contextmanager
+def open_connection(connection: Any) -> Iterator[Connection]:
+    """Give the caller's connection, or one of our own that is closed afterwards.
+
+    Args:
+        connection: psycopg connection, connection text or None.
+    Raises:
+        LoadError: PostgreSQL cannot be reached.
+    """
+    import psycopg
+
+    if isinstance(connection, psycopg.Connection):
+        yield connection
+        return
+    if connection is not None and not isinstance(connection, str):
+        raise LoadUsageError(
+            f"connection is a {type(connection).__name__}.",
+            "Give a connection of psycopg (version 3), a connection text, or nothing.",
+        )
+    text = (connection or "").replace("postgresql+psycopg2://", "postgresql://")
+    try:
+        opened = psycopg.connect(text, application_name="vixtract-load", connect_timeout=10)
+    except psycopg.OperationalError as error:
+        message = str(error).strip().partition("\n")[0]
+        raise LoadError(
+            f"PostgreSQL cannot be reached: {message}",
+            "In the appliance PGHOST, PGUSER and PGPASSWORD are set; elsewhere give connection=…",
+        ) from error
+    with opened:
+        yield opened
+
+
+@contextmanager
+def _one_transaction(connection: Connection) -> Iterator[None]:
+    """Commit all or nothing; what PostgreSQL refuses outside of a row becomes a LoadError."""
+    import psycopg
+
+    try:
+        with connection.transaction():
+            yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise LoadError(
+            f"PostgreSQL: {error.diag.message_primary}", "Ask the owner for a grant."
+        ) from error
+    except psycopg.Error as error:
+        message = error.diag.message_primary or str(error).strip().partition("\n")[0]
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        raise LoadError(f"PostgreSQL: {message}{detail}", "Nothing was changed.") from error
+
+
+class _Load:
+    """One load within its transaction.
+
+    Args:
+        connection: in a transaction.
+        name: table.
+        options: of the load.
+        started: monotonic seconds of the call.
+    """
+
+    def __init__(
+        self, connection: Connection, name: TableName, options: Options, started: float
+    ) -> None:
+        self.connection, self.name, self.options, self.started = connection, name, options, started
+        self.rejects: Rejects | None = None
+
+    def run(self, data: Any) -> record.Result:
+        """Load and return what was done, still uncommitted.
+
+        Args:
+            data: what `load` was given.
+        """
+        options = self.options
+        self.connection.execute(
+            "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(self.name)]
+        )
+        target = find_target(self.connection, self.name)
+        source = open_source(self._call(data, target), options)
+        if options.reject:
+            name = parse_name(self.connection, options.reject)
+            limit = options.max_rejects
+            self.rejects = Rejects(self.connection, name, self.name, limit)
+            source.on_bad_row = self.rejects.add
+        if target is None:
+            self.shape = drift.decide_new(source, options)
+        else:
+            self.shape = drift.decide_existing(source, target, options)
+        self._check_names()
+        self.progress = Progress(str(self.name), source.total, options.progress)
+        try:
+            writer, done = self._load(source, target)
+        finally:
+            self.progress.close()
+        return self._finish(writer, done)
+
+    def _call(self, data: Any, target: Target | None) -> Any:
+        """Ask a function for the rows that are newer than the table's."""
+        if not callable(data) or hasattr(data, "__iter__") or hasattr(data, "__arrow_c_stream__"):
+            return data
+        if not self.options.watermark:
+            raise LoadUsageError("A function as a source needs mode incremental.")
+        if target is None:
+            return data(None)
+        from psycopg import sql
+
+        query = sql.SQL("SELECT max({}) FROM {}")
+        column = sql.Identifier(self.options.watermark)
+        row = self.connection.execute(query.format(column, target.name.sql)).fetchone()
+        return data(row[0] if row else None)
+
+    def _check_names(self) -> None:
+        names = {column.name for column in self.shape.columns}
+        wanted = {*self.options.key, *filter(None, [self.options.watermark])}
+        if missing := sorted(wanted - names):
+            raise LoadUsageError(
+                f"The source has no column {', '.join(missing)}.",
+                f"It has {', '.join(sorted(names))}.",
+            )
+
+    def _load(self, source: Source, target: Target | None) -> tuple[Writer, publish.Published]:
+        merges = self.options.mode in {"upsert", "incremental"}
+        if target is None and not merges:
+            return self._load_new(source)
+        if target is None:
+            stage.create_table(self.connection, self.name, self.shape.columns, self.options.key)
+            target = find_target(self.connection, self.name)
+            assert target is not None
+        if self.options.mode == "replace":
+            return self._load_replace(source, target)
+        if merges and self.options.key:
+            publish.require_unique(self.connection, target.name, self.options.key)
+        if not merges and not self.shape.changes and not self.options.expect and target.kind != "v":
+            writer = self._write(source, target.name.sql)
+            return writer, publish.Published("insert", writer.rows)
+        return self._load_staged(source, target)
+
+    def _load_new(self, source: Source) -> tuple[Writer, publish.Published]:
+        from psycopg import sql
+
+        stage.create_table(self.connection, self.name, self.shape.columns)
+        writer = self._write(source, self.name.sql, freeze=True)
+        self._expect(self.name.sql, writer.rows, None)
+        if self.options.key:
+            statement = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
+            names = stage.join_names(self.options.key)
+            self.connection.execute(statement.format(self.name.sql, names))
+        return writer, publish.Published("insert", writer.rows)
+
+    def _load_replace(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
+        obstacles = swap.find_obstacles(self.connection, target)
+        if self.rejects is not None:
+            # Rows written within savepoints cannot be frozen: older snapshots would miss them.
+            obstacles.append("is loaded with bad rows set aside")
+        last = self._count(target)
+        if not obstacles:
+            beside = stage.create_like(self.connection, target)
+            drift.apply_changes(self.connection, beside, self.shape)
+            writer = self._write(source, beside.sql, freeze=True)
+            self._expect(beside.sql, writer.rows, last)
+            self.progress.say("publishing")
+            columns = self.shape.columns
+            return writer, publish.publish_exchange(
+                self.connection, target, beside, columns, writer.rows
+            )
+        temporary = stage.create_temporary(self.connection, self.shape.columns)
+        writer = self._write(source, temporary)
+        self._expect(temporary, writer.rows, last)
+        self.progress.say("publishing")
+        drift.apply_changes(self.connection, target.name, self.shape)
+        note = f"the table {', '.join(obstacles)}"
+        return writer, publish.publish_in_place(
+            self.connection, target, temporary, self.shape.columns, note
+        )
+
+    def _load_staged(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
+        connection, options, columns = self.connection, self.options, self.shape.columns
+        temporary = stage.create_temporary(connection, columns)
+        writer = self._write(source, temporary)
+        rows = writer.rows
+        self._expect(temporary, rows, record.last_rows(connection, self.name))
+        self.progress.say("publishing")
+        drift.apply_changes(connection, target.name, self.shape)
+        older = 0
+        if options.watermark:
+            older = publish.drop_older(
+                connection, target, temporary, options.watermark, ties=bool(options.key)
+            )
+        if options.key and options.mode != "append":
+            done = publish.publish_upsert(connection, target, temporary, columns, options.key)
+        else:
+            done = publish.publish_insert(connection, target, temporary, columns)
+        return writer, replace(done, skipped=done.skipped + older)
+
+    def _write(self, source: Source, relation: sql.Identifier, *, freeze: bool = False) -> Writer:
+        columns = self.shape.columns
+        freeze = freeze and self.rejects is None
+        writer = Writer(self.connection, relation, columns, freeze=freeze)
+        try:
+            for chunk in source.chunks(columns):
+                if self.rejects is not None:
+                    self.rejects.write(writer, chunk)
+                else:
+                    writer.write(chunk)
+                self.progress.add(chunk.rows)
+            writer.flush()
+        except BaseException:
+            writer.abandon()
+            raise
+        self.progress.say(f"{writer.rows:,} rows sent")
+        return writer
+
+    def _count(self, target: Target) -> int | None:
+        """Count the table's rows where an expectation compares with them."""
+        from psycopg import sql
+
+        if "rows_change" not in self.options.expect:
+            return None
+        query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)
+        row = self.connection.execute(query).fetchone()
+        return row[0] if row else None
+
+    def _expect(self, relation: sql.Identifier, rows: int, last: int | None) -> None:
+        expect = self.options.expect
+        if expect:
+            self.progress.say("checking")
+            columns = self.shape.columns
+            expectations.check(self.connection, relation, columns, expect, rows, last)
+
+    def _finish(self, writer: Writer, done: publish.Published) -> record.Result:
+        result = record.Result(
+            schema=self.name.schema,
+            table=self.name.table,
+            mode=self.options.mode,
+            rows=writer.rows,
+            changed=done.changed,
+            skipped=done.skipped,
+            rejected=self.rejects.count if self.rejects else 0,
+            bytes=writer.bytes,
+            seconds=time.monotonic() - self.started,
+            way=done.way,
+            note=done.note,
+            types={column.name: column.type for column in self.shape.columns},
+            changes=tuple(str(change) for change in self.shape.changes),
+        )
+        record.insert_row(self.connection, result)
+        return result

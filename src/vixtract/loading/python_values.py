@@ -1,0 +1,76 @@
+"""Python values as the server reads them in text, where psycopg's way would lose something."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vixtract.loading import types
+from vixtract.loading.encode import Column
+from vixtract.loading.errors import BadRowError, shown
+
+_TEXTS = {"text", "character varying", "character"}
+_INTEGERS = {"smallint", "integer", "bigint"}
+
+
+def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> list[Any]:
+    """Return a row's values ready for psycopg.
+
+    Args:
+        row: values in the columns' order.
+        columns: of the table.
+        number: of the row, for the error.
+    Raises:
+        BadRowError: the server would take a value and lose part of it without a word.
+    """
+    adapted = []
+    for value, column in zip(row, columns, strict=True):
+        kind = type(value)
+        if value is None or kind in {str, int} or _is_missing(value):
+            adapted.append(value if kind in {str, int} else None)
+            continue
+        try:
+            if hasattr(value, "dtype") and hasattr(value, "item"):
+                value = value.item()  # noqa: PLW2901 - a numpy scalar's Python value
+            adapted.append(_adapt(value, column))
+        except ValueError as error:
+            raise BadRowError(number, column.name, shown(value), str(error)) from error
+    return adapted
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _adapt(value: Any, column: Column) -> Any:
+    plain = types.base(column.type)
+    if isinstance(value, dt.datetime):
+        return _adapt_moment(value, plain)
+    if plain in {"json", "jsonb"}:
+        return _json(value)
+    if isinstance(value, float):
+        return int(value) if plain in _INTEGERS and value.is_integer() else value
+    if isinstance(value, bool):
+        return ("true" if value else "false") if plain in _TEXTS else value
+    if isinstance(value, (dict, list, tuple)):
+        return list(value) if plain.endswith("]") else _json(value)
+    if isinstance(value, (bytes, bytearray, memoryview)) and plain != "bytea":
+        raise ValueError(f"bytes are no {column.type}")
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell pandas' NaT and NA, without importing pandas."""
+    return type(value).__name__ in {"NaTType", "NAType"}
+
+
+def _adapt_moment(value: dt.datetime, plain: str) -> Any:
+    if plain == types.TIMESTAMP and value.tzinfo is not None:
+        raise ValueError("it has a time zone, the column has none")
+    if plain == "date" and (value.time() != dt.time() or value.tzinfo is not None):
+        raise ValueError("it has a time, the column is a date")
+    if plain in _TEXTS:
+        return value.isoformat(sep=" ")
+    return value

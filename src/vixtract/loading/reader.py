@@ -1,0 +1,218 @@
+"""`read`: a query's rows as a petl table, or as a pandas, polars or Arrow frame."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vixtract.loading.errors import LoadError, LoadUsageError
+from vixtract.loading.loader import open_connection
+from vixtract.loading.target import parse_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from psycopg import Connection, Cursor
+
+ROWS = 20_000
+FORMS = ("petl", "pandas", "polars", "arrow")
+_NAME = re.compile(r'[^\s;()]+\Z|"[^"]+"(\."[^"]+")?\Z')
+# PostgreSQL's infinity has no counterpart in Python: the last and first moments stand for it,
+# as in psycopg2.
+_INFINITE: dict[str, tuple[Any, Any]] = {
+    "date": (dt.date.max, dt.date.min),
+    "timestamp": (dt.datetime.max, dt.datetime.min),
+    "timestamptz": (
+        dt.datetime.max.replace(tzinfo=dt.timezone.utc),
+        dt.datetime.min.replace(tzinfo=dt.timezone.utc),
+    ),
+    "interval": (dt.timedelta.max, dt.timedelta.min),
+}
+
+
+def read(
+    query: str, *, to: str = "petl", params: Sequence[Any] | Mapping[str, Any] | None = None,
+    connection: Any = None,
+) -> Any:  # fmt: skip
+    """Read rows from PostgreSQL.
+
+    Args:
+        query: SQL with %s or %(name)s for parameters, or the name of a table.
+        to: petl: a table that asks the server anew each time it is iterated and holds some thousand
+            rows at a time; pandas, polars, arrow: a frame.
+        params: values for the query; None: a % in it is an ordinary sign.
+        connection: psycopg connection or connection text; None: as the environment says.
+    Raises:
+        LoadError: PostgreSQL cannot be reached or refuses the query.
+        LoadUsageError: an unknown form.
+    """
+    if to not in FORMS:
+        raise LoadUsageError(f"to={to!r} is unknown.", f"Known: {', '.join(FORMS)}.")
+    if to == "petl":
+        return _petl_view(query, params, connection)
+    table = _read_arrow(query, params, connection)
+    if to == "pandas":
+        return table.to_pandas()
+    if to == "polars":
+        import polars
+
+        return polars.from_arrow(table)
+    return table
+
+
+def _petl_view(query: str, params: Any, connection: Any) -> Any:
+    from petl.util.base import Table
+
+    class PostgresView(Table):  # type: ignore[misc]
+        """Rows of a query."""
+
+        def __iter__(self) -> Iterator[tuple[Any, ...]]:
+            with open_connection(connection) as opened:
+                for cursor, rows in _pieces(opened, query, params):
+                    if rows is None:
+                        yield tuple(column.name for column in cursor.description or ())
+                    else:
+                        yield from rows
+
+    return PostgresView()
+
+
+def _pieces(
+    connection: Connection, query: str, params: Any
+) -> Iterator[tuple[Cursor[Any], list[Any] | None]]:
+    """Give the cursor with its description first, then some thousand rows at a time."""
+    import psycopg
+    from psycopg import sql
+
+    statement: Any = sql.SQL(query)
+    if _NAME.match(query.strip()) and params is None:
+        statement = sql.SQL("SELECT * FROM {}").format(parse_name(connection, query.strip()).sql)
+    try:
+        with (
+            connection.transaction(),
+            connection.cursor(name=f"read_{secrets.token_hex(6)}") as cursor,
+        ):
+            cursor.itersize = ROWS
+            _accept_infinity(cursor)
+            cursor.execute(statement, params)
+            yield cursor, None
+            while rows := cursor.fetchmany(ROWS):
+                yield cursor, rows
+    except psycopg.Error as error:
+        message = error.diag.message_primary or str(error).strip().partition("\n")[0]
+        raise LoadError(f"PostgreSQL: {message}") from error
+
+
+def _accept_infinity(cursor: Cursor[Any]) -> None:
+    """Read infinite dates and times as Python's last and first ones instead of failing."""
+    from psycopg.pq import Format
+
+    for name, ends in _INFINITE.items():
+        info = cursor.adapters.types[name]
+        ordinary: Any = cursor.adapters.get_loader(info.oid, Format.TEXT)
+        cursor.adapters.register_loader(info.oid, _tolerant(ordinary, ends))
+
+
+def _tolerant(ordinary: Any, ends: tuple[Any, Any]) -> Any:
+    import psycopg
+    from psycopg.adapt import Loader
+
+    class Tolerant(Loader):
+        """A loader that knows infinity; the ordinary one is compiled and takes no subclass."""
+
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            self._load = ordinary(oid, context).load
+
+        def load(self, data: Any) -> Any:
+            try:
+                return self._load(data)
+            except psycopg.DataError:
+                text = bytes(data)
+                if text not in {b"infinity", b"-infinity"}:
+                    raise
+                return ends[text == b"-infinity"]
+
+    return Tolerant
+
+
+def _read_arrow(query: str, params: Any, connection: Any) -> pa.Table:
+    import pyarrow as pa
+
+    columns: list[list[pa.Array]] = []
+    names: list[str] = []
+    kinds: list[Any] = []
+    with open_connection(connection) as opened:
+        for cursor, rows in _pieces(opened, query, params):
+            if rows is None:
+                names = [column.name for column in cursor.description or ()]
+                kinds = [_arrow_kind(column, cursor) for column in cursor.description or ()]
+                columns = [[] for _ in names]
+                continue
+            for position, values in enumerate(zip(*rows, strict=True)):
+                columns[position].append(_to_array(values, kinds[position]))
+    joined = [_join(parts, kind) for parts, kind in zip(columns, kinds, strict=True)]
+    return pa.Table.from_arrays(joined, names=names)
+
+
+def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
+    """Return the Arrow type of a result's column; None where the values decide."""
+    import pyarrow as pa
+
+    info = cursor.adapters.types.get(column.type_code)
+    name = info.name if info is not None and column.type_code == info.oid else "text"
+    if name == "numeric" and column.precision and column.scale is not None:
+        return pa.decimal128(min(column.precision, 38), column.scale)
+    known = {
+        "int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "float4": pa.float32(),
+        "float8": pa.float64(), "bool": pa.bool_(), "date": pa.date32(), "time": pa.time64("us"),
+        "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
+        "interval": pa.duration("us"), "bytea": pa.binary(), "numeric": None,
+    }  # fmt: skip
+    if info is not None and column.type_code == info.array_oid:
+        return None
+    return known.get(name, pa.string())
+
+
+def _to_array(values: Sequence[Any], kind: Any) -> pa.Array:
+    import pyarrow as pa
+
+    if kind is not None and pa.types.is_string(kind):
+        values = [_text(value) for value in values]
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, ValueError, TypeError):
+        # NaN in numeric, or more digits than Arrow keeps: the closest that every frame can hold.
+        if any(isinstance(value, decimal.Decimal) for value in values):
+            return pa.array([None if v is None else float(v) for v in values], pa.float64())
+        return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
+    """Put a column's pieces together; pieces of different decimal types get the widest."""
+    import pyarrow as pa
+
+    kinds = {part.type for part in parts} - {pa.null()}
+    if len(kinds) <= 1:
+        final = kinds.pop() if kinds else (kind or pa.null())
+    elif all(pa.types.is_decimal(found) for found in kinds):
+        scale = max(found.scale for found in kinds)
+        digits = scale + max(found.precision - found.scale for found in kinds)
+        final = pa.decimal128(digits, scale) if digits <= 38 else pa.decimal256(digits, scale)
+    elif any(pa.types.is_floating(found) for found in kinds):
+        final = pa.float64()
+    else:
+        final = pa.string()
+    return pa.chunked_array([part.cast(final) for part in parts], type=final)

@@ -1,0 +1,145 @@
+"""What a load leaves behind: a line in the run's loads.jsonl, a row in `vixtract.load`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vixtract.loading.target import TableName
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+FILE = "loads.jsonl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a load did.
+
+    Args:
+        schema: of the table.
+        table: its name.
+        mode: replace, append, upsert or incremental.
+        rows: rows read from the source, bad ones left out.
+        changed: rows inserted or updated in the table.
+        skipped: rows left out: duplicates of a key, or not newer than the watermark.
+        rejected: bad rows that were set aside.
+        bytes: sent to PostgreSQL.
+        seconds: from the call to the commit.
+        way: how the rows became visible.
+        note: why not in the usual way, empty otherwise.
+        types: PostgreSQL type by column.
+        changes: what was changed of the table's shape.
+    """
+
+    schema: str
+    table: str
+    mode: str
+    rows: int
+    changed: int
+    skipped: int
+    rejected: int
+    bytes: int
+    seconds: float
+    way: str
+    note: str = ""
+    types: dict[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.schema}.{self.table}: {self.rows:,} rows in {self.seconds:.2f} s ({self.mode})"
+        ]
+        if self.changed != self.rows:
+            parts.append(f"{self.changed:,} changed")
+        if self.skipped:
+            parts.append(f"{self.skipped:,} skipped")
+        if self.rejected:
+            parts.append(f"{self.rejected:,} rejected")
+        return ", ".join([*parts, *self.changes])
+
+
+def run_id() -> str:
+    """Return the id of the scheduled run that this process belongs to, empty outside of one."""
+    folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
+    return Path(folder).name if folder else ""
+
+
+def append_line(result: Result) -> None:
+    """Add the load to the run's file; outside of a run nothing happens.
+
+    Args:
+        result: of a committed load.
+    """
+    folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
+    if not folder:
+        return
+    line = {
+        "run": run_id(),
+        "schema": result.schema,
+        "table": result.table,
+        "mode": result.mode,
+        "rows": result.rows,
+        "bytes": result.bytes,
+        "seconds": round(result.seconds, 3),
+        "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+    }
+    data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+    # One write to a file opened for appending: lines of parallel loads do not mix.
+    handle = os.open(Path(folder) / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, data)
+    finally:
+        os.close(handle)
+
+
+def insert_row(connection: Connection, result: Result) -> None:
+    """Add the load to `vixtract.load` in the load's own transaction, where that table is writable.
+
+    Args:
+        connection: in the load's transaction.
+        result: of the load; its seconds end here.
+    """
+    import psycopg
+
+    query = "SELECT to_regclass('vixtract.load') IS NOT NULL"
+    try:
+        with connection.transaction():
+            row = connection.execute(query).fetchone()
+            if row and row[0]:
+                connection.execute(
+                    'INSERT INTO vixtract.load (run, schema, "table", mode, rows, bytes, seconds,'
+                    " at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
+                    [
+                        *(run_id() or None, result.schema, result.table, result.mode),
+                        *(result.rows, result.bytes, result.seconds),
+                    ],
+                )
+    except psycopg.Error:
+        return  # nobody may write there, or it has another shape: the load itself is well
+
+
+def last_rows(connection: Connection, name: TableName) -> int | None:
+    """Return the rows of the last recorded load of a table; None where none is known.
+
+    Args:
+        connection: in a transaction.
+        name: of the table.
+    """
+    import psycopg
+
+    try:
+        with connection.transaction():
+            row = connection.execute(
+                'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s'
+                " ORDER BY at DESC LIMIT 1",
+                [name.schema, name.table],
+            ).fetchone()
+    except psycopg.Error:
+        return None
+    return row[0] if row else None

@@ -1,0 +1,108 @@
+"""Setting bad rows aside: the load goes on, each bad row is kept with its number and reason."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from vixtract.loading.chunks import Chunk
+from vixtract.loading.encode import Column
+from vixtract.loading.errors import BadRowError, LoadError, TargetError
+from vixtract.loading.record import run_id
+from vixtract.loading.stage import create_table
+from vixtract.loading.target import TableName, find_target
+from vixtract.loading.writer import Writer
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+COLUMNS = (
+    Column("loaded_at", "timestamp with time zone"),
+    Column("run", "text"),
+    Column("target", "text"),
+    Column("row", "bigint"),
+    Column("column", "text"),
+    Column("value", "text"),
+    Column("reason", "text"),
+    Column("data", "text"),
+)
+
+
+class Rejects:
+    """Bad rows of one load, inserted into their table in the load's own transaction.
+
+    Args:
+        connection: in a transaction.
+        name: table of the bad rows; made where it is missing.
+        target: table that is loaded.
+        limit: bad rows at which the load fails.
+    """
+
+    def __init__(
+        self, connection: Connection, name: TableName, target: TableName, limit: int
+    ) -> None:
+        self.connection, self.name, self.target, self.limit = connection, name, target, limit
+        self.count = 0
+        found = find_target(connection, name)
+        if found is None:
+            create_table(connection, name, COLUMNS)
+        elif {column.name for column in COLUMNS} - {column.name for column in found.columns}:
+            raise TargetError(f"{name} is no table of bad rows.", "Choose another name.")
+
+    def add(self, error: BadRowError, row: Any) -> None:
+        """Keep a bad row.
+
+        Args:
+            error: what is wrong with it.
+            row: its values, or the line of a file.
+        Raises:
+            LoadError: there are too many.
+        """
+        from psycopg import sql
+
+        self.count += 1
+        if self.count > self.limit:
+            raise LoadError(
+                f"More than {self.limit} bad rows; the last: {error.message}",
+                "Correct the source, or allow more with max_rejects=…",
+            ) from error
+        data = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
+        texts = (error.column or None, error.value, error.reason, data)
+        # A text of PostgreSQL holds neither NUL nor half a character.
+        safe = [
+            text and text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+            for text in texts
+        ]
+        statement = "INSERT INTO {} VALUES (now(), %s, %s, %s, %s, %s, %s, %s)"
+        names = (run_id() or None, str(self.target), error.row)
+        self.connection.execute(sql.SQL(statement).format(self.name.sql), [*names, *safe])
+
+    def write(self, writer: Writer, chunk: Chunk) -> None:
+        """Write a chunk; rows that the server refuses are set aside one by one.
+
+        Args:
+            writer: of the table.
+            chunk: to write.
+        Raises:
+            LoadError: too many bad rows, or a refusal that names no row.
+        """
+        while chunk.rows:
+            counts = writer.rows, writer.bytes, writer.exact_rows
+            try:
+                with self.connection.transaction():
+                    writer.write(chunk)
+                    writer.flush()
+                return
+            except BadRowError as error:
+                writer.rows, writer.bytes, writer.exact_rows = counts
+                bad = error
+            index = bad.row - chunk.first
+            if not 0 <= index < chunk.rows:
+                raise bad
+            row = chunk.row(index)
+            names = [column.name for column in writer.columns]
+            self.add(bad, dict(zip(names, row, strict=True)))
+            if index:
+                # The rows before it were accepted; more may be wrong behind.
+                self.write(writer, chunk.slice(0, index))
+            chunk = chunk.slice(index + 1)

@@ -1,0 +1,141 @@
+"""What the catalogue says about the table that is loaded into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vixtract.loading.encode import Column
+from vixtract.loading.errors import LoadUsageError, TargetError
+
+if TYPE_CHECKING:
+    from psycopg import Connection, sql
+
+_COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+       CASE WHEN t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace AND t.typelem = 0
+                 OR t.typname IN ('varchar', 'bpchar') THEN 'b'
+            WHEN t.typtype = 'e' THEN 'e' ELSE 'o' END,
+       a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a'
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+
+@dataclass(frozen=True)
+class TableName:
+    """A table's schema and name, unquoted.
+
+    Args:
+        schema: as in the catalogue.
+        table: as in the catalogue.
+    """
+
+    schema: str
+    table: str
+
+    @property
+    def sql(self) -> sql.Identifier:
+        """The quoted name for a statement."""
+        from psycopg import sql
+
+        return sql.Identifier(self.schema, self.table)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """An existing table.
+
+    Args:
+        name: schema and table.
+        oid: of the table.
+        kind: pg_class.relkind: "r" for an ordinary table.
+        columns: in order.
+    """
+
+    name: TableName
+    oid: int
+    kind: str
+    columns: tuple[Column, ...]
+
+    def column(self, name: str) -> Column | None:
+        """Return a column by its name.
+
+        Args:
+            name: as in the catalogue.
+        """
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def parse_name(connection: Connection, text: str) -> TableName:
+    """Split "schema.table"; without a schema the connection's own first schema is meant.
+
+    Names are taken as written; PostgreSQL's own reading of quotes holds for a name that has some.
+
+    Args:
+        connection: open.
+        text: the name.
+    Raises:
+        LoadUsageError: no name of a table.
+        TargetError: there is no schema to write to.
+    """
+    if '"' in text:
+        import psycopg
+
+        try:
+            row = connection.execute("SELECT parse_ident(%s)", [text]).fetchone()
+        except psycopg.Error as error:
+            raise LoadUsageError(f"{text!r} is not the name of a table.") from error
+        parts = list(row[0]) if row else []
+    else:
+        parts = text.split(".")
+    if len(parts) == 1 and parts[0]:
+        row = connection.execute("SELECT current_schema()").fetchone()
+        if not row or not row[0]:
+            raise TargetError("There is no schema to write to.", 'Name one: "schema.table".')
+        parts = [row[0], parts[0]]
+    if len(parts) != 2 or not all(parts):
+        raise LoadUsageError(f"{text!r} is not the name of a table.", 'Write "schema.table".')
+    if any(len(part.encode()) > 63 for part in parts):
+        raise LoadUsageError(f"{text!r} is too long.", "PostgreSQL's names have 63 bytes.")
+    return TableName(*parts)
+
+
+def find_target(connection: Connection, name: TableName) -> Target | None:
+    """Look a table up.
+
+    Args:
+        connection: open.
+        name: of the table.
+    Raises:
+        TargetError: something of that name exists which is no table, or there is no such schema.
+    """
+    query = (
+        "SELECT c.oid, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = %s AND relname = %s"
+    )
+    row = connection.execute(query, [name.schema, name.table]).fetchone()
+    if row is None:
+        schema = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+        if connection.execute(schema, [name.schema]).fetchone() is None:
+            raise TargetError(
+                f"There is no schema {name.schema}.", "Each person has one of their own name."
+            )
+        return None
+    if row[1] not in {"r", "p", "f", "v"}:
+        raise TargetError(f"{name} is not a table that can be loaded.", "Choose another name.")
+    return Target(name, row[0], row[1], read_columns(connection, row[0]))
+
+
+def read_columns(connection: Connection, oid: int) -> tuple[Column, ...]:
+    """Return a table's columns.
+
+    Args:
+        connection: open.
+        oid: of the table.
+    """
+    rows = connection.execute(_COLUMNS, [oid]).fetchall()
+    return tuple(Column(*row) for row in rows)

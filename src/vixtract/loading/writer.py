@@ -1,0 +1,219 @@
+"""Chunks into a table by COPY: binary where that is exact, else as text for the server to read.
+
+The server says which line of a COPY it refuses; that becomes a row's number in the source. A COPY
+ends every few chunks, because a refusal is only heard at its end; the chunks are kept until then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from vixtract.loading.chunks import BYTES, Chunk
+from vixtract.loading.encode import Column, InexactError, encode_chunk
+from vixtract.loading.errors import BadRowError, LoadError, shown
+from vixtract.loading.python_values import adapt_row
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+    from psycopg import Connection, Cursor, sql
+    from psycopg.abc import Buffer
+
+SESSION_CHUNKS = 8
+_CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^\n:]+?))?(?:: .*)?$", re.MULTILINE)
+
+
+class Writer:
+    """Writes chunks into one table within the caller's transaction.
+
+    Args:
+        connection: in a transaction.
+        relation: quoted name of the table.
+        columns: of the table, in the chunks' order.
+        freeze: the table was made in this transaction: rows are visible to all its later readers,
+            also to those whose snapshot is older.
+    """
+
+    def __init__(
+        self, connection: Connection, relation: sql.Identifier, columns: Sequence[Column],
+        *, freeze: bool = False,
+    ) -> None:  # fmt: skip
+        self.connection = connection
+        self.relation = relation
+        self.columns = list(columns)
+        self.freeze = freeze
+        self.rows = 0
+        self.bytes = 0
+        self.exact_rows = 0
+        self._stack = ExitStack()
+        self._copy: Any = None
+        self._schema: pa.Schema | None = None
+        self._encoder: Any = None
+        self._pending: list[Chunk] = []
+        self._pending_bytes = 0
+
+    def write(self, chunk: Chunk) -> None:
+        """Send a chunk.
+
+        Args:
+            chunk: its columns in the order of `columns`.
+        Raises:
+            BadRowError: the server refused a row of this chunk or of one before.
+        """
+        try:
+            batch = encode_chunk(chunk, self.columns)
+        except InexactError:
+            self.flush()
+            self._write_text(chunk)
+        else:
+            if batch.nbytes > BYTES and chunk.rows > 1:
+                # Few but wide rows: what is encoded at once stays small.
+                middle = chunk.rows // 2
+                self.write(chunk.slice(0, middle))
+                self.write(chunk.slice(middle))
+                return
+            self._write_binary(chunk, batch)
+            self.exact_rows += chunk.rows
+        self.rows += chunk.rows
+
+    def flush(self) -> None:
+        """End the running COPY, so that the server has accepted all that was sent.
+
+        Raises:
+            BadRowError: it has not.
+        """
+        import psycopg
+
+        if self._copy is None:
+            return
+        copy, encoder = self._copy, self._encoder
+        self._copy = self._encoder = self._schema = None
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        try:
+            copy.write(encoder.finish())
+            self._stack.close()
+        except psycopg.Error as error:
+            raise self._refusal(error, pending) from error
+
+    def abandon(self) -> None:
+        """Leave a running COPY after a failure of the source."""
+        import psycopg
+
+        if self._copy is not None:
+            self._copy = None
+            try:
+                error = LoadError("the source failed")
+                self._stack.__exit__(type(error), error, None)
+            except (psycopg.Error, LoadError):
+                pass  # the transaction is rolled back: the source's own failure is what counts
+
+    def _write_binary(self, chunk: Chunk, batch: pa.RecordBatch) -> None:
+        import psycopg
+
+        if self._copy is not None and batch.schema != self._schema:
+            self.flush()
+        try:
+            if self._copy is None:
+                self._begin(batch.schema)
+            data = self._encoder.write_batch(batch)
+            self._pending.append(chunk)
+            self._copy.write(data)
+        except psycopg.Error as error:
+            pending, self._pending, self._copy = self._pending, [], None
+            raise self._refusal(error, pending) from error
+        self._pending_bytes += batch.nbytes
+        if len(self._pending) >= SESSION_CHUNKS or self._pending_bytes > BYTES:
+            self.flush()
+
+    def _begin(self, schema: pa.Schema) -> None:
+        from pgpq import ArrowToPostgresBinaryEncoder
+
+        cursor = self._stack.enter_context(self.connection.cursor())
+        self._copy = self._stack.enter_context(self._open_copy(cursor, "BINARY"))
+        self._encoder = ArrowToPostgresBinaryEncoder(schema)
+        self._schema = schema
+        self._copy.write(self._encoder.write_header())
+
+    def _write_text(self, chunk: Chunk) -> None:
+        import psycopg
+
+        rows = zip(*(chunk.values(i) for i in range(len(self.columns))), strict=True)
+        index = 0
+        try:
+            with self.connection.cursor() as cursor, self._open_copy(cursor, "TEXT") as copy:
+                for index, row in enumerate(rows):
+                    copy.write_row(adapt_row(row, self.columns, chunk.first + index))
+        except psycopg.Error as error:
+            raise self._refusal(error, [chunk], sent=index) from error
+        except UnicodeEncodeError as error:
+            row = chunk.row(index)
+            name, value = next(
+                (column.name, value)
+                for column, value in zip(self.columns, row, strict=True)
+                if isinstance(value, str) and not _encodable(value)
+            )
+            raise BadRowError(chunk.first + index, name, shown(value), error.reason) from error
+
+    def _open_copy(self, cursor: Cursor[Any], form: str) -> Any:
+        """Open a COPY whose bytes are counted."""
+        from psycopg.copy import LibpqWriter
+
+        owner = self
+
+        class CountingWriter(LibpqWriter):
+            def write(self, data: Buffer) -> None:
+                owner.bytes += memoryview(data).nbytes
+                super().write(data)
+
+        return cursor.copy(self._statement(form), writer=CountingWriter(cursor))
+
+    def _statement(self, form: str) -> sql.Composed:
+        from psycopg import sql
+
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}, FREEZE {})").format(
+            self.relation, names, sql.SQL(form), sql.SQL("true" if self.freeze else "false")
+        )
+
+    def _refusal(
+        self, error: psycopg.Error, chunks: Sequence[Chunk], sent: int | None = None
+    ) -> LoadError:
+        """Turn the server's refusal into a row's number, column and value."""
+        message = str(error.diag.message_primary or error).strip().partition("\n")[0]
+        detail = error.diag.message_detail
+        reason = f"{message} ({detail})" if detail else message
+        found = _CONTEXT.search(error.diag.context or "")
+        if found is None:
+            if sent is not None and error.diag.sqlstate is None and chunks:
+                return self._own_refusal(reason, chunks[0], sent)
+            return LoadError(f"PostgreSQL: {reason}", "Nothing was changed.")
+        line, name = int(found[1]), (found[2] or error.diag.column_name or "")
+        for chunk in chunks:
+            if line <= chunk.rows:
+                break
+            line -= chunk.rows
+        else:
+            return LoadError(f"PostgreSQL: {reason}", "Nothing was changed.")
+        row = chunk.row(line - 1)
+        names = [column.name for column in self.columns]
+        value = shown(row[names.index(name)]) if name in names else shown(row)
+        return BadRowError(chunk.first + line - 1, name, value, reason)
+
+    def _own_refusal(self, reason: str, chunk: Chunk, index: int) -> BadRowError:
+        """The driver refused before anything was sent: a NUL, a type it does not know."""
+        row = chunk.row(index)
+        for column, value in zip(self.columns, row, strict=True):
+            if isinstance(value, str) and "\0" in value:
+                return BadRowError(chunk.first + index, column.name, shown(value), reason)
+        return BadRowError(chunk.first + index, "", shown(row), reason)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""Which types are chosen for a source's columns, and what importing the package costs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vixtract.loading import types
+from vixtract.loading.errors import BadRowError
+from vixtract.loading.options import Options
+from vixtract.loading.sources import open_source
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], "text"),
+        ([None, None], "text"),
+        ([1, True], "text"),
+        ([True, None], "boolean"),
+        ([1, 2**62], "bigint"),
+        ([1, 2**63], "numeric"),
+        ([1, 1.5], "double precision"),
+        ([1, decimal.Decimal("1.5")], "numeric"),
+        ([1.5, decimal.Decimal("1.5")], "numeric"),
+        ([dt.date(2020, 1, 1), dt.datetime(2020, 1, 1)], "timestamp without time zone"),
+        ([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)], "text"),
+        (["1", 1], "text"),
+        ([{"a": 1}, [1]], "jsonb"),
+    ],
+)
+def test_python_values_ask_for_a_type_that_holds_them_all(values, expected):
+    assert types.infer(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["1", "-20", None], "bigint"),
+        (["0", "007"], "text"),
+        (["+7", "1"], "text"),
+        (["9223372036854775808"], "numeric"),
+        (["1.50", "2", "-0.5"], "numeric"),
+        (["1e5", "2.5"], "double precision"),
+        (["1_000"], "text"),
+        (["nan", "inf"], "text"),
+        (["true", "false"], "boolean"),
+        (["0", "1"], "bigint"),
+        (["2020-02-29"], "date"),
+        (["2021-02-29"], "text"),
+        (["20200101"], "bigint"),
+        (["2020-01-01 10:00", "2020-01-01T10:00:05.25"], "timestamp without time zone"),
+        (["2020-01-01T10:00:00+03:00"], "timestamp with time zone"),
+        (["01.02.2020"], "text"),
+        ([""], "text"),
+        (["-"], "text"),
+        (["١٢"], "text"),
+    ],
+)
+def test_texts_of_a_file_become_numbers_only_where_nothing_is_lost(texts, expected):
+    assert types.infer_texts(texts) == expected
+
+
+def test_rows_are_read_once_and_piece_by_piece():
+    seen = []
+
+    def rows():
+        yield "a", "b"
+        for number in range(100_000):
+            seen.append(number)
+            yield number, "x"
+
+    source = open_source(rows(), Options())
+    assert len(seen) < 25_000
+    chunks = source.chunks(())
+    next(chunks)
+    assert len(seen) < 25_000
+    rest = list(chunks)
+    assert seen == list(range(100_000))
+    assert rest[-1].first + rest[-1].rows == 100_001
+
+
+def test_wide_rows_come_in_smaller_pieces():
+    rows = ({"text": "x" * 100_000} for _ in range(5_000))
+    sizes = [chunk.rows for _, chunk in zip(range(3), open_source(rows, Options()).chunks(()))]
+    assert max(sizes) <= 1000
+
+
+def test_bad_row_survives_a_trip_between_processes():
+    import pickle
+
+    error = BadRowError(5, "price", "'oops'", "no number")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.row, again.column, again.value, again.hint) == (5, "price", "'oops'", error.hint)
+
+
+@pytest.mark.parametrize("statement", ["import vixtract", "import vixtract; vixtract.petl_fast"])
+def test_importing_brings_no_heavy_library_along(statement):
+    program = f"{statement}; import sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    heavy = {"pyarrow", "pandas", "polars", "petl", "psycopg", "pgpq", "numpy"}
+    assert not heavy & set(json.loads(done.stdout))
