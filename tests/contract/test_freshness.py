@@ -36,20 +36,20 @@ def database(tmp_path):
 
 @pytest.fixture
 def people(server):
-    for name in ("anna", "boris"):
+    for name in ("olga", "pavel"):
         server.ensure_role(name)
     with connect_superuser(server) as connection:
         connection.execute("DROP VIEW IF EXISTS vixtract.freshness")
         connection.execute("DROP TABLE IF EXISTS vixtract.loaded")
-    with connect_person(server, "anna") as connection:
-        connection.execute("DROP TABLE IF EXISTS anna.sales CASCADE")
-        connection.execute("CREATE TABLE anna.sales (city text NOT NULL, people int)")
-        connection.execute("COMMENT ON COLUMN anna.sales.people IS 'Жители'")
-        connection.execute("INSERT INTO anna.sales VALUES ('Rome', 2748109), ('Oslo', NULL)")
+    with connect_person(server, "olga") as connection:
+        connection.execute("DROP TABLE IF EXISTS olga.sales CASCADE")
+        connection.execute("CREATE TABLE olga.sales (city text NOT NULL, people int)")
+        connection.execute("COMMENT ON COLUMN olga.sales.people IS 'Жители'")
+        connection.execute("INSERT INTO olga.sales VALUES ('Rome', 2748109), ('Oslo', NULL)")
     return server
 
 
-def finish(database, run, tables, owner="anna", end=NOW):
+def finish(database, run, tables, owner="olga", end=NOW):
     job = {"title": "Sales", "plugin": "notebook", "params": {}}
     add_run(database, NewRun(run, "e1", owner, "Scheduler", int(end), end - 10, job, owner))
     loads = [{"table": table, "mode": "replace", "rows": 2} for table in tables]
@@ -71,38 +71,38 @@ def read(connection):
 
 
 def test_loads_of_runs_appear_and_the_newest_counts(people, database):
-    finish(database, "j1", ["anna.sales", "sales", "anna.gone"], end=NOW - 100)
+    finish(database, "j1", ["olga.sales", "sales", "olga.gone"], end=NOW - 100)
     copy(database, people)
-    finish(database, "j2", ["anna.sales"])
+    finish(database, "j2", ["olga.sales"])
     copy(database, people)
-    with connect_person(people, "anna") as connection:
-        assert read(connection) == [("anna.sales", "j2", False)]
+    with connect_person(people, "olga") as connection:
+        assert read(connection) == [("olga.sales", "j2", False)]
     with connect_superuser(people, "etl") as connection:
         connection.execute("GRANT bi_readers TO bi")
         connection.execute("SET ROLE bi")
-        assert read(connection) == [("anna.sales", "j2", False)]
+        assert read(connection) == [("olga.sales", "j2", False)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT * FROM vixtract.loaded")
 
 
 def test_a_table_is_late_when_its_next_load_did_not_come(people, database):
-    finish(database, "j1", ["anna.sales"], end=NOW - 9000)
+    finish(database, "j1", ["olga.sales"], end=NOW - 9000)
     copy(database, people, lambda event, after: after + 3600)
-    with connect_person(people, "anna") as connection:
-        assert read(connection) == [("anna.sales", "j1", True)]
+    with connect_person(people, "olga") as connection:
+        assert read(connection) == [("olga.sales", "j1", True)]
     # A schedule that was switched off expects nothing.
     copy(database, people, lambda event, after: None)
-    with connect_person(people, "anna") as connection:
-        assert read(connection) == [("anna.sales", "j1", False)]
+    with connect_person(people, "olga") as connection:
+        assert read(connection) == [("olga.sales", "j1", False)]
 
 
 def test_nobody_can_claim_anothers_table_or_learn_its_name(people, database):
-    finish(database, "j1", ["anna.sales"], end=NOW - 50)
-    finish(database, "j2", ["anna.sales", "anna.secret", "pg_catalog.pg_class"], owner="boris")
+    finish(database, "j1", ["olga.sales"], end=NOW - 50)
+    finish(database, "j2", ["olga.sales", "olga.secret", "pg_catalog.pg_class"], owner="pavel")
     copy(database, people)
-    with connect_person(people, "anna") as connection:
-        assert read(connection) == [("anna.sales", "j1", False)]
-    with connect_person(people, "boris") as connection:
+    with connect_person(people, "olga") as connection:
+        assert read(connection) == [("olga.sales", "j1", False)]
+    with connect_person(people, "pavel") as connection:
         assert read(connection) == []
 
 
@@ -142,58 +142,58 @@ def look(people, tmp_path):
 
 
 def test_the_catalog_shows_what_the_role_may_read(look, people, database):
-    finish(database, "j1", ["anna.sales"])
+    finish(database, "j1", ["olga.sales"])
     copy(database, people)
-    (table,) = look("anna").list_tables()
-    assert (table.schema, table.name, table.kind) == ("anna", "sales", "table")
+    (table,) = look("olga").list_tables()
+    assert (table.schema, table.name, table.kind) == ("olga", "sales", "table")
     assert table.loaded["run"] == "j1"
-    details = look("anna").find_table("anna", "sales")
+    details = look("olga").find_table("olga", "sales")
     assert [(c["name"], c["type"], c["comment"]) for c in details.columns] == [
         ("city", "text", ""), ("people", "integer", "Жители"),
     ]  # fmt: skip
     assert details.rows == 2
     assert details.sample == [["Rome", "2748109"], ["Oslo", None]]
-    assert look("boris").list_tables() == []
+    assert look("pavel").list_tables() == []
     with pytest.raises(NotFoundError):
-        look("boris").find_table("anna", "sales")
+        look("pavel").find_table("olga", "sales")
     for word, count in (("SALES", 1), ("жители", 1), ("city", 1), ("%", 0), ("nothing", 0)):
-        assert len(look("anna").list_tables(word)) == count, word
+        assert len(look("olga").list_tables(word)) == count, word
 
 
 def test_names_are_never_sql(look, people):
-    name = 'a"; DROP TABLE anna.sales; --'
-    with connect_person(people, "anna") as connection:
+    name = 'a"; DROP TABLE olga.sales; --'
+    with connect_person(people, "olga") as connection:
         connection.execute(
-            'CREATE TABLE IF NOT EXISTS anna."a""; DROP TABLE anna.sales; --" (x int)'
+            'CREATE TABLE IF NOT EXISTS olga."a""; DROP TABLE olga.sales; --" (x int)'
         )
-    assert look("anna").find_table("anna", name).sample == []
-    assert len(look("anna").list_tables()) == 2
-    with connect_person(people, "anna") as connection:
-        connection.execute('DROP TABLE anna."a""; DROP TABLE anna.sales; --"')
+    assert look("olga").find_table("olga", name).sample == []
+    assert len(look("olga").list_tables()) == 2
+    with connect_person(people, "olga") as connection:
+        connection.execute('DROP TABLE olga."a""; DROP TABLE olga.sales; --"')
 
 
 def test_code_of_others_does_not_run_with_the_readers_rights(look, people):
-    with connect_person(people, "boris") as connection:
-        connection.execute("DROP TABLE IF EXISTS boris.bait CASCADE")
-        connection.execute("GRANT USAGE ON SCHEMA boris TO etl_users")
+    with connect_person(people, "pavel") as connection:
+        connection.execute("DROP TABLE IF EXISTS pavel.bait CASCADE")
+        connection.execute("GRANT USAGE ON SCHEMA pavel TO etl_users")
         connection.execute(
-            "CREATE OR REPLACE FUNCTION boris.trap() RETURNS int LANGUAGE plpgsql AS"
+            "CREATE OR REPLACE FUNCTION pavel.trap() RETURNS int LANGUAGE plpgsql AS"
             " $$BEGIN RAISE EXCEPTION 'trapped %', current_user; END$$"
         )
-        connection.execute("CREATE OR REPLACE VIEW boris.lure AS SELECT boris.trap() AS x")
-        connection.execute("CREATE TABLE boris.bait (x int)")
-        connection.execute("INSERT INTO boris.bait VALUES (1)")
-        connection.execute("ALTER TABLE boris.bait ENABLE ROW LEVEL SECURITY")
-        connection.execute("CREATE POLICY p ON boris.bait USING (boris.trap() = 1)")
-        connection.execute("GRANT SELECT ON boris.lure, boris.bait TO etl_users")
-    assert look("anna").find_table("boris", "lure").refusal == "view"
-    refusal = look("anna").find_table("boris", "bait").refusal
+        connection.execute("CREATE OR REPLACE VIEW pavel.lure AS SELECT pavel.trap() AS x")
+        connection.execute("CREATE TABLE pavel.bait (x int)")
+        connection.execute("INSERT INTO pavel.bait VALUES (1)")
+        connection.execute("ALTER TABLE pavel.bait ENABLE ROW LEVEL SECURITY")
+        connection.execute("CREATE POLICY p ON pavel.bait USING (pavel.trap() = 1)")
+        connection.execute("GRANT SELECT ON pavel.lure, pavel.bait TO etl_users")
+    assert look("olga").find_table("pavel", "lure").refusal == "view"
+    refusal = look("olga").find_table("pavel", "bait").refusal
     assert "row-level security" in refusal
     assert "trapped" not in refusal
-    assert "trapped boris" in look("boris").find_table("boris", "lure").refusal
-    with connect_person(people, "boris") as connection:
-        connection.execute("DROP VIEW boris.lure; DROP TABLE boris.bait")
-        connection.execute("REVOKE USAGE ON SCHEMA boris FROM etl_users")
+    assert "trapped pavel" in look("pavel").find_table("pavel", "lure").refusal
+    with connect_person(people, "pavel") as connection:
+        connection.execute("DROP VIEW pavel.lure; DROP TABLE pavel.bait")
+        connection.execute("REVOKE USAGE ON SCHEMA pavel FROM etl_users")
 
 
 def test_a_person_without_a_role_is_told_what_to_do(look):

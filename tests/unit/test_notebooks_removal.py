@@ -90,10 +90,16 @@ def test_loads_are_read_as_claims(tmp_path):
         json.dumps({**good, "run": "j1", "secret": "x"}), "no json", "[]", '{"table": 5}',
         json.dumps({"table": "anna.bad\nline", "rows": 1}),
         json.dumps({"table": "anna.more", "mode": "drop", "rows": -1, "bytes": True}),
+        json.dumps({"schema": "anna", "table": "cities", "mode": "incremental", "rows": 5}),
+        json.dumps({"schema": 5, "table": "cities"}), '{"schema": "anna", "table": ""}',
         "[" * 100_000,
     ]  # fmt: skip
     (tmp_path / "loads.jsonl").write_text("\n".join(lines))
-    assert loads(tmp_path) == [good, {"table": "anna.more"}]
+    assert loads(tmp_path) == [
+        good,
+        {"table": "anna.more"},
+        {"table": "anna.cities", "mode": "incremental", "rows": 5},
+    ]
 
 
 def test_loads_are_limited_and_never_a_link_or_a_pipe(tmp_path):

@@ -15,7 +15,7 @@ from vixtract.notebooks.workspace import Workspace
 NAME = "loads.jsonl"
 MAX_BYTES = 256 * 1024
 MAX_LOADS = 100
-_MODES = ("replace", "append", "upsert")
+_MODES = ("replace", "append", "upsert", "incremental")
 
 
 def read_loads(work: Workspace) -> list[dict[str, Any]]:
@@ -51,8 +51,11 @@ def parse_load(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict):
         return None
-    table = content.get("table")
-    if not isinstance(table, str) or not 3 <= len(table) <= 140 or not table.isprintable():
+    schema, table = content.get("schema", ""), content.get("table")
+    if not isinstance(table, str) or not table or not isinstance(schema, str):
+        return None
+    table = f"{schema}.{table}" if schema else table
+    if len(table) > 140 or not table.isprintable():
         return None
     load: dict[str, Any] = {"table": table}
     if content.get("mode") in _MODES:
