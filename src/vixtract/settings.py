@@ -148,7 +148,16 @@ SETTINGS: tuple[Setting, ...] = (
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
     ),
     Setting(
-        "CRONICLE_IMAGE", "cronicle/edge:v1.14.5", "Image that Cronicle is taken from.", group="Images"
+        "CRONICLE_IMAGE",
+        "cronicle/edge:v1.14.2",
+        "Image that Cronicle is taken from; its newest version that the tests ran with.",
+        group="Images",
+    ),
+    Setting(
+        "SCHEDULER_IMAGE",
+        "vixtract/cronicle",
+        "Image of the job container without its tag; `vixtract/cronicle-edge` has Cronicle in it.",
+        group="Images",
     ),
     Setting("PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"),
     Setting("HTTP_PROXY", "", "Proxy for builds and for people's processes.", group="Proxies"),
