@@ -77,7 +77,8 @@ class Upstream:
             connection.close()
         if not isinstance(answer, dict):
             raise UpstreamError("Cronicle answered with no object.")
-        if answer.get("code") != 0:
+        # Cronicle's get_live_console answers without a code.
+        if answer.get("code", 0) != 0:
             raise UpstreamError(
                 str(answer.get("description") or "Cronicle refused."), str(answer.get("code"))
             )

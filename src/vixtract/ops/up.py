@@ -94,7 +94,9 @@ def find_present_engine(host: Host, instance: Instance) -> str:
     return found.group(1) if found else ""
 
 
-def settle_engine(session: Session, instance: Instance, supply: Supply, asked: str) -> tuple[str, str]:
+def settle_engine(
+    session: Session, instance: Instance, supply: Supply, asked: str
+) -> tuple[str, str]:
     """Choose the engine, and ask before schedules move from one to the other.
 
     Args:
