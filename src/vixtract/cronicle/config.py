@@ -32,6 +32,15 @@ def hash_password(password: str, salt: str) -> str:
     return bcrypt.hashpw(content, bcrypt.gensalt(10, prefix=b"2a")).decode()
 
 
+def is_password(user: Mapping[str, Any], password: str) -> bool:
+    """Say whether a user's record has this password."""
+    content = (password + str(user.get("salt") or "")).encode()[:72]
+    try:
+        return bcrypt.checkpw(content, str(user.get("password") or "").encode())
+    except ValueError:
+        return False
+
+
 def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
     """Make an administrator's record.
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 
 from vixtract.cronicle import places
-from vixtract.cronicle.config import build_session
+from vixtract.cronicle.config import build_session, build_user, is_password
 from vixtract.errors import VixtractError
+from vixtract.settings import BY_NAME
 
 log = logging.getLogger("vixtract.cronicle")
 
@@ -92,6 +93,26 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
     run_storage(environment, "put", f"sessions/{session}", text=json.dumps(build_session(session)))
 
 
+def retire_default_password(environment: Mapping[str, str], password: str) -> None:
+    """Replace the documented password of `admin` by the one that is set; any other stays.
+
+    Storage that was made on a machine of one's own may be published later, with a password generated.
+
+    Args:
+        environment: Cronicle's.
+        password: the setting CRONICLE_ADMIN_PASSWORD.
+    """
+    default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
+    if password in ("", default):
+        return
+    user = json.loads(run_storage(environment, "get", f"users/{places.ADMIN_USER}"))
+    if is_password(user, default):
+        fresh = build_user(places.ADMIN_USER, password)
+        user.update({name: fresh[name] for name in ("password", "salt")})
+        run_storage(environment, "put", f"users/{places.ADMIN_USER}", text=json.dumps(user))
+        log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
+
+
 def main() -> int:
     """Prepare and become Cronicle; returns only when that fails."""
     logging.basicConfig(level=logging.INFO, format="cronicle: %(levelname)s: %(message)s")
@@ -99,6 +120,7 @@ def main() -> int:
     environment = build_environment(os.environ)
     try:
         prepare(environment, os.environ["CRONICLE_SESSION"])
+        retire_default_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
     except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
         log.error("%s", getattr(error, "message", error))
         log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))

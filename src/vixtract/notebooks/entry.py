@@ -322,7 +322,8 @@ def build_services(
     )
     # Cronicle itself needs neither the key nor the database.
     own = {k: v for k, v in engine_environment.items() if not k.startswith("SCHEDULER_")}
-    main_one.environment = {**own, **session}
+    admin = {"CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"]}
+    main_one.environment = {**own, **session, **admin}
     return (runner, gateway, main_one)
 
 
