@@ -20,7 +20,7 @@ from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, MISSED, SUCCEEDED
 from vixtract.scheduler import store
-from vixtract.scheduler.events import SERVICE_ACCOUNT, Event
+from vixtract.scheduler.events import Event
 from vixtract.scheduler.plugin import read_start_time
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 

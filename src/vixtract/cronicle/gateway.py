@@ -36,12 +36,35 @@ logger = logging.getLogger(__name__)
 #: Calls of Cronicle's page that need a session; all others are refused, above all those which
 #: change plugins, accounts, servers and configuration.
 PAGE_CALLS = frozenset(
-    """get_schedule get_event create_event update_event delete_event run_event toggle_event
-    get_job_status get_job_details get_job_log get_live_console get_event_history get_history
-    get_active_jobs abort_job abort_jobs flush_event_queue get_plugins get_categories get_activity
-    get_errors get_manager_state update_manager_state get_log_watch_auth whoami""".split()
+    [
+        "get_schedule",
+        "get_event",
+        "create_event",
+        "update_event",
+        "delete_event",
+        "run_event",
+        "toggle_event",
+        "get_job_status",
+        "get_job_details",
+        "get_job_log",
+        "get_live_console",
+        "get_event_history",
+        "get_history",
+        "get_active_jobs",
+        "abort_job",
+        "abort_jobs",
+        "flush_event_queue",
+        "get_plugins",
+        "get_categories",
+        "get_activity",
+        "get_errors",
+        "get_manager_state",
+        "update_manager_state",
+        "get_log_watch_auth",
+        "whoami",
+    ]
 )
-USER_CALLS = frozenset("login logout resume_session oauth callback".split())
+USER_CALLS = frozenset(("login", "logout", "resume_session", "oauth", "callback"))
 CHANGES = frozenset(("create_event", "update_event", "run_event"))
 _STATIC = re.compile(r"/cronicle/(?:[\w.-]+/)*(?:[\w.-]+)?", re.ASCII)
 _API = re.compile(r"(?:/cronicle)?/api/(app|user)/([a-z_]{1,40})", re.ASCII)
@@ -159,10 +182,11 @@ class Gateway:
             await forward(request, self._socket, writer)
             return
         params = request.params()
-        key = str(request.headers.get("x-api-key") or params.get("api_key") or "")
+        key = str(request.headers.get("x-api-key") or "")
         if not key and has_session(request, params):
             await self._page(name, request, params, writer)
             return
+        key = key or str(params.get("api_key") or "")
         params.pop("api_key", None)
         try:
             if name == "get_job_log":
@@ -182,7 +206,12 @@ class Gateway:
         """Pass a finished job's log on, under the appliance's own session."""
         identifier = get_id(params)
         caller = self._contract.find_caller(key)
-        await asyncio.to_thread(self._contract.check_job, caller, identifier)
+        try:
+            await asyncio.to_thread(self._contract.check_job, caller, identifier)
+        except ApiError:
+            text = b"(No log file found.)\n"
+            writer.write(answer("404 Not Found", text, "text/plain; charset=utf-8", _POLICY))
+            return
         session = self._contract.upstream.session
         own = Request("GET", request.path, f"id={identifier}", {"x-session-id": session})
         own.headers["accept-encoding"] = "gzip"
@@ -192,6 +221,9 @@ class Gateway:
         if name not in USER_CALLS:
             raise HttpError("403 Forbidden", "Accounts are kept in the Hub.")
         if name == "login":
+            # Cronicle reads a body by its type: it must not read another name than is read here.
+            request.headers["content-type"] = "application/json"
+            request.query = ""
             # An account that only the appliance uses is nobody's to log in to.
             named = str(request.params().get("username") or "")
             if re.sub(r"\W+", "", named.lower()) == places.SERVICE_USER:
