@@ -327,4 +327,4 @@ def test_guessing_passwords_is_slowed_down_and_locks_nobody_out(box):
         box.ask("user/login", {"username": "admin", "password": f"no{i}"})[0] for i in range(90)
     ]
     assert 429 in statuses
-    wait_until(lambda: box.log_in(), "a login with the right password", 60, 3)
+    wait_until(box.log_in, "a login with the right password", 60, 3)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vixtract.cronicle import places
+from vixtract.cronicle.checks import check_names, check_values
 from vixtract.cronicle.shapes import clean_event, clean_job, read_event
 from vixtract.cronicle.upstream import Upstream, UpstreamError
-from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.calls import (
@@ -28,7 +28,7 @@ from vixtract.scheduler.calls import (
     page,
     require,
 )
-from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event, check_event, check_params
+from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event, check_params
 from vixtract.scheduler.store import Caller
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Contract:
         self.database = database
         self._api_key = api_key
         self._zone = zone
-        # Creating an event and naming its author are two calls to Cronicle: nobody may look between.
+        # An event is made and its author named in two calls: nobody may look between.
         self.lock = threading.RLock()
         self._calls: Mapping[str, Callable[[Caller, Mapping[str, Any]], Answer]] = {
             "get_schedule": self._get_schedule,
@@ -142,7 +142,7 @@ class Contract:
     def _create_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         require(caller, "create_events")
         values = {k: v for k, v in params.items() if k != "call" and v is not None}
-        _check(values, partial=False)
+        check_values(values, partial=False)
         username = values.get("username") if caller.is_admin else ""
         now = int(self.now())
         event = Event.from_dict(
@@ -195,7 +195,7 @@ class Contract:
         with self.lock:
             present = self._find(caller, {"id": identifier})["event"]
             changes = {k: v for k, v in params.items() if k not in ("id", "created", "call")}
-            _check({"plugin": present.get("plugin"), **changes}, partial=True)
+            check_values({"plugin": present.get("plugin"), **changes}, partial=True)
             if not caller.is_admin:
                 changes.pop("username", None)
             known = {
@@ -204,7 +204,9 @@ class Contract:
                 if k in FIELDS or k in ("reset_cursor", "abort_jobs")
             }
             if "plugin" in known and "params" not in known:
-                _check({"plugin": known["plugin"], "params": present.get("params")}, partial=True)
+                check_values(
+                    {"plugin": known["plugin"], "params": present.get("params")}, partial=True
+                )
             if known.get("timing", False) is None:
                 known["timing"] = False
             self._ask("update_event", {**known, "id": identifier})
@@ -369,35 +371,3 @@ class Contract:
         shown = ("id", "title", "enabled", "max_children", "params", "description")
         rows = [{k: v for k, v in row.items() if k in shown} for row in answer.get("rows") or []]
         return page(rows, len(rows))
-
-    def count_open(self) -> int:
-        """Return how many runs have not ended."""
-        return len(runs.open_runs(self.database))
-
-
-def _check(values: Mapping[str, Any], *, partial: bool) -> None:
-    problems = check_event(values, partial=partial)
-    if problems:
-        raise ApiError("api", "; ".join(str(problem) for problem in problems))
-    if isinstance(values.get("params"), Mapping):
-        check_names(str(values.get("plugin") or ""), values["params"])
-
-
-PARAMETERS: Mapping[str, frozenset[str]] = {
-    "notebook": frozenset(("owner", "notebook", "parameters", "kernel", "memory_mb")),
-    "shellplug": frozenset(("owner", "script")),
-}
-
-
-def check_names(plugin: str, params: Mapping[str, Any]) -> None:
-    """Refuse parameters that the plugin does not have.
-
-    Cronicle puts every parameter into the environment of a process of its own account, where names
-    such as LD_PRELOAD would have that process run anybody's code.
-
-    Raises:
-        ApiError: names the parameters.
-    """
-    unknown = sorted(set(params) - PARAMETERS.get(plugin, frozenset()))
-    if unknown:
-        raise ApiError("api", f"params.{unknown[0][:40]} is no parameter of the plugin {plugin}")

@@ -1,4 +1,4 @@
-"""Cronicle's configuration and what its storage holds after the first boot; pure but for `write`."""
+"""Cronicle's configuration, and what its storage holds after the first boot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hash_password(password: str, salt: str) -> str:
     Args:
         password: any text.
         salt: kept beside the hash.
-    Returns: bcrypt hash with the prefix `$2a$`; any other prefix crashes Cronicle 1.14.2 at a login.
+    Returns: bcrypt hash with the prefix `$2a$`; with another Cronicle 1.14.2 ends at a login.
     """
     content = (password + salt).encode()[:72]
     return bcrypt.hashpw(content, bcrypt.gensalt(10, prefix=b"2a")).decode()
@@ -185,8 +185,8 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
         "secret_key": secret_key,
         "log_dir": str(places.LOGS),
         "log_filename": "[component].log",
-        "log_columns": ["hires_epoch", "date", "hostname", "pid", "component", "category", "code", "msg", "data"],
-        "log_archive_path": f"{places.LOGS}/archives/[yyyy]/[mm]/[filename]-[yyyy]-[mm]-[dd].log.gz",
+        "log_columns": _LOG_COLUMNS.split(),
+        "log_archive_path": f"{places.LOGS}/archives/[yyyy]/[mm]/[filename]-[yyyy]-[mm]-[dd].gz",
         "log_crashes": True,
         "pid_file": str(places.PID_FILE),
         "queue_dir": str(places.QUEUE),
@@ -214,33 +214,39 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
         "client": _build_client(),
         "oauth": _build_oauth(oauth_secret),
         "git": {"enabled": False},
-        "Storage": {
-            "engine": "Filesystem", "list_page_size": 50, "concurrency": 4,
-            "transactions": False, "log_event_types": {},
-            "Filesystem": {"base_dir": str(places.STORAGE), "key_namespaces": 1},
-        },
-        "WebServer": {
-            "http_port": 3012, "http_htdocs_dir": "htdocs", "http_static_ttl": 3600,
-            "http_max_upload_size": 4 * 1024 * 1024, "http_static_index": "index.html",
-            "http_server_signature": "", "http_gzip_text": True, "http_timeout": 30,
-            "http_regex_json": "(text|javascript|js|json)", "http_response_headers": {},
-            "https": False,
-        },
-        "User": {
-            # The gateway slows guessing down by address: locking an account would lock its owner out.
-            "session_expire_days": SESSION_DAYS, "max_failed_logins_per_hour": 100000,
-            "max_forgot_passwords_per_hour": 0, "free_accounts": False, "sort_global_users": True,
-            "use_bcrypt": True, "email_templates": {},
-            "default_privileges": dict.fromkeys(_PRIVILEGES, 0),
-        },
-    }  # fmt: skip
+        "Storage": _STORAGE,
+        "WebServer": _WEB_SERVER,
+        "User": _build_accounts(),
+    }
 
 
+_LOG_COLUMNS = "hires_epoch date hostname pid component category code msg data"
+_STORAGE: Mapping[str, Any] = {
+    "engine": "Filesystem", "list_page_size": 50, "concurrency": 4,
+    "transactions": False, "log_event_types": {},
+    "Filesystem": {"base_dir": str(places.STORAGE), "key_namespaces": 1},
+}  # fmt: skip
+_WEB_SERVER: Mapping[str, Any] = {
+    "http_port": 3012, "http_htdocs_dir": "htdocs", "http_static_ttl": 3600,
+    "http_max_upload_size": 4 * 1024 * 1024, "http_static_index": "index.html",
+    "http_server_signature": "", "http_gzip_text": True, "http_timeout": 30,
+    "http_regex_json": "(text|javascript|js|json)", "http_response_headers": {}, "https": False,
+}  # fmt: skip
 _PRIVILEGES: Mapping[str, str] = {
     "admin": "Administrator", "create_events": "Create Events", "edit_events": "Edit Events",
     "delete_events": "Delete Events", "run_events": "Run Events", "abort_events": "Abort Events",
     "state_update": "Toggle Scheduler", "disable_enable_events": "Disable/Enable Events",
 }  # fmt: skip
+
+
+def _build_accounts() -> dict[str, Any]:
+    return {
+        # The gateway slows guessing down; locking an account would lock its owner out.
+        "session_expire_days": SESSION_DAYS, "max_failed_logins_per_hour": 100000,
+        "max_forgot_passwords_per_hour": 0, "free_accounts": False, "sort_global_users": True,
+        "use_bcrypt": True, "email_templates": {},
+        "default_privileges": dict.fromkeys(_PRIVILEGES, 0),
+    }  # fmt: skip
 
 
 def _build_client() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What stands on port 3012: the contract for keys, Cronicle's page for administrators, nothing else.
+"""What stands on port 3012: the contract for keys, Cronicle's page for administrators.
 
 Everybody of the compose network and every job of this container can reach it, so the list of what
 is let through is here as well as in nginx.
@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vixtract.cronicle import places
-from vixtract.cronicle.calls import PARAMETERS, Contract, check_names
+from vixtract.cronicle.calls import Contract
+from vixtract.cronicle.checks import PARAMETERS, check_names
 from vixtract.cronicle.http import (
     MAX_HEAD,
     HttpError,
@@ -36,34 +37,14 @@ logger = logging.getLogger(__name__)
 #: Calls of Cronicle's page that need a session; all others are refused, above all those which
 #: change plugins, accounts, servers and configuration.
 PAGE_CALLS = frozenset(
-    [
-        "get_schedule",
-        "get_event",
-        "create_event",
-        "update_event",
-        "delete_event",
-        "run_event",
-        "toggle_event",
-        "get_job_status",
-        "get_job_details",
-        "get_job_log",
-        "get_live_console",
-        "get_event_history",
-        "get_history",
-        "get_active_jobs",
-        "abort_job",
-        "abort_jobs",
-        "flush_event_queue",
-        "get_plugins",
-        "get_categories",
-        "get_activity",
-        "get_errors",
-        "get_manager_state",
-        "update_manager_state",
-        "get_log_watch_auth",
-        "whoami",
-    ]
-)
+    (
+        "get_schedule", "get_event", "create_event", "update_event", "delete_event", "run_event",
+        "toggle_event", "get_job_status", "get_job_details", "get_job_log", "get_live_console",
+        "get_event_history", "get_history", "get_active_jobs", "abort_job", "abort_jobs",
+        "flush_event_queue", "get_plugins", "get_categories", "get_activity", "get_errors",
+        "get_manager_state", "update_manager_state", "get_log_watch_auth", "whoami",
+    )
+)  # fmt: skip
 USER_CALLS = frozenset(("login", "logout", "resume_session", "oauth", "callback"))
 CHANGES = frozenset(("create_event", "update_event", "run_event"))
 _STATIC = re.compile(r"/cronicle/(?:[\w.-]+/)*(?:[\w.-]+)?", re.ASCII)

@@ -24,8 +24,8 @@ UPSTREAM_S = 120.0
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # Belong to one connection, or say who asks: written anew or left out.
 _HOP = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-     "expect", "content-length", "host")
+    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
+     "upgrade", "expect", "content-length", "host")
 )  # fmt: skip
 # Cronicle takes these as credentials of a workflow, of GitHub or of GitLab.
 _FOREIGN = frozenset(
@@ -205,16 +205,19 @@ def _rewrite(head: bytes) -> bytes:
         low = name.lower()
         if low in ("access-control-allow-origin", "connection", "keep-alive", "server"):
             continue
-        if low == "location":
-            # Addresses within the appliance, by whatever name it was reached.
-            value = re.sub(r"^\s*https?://hub\.invalid/", "/", value)
-            line = f"{name}: {value.strip()}"
-        if low == "set-cookie":
-            # Read once by the page that follows; over plain HTTP a Secure cookie would be dropped.
-            line = re.sub(r";\s*Secure(=True)?", "", line)
-        kept.append(line)
+        kept.append(f"{name}: {_rewrite_value(low, value.strip())}")
     kept += ["X-Content-Type-Options: nosniff", "Connection: close"]
     return ("\r\n".join(kept) + "\r\n\r\n").encode("latin-1")
+
+
+def _rewrite_value(name: str, value: str) -> str:
+    if name == "location":
+        # Addresses within the appliance, by whatever name it was reached.
+        return re.sub(r"^https?://hub\.invalid/", "/", value)
+    if name == "set-cookie":
+        # Read once by the page that follows; over plain HTTP a Secure cookie would be dropped.
+        return re.sub(r";\s*Secure(=True)?", "", value)
+    return value
 
 
 async def splice(

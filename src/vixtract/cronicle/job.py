@@ -89,7 +89,7 @@ class Job:
             claims.finish(self._database, self._job, self._end, stopped=stopped)
 
     def _wait_for_place(self, count: int) -> int | None:
-        """Wait for one of MAX_JOBS places; returns a descriptor that holds it, None when stopped."""
+        """Wait for one of MAX_JOBS places; returns what holds it, or None when stopped."""
         places.PLACES.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_told = False
         while not self._is_stopped:

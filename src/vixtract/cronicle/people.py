@@ -68,7 +68,7 @@ class People:
         name = self._ask_hub(authorization)
         if not is_plain(name):
             raise HubUserError(
-                f"{name!r} has characters that Cronicle drops: it would be somebody else's account.",
+                f"{name!r} has characters that Cronicle drops: it would be another's account.",
                 "Use the portal, or another name.",
             )
         if name not in self.list_admins():

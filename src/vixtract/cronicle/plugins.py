@@ -27,7 +27,8 @@ def escape_line(line: Mapping[str, Any], job: str) -> dict[str, Any]:
             [html.escape(str(cell), quote=True) for cell in row] for row in table.get("rows", [])
         ]
         if line.get("complete"):
-            link = f'<a href="/portal/runs/{html.escape(job)}" target="_blank">Open it in the portal</a>'
+            address = html.escape(f"/portal/runs/{job}")
+            link = f'<a href="{address}" target="_blank">Open it in the portal</a>'
             rows.append(["Executed notebook and log", link])
         safe["table"] = {"title": "Run", "header": ["", ""], "rows": rows}
     return safe

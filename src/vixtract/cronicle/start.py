@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import NoReturn
 
 from vixtract.cronicle import places
 from vixtract.cronicle.config import build_session, build_user, is_password
@@ -96,7 +97,7 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
 def retire_default_password(environment: Mapping[str, str], password: str) -> None:
     """Replace the documented password of `admin` by the one that is set; any other stays.
 
-    Storage that was made on a machine of one's own may be published later, with a password generated.
+    Storage made on a machine of one's own may be published later, with a generated password.
 
     Args:
         environment: Cronicle's.
@@ -113,6 +114,15 @@ def retire_default_password(environment: Mapping[str, str], password: str) -> No
         log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
 
 
+def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by Cronicle."""
+    os.chdir(places.HOME)
+    command = [places.NODE, "--require", str(places.SOCKET_SCRIPT), str(places.CRONICLE)]
+    command += ["--foreground", "--manager", "--color", "0", "--debug", "0"]
+    everything = {**environment, "CRONICLE_SOCKET": str(places.SOCKET)}
+    os.execve(places.NODE, command, everything)  # noqa: S606 - a constant program, no shell
+
+
 def main() -> int:
     """Prepare and become Cronicle; returns only when that fails."""
     logging.basicConfig(level=logging.INFO, format="cronicle: %(levelname)s: %(message)s")
@@ -125,10 +135,7 @@ def main() -> int:
         log.error("%s", getattr(error, "message", error))
         log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))
         return 1
-    os.chdir(places.HOME)
-    command = [places.NODE, "--require", str(places.SOCKET_SCRIPT), str(places.CRONICLE)]
-    command += ["--foreground", "--manager", "--color", "0", "--debug", "0"]
-    os.execve(places.NODE, command, {**environment, "CRONICLE_SOCKET": str(places.SOCKET)})
+    become_cronicle(environment)
 
 
 if __name__ == "__main__":
