@@ -134,7 +134,7 @@ def test_a_second_boot_and_another_name_change_nothing(box):
         box.remove()
         box.start(*options)
         assert box.client.get_event(event) == before
-        assert box.ask("app/whoami", {}, session)[1]["code"] == 0
+        assert box.ask("app/get_schedule", {}, session)[1]["code"] == 0
         assert box.ask("user/login", password)[1]["code"] == 0
         again = wait_until(lambda: box.client.run_event(event), "a run", 30, 1)
         assert box.client.wait_for_job(again, 30)["code"] == 0
