@@ -159,7 +159,9 @@ SETTINGS: tuple[Setting, ...] = (
         "Image of the job container without its tag; `vixtract/cronicle-edge` has Cronicle in it.",
         group="Images",
     ),
-    Setting("PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"),
+    Setting(
+        "PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"
+    ),
     Setting("HTTP_PROXY", "", "Proxy for builds and for people's processes.", group="Proxies"),
     Setting("HTTPS_PROXY", "", "The same for HTTPS.", group="Proxies"),
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),

@@ -36,6 +36,11 @@ def docker(
     return done
 
 
+def has_image(name: str) -> bool:
+    """Say whether an image is on this machine."""
+    return docker("image", "inspect", name, check=False).returncode == 0
+
+
 def logs(container: str) -> str:
     """Return both streams of a container's log."""
     done = docker("logs", container, check=False)

@@ -105,9 +105,8 @@ class Hub:
 
     def browser(self, name: str, password: str) -> Browser:
         """Return a browser that is logged in."""
-        browser = Browser(SimpleNamespace(url=self.url, http_port=self.port), name, password)
-        self._clients.append(browser.http)
-        return browser
+        door = SimpleNamespace(url=self.url, http_port=self.port, visitors=self._clients)
+        return Browser(door, name, password)
 
     def client(self) -> httpx.Client:
         """Return a browser without a login; it is closed with the Hub."""

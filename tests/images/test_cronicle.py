@@ -14,10 +14,11 @@ import pytest
 
 from tests.images.docker_cli import created_container, docker, exit_code, logs, unique_name
 from tests.waiting import wait_until
+from vixtract import __version__
 
 pytestmark = pytest.mark.docker
 
-IMAGE = os.environ.get("CRONICLE_IMAGE_UNDER_TEST", "vixtract/cronicle:0.1.0")
+IMAGE = os.environ.get("VIXTRACT_CRONICLE_IMAGE", f"vixtract/cronicle:{__version__}")
 PYTHON = "/opt/vixtract/bin/python"
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (
@@ -331,6 +332,7 @@ def test_abort_ends_everything_and_says_so(box):
     assert result.end["code"] == 130
     assert result.text.startswith("Aborted after")
     assert box.processes_of("anna") == []
+    assert "HTML" not in result.log
 
 
 def test_killed_plugin_ends_its_run(box):

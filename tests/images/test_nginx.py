@@ -17,10 +17,11 @@ import pytest
 
 from tests.images.docker_cli import created_container, docker, logs, put_file, unique_name
 from tests.waiting import wait_until
+from vixtract import __version__
 
-IMAGE = os.environ.get("NGINX_IMAGE", "vixtract/nginx:dev")
+IMAGE = os.environ.get("NGINX_IMAGE", f"vixtract/nginx:{__version__}")
 # Anything with python3; the front door itself has none.
-STUB_IMAGE = os.environ.get("STUB_IMAGE", "vixtract/base:dev")
+STUB_IMAGE = os.environ.get("STUB_IMAGE", f"vixtract/base:{__version__}")
 STUB = (Path(__file__).parent / "stub_service.py").read_text(encoding="utf-8")
 HARDENED = (
     "--init",

@@ -14,13 +14,16 @@ from tests.images.docker_cli import (
     created_container,
     docker,
     exit_code,
+    has_image,
     logs,
     put_file,
     unique_name,
 )
 from tests.waiting import wait_until
 
-IMAGE = os.environ.get("POSTGRES_IMAGE", "vixtract/postgres-offline:17")
+STAND_IN = "vixtract/postgres-offline:17"
+PUBLIC = "postgres:17"
+IMAGE = os.environ.get("POSTGRES_IMAGE") or (STAND_IN if has_image(STAND_IN) else PUBLIC)
 PASSWORD = "Correct-Horse_7"
 # No --init: as root without CAP_KILL it cannot hand the stop signal to uid 999, gives up, and takes
 # the server down with it. PostgreSQL is a proper first process.

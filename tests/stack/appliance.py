@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
@@ -30,12 +29,18 @@ class Appliance:
     http_port: int
     https_port: int
     postgres_port: int
+    visitors: list[httpx.Client] = field(default_factory=list, repr=False)
     _key: str = field(default="", repr=False)
 
     @property
     def url(self) -> str:
         """Address of the front door."""
         return f"http://127.0.0.1:{self.http_port}"
+
+    def close(self) -> None:
+        """Close all browsers that visited."""
+        for visitor in self.visitors:
+            visitor.close()
 
     def command(self, *arguments: str) -> list[str]:
         """Return the operator's command line for this instance."""
@@ -197,6 +202,10 @@ class Appliance:
         )
         return self.finish(self.start(event), timeout_s)
 
+    def console(self, job: str) -> str:
+        """Return the beginning of a running job's live log."""
+        return str(self.schedule("get_live_console", id=job, offset=0)["data"])
+
     def log(self, job: str) -> str:
         """Return a finished job's log."""
         if not self._key:
@@ -230,6 +239,7 @@ class Person:
         self.appliance = appliance
         self.name = name
         self.http = httpx.Client(base_url=appliance.url, follow_redirects=True, timeout=60)
+        appliance.visitors.append(self.http)
         self.login(password)
 
     def login(self, password: str) -> None:
@@ -250,12 +260,14 @@ class Person:
     def start_server(self) -> None:
         """Start the person's JupyterLab server and wait until it answers."""
         self.http.get("/jupyter/hub/spawn", params={"next": ""})
+        # The page first: it brings the server's own cookie, without which its API answers 403.
         wait_until(
-            lambda: self.http.get(f"/jupyter/user/{self.name}/api/status").status_code == 200,
+            lambda: self.http.get(f"/jupyter/user/{self.name}/lab").url.path.endswith("/lab"),
             f"server of {self.name}",
             90,
         )
-        self.http.get(f"/jupyter/user/{self.name}/lab")
+        answer = self.http.get(f"/jupyter/user/{self.name}/api/status")
+        assert answer.status_code == 200, answer.text[:300]
 
     def _headers(self) -> dict[str, str]:
         path = f"/jupyter/user/{self.name}/"
@@ -333,9 +345,3 @@ def collect_output(channel: Any, code: str, timeout_s: float) -> str:
             return output
     raise AssertionError(f"cell not finished within {timeout_s} s; so far: {output[-500:]}")
 
-
-def environment() -> dict[str, str]:
-    """Return the environment for the operator's command: no setting of the person's own leaks in."""
-    return {
-        k: v for k, v in os.environ.items() if not k.startswith(("VIXTRACT_", "POSTGRES_", "HUB_"))
-    }

@@ -47,6 +47,7 @@ def appliance() -> Iterator[Appliance]:
         instance.operate("up", "--yes", timeout_s=1800)
         yield instance
     finally:
+        instance.close()
         if os.environ.get("VIXTRACT_TEST_KEEP") != "1":
             instance.operate("down", "--volumes", "--yes", check=False)
 

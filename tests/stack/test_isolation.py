@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from tests.waiting import wait_until
@@ -144,8 +145,6 @@ def test_people_do_not_read_each_other_s_homes_schemas_or_runs(appliance, anna):
 
 
 def test_bi_reads_future_tables_and_writes_nothing(appliance, anna):
-    import psycopg
-
     anna.run_cell(
         "import psycopg\nwith psycopg.connect() as c: c.execute('create table if not exists later (i int)')"
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
+import httpx
 import pytest
+
+from tests.waiting import wait_until
 
 
 def description_of(appliance, path, owner="anna", **params):
@@ -100,8 +103,6 @@ def test_abort_ends_the_whole_process_group(appliance):
         "abort", "notebook", {"owner": "anna", "notebook": "abort.ipynb"}
     )
     job = appliance.start(event)
-    from tests.waiting import wait_until
-
     wait_until(lambda: "8765" in appliance.execute("cronicle", "ps", "-eo", "args"), "the cell", 60)
     assert appliance.schedule("abort_job", id=job)["code"] == 0
     status = appliance.finish(job, 30)
@@ -140,8 +141,6 @@ def test_job_s_output_is_never_read_as_protocol(appliance):
 
 
 def test_unknown_event_and_bad_key(appliance):
-    import httpx
-
     assert appliance.schedule("run_event", id="nosuchevent")["code"] != 0
     answer = httpx.post(
         f"{appliance.url}/cronicle/api/app/get_schedule",

@@ -65,8 +65,8 @@ def test_file_works_alone_with_named_volumes_only():
 
 def test_homes_and_libraries_are_read_only_for_jobs():
     volumes = SERVICES["cronicle"]["volumes"]
-    assert "jupyter-home:/home:ro" in volumes
-    assert "jupyter-libs:/usr/local:ro" in volumes
+    assert "jupyter-home:/home:ro,nocopy" in volumes
+    assert "jupyter-libs:/usr/local:ro,nocopy" in volumes
 
 
 def test_no_setting_is_forgotten():
@@ -74,3 +74,15 @@ def test_no_setting_is_forgotten():
     # What only the operator's command reads before compose is called.
     host_only = {"CRONICLE_IMAGE"}
     assert set(BY_NAME) - host_only <= set(re.findall(r"\$\{(\w+)", text))
+
+
+def test_a_shared_volume_is_filled_from_one_image_only():
+    # Where the mount points hold nothing in any image there is nothing to copy.
+    empty = {"secrets", "runs"}
+    copying = [
+        volume.split(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+        if "nocopy" not in volume
+    ]
+    assert {name for name in copying if copying.count(name) > 1} <= empty

@@ -159,7 +159,7 @@ def test_down_keeps_data_and_asks_before_deleting(machine, capsys):
 def test_logs_of_one_service(machine, capsys):
     machine.answers[" logs "] = Completed(7, "")
     assert call(capsys, "logs", "nginx", "--tail", "5")[0] == 7
-    assert machine.called("logs --tail 5 nginx$")
+    assert machine.called("logs --tail 5 --no-color nginx$")
     assert call(capsys, "logs")[0] == 7
     code, _, err = call(capsys, "logs", "--tail", "many")
     assert code == 2 and "--tail" in err
@@ -177,7 +177,7 @@ def test_arguments_after_two_dashes_go_to_pytest(machine, capsys, monkeypatch):
     monkeypatch.setattr(cli, "run_tests", run_tests)
     machine.environment = {"CI": "true"}
     code, _, err = call(capsys, "test", "unit", "-k", "name", "--", "--lf", "-x")
-    assert code == 5 and "failed: x" in err
+    assert code == 1 and "failed: x" in err
     assert seen == [("vixtract-test", True, ["unit"], ["-k", "name", "--lf", "-x"], True)]
 
 

@@ -23,6 +23,7 @@ from vixtract.ops.demo import (
     query_tables,
     render_result,
     run_demo,
+    show_console,
 )
 from vixtract.ops.host import Completed
 from vixtract.ops.instance import load_instance
@@ -233,3 +234,22 @@ def test_the_result_tells_who_what_and_where():
 def test_a_running_appliance_is_recognised(tmp_path):
     host = FakeHost(tmp_path, {"docker ps": Completed(0, "")})
     assert not is_up(make_session(host), load_instance(tmp_path, {}, {}))
+
+
+class Page:
+    """A scheduler whose live log is a text."""
+
+    def __init__(self, text):
+        self.text = text.encode()
+
+    def call(self, name, **body):
+        data = self.text[body["offset"] :]
+        return {"data": data.decode(), "next": len(self.text)}
+
+
+def test_a_half_written_line_is_shown_when_it_is_whole(tmp_path):
+    session = make_session(FakeHost(tmp_path))
+    offset = show_console(session, Page("один\nдва и"), "j1", 0)
+    offset = show_console(session, Page("один\nдва и три\n"), "j1", offset)
+    assert session.console.lines == ["  | один", "  | два и три"]
+    assert show_console(session, Page("один\nдва и три\n"), "j1", offset) == offset

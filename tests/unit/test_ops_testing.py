@@ -62,6 +62,21 @@ def test_tiers_are_those_that_have_tests(tmp_path):
         choose_tiers(tmp_path, ["nonsense"])
 
 
+def test_what_the_contract_tier_lacks_is_installed(tmp_path, monkeypatch):
+    repository(tmp_path)
+    monkeypatch.setattr(testing, "CONTRACT_PACKAGES", {"nosuchpackage": "no/such/file"})
+    host = machine(tmp_path, **{"apt-get": OK})
+    host.programs = {"apt-get"}
+    testing.prepare_servers(make_session(host), required=False)
+    assert not host.called("nosuchpackage")
+    testing.prepare_servers(make_session(host, yes=True), required=True)
+    assert host.called("nosuchpackage")
+    monkeypatch.setattr(testing, "CONTRACT_PACKAGES", {"python3": "python3*"})
+    there = machine(tmp_path)
+    testing.prepare_servers(make_session(there, yes=True), required=True)
+    assert not there.called("apt-get")
+
+
 def test_the_environment_is_made_once(tmp_path):
     repository(tmp_path)
     host = machine(tmp_path)
@@ -75,7 +90,14 @@ def test_the_environment_is_made_once(tmp_path):
     (tmp_path / "tests/requirements.txt").write_text("pytest\nruff\n")
     changed = machine(tmp_path)
     ensure_environment(make_session(changed), tmp_path)
-    assert changed.called("pip install"), "a changed lock file makes it anew"
+    assert changed.called("pip install"), "a changed lock file is installed"
+    assert not changed.called("venv --clear"), "into the environment that is there"
+    newer = machine(
+        tmp_path, **{f"{tmp_path}/.venv/bin/python --version": Completed(0, "Python 3.11.2\n")}
+    )
+    (tmp_path / ".venv/vixtract-stamp").unlink()
+    ensure_environment(make_session(newer), tmp_path)
+    assert newer.called("venv --clear"), "another Python needs another environment"
 
 
 def test_an_environment_that_failed_is_not_taken_for_made(tmp_path):
@@ -110,7 +132,7 @@ def test_every_tracked_script_and_recipe_is_linted(tmp_path):
     assert select_scripts(tmp_path, names) == ["run", "lib.sh"]
     linters = build_linters(tmp_path, tmp_path / "bin", names)
     assert linters["shellcheck"][1:] == ["--external-sources", "run", "lib.sh"]
-    assert linters["hadolint"][1:] == ["Dockerfile"]
+    assert linters["hadolint"][1:] == ["--no-color", "Dockerfile"]
     assert list(linters) == ["ruff", "mypy", "shellcheck", "hadolint"]
 
 
@@ -162,7 +184,7 @@ def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):
     ruff = Completed(2, "code:1: E501\n")
     host = machine(tmp_path, **{"bin/ruff": ruff, "-m pytest": Completed(1, "")})
     session, outcome = run(host, tmp_path)
-    assert (outcome.failed, outcome.exit_code) == (["ruff", "pytest"], 2)
+    assert (outcome.failed, outcome.exit_code) == (["ruff", "pytest"], 1)
     assert "  code:1: E501" in session.console.lines
     assert "mypy: passed" in session.console.lines
 
@@ -177,5 +199,8 @@ def test_linters_run_alone_and_tiers_without_them(tmp_path):
     assert host.called("-m pytest") and not host.called("bin/ruff")
 
 
-def test_nothing_failed_is_success():
-    assert Outcome().exit_code == 0
+@pytest.mark.parametrize(("pytests", "own"), [(0, 0), (1, 1), (2, 1), (3, 1), (4, 2), (5, 1)])
+def test_exit_codes_of_pytest_become_the_commands_own(pytests, own):
+    outcome = Outcome()
+    outcome.note("pytest", pytests)
+    assert outcome.exit_code == own

@@ -14,6 +14,7 @@ from typing import Any
 from vixtract.notebooks.config import MIB
 from vixtract.notebooks.protocol import (
     MAX_REQUEST_BYTES,
+    NoRequestError,
     RequestError,
     RunRequest,
     encode,
@@ -45,6 +46,8 @@ def read_request(connection: socket.socket) -> RunRequest:
             continue
         except OSError:
             raise RequestError("The connection broke.") from None
+        if not chunk and not received:
+            raise NoRequestError("The connection closed without a request.")
         if not chunk:
             raise RequestError("The connection closed before the request was complete.")
         received += chunk

@@ -41,6 +41,10 @@ class RequestError(VixtractError):
     """A request that the runner refuses: nothing has been started for it."""
 
 
+class NoRequestError(RequestError):
+    """The connection closed without a word: somebody only looked whether the runner is up."""
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """One run, checked for shape only; whether it is allowed is decided later.

@@ -25,7 +25,7 @@ from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import build_environment, database_environment
 from vixtract.notebooks.identity import acting_as, check_author, find_person
-from vixtract.notebooks.protocol import RunRequest
+from vixtract.notebooks.protocol import NoRequestError, RunRequest
 from vixtract.notebooks.source import copy_notebook, open_notebook, relative_parts
 from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
@@ -62,7 +62,9 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
             return
         Supervisor(request, config, channel).run()
     except VixtractError as error:
-        log.info("Refused: %s", error.message)
+        # Health checks only knock: they are no news.
+        level = logging.DEBUG if isinstance(error, NoRequestError) else logging.INFO
+        log.log(level, "Refused: %s", error.message)
         channel.finish({"type": "refused", "description": error.message, "hint": error.hint})
 
 
@@ -235,7 +237,7 @@ class Supervisor:
 
     def _render(self, work: Workspace, output: Path, run_log: RunLog) -> str:
         """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
-        if not self._channel.is_open:
+        if self._channel.abort_wanted or not self._channel.is_open:
             return ""
         try:
             code = self._run_renderer(work, output.name, run_log)

@@ -185,7 +185,12 @@ class Command:
             raise UsageError(f"--tail {tail} is no number.", "Give a number of lines, or `all`.")
         instance = self.instance()
         _, compose = require_running(self.session)
-        arguments = build_logs(self.options.service, follow=self.options.follow, tail=tail)
+        arguments = build_logs(
+            self.options.service,
+            follow=self.options.follow,
+            tail=tail,
+            colour=sys.stdout.isatty(),
+        )
         return self.session.host.attach(
             build_compose(compose, instance, arguments),
             timeout_s=FOLLOW_S if self.options.follow else DOWN_S,

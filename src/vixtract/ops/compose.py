@@ -133,15 +133,19 @@ def build_down(*, volumes: bool) -> list[str]:
     return ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
 
 
-def build_logs(services: Sequence[str], *, follow: bool, tail: str) -> list[str]:
+def build_logs(
+    services: Sequence[str], *, follow: bool, tail: str, colour: bool = True
+) -> list[str]:
     """Build the arguments that show logs.
 
     Args:
         services: names; all when empty.
         follow: whether to go on until interrupted.
         tail: number of lines per service, or `all`.
+        colour: whether the output goes to a terminal; 1.29 paints into files too.
     """
-    return ["logs", "--tail", tail, *(["--follow"] if follow else []), *services]
+    options = [*(["--follow"] if follow else []), *([] if colour else ["--no-color"])]
+    return ["logs", "--tail", tail, *options, *services]
 
 
 def build_container_list(project: str) -> list[str]:
