@@ -145,6 +145,17 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
     c.JupyterHub.load_roles.append(
         {"name": "user", "scopes": ["self", "access:services!service=portal"]}
     )
+if settings["VIXTRACT_ENGINE"] == "cronicle":
+    # No role beside it: the Hub lets administrators alone through, who have every scope.
+    c.JupyterHub.services.append(
+        {
+            "name": "cronicle",
+            "api_token": ensure_secret(SECRETS, "cronicle_oauth"),
+            "oauth_redirect_uri": "/cronicle/api/user/callback",
+            "oauth_no_confirm": True,
+            "display": False,
+        }
+    )
 c.JupyterHub.extra_handlers = [
     (r"/vixtract/health", HealthHandler, {"host": postgresql.host, "port": postgresql.port})
 ]

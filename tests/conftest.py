@@ -59,3 +59,14 @@ def pytest_report_header(config):
     except (OSError, subprocess.TimeoutExpired):
         return "container engine: none"
     return f"container {answer.stdout.strip() or 'engine: none'}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in the last lines which tests did not run because Cronicle's image is absent."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    without = [report for report in skipped if "Cronicle's image is absent" in str(report.longrepr)]
+    if without:
+        terminalreporter.write_line(
+            f"NOT TESTED: {len(without)} tests of the engine cronicle, because its image is not here "
+            "(./vixtract build cronicle-edge makes it where CRONICLE_IMAGE can be had)."
+        )

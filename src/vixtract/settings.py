@@ -187,8 +187,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "CRONICLE_IMAGE",
-        "cronicle/edge:v1.14.5",
-        "Image that Cronicle is taken from.",
+        "cronicle/edge:v1.14.2",
+        "Image that Cronicle is taken from; its newest version that the tests ran with.",
+        group="Images",
+    ),
+    Setting(
+        "SCHEDULER_IMAGE",
+        "vixtract/cronicle",
+        "Image of the job container without its tag; `vixtract/cronicle-edge` has Cronicle in it.",
         group="Images",
     ),
     Setting(

@@ -28,10 +28,12 @@ def make(contract_client):
 
     def create(script="#!/bin/bash\necho hello\n", **fields):
         title = f"contract {os.getpid()} {next(numbers)}"
+        # An appliance's runner asks whose account a script runs as; the stand-in plugin does not.
+        owner = os.environ.get("SCHEDULER_CONTRACT_OWNER")
         event = {
             "title": title,
             "plugin": "shellplug",
-            "params": {"script": script},
+            "params": {"script": script, **({"owner": owner} if owner else {})},
             "timing": False,
             **fields,
         }

@@ -20,6 +20,7 @@ ALLOWED = {
     "loading": {"errors"},
     "notebooks": {"settings", "errors", "people", "ledger"},
     "scheduler": {"settings", "errors", "people", "ledger"},
+    "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
     "portal": {"settings", "errors", "people", "ledger", "scheduler"},
     "ops": {"settings", "errors"},
 }

@@ -127,7 +127,7 @@ def test_a_change_below_counts_above_but_not_beside(tmp_path):
         file.write("# more\n")
     after = {name: source_number(instance.root, name) for name in RECIPES}
     changed = {name for name in RECIPES if before[name] != after[name]}
-    assert changed == {"base", "jupyter", "cronicle"}
+    assert changed == {"base", "jupyter", "cronicle", "cronicle-edge"}
 
 
 def test_names_and_contents_cannot_be_mistaken_for_each_other(tmp_path):

@@ -13,7 +13,7 @@ import socket
 import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
-from vixtract.errors import PreconditionError, SettingsError
+from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.ops.compose import Compose
 from vixtract.ops.containers import (
     UnhealthyError,
@@ -32,6 +32,7 @@ from vixtract.ops.ports import (
     load_listeners,
     parse_listeners,
 )
+from vixtract.ops.provision import Supply
 from vixtract.ops.status import build_accounts, build_status, render_status, shorten_ports
 from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.up import (
@@ -41,8 +42,10 @@ from vixtract.ops.up import (
     check_ports_free,
     choose_engine,
     compose_up,
+    engine_settings,
     ensure_postgres_password,
     set_hub_password,
+    settle_engine,
 )
 
 
@@ -78,16 +81,66 @@ def engine_with(tmp_path, *looks, **answers):
     return FakeHost(tmp_path, {**listed, **inspected, **answers})
 
 
-@pytest.mark.parametrize("requested", ["auto", "embedded"])
-def test_the_embedded_engine_is_chosen_with_a_reason(requested):
-    engine, reason = choose_engine(requested, "cronicle/edge:v1", lambda image: True)
-    assert engine == "embedded" and reason
+@pytest.mark.parametrize(
+    ("requested", "has", "pulls", "engine"),
+    [
+        ("auto", True, False, "cronicle"),
+        ("auto", False, True, "cronicle"),
+        ("auto", False, False, "embedded"),
+        ("cronicle", True, False, "cronicle"),
+        ("cronicle", False, True, "cronicle"),
+        ("embedded", True, True, "embedded"),
+    ],
+)
+def test_the_engine_is_chosen_with_a_reason(requested, has, pulls, engine):
+    chosen, reason = choose_engine(
+        requested, "cronicle/edge:v1", has=lambda image: has, pull=lambda image: pulls
+    )
+    assert chosen == engine and reason
 
 
-def test_cronicle_is_refused_plainly():
+def test_nothing_is_pulled_for_the_embedded_engine_or_an_image_that_is_here():
+    asked = []
+    for requested, has in (("embedded", False), ("auto", True)):
+        choose_engine(requested, "x", has=lambda image, has=has: has, pull=asked.append)
+    assert asked == []
+
+
+def test_cronicle_that_cannot_be_had_is_refused_plainly():
     with pytest.raises(PreconditionError) as caught:
-        choose_engine("cronicle", "cronicle/edge:v1", lambda image: True)
+        choose_engine("cronicle", "c/e:v1", has=lambda image: False, pull=lambda image: False)
     assert caught.value.exit_code == 3 and "--engine embedded" in caught.value.hint
+
+
+def engine_session(tmp_path, present, *, agrees=True):
+    """A machine with Cronicle's image, where the appliance runs an engine or none."""
+    answer = Completed(0, f"TZ=UTC\nVIXTRACT_ENGINE={present}\n") if present else Completed(1, "")
+    host = FakeHost(tmp_path, {r"^docker inspect": answer, r"^docker image": Completed(0, "{}")})
+    session = make_session(host, yes=agrees)
+    instance = load_instance(tmp_path, {}, {})
+    return session, instance, Supply(session, instance)
+
+
+@pytest.mark.parametrize(
+    ("present", "asked", "engine"),
+    [("", "", "cronicle"), ("embedded", "", "embedded"), ("embedded", "cronicle", "cronicle")],
+)
+def test_a_running_engine_is_left_only_when_that_is_asked_for(tmp_path, present, asked, engine):
+    assert settle_engine(*engine_session(tmp_path, present), asked)[0] == engine
+
+
+def test_a_switch_of_engines_is_refused_without_consent(tmp_path):
+    with pytest.raises(VixtractError):
+        settle_engine(*engine_session(tmp_path, "embedded", agrees=False), "cronicle")
+
+
+def test_each_engine_has_its_image_and_an_own_one_stays(tmp_path):
+    instance = load_instance(tmp_path, {}, {})
+    assert engine_settings(instance, "cronicle")["SCHEDULER_IMAGE"] == "vixtract/cronicle-edge"
+    back = engine_settings(instance.changed(engine_settings(instance, "cronicle")), "embedded")
+    assert back["SCHEDULER_IMAGE"] == "vixtract/cronicle"
+    own = instance.changed({"SCHEDULER_IMAGE": "example/jobs"})
+    assert engine_settings(own, "cronicle")["SCHEDULER_IMAGE"] == "example/jobs"
 
 
 def test_generated_passwords_are_strong_and_harmless():

@@ -22,7 +22,7 @@ from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.notebooks.config import PASSED_ON, RunnerConfig
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.roles import role_password
-from vixtract.people.secretfiles import ensure_secret
+from vixtract.people.secretfiles import ensure_secret, write_durably
 from vixtract.settings import Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -31,12 +31,23 @@ ENGINE_HOME = Path("/opt/cronicle")
 DATA = ENGINE_HOME / "data"
 _PYTHON = ("/opt/vixtract/bin/python", "-I", "-m")
 RUNNER_COMMAND = (*_PYTHON, "vixtract.notebooks.runner")
-# Real Cronicle takes the embedded engine's place here: the same account, environment and plugins.
-ENGINE_COMMANDS: Mapping[str, tuple[str, ...]] = {"embedded": (*_PYTHON, "vixtract.scheduler")}
+# Cronicle takes the embedded engine's place with a gateway in front of it, both under its account.
+ENGINE_COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "embedded": (*_PYTHON, "vixtract.scheduler"),
+    "cronicle": (*_PYTHON, "vixtract.cronicle.start"),
+}
+GATEWAY_COMMAND = (*_PYTHON, "vixtract.cronicle")
+CONFIGURE_COMMAND = (*_PYTHON, "vixtract.cronicle.config")
+CRONICLE = ENGINE_HOME / "bin" / "cronicle.js"
+EDGE = DATA / "edge"
+SECRETS = ("role_key", "api_key", "cronicle_key", "cronicle_session", "cronicle_oauth")
 
-ENGINE_STOP_S = 18.0
+ENGINE_STOP_S = 17.0
+GATEWAY_STOP_S = 3.0
 RUNNER_STOP_S = 8.0
 """Together under the container's stop grace of 30 seconds."""
+CONFIGURE_S = 30.0
+ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
 STABLE_S = 60.0
 
@@ -57,7 +68,11 @@ def main() -> int:
     try:
         settings = Settings.from_environment(os.environ)
         settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
-        services = build_services(settings, prepare(RunnerConfig()), os.environ)
+        config = RunnerConfig()
+        secrets = prepare(config)
+        services = build_services(settings, secrets, os.environ)
+        if settings["VIXTRACT_ENGINE"] == "cronicle":
+            configure_cronicle(settings, secrets, config.engine_gid)
     except VixtractError as error:
         sys.stderr.write(f"{error.message}\n{error.hint}\n")
         return max(error.exit_code, PreconditionError.exit_code)
@@ -72,7 +87,7 @@ def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
         data: the engine's directory.
     Returns: the secrets, name to value.
     """
-    secrets = {name: ensure_secret(config.secrets_dir, name) for name in ("role_key", "api_key")}
+    secrets = {name: ensure_secret(config.secrets_dir, name) for name in SECRETS}
     config.secrets_dir.chmod(0o700)
     for directory in (config.runs_root, config.tmp_root):
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -83,6 +98,53 @@ def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
     names = recreate_accounts(config.home_root)
     log.info("%d accounts from %s", len(names), config.home_root)
     return secrets
+
+
+def configure_cronicle(settings: Settings, secrets: Mapping[str, str], engine_gid: int) -> None:
+    """Write Cronicle's configuration, which only it and root may read.
+
+    Args:
+        settings: checked settings.
+        secrets: from `prepare`.
+        engine_gid: Cronicle's group.
+    Raises:
+        PreconditionError: it could not be written.
+    """
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "CRONICLE_KEY": secrets["cronicle_key"],
+        "CRONICLE_OAUTH": secrets["cronicle_oauth"],
+        "CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"],
+        "ENGINE_GID": str(engine_gid),
+    }
+    done = subprocess.run(
+        CONFIGURE_COMMAND,
+        env=environment,
+        timeout=CONFIGURE_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        raise PreconditionError(
+            "Cronicle's configuration could not be written.", "See the lines above."
+        )
+
+
+def copy_admins(secrets_dir: Path, folder: Path = EDGE) -> None:
+    """Show the engine who administers the Hub; it cannot read the secrets' directory itself.
+
+    Args:
+        secrets_dir: where the Hub writes `people.json`.
+        folder: the engine's; nothing is done before it is there.
+    """
+    source, target = secrets_dir / "people.json", folder / "people.json"
+    try:
+        text = source.read_text(encoding="utf-8")
+        if folder.is_dir() and not (target.is_file() and target.read_text("utf-8") == text):
+            write_durably(target, text, mode=0o644)
+    except (OSError, ValueError) as error:
+        log.debug("The list of administrators is not there yet: %s", error)
 
 
 def give_to_engine(data: Path, uid: int, gid: int) -> None:
@@ -113,12 +175,14 @@ class Service:
         command: absolute argument list.
         environment: the whole environment.
         user: uid and gid; None stays root.
+        stop_s: seconds that it gets to end.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     user: int | None = None
+    stop_s: float = ENGINE_STOP_S
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
     back_off_s: float = field(default=0.5, init=False)
@@ -177,26 +241,36 @@ class Supervisor:
     """Keeps services running until it is told to stop.
 
     Args:
-        services: runner first; stopped in the opposite order, so that the engine's jobs can still
-            reach the runner when they are aborted.
+        services: runner first, engine last; stopped in the opposite order, so that the engine's
+            jobs can still reach the runner when they are aborted.
     """
 
-    def __init__(self, services: tuple[Service, Service]) -> None:
-        self._runner, self._engine = services
+    def __init__(self, services: tuple[Service, ...]) -> None:
+        self._services = services
         self._wants_stop = False
+        self._admins_at = 0.0
 
     def run(self) -> int:
         """Supervise; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         while not self._wants_stop:
-            self._runner.keep()
-            self._engine.keep()
+            for service in self._services:
+                service.keep()
+            self._copy_admins()
             time.sleep(0.2)
         log.info("Stopping")
-        self._engine.stop(ENGINE_STOP_S)
-        self._runner.stop(RUNNER_STOP_S)
+        if len(self._services) > 2 and EDGE.is_dir():
+            # Tells jobs that they end with the engine, not by a person's will.
+            write_durably(EDGE / "stopping", "", mode=0o644)
+        for service in reversed(self._services):
+            service.stop(service.stop_s)
         return 0
+
+    def _copy_admins(self) -> None:
+        if len(self._services) > 2 and time.monotonic() - self._admins_at > ADMINS_S:
+            self._admins_at = time.monotonic()
+            copy_admins(RunnerConfig().secrets_dir)
 
     def _ask_to_stop(self, *_: object) -> None:
         self._wants_stop = True
@@ -204,21 +278,21 @@ class Supervisor:
 
 def build_services(
     settings: Settings, secrets: Mapping[str, str], environment: Mapping[str, str]
-) -> tuple[Service, Service]:
-    """Put together the two processes and what each of them sees.
+) -> tuple[Service, ...]:
+    """Put together the processes and what each of them sees.
 
     Args:
         settings: checked settings.
         secrets: from `prepare`.
         environment: the container's; only what is named here is passed on.
-    Returns: runner and engine.
+    Returns: runner, gateway where there is one, engine.
     Raises:
         SettingsError: the engine that is set is not in this image.
     """
     engine = settings["VIXTRACT_ENGINE"]
-    if engine not in ENGINE_COMMANDS:
+    if engine == "cronicle" and not CRONICLE.is_file():
         raise SettingsError(
-            f"VIXTRACT_ENGINE={engine}, but this image has only: {', '.join(ENGINE_COMMANDS)}.",
+            f"VIXTRACT_ENGINE={engine}, but this image has only: embedded.",
             "Set VIXTRACT_ENGINE=embedded in .env, or run `./vixtract up --engine auto`.",
         )
     config = RunnerConfig()
@@ -239,10 +313,23 @@ def build_services(
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
         **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S")},
     }
-    return (
-        Service("runner", RUNNER_COMMAND, runner_environment),
-        Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid),
+    runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
+    main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)
+    if engine == "embedded":
+        return (runner, main_one)
+    session = {"CRONICLE_SESSION": secrets["cronicle_session"]}
+    gateway = Service(
+        "gateway",
+        GATEWAY_COMMAND,
+        {**engine_environment, **session},
+        config.engine_uid,
+        GATEWAY_STOP_S,
     )
+    # Cronicle itself needs neither the key nor the database.
+    own = {k: v for k, v in engine_environment.items() if not k.startswith("SCHEDULER_")}
+    admin = {"CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"]}
+    main_one.environment = {**own, **session, **admin}
+    return (runner, gateway, main_one)
 
 
 if __name__ == "__main__":

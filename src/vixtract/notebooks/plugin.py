@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,18 @@ class Plugin:
     Args:
         kind: `notebook` or `shell`.
         socket_path: the runner's.
+        write: takes the lines of the protocol; standard output by default.
     """
 
-    def __init__(self, kind: str, socket_path: Path = SOCKET) -> None:
+    def __init__(
+        self,
+        kind: str,
+        socket_path: Path = SOCKET,
+        write: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
         self._kind = kind
         self._socket_path = socket_path
+        self._write = write or write_line
         self._abort_limit: float | None = None
         self._connection: socket.socket | None = None
 
@@ -64,8 +71,13 @@ class Plugin:
             end = {"code": CODE_FAILED, "description": f"{error.message} {error.hint}".rstrip()}
         except (ValueError, RecursionError):
             end = {"code": CODE_FAILED, "description": "No job came on standard input."}
-        write_line(complete(end))
+        self._write(complete(end))
         return 0
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run was told to end."""
+        return self._abort_limit is not None
 
     def _abort(self, *_: object) -> None:
         if self._abort_limit is None:
@@ -80,7 +92,7 @@ class Plugin:
                 if kind == "log":
                     _write_log(base64.b64decode(event["data"]))
                 elif kind == "progress":
-                    write_line({"progress": event["progress"], "memo": event["memo"]})
+                    self._write({"progress": event["progress"], "memo": event["memo"]})
                 elif kind == "refused":
                     text = f"{event['description']} {event['hint']}".rstrip()
                     _write_log(f"[vixtract] {text}\n".encode())

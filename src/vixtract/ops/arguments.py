@@ -105,15 +105,19 @@ def _add_yes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--yes", "-y", action="store_true", help="agree to every question")
 
 
-def _add_operations(add: Any) -> None:
-    up = add("up", "bring the appliance up, or apply changed settings")
-    _add_yes(up)
-    up.add_argument(
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--engine",
         choices=("auto", "cronicle", "embedded"),
         default="",
-        help="scheduler's engine; auto takes the best that can be had",
+        help="scheduler's engine: cronicle, embedded, or auto: Cronicle where its image can be had",
     )
+
+
+def _add_operations(add: Any) -> None:
+    up = add("up", "bring the appliance up, or apply changed settings")
+    _add_yes(up)
+    _add_engine(up)
     down = add("down", "stop the appliance; all data stays")
     _add_yes(down)
     down.add_argument("--volumes", action="store_true", help="delete all data too")
@@ -127,6 +131,7 @@ def _add_operations(add: Any) -> None:
     )
     demo = add("demo", "run a scheduled notebook on real data and read its tables, start included")
     _add_yes(demo)
+    _add_engine(demo)
 
 
 def _add_checks(add: Any) -> None:

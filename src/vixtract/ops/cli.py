@@ -36,7 +36,13 @@ from vixtract.ops.status import (
 )
 from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.testing import run_tests
-from vixtract.ops.up import Started, list_volumes, require_running, run_up
+from vixtract.ops.up import (
+    Started,
+    find_present_engine,
+    list_volumes,
+    require_running,
+    run_up,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Without a terminal, progress inside a step is printed at most this often.
@@ -222,10 +228,12 @@ class Command:
         instance, session = self.instance(), self.session
         start = session.host.clock()
         ensure_engine(session)
-        if is_up(session, instance):
-            self.say("ViXtract is up already")
+        asked = self.options.engine
+        present = find_present_engine(session.host, instance)
+        if is_up(session, instance) and asked in ("", "auto", present):
+            self.say(f"ViXtract is up already, with the engine {present}")
         else:
-            started = run_up(session, instance)
+            started = run_up(session, instance, asked)
             self._tell(started)
             instance = started.instance
         result = run_demo(session, instance, datetime.datetime.now(datetime.timezone.utc))

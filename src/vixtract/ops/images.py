@@ -43,6 +43,7 @@ RECIPES = {
         Recipe("base", "docker/base/Dockerfile"),
         Recipe("jupyter", "jupyter/Dockerfile", "base"),
         Recipe("cronicle", "cronicle/Dockerfile", "base"),
+        Recipe("cronicle-edge", "cronicle/Dockerfile.edge", "cronicle"),
         Recipe("nginx", "nginx/Dockerfile"),
         Recipe("postgres-offline", "docker/offline/postgresql/Dockerfile"),
     )
@@ -119,7 +120,12 @@ def build_image(
     declared = list_arguments((instance.root / entry.dockerfile).read_text("utf-8"))
     command = ["docker", "build", "--tag", name_image(instance, recipe)]
     command += ["--file", str(instance.root / entry.dockerfile)]
-    values = {"DEBIAN_IMAGE": debian, "BASE_IMAGE": instance.image("base")}
+    values = {
+        "DEBIAN_IMAGE": debian,
+        "BASE_IMAGE": instance.image("base"),
+        "SCHEDULER_BASE": instance.image("cronicle"),
+        "CRONICLE_IMAGE": instance.settings["CRONICLE_IMAGE"],
+    }
     for name in sorted(declared & set(values)):
         command += ["--build-arg", f"{name}={values[name]}"]
     for name in PASSED_ON:
@@ -172,7 +178,7 @@ def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
         recipe: name in RECIPES.
     """
     labels = {SOURCE_LABEL: source_number(root, recipe)}
-    if recipe in ("base", "jupyter", "cronicle"):
+    if recipe in ("base", "jupyter", "cronicle", "cronicle-edge"):
         labels[CA_LABEL] = authorities_number(host)
     return labels
 

@@ -229,18 +229,21 @@ def _is_own_version(instance: Instance) -> bool:
     return not released or version == BY_NAME["VIXTRACT_VERSION"].default
 
 
-def ensure_images(session: Session, instance: Instance) -> Instance:
+def ensure_images(session: Session, instance: Instance, supply: Supply | None = None) -> Instance:
     """Make all images be here and fresh.
 
     Args:
         session: this call.
         instance: the appliance.
+        supply: what has asked a registry already, if anything has.
     Returns: the appliance, with the image of PostgreSQL that was chosen.
     """
-    supply = Supply(session, instance)
+    supply = supply or Supply(session, instance)
+    supply.instance = instance
     supply.ensure_postgres()
+    own = instance.settings["SCHEDULER_IMAGE"].removeprefix("vixtract/")
     for recipe in SERVICE_RECIPES:
-        supply.ensure_service(recipe)
+        supply.ensure_service(own if recipe == "cronicle" and own in RECIPES else recipe)
     return supply.instance
 
 

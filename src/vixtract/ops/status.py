@@ -128,8 +128,10 @@ def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tup
             return instance.settings[name]
         return f"(as set: {name})"
 
+    cronicle = [("Cronicle", "admin", shown("CRONICLE_ADMIN_PASSWORD"))]
     return [
         ("JupyterHub", instance.settings["HUB_ADMIN"], shown("HUB_ADMIN_PASSWORD")),
+        *(cronicle if instance.settings["VIXTRACT_ENGINE"] == "cronicle" else []),
         ("PostgreSQL, reading", "bi", shown("BI_PASSWORD")),
         ("PostgreSQL, owner", "postgres", shown("POSTGRES_PASSWORD")),
     ]

@@ -19,10 +19,10 @@ from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, list_containers, wait_healthy
 from vixtract.ops.credentials import build_passwords, scram_verifier
 from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
-from vixtract.ops.images import look_at_image
+from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
-from vixtract.ops.provision import ensure_images
+from vixtract.ops.provision import Supply, ensure_images
 
 COMPOSE_S = 600.0
 OPERATOR = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.operator")
@@ -54,28 +54,73 @@ class Started:
 
 
 def choose_engine(
-    requested: str, cronicle_image: str, has_image: Callable[[str], bool]
+    requested: str, cronicle_image: str, *, has: Callable[[str], bool], pull: Callable[[str], bool]
 ) -> tuple[str, str]:
     """Choose the scheduler's engine.
 
     Args:
         requested: auto, cronicle or embedded.
         cronicle_image: image that Cronicle would come from.
-        has_image: says whether an image is here.
+        has: says whether an image is here.
+        pull: tries to get one, and says whether it is here now.
     Returns: the engine, and why it was chosen in a few words.
     Raises:
-        PreconditionError: Cronicle was asked for.
+        PreconditionError: Cronicle was asked for, and its image cannot be had.
     """
-    if requested == "cronicle":
-        raise PreconditionError(
-            "This version of ViXtract cannot run Cronicle itself.",
-            "Use --engine embedded (or remove VIXTRACT_ENGINE): same REST calls, same schedules.",
-        )
     if requested == "embedded":
         return "embedded", "as set"
-    if has_image(cronicle_image):
-        return "embedded", f"{cronicle_image} is here, but this version cannot run it"
-    return "embedded", "this version has no other"
+    if has(cronicle_image):
+        return "cronicle", f"{cronicle_image} is here"
+    if pull(cronicle_image):
+        return "cronicle", f"{cronicle_image} was pulled"
+    if requested == "cronicle":
+        raise PreconditionError(
+            f"Cronicle's image {cronicle_image} is not here and cannot be pulled.",
+            "Load it (docker load), set CRONICLE_IMAGE, or use --engine embedded: same REST calls.",
+        )
+    return "embedded", f"{cronicle_image} is not here and cannot be pulled"
+
+
+def find_present_engine(host: Host, instance: Instance) -> str:
+    """Return the engine that the appliance's job container has, empty where there is none.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+    """
+    form = "{{range .Config.Env}}{{println .}}{{end}}"
+    command = ["docker", "inspect", "--format", form, instance.container("cronicle")]
+    found = re.search(r"^VIXTRACT_ENGINE=(\w+)$", host.run(command, timeout_s=30).stdout, re.M)
+    return found.group(1) if found else ""
+
+
+def settle_engine(
+    session: Session, instance: Instance, supply: Supply, asked: str
+) -> tuple[str, str]:
+    """Choose the engine, and ask before schedules move from one to the other.
+
+    Args:
+        session: this call.
+        instance: the appliance.
+        supply: gets images.
+        asked: auto, cronicle or embedded; empty for what the settings say.
+    Returns: the engine, and why it was chosen.
+    """
+    if not asked:
+        is_set = instance.is_set("VIXTRACT_ENGINE", session.host.environment)
+        asked = instance.settings["VIXTRACT_ENGINE"] if is_set else "auto"
+    present = find_present_engine(session.host, instance)
+    if asked == "auto" and present:
+        return present, "as before; --engine switches"
+    image = instance.settings["CRONICLE_IMAGE"]
+    chosen, reason = choose_engine(asked, image, has=supply.has, pull=supply.pull)
+    if present and chosen != present:
+        session.agree(
+            f"Switch the scheduler's engine from {present} to {chosen}: schedules are taken over, "
+            "running jobs end, and the page of runs begins anew (their files stay)",
+            f"Run it with --engine {present} to stay, or add --yes.",
+        )
+    return chosen, reason
 
 
 def require_running(session: Session) -> tuple[Engine, Compose]:
@@ -110,18 +155,13 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     check_ports_differ(instance)
     engine = ensure_engine(session)
     compose = ensure_compose(session, engine)
-    if not requested_engine:
-        is_set = instance.is_set("VIXTRACT_ENGINE", host.environment)
-        requested_engine = instance.settings["VIXTRACT_ENGINE"] if is_set else "auto"
-    chosen, reason = choose_engine(
-        requested_engine,
-        instance.settings["CRONICLE_IMAGE"],
-        lambda image: look_at_image(host, image) is not None,
-    )
+    supply = Supply(session, instance)
+    chosen, reason = settle_engine(session, instance, supply, requested_engine)
     volumes = list_volumes(session, instance)
     check_ports_free(session, instance)
     passwords = build_passwords(instance)
-    instance = ensure_images(session, instance.changed({**passwords, "VIXTRACT_ENGINE": chosen}))
+    instance = instance.changed({**passwords, **engine_settings(instance, chosen)})
+    instance = ensure_images(session, instance, supply)
     # Kept before anything starts with them: a password that nobody knows would lock people out.
     instance.keep()
     # Again: building may have taken minutes, in which somebody else came.
@@ -135,6 +175,21 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     if "HUB_ADMIN_PASSWORD" in passwords and f"{instance.project}_jupyter-data" in volumes:
         set_hub_password(session, instance)
     return Started(instance, found, passwords, chosen, reason, host.clock() - start)
+
+
+def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
+    """Return the settings that an engine needs; an image of the operator's own stays.
+
+    Args:
+        instance: the appliance.
+        engine: embedded or cronicle.
+    """
+    own = {"embedded": "vixtract/cronicle", "cronicle": "vixtract/cronicle-edge"}
+    image = instance.settings["SCHEDULER_IMAGE"]
+    return {
+        "VIXTRACT_ENGINE": engine,
+        "SCHEDULER_IMAGE": own[engine] if image in own.values() else image,
+    }
 
 
 def check_ports_differ(instance: Instance) -> None:

@@ -27,6 +27,9 @@ _GENERATORS: dict[str, Callable[[], str]] = {
     "role_key": lambda: secrets.token_hex(32),
     "api_key": _letters_and_digits,
     "hub_token": _letters_and_digits,
+    "cronicle_key": _letters_and_digits,
+    "cronicle_session": _letters_and_digits,
+    "cronicle_oauth": _letters_and_digits,
 }
 
 
@@ -35,7 +38,7 @@ def ensure_secret(directory: Path, name: str) -> str:
 
     Args:
         directory: usually /srv/secrets; made 0700 where it is missing.
-        name: `role_key` (64 hex digits), `api_key` or `hub_token` (40 letters and digits).
+        name: `role_key` (64 hex digits), or one of the others (40 letters and digits).
     Raises:
         PreconditionError: the file exists and is empty, or belongs to somebody else.
     """

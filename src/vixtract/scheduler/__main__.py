@@ -43,6 +43,11 @@ def main() -> int:
         logger.error("%s", error.message)
         logger.error("%s", error.hint)
         return error.exit_code
+    # Cronicle takes the schedule over from here when it runs next, and not its own old one.
+    database.execute(
+        "INSERT INTO note VALUES ('engine', 'embedded')"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
     _serve(config, database)
     database.close()
     return 0

@@ -1,0 +1,34 @@
+// Loaded before Cronicle (node --require). Its web server then listens on a unix socket in a
+// directory of its own instead of a TCP port, which every job of the container could reach: what
+// Cronicle serves to anybody, and its login, are left to the gateway in front. Nor does it write
+// credentials into its log.
+'use strict';
+const fs = require('fs');
+const net = require('net');
+
+const path = process.env.CRONICLE_SOCKET;
+delete process.env.CRONICLE_SOCKET;
+
+// Cronicle writes the headers of calls that change something into its log. What cannot be listed is
+// read as before, and written nowhere.
+function hideCredentials(request) {
+    for (const name of ['x-session-id', 'x-api-key', 'cookie', 'authorization']) {
+        if (name in request.headers) {
+            Object.defineProperty(request.headers, name, { enumerable: false });
+        }
+    }
+}
+
+const listen = net.Server.prototype.listen;
+net.Server.prototype.listen = function (options, ...rest) {
+    if (!options || typeof options !== 'object' || !options.port) {
+        return listen.call(this, options, ...rest);
+    }
+    fs.rmSync(path, { force: true });
+    // Connections over a unix socket have no address, and Cronicle takes one for granted.
+    this.prependListener('connection', (socket) => {
+        Object.defineProperty(socket, 'remoteAddress', { value: '127.0.0.1' });
+    });
+    this.prependListener('request', hideCredentials);
+    return listen.call(this, { path: path }, ...rest);
+};

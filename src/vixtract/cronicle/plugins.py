@@ -1,0 +1,34 @@
+"""Texts of jobs on Cronicle's page, which shows some of them as HTML as they come."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+# What Cronicle takes from a plugin and would act on, or show as HTML: never passed on.
+PASSED = ("progress", "memo", "complete", "code", "description", "perf", "table", "chain_data")
+
+
+def escape_line(line: Mapping[str, Any], job: str) -> dict[str, Any]:
+    """Make a plugin's line safe for Cronicle's page, and add the link to the rendered run.
+
+    Args:
+        line: of the plugin protocol; texts in it may come from a person's notebook.
+        job: id.
+    """
+    safe = {name: value for name, value in line.items() if name in PASSED}
+    for name in ("memo", "description"):
+        if name in safe:
+            safe[name] = html.escape(str(safe[name]), quote=True)
+    table = safe.get("table")
+    if isinstance(table, Mapping):
+        rows = [
+            [html.escape(str(cell), quote=True) for cell in row] for row in table.get("rows", [])
+        ]
+        if line.get("complete"):
+            address = html.escape(f"/portal/runs/{job}")
+            link = f'<a href="{address}" target="_blank">Open it in the portal</a>'
+            rows.append(["Executed notebook and log", link])
+        safe["table"] = {"title": "Run", "header": ["", ""], "rows": rows}
+    return safe

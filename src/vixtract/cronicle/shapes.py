@@ -1,0 +1,84 @@
+"""Cronicle's events and the ledger's, and what callers of the contract are shown."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from vixtract.ledger import runs
+from vixtract.ledger.database import Database
+from vixtract.scheduler.events import FIELDS, PLUGINS, Event
+
+# Never shown to anybody.
+SECRETS = ("api_key", "secret", "secret_value", "secret_preview", "session_id", "token", "salt")
+
+
+def read_event(values: Mapping[str, Any]) -> Event | None:
+    """Make an event of Cronicle's record.
+
+    Args:
+        values: as Cronicle keeps it.
+    Returns: None for a record that is none of ours (another plugin, no title).
+    """
+    if values.get("plugin") not in PLUGINS or not values.get("id") or not values.get("title"):
+        return None
+    known = {name: value for name, value in values.items() if name in FIELDS and value is not None}
+    for name in (
+        "max_children",
+        "timeout",
+        "queue_max",
+        "retries",
+        "retry_delay",
+        "created",
+        "modified",
+    ):
+        known[name] = _whole(known.get(name))
+    known["username"] = str(known.get("username") or "")
+    known["timezone"] = str(known.get("timezone") or "UTC")
+    if not isinstance(known.get("params"), Mapping):
+        known["params"] = {}
+    return Event.from_dict(known)
+
+
+def _whole(value: Any) -> int:
+    try:
+        return max(0, int(value or 0))
+    except (TypeError, ValueError):
+        return 0
+
+
+def clean_event(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Show an event without what nobody may see."""
+    return {name: value for name, value in values.items() if name not in SECRETS}
+
+
+def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Show a job: with author, due time and outcome of the ledger, without Cronicle's insides.
+
+    Args:
+        database: the ledger.
+        job: as Cronicle returned it, whole or a row of a history.
+    """
+    hidden = (
+        *SECRETS,
+        "command",
+        "env",
+        "log_file",
+        "globalenv",
+        "cat_secret",
+        "plug_secret",
+        "uid",
+    )
+    shown = {name: value for name, value in job.items() if name not in hidden}
+    # Escaped by the plugin, for Cronicle's page shows it as it is.
+    for name in ("description", "memo"):
+        if isinstance(shown.get(name), str):
+            shown[name] = html.unescape(shown[name])
+    run = runs.get_run(database, str(job.get("id") or ""))
+    if run is not None:
+        shown.update(username=run["username"], due_at=run["due_at"], outcome=run["outcome"])
+        shown.setdefault("chain_data", run["result"].get("chain_data") or {})
+        if run["outcome"] == "aborted" and job.get("action") != "job_complete":
+            shown.setdefault("abort_reason", shown.get("description") or "Aborted")
+    return shown

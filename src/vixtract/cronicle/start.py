@@ -1,0 +1,142 @@
+"""Start Cronicle: prepare its storage, then become it. Runs under the engine's account."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from vixtract.cronicle import places
+from vixtract.cronicle.config import build_session, build_user, is_password
+from vixtract.errors import VixtractError
+from vixtract.settings import BY_NAME
+
+log = logging.getLogger("vixtract.cronicle")
+
+STEP_S = 60.0
+
+
+class StorageError(VixtractError):
+    """Cronicle's storage cannot be prepared."""
+
+
+def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Make Cronicle's environment, which every plugin inherits: no secret is in it.
+
+    Args:
+        environment: this process's.
+    """
+    passed = ("TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNNER_SOCKET")
+    return {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(places.HOME),
+        # Cronicle asks the environment before the system, so the container may have any name.
+        "HOSTNAME": places.HOSTNAME,
+        "CRONICLE_foreground": "1",
+        "CRONICLE_echo": "0",
+        "CRONICLE_color": "0",
+        **{name: environment[name] for name in passed if environment.get(name)},
+    }
+
+
+def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> str:
+    """Run a command of Cronicle's storage tool.
+
+    Args:
+        environment: the whole environment.
+        words: the command.
+        text: its standard input.
+    Returns: what it printed.
+    Raises:
+        StorageError: it failed.
+    """
+    done = subprocess.run(
+        [places.NODE, str(places.STORAGE_CLI), *words],
+        env=dict(environment),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=STEP_S,
+        check=False,
+    )
+    # `reset` of a storage that is right already ends with 1.
+    if done.returncode and words[0] != "reset":
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise StorageError(
+            f"Cronicle's storage tool failed at {words[0]}: {said[-1] if said else 'no word'}",
+            "See whether the volume cronicle-data is full or damaged.",
+        )
+    return done.stdout
+
+
+def prepare(environment: Mapping[str, str], session: str) -> None:
+    """Set the storage up where it is empty, and repair what a restore may have changed.
+
+    Args:
+        environment: Cronicle's.
+        session: secret of the appliance's own session.
+    """
+    for folder in (places.EDGE, places.STORAGE, places.LOGS, places.QUEUE, places.PLACES):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written by an engine that was killed: the next one would take it for another that runs.
+    places.PID_FILE.unlink(missing_ok=True)
+    places.STOPPING.unlink(missing_ok=True)
+    # What lies in the queue is run as a command of Cronicle's own; nothing of ours is put there.
+    for leftover in places.QUEUE.iterdir():
+        leftover.unlink()
+    run_storage(environment, "setup")
+    run_storage(environment, "reset")
+    run_storage(environment, "put", f"sessions/{session}", text=json.dumps(build_session(session)))
+
+
+def retire_default_password(environment: Mapping[str, str], password: str) -> None:
+    """Replace the documented password of `admin` by the one that is set; any other stays.
+
+    Storage made on a machine of one's own may be published later, with a generated password.
+
+    Args:
+        environment: Cronicle's.
+        password: the setting CRONICLE_ADMIN_PASSWORD.
+    """
+    default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
+    if password in ("", default):
+        return
+    user = json.loads(run_storage(environment, "get", f"users/{places.ADMIN_USER}"))
+    if is_password(user, default):
+        fresh = build_user(places.ADMIN_USER, password)
+        user.update({name: fresh[name] for name in ("password", "salt")})
+        run_storage(environment, "put", f"users/{places.ADMIN_USER}", text=json.dumps(user))
+        log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
+
+
+def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by Cronicle."""
+    os.chdir(places.HOME)
+    command = [places.NODE, "--require", str(places.SOCKET_SCRIPT), str(places.CRONICLE)]
+    command += ["--foreground", "--manager", "--color", "0", "--debug", "0"]
+    everything = {**environment, "CRONICLE_SOCKET": str(places.SOCKET)}
+    os.execve(places.NODE, command, everything)  # noqa: S606 - a constant program, no shell
+
+
+def main() -> int:
+    """Prepare and become Cronicle; returns only when that fails."""
+    logging.basicConfig(level=logging.INFO, format="cronicle: %(levelname)s: %(message)s")
+    os.umask(0o077)
+    environment = build_environment(os.environ)
+    try:
+        prepare(environment, os.environ["CRONICLE_SESSION"])
+        retire_default_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
+    except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
+        log.error("%s", getattr(error, "message", error))
+        log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))
+        return 1
+    become_cronicle(environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Cronicle and the ledger: every due slot ends in exactly one outcome, whatever is killed or moved."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.images.docker_cli import unique_name
+from tests.images.edge_box import IMAGE, EdgeBox, has_image
+from tests.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(not has_image(), reason=f"Cronicle's image is absent: {IMAGE}"),
+]
+# Each takes a minute: a nightly run asks for twenty.
+KILLS = int(os.environ.get("VIXTRACT_KILLS", "2"))
+QUICK = "#!/bin/bash\necho ran\n"
+
+
+@pytest.fixture
+def box() -> Iterator[EdgeBox]:
+    """A container of the test's own."""
+    box = EdgeBox(unique_name("edge-ledger"))
+    try:
+        yield box.start()
+    finally:
+        box.delete()
+
+
+def wait_for_second(second: float) -> None:
+    """Wait until the clock shows a second of the minute."""
+    time.sleep((second - time.time()) % 60)
+
+
+def outcomes(box: EdgeBox, event: str, first: int, last: int) -> dict[int, list]:
+    """Return outcome and run of every slot between two times."""
+    rows = box.query(
+        f"SELECT due_at, outcome, run, note FROM slot WHERE event = '{event}'"
+        f" AND due_at BETWEEN {first} AND {last}"
+    )
+    return {due: rest for due, *rest in rows}
+
+
+def test_slots_survive_kills_at_their_minute(box):
+    make = {"timing": {}, "max_children": 0}
+    wait_for_second(50)
+    first = int(time.time() // 60 + 1) * 60
+    caught_up = box.make_event(QUICK, catch_up=1, **make)
+    plain = box.make_event(QUICK, **make)
+    for _ in range(KILLS):
+        wait_for_second(random.uniform(-0.8, 1.5))
+        box.kill_engine()
+        wait_until(box.is_up, "the engine's return", 50)
+    wait_for_second(58)
+    last = int(time.time() // 60) * 60
+    due = set(range(first, last + 1, 60))
+    assert len(due) >= KILLS
+
+    def settled(event):
+        found = outcomes(box, event, first, last)
+        return set(found) == due and all(row[0] for row in found.values()) and found
+
+    for event in (caught_up, plain):
+        found = wait_until(lambda event=event: settled(event), "every slot's outcome", 150, 3)
+        runs = box.query(
+            f"SELECT due_at, count(*) FROM run WHERE event = '{event}' AND outcome = 'succeeded'"
+            f" AND due_at BETWEEN {first} AND {last} GROUP BY due_at"
+        )
+        assert all(count == 1 for _, count in runs), runs
+        succeeded = {at for at, row in found.items() if row[0] == "succeeded"}
+        assert succeeded == {at for at, _ in runs}, (found, runs)
+        if event == caught_up:
+            assert succeeded == due, found
+
+
+def test_jobs_cut_off_by_a_kill_are_recorded_and_caught_up(box):
+    script = "#!/bin/bash\nsleep 12\n"
+    wait_for_second(52)
+    at = int(time.time() // 60 + 1) * 60
+    timing = {"minutes": [at // 60 % 60], "hours": [at // 3600 % 24]}
+    caught_up = box.make_event(script, timing=timing, catch_up=1)
+    plain = box.make_event(script, timing=timing)
+    by_hand = box.make_event(script)
+    count = "SELECT count(*) FROM run WHERE state = 'running'"
+    wait_until(lambda: box.query(count) == [[2]], "both slots' runs", 30, 0.5)
+    job = box.client.run_event(by_hand)
+    wait_until(lambda: box.query(count) == [[3]], "the run by hand", 15, 0.3)
+    box.kill_engine()
+
+    def ended():
+        rows = [outcomes(box, event, at, at).get(at) for event in (caught_up, plain)]
+        return all(row and row[0] for row in rows) and rows
+
+    rows = wait_until(ended, "both outcomes", 120, 2)
+    assert [row[0] for row in rows] == ["succeeded", "failed"], rows
+    assert box.query(f"SELECT outcome, state FROM run WHERE id = '{job}'") == [["failed", "done"]]
+    left = box.execute("ps", "-eo", "args=")
+    assert "sleep 12" not in left
+
+
+def test_a_hundred_jobs_due_at_once_all_run_a_few_at_a_time(box):
+    at = int(time.time() // 60 + 2) * 60
+    timing = {"minutes": [at // 60 % 60], "hours": [at // 3600 % 24]}
+    events = [box.make_event(QUICK, timing=timing) for _ in range(100)]
+    assert len(set(events)) == 100
+    most = 0
+
+    def done():
+        nonlocal most
+        listing = box.execute("ps", "-eo", "uid=,args=").splitlines()
+        most = max(most, sum(line.split()[0] == "2001" and "bash" in line for line in listing))
+        rows = box.query(f"SELECT outcome, count(*) FROM slot WHERE due_at = {at} GROUP BY outcome")
+        return rows == [["succeeded", 100]]
+
+    wait_until(done, "a hundred outcomes", 240, 1)
+    assert most <= 8, "MAX_JOBS are 4, each a shell and at most one child"
+    assert box.query("SELECT count(*), count(DISTINCT event) FROM run") == [[100, 100]]
+
+
+def test_a_second_boot_and_another_name_change_nothing(box):
+    wait_for_second(5)
+    event = box.make_event(QUICK, timing={"hours": [3], "minutes": [15]}, timezone="Asia/Almaty")
+    job = box.client.run_event(event)
+    box.client.wait_for_job(job, 30)
+    before = box.client.get_event(event)
+    session = box.log_in()
+    password = {"username": "admin", "password": "admin"}
+    for options in ((), ("--hostname", "another-name")):
+        box.remove()
+        box.start(*options)
+        assert box.client.get_event(event) == before
+        assert box.ask("app/get_schedule", {}, session)[1]["code"] == 0
+        assert box.ask("user/login", password)[1]["code"] == 0
+        again = wait_until(lambda: box.client.run_event(event), "a run", 30, 1)
+        assert box.client.wait_for_job(again, 30)["code"] == 0
+    box.remove()
+    box.start("--env", "CRONICLE_ADMIN_PASSWORD=anotherPassword")
+    assert box.ask("user/login", password)[1]["code"] != 0
+    box.log_in("admin", "anotherPassword")
+
+
+def test_schedules_go_from_one_engine_to_the_other_and_back(box):
+    event = box.make_event(QUICK, timing={"hours": [3]}, username="anna", timezone="Europe/Berlin")
+    gone = box.make_event(QUICK)
+    fields = ("title", "timing", "timezone", "username", "params", "enabled")
+    before = box.client.get_event(event)
+    box.remove()
+    box.start("--env", "VIXTRACT_ENGINE=embedded")
+    assert box.ask("app/status")[1]["engine"] == "embedded"
+    there = box.client.get_event(event)
+    assert {name: there[name] for name in fields} == {name: before[name] for name in fields}
+    box.client.delete_event(gone)
+    box.client.update_event(event, {"notes": "changed there"})
+    box.remove()
+    box.start()
+    assert box.ask("app/status")[1]["engine"] == "cronicle"
+    wait_until(lambda: len(box.client.get_schedule().rows) == 1, "the schedule", 30, 1)
+    back = box.client.get_event(event)
+    assert back["notes"] == "changed there" and back["username"] == "anna"
+    done = box.client.wait_for_job(box.client.run_event(event), 30)
+    assert done["code"] == 0

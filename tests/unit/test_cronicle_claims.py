@@ -1,0 +1,150 @@
+"""Claims of slots under Cronicle: once, by the event's own wall time, and never too many."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from vixtract.cronicle import claims
+from vixtract.ledger.database import Database
+from vixtract.scheduler import store
+from vixtract.scheduler.events import Event
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NIGHTLY = Event(
+    "night", "Nightly", "shellplug", timing={"hours": [2], "minutes": [30]},
+    timezone="Europe/Berlin", username="anna", params={"script": "x"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path / "ledger.sqlite3")
+    yield database
+    database.close()
+
+
+def job(number, due, event="night", **more):
+    return {"id": f"j{number}", "event": event, "now": due, "params": {}, **more}
+
+
+def at(*when, fold=0):
+    return int(datetime(*when, tzinfo=BERLIN, fold=fold).timestamp())
+
+
+def test_a_slot_is_claimed_once(database):
+    store.put_event(database, NIGHTLY, 0)
+    due = at(2026, 5, 4, 2, 30)
+    first = claims.begin(database, job(1, due), os.getpid())
+    again = claims.begin(database, job(2, due), os.getpid())
+    assert (first.refusal, first.due_at, first.event.username) == ("", due, "anna")
+    assert "claimed by job j1" in again.refusal
+    rows = database.rows("SELECT id, due_at, state FROM run")
+    assert rows == [{"id": "j1", "due_at": due, "state": "running"}]
+
+
+def test_a_clock_time_that_happens_twice_runs_the_first_time(database):
+    store.put_event(database, NIGHTLY, 0)
+    first, second = at(2026, 10, 25, 2, 30), at(2026, 10, 25, 2, 30, fold=1)
+    assert second - first == 3600
+    assert claims.begin(database, job(1, first), os.getpid()).refusal == ""
+    assert "Not due" in claims.begin(database, job(2, second), os.getpid()).refusal
+
+
+def test_a_slot_at_a_wrong_hour_of_an_old_zone_table_is_refused(database):
+    almaty = NIGHTLY.updated({"timezone": "Asia/Almaty"})
+    store.put_event(database, almaty, 0)
+    # +5 since March 2024; Cronicle's own table still has +6.
+    right = int(datetime(2026, 5, 4, 2, 30, tzinfo=ZoneInfo("Asia/Almaty")).timestamp())
+    assert "Not due" in claims.begin(database, job(1, right - 3600), os.getpid()).refusal
+    assert claims.begin(database, job(2, right), os.getpid()).refusal == ""
+
+
+def test_a_run_by_hand_takes_no_slot(database):
+    store.put_event(database, NIGHTLY, 0)
+    due = at(2026, 5, 4, 2, 30)
+    taken = claims.begin(database, job(1, due, source="Manual (admin)"), os.getpid())
+    assert (taken.refusal, taken.due_at) == ("", None)
+    assert claims.begin(database, job(2, due), os.getpid()).refusal == ""
+
+
+def test_a_slot_that_the_reconciler_opened_goes_to_the_job_that_it_started(database):
+    store.put_event(database, NIGHTLY, 0)
+    due = at(2026, 5, 4, 2, 30)
+    assert claims.open_slot(database, "night", due, "lost")
+    taken = claims.begin(database, job(1, due, source="Manual (vixtract)"), os.getpid())
+    assert taken.due_at == due
+    assert not claims.open_slot(database, "night", due, "lost")
+    claims.finish(database, job(1, due), {"code": 0, "description": ""}, stopped=False)
+    claims.miss_slot(database, "night", due, "late")
+    assert database.rows("SELECT outcome, run FROM slot") == [{"outcome": "succeeded", "run": "j1"}]
+
+
+def test_a_slot_recorded_as_missed_that_cronicle_starts_after_all_has_one_outcome(database):
+    store.put_event(database, NIGHTLY, 0)
+    due = at(2026, 5, 4, 2, 30)
+    claims.miss_slot(database, "night", due, "late")
+    assert claims.begin(database, job(1, due), os.getpid()).refusal == ""
+    claims.finish(database, job(1, due), {"code": 3, "description": "no"}, stopped=False)
+    assert database.rows("SELECT outcome FROM slot") == [{"outcome": "failed"}]
+
+
+def test_retries_belong_to_one_run_and_one_outcome(database):
+    store.put_event(database, NIGHTLY, 0)
+    due = at(2026, 5, 4, 2, 30)
+    for left in (2, 1, 0):
+        given = job(1, due, retries=left)
+        assert claims.begin(database, given, os.getpid()).refusal == ""
+        claims.finish(database, given, {"code": 1, "description": "no"}, stopped=False)
+    assert "ended already" in claims.begin(database, job(1, due), os.getpid()).refusal
+    (run,) = database.rows("SELECT attempt, outcome FROM run")
+    assert run == {"attempt": 3, "outcome": "failed"}
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(0, "succeeded"), (255, "succeeded"), (1, "failed")])
+def test_codes_become_outcomes(database, code, outcome):
+    store.put_event(database, NIGHTLY, 0)
+    claims.begin(database, job(1, 0, source="by hand"), os.getpid())
+    claims.finish(database, job(1, 0), {"code": code, "description": ""}, stopped=False)
+    assert database.rows("SELECT outcome FROM run") == [{"outcome": outcome}]
+
+
+def test_a_crash_opens_a_catch_up_slot_again_but_not_for_ever(database):
+    store.put_event(database, NIGHTLY.updated({"catch_up": 1}), 0)
+    due = at(2026, 5, 4, 2, 30)
+    claims.open_slot(database, "night", due, "lost")
+    for number in range(claims.MAX_ATTEMPTS):
+        given = job(number, due, source="Manual (vixtract)")
+        assert claims.begin(database, given, os.getpid()).due_at == due
+        claims.cut_off(database, given["id"], crashed=True)
+    (slot,) = database.rows("SELECT outcome, run FROM slot")
+    assert slot["outcome"] == "failed" and slot["run"] == f"j{claims.MAX_ATTEMPTS - 1}"
+
+
+def test_a_crash_ends_a_slot_without_catch_up(database):
+    store.put_event(database, NIGHTLY, 0)
+    claims.begin(database, job(1, at(2026, 5, 4, 2, 30)), os.getpid())
+    claims.cut_off(database, "j1", crashed=True)
+    assert database.rows("SELECT outcome FROM slot") == [{"outcome": "failed"}]
+
+
+def test_back_runs_after_a_jump_of_the_clock_are_capped(database, monkeypatch):
+    monkeypatch.setenv("CATCH_UP_CAP", "3")
+    minutely = Event("m", "Minutely", "shellplug", timing={}, catch_up=1, params={"script": "x"})
+    store.put_event(database, minutely, 0)
+    now = int(time.time()) // 60 * 60
+    refused = [
+        bool(claims.begin(database, job(back, now - 60 * back, event="m"), os.getpid()).refusal)
+        for back in range(6)
+    ]
+    assert refused == [False, False, False, True, True, True]
+    assert database.rows("SELECT count(*) AS n FROM slot WHERE outcome = 'missed'") == [{"n": 3}]
+
+
+def test_an_event_that_nobody_knows_has_no_rights(database):
+    taken = claims.begin(database, job(1, 0, event="stranger", source="by hand"), os.getpid())
+    assert taken.event.username == "nobody"
