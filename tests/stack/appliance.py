@@ -344,4 +344,3 @@ def collect_output(channel: Any, code: str, timeout_s: float) -> str:
         elif kind == "status" and answer["content"]["execution_state"] == "idle":
             return output
     raise AssertionError(f"cell not finished within {timeout_s} s; so far: {output[-500:]}")
-

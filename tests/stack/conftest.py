@@ -44,7 +44,9 @@ def appliance() -> Iterator[Appliance]:
     instance = new_appliance()
     instance.operate("down", "--volumes", "--yes", check=False)
     try:
-        instance.operate("up", "--yes", timeout_s=1800)
+        # By name: `auto` depends on which images this machine happens to have.
+        engine = os.environ.get("VIXTRACT_TEST_ENGINE", "embedded")
+        instance.operate("up", "--yes", "--engine", engine, timeout_s=1800)
         yield instance
     finally:
         instance.close()

@@ -227,7 +227,9 @@ def test_first_boot_cut_off_and_started_again(moment_s):
     try:
         # `up` in the background; after a while every container is killed as by a power cut.
         up = subprocess.Popen(
-            other.command("up", "--yes"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            other.command("up", "--yes", "--engine", "embedded"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         wait_until(
             lambda: subprocess.run(
@@ -246,7 +248,7 @@ def test_first_boot_cut_off_and_started_again(moment_s):
         )
         for container in running.split():  # some are made but not started yet
             subprocess.run(["docker", "kill", container], capture_output=True, timeout=60)
-        other.operate("up", "--yes", timeout_s=400)
+        other.operate("up", "--yes", "--engine", "embedded", timeout_s=400)
         assert httpx.get(f"{other.url}/healthz", timeout=30).status_code == 200
         password = other.add_person("cut")
         Person(other, "cut", password)

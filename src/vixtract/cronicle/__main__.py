@@ -81,7 +81,7 @@ def main() -> int:
     upstream = Upstream(os.environ["CRONICLE_SESSION"])
     contract = Contract(upstream, database, config.api_key, config.timezone)
     people = People(upstream)
-    reconciler = Reconciler(contract, people, config.catch_up_cap)
+    reconciler = Reconciler(contract, people, config)
     mirror = Mirror(database, config.database_url) if config.database_url else None
     gateway = Gateway(contract, people, Status(config, upstream), reconciler.look)
     reconciler.start()

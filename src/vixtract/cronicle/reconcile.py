@@ -24,8 +24,10 @@ from vixtract.ledger import runs
 from vixtract.ledger.slots import GRACE_S, Claim, plan_slots, rewind_cursor
 from vixtract.scheduler import store
 from vixtract.scheduler.clock import ClockWatch
+from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.plugin import kill_leftover, read_start_time
+from vixtract.scheduler.retention import Retention
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 logger = logging.getLogger(__name__)
@@ -34,8 +36,6 @@ PERIOD_S = 15.0
 # Cronicle starts a slot's job within a second or two; what is younger is not looked for yet.
 SETTLE_S = 20
 JUMP_S = 3600.0
-KEEP_DAYS = 180
-DELETE_EVERY_S = 3600.0
 ENGINE_NOTE = "engine"
 
 
@@ -45,19 +45,22 @@ class Reconciler:
     Args:
         contract: Cronicle and the ledger.
         people: administrators' accounts.
-        cap: late slots made up for per event.
+        config: how many late slots are made up for, and how long runs are kept.
     """
 
-    def __init__(self, contract: Contract, people: People, cap: int) -> None:
+    def __init__(self, contract: Contract, people: People, config: EngineConfig) -> None:
         self._contract = contract
         self._database = contract.database
         self._people = people
-        self._cap = cap
+        self._cap = config.catch_up_cap
+        logs = config.data_dir / "logs"  # of the embedded engine, if it ran here before
+        self._retention = Retention(
+            config, contract.database, lambda run: logs / f"{run}.log", time.time
+        )
         self._watch = ClockWatch()
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
-        self._deleted_at = time.monotonic()
         self._is_adopted = False
 
     def start(self) -> None:
@@ -109,7 +112,7 @@ class Reconciler:
                 logger.exception("event %s could not be settled", stored.event.id)
         self._watch.rebase()
         self._people.sync()
-        self._delete_old()
+        self._retention.work()
 
     def _adopt(self) -> None:
         """Take the schedule over from the embedded engine, where that ran last."""
@@ -220,13 +223,6 @@ class Reconciler:
                     raise
                 if not event.catch_up:
                     claims.miss_slot(self._database, event.id, due_at, error.message)
-
-    def _delete_old(self) -> None:
-        # Never right after start: a machine may boot with a wrong date until it is corrected.
-        if time.monotonic() - self._deleted_at < DELETE_EVERY_S:
-            return
-        self._deleted_at = time.monotonic()
-        runs.delete_old_runs(self._database, time.time() - KEEP_DAYS * 86400)
 
 
 def set_engine(contract: Contract, name: str) -> None:
