@@ -53,7 +53,7 @@ class Reconciler:
         self._database = contract.database
         self._people = people
         self._cap = config.catch_up_cap
-        logs = config.data_dir / "logs"  # of the embedded engine, if it ran here before
+        logs = config.data_dir / "logs" / "jobs"  # of the embedded engine, if it ran here before
         self._retention = Retention(
             config, contract.database, lambda run: logs / f"{run}.log", time.time
         )
