@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -142,6 +143,17 @@ def test_filters_of_the_list(stand, anna, failed):
     page = anna.get("/portal/runs?state=failed&word=nightly").text
     assert 'value="nightly"' in page
     assert "1 to 1 of 1 that have ended." in page
+
+
+def test_runs_are_shown_in_the_viewers_zone(stand, anna, failed):
+    begun = stand.engine.client.get_job_status(failed[2])["time_start"]
+    # Cookies of the jar and one more: the script of the page sets it in a browser.
+    own = "; ".join(f"{name}={value}" for name, value in anna.cookies.items())
+    for zone, offset in (("Asia%2FTokyo", 9), ("UTC", 0)):
+        shown = time.strftime("%d %b %Y, %H:%M", time.gmtime(begun + offset * 3600)).lstrip("0")
+        for path in ("/portal/runs", f"/portal/runs/{failed[2]}"):
+            page = anna.get(path, headers={"Cookie": f"{own}; vixtract_zone={zone}"}).text
+            assert shown in page, (zone, path)
 
 
 def test_a_run_is_repeated_with_the_same_or_other_parameters(stand, anna):

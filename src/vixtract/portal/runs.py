@@ -23,8 +23,8 @@ from vixtract.portal.models import Run, Schedule
 from vixtract.portal.web import (
     ChangingDeskDep,
     DeskDep,
-    find_zone,
     get_pages,
+    get_viewer_zone,
     go_to,
     make_page,
     read_form,
@@ -112,8 +112,8 @@ async def show_runs(
     request: Request, desk: DeskDep, query: QueryDep, offset: OffsetQuery = 0
 ) -> Response:
     """Show runs, newest first."""
-    zone = find_zone("", get_pages(request).config.timezone)
-    page = await run_in_threadpool(desk.list_runs, offset, query.to_filter(zone))
+    filters = query.to_filter(get_viewer_zone(request))
+    page = await run_in_threadpool(desk.list_runs, offset, filters)
     found = await run_in_threadpool(desk.find_schedule, query.schedule) if query.schedule else None
     values = {"page": page, "schedule": found, "query": query, "states": ("open", *ENDED_STATES)}
     return make_page(request, "runs.html", desk.person, values)
