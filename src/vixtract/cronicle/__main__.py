@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 
 from vixtract.cronicle import places
 from vixtract.cronicle.calls import Contract
@@ -20,6 +21,7 @@ from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
+from vixtract.scheduler.store import find_next_due
 
 logger = logging.getLogger("vixtract.cronicle")
 
@@ -82,7 +84,9 @@ def main() -> int:
     contract = Contract(upstream, database, config.api_key, config.timezone)
     people = People(upstream)
     reconciler = Reconciler(contract, people, config)
-    mirror = Mirror(database, config.database_url) if config.database_url else None
+    mirror = None
+    if config.database_url:
+        mirror = Mirror(database, config.database_url, partial(find_next_due, database))
     gateway = Gateway(contract, people, Status(config, upstream), reconciler.look)
     reconciler.start()
     if mirror is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 
 import uvicorn
 
@@ -16,6 +17,7 @@ from vixtract.scheduler.app import build_app
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.engine import Engine
 from vixtract.scheduler.notify import Notifier
+from vixtract.scheduler.store import find_next_due
 
 logger = logging.getLogger("vixtract.scheduler")
 
@@ -57,7 +59,7 @@ def _serve(config: EngineConfig, database: Database) -> None:
     engine = Engine(config, database)
     mirror = None
     if config.database_url:
-        mirror = Mirror(database, config.database_url, engine.find_next_due)
+        mirror = Mirror(database, config.database_url, partial(find_next_due, database))
     notifier = Notifier(database, config.notify)
     app = build_app(engine, mirror)
     # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be

@@ -127,21 +127,6 @@ class Engine:
             self._trim_queue(event)
             self.dispatch()
 
-    def find_next_due(self, identifier: str, after: float) -> float | None:
-        """Return when an event is due next after a time, or None where it runs only by hand.
-
-        Args:
-            identifier: event id.
-            after: epoch seconds.
-        """
-        stored = store.get_event(self.database, id=identifier)
-        if stored is None or not stored.event.enabled:
-            return None
-        if not isinstance(stored.event.timing, Mapping):
-            return None
-        timing, zone = build_timing(stored.event.timing), get_zone(stored.event.timezone)
-        return next(iter(iterate_due(timing, zone, int(after))), None)
-
     def settle_all(self) -> None:
         """Settle every event; one that cannot be settled does not keep others from it."""
         for stored in store.list_events(self.database):

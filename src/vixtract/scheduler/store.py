@@ -12,6 +12,7 @@ from typing import Any
 
 from vixtract.ledger.database import Database
 from vixtract.scheduler.events import SERVICE_ACCOUNT, Event
+from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 PRIVILEGES = (
     "admin",
@@ -143,6 +144,23 @@ def get_event(database: Database, *, id: str = "", title: str = "") -> StoredEve
     column, value = ("id", id) if id else ("title", title)
     row = database.row(f"SELECT body, cursor FROM event WHERE {column} = ?", (value,))  # noqa: S608 - two constants
     return _decode(row) if row else None
+
+
+def find_next_due(database: Database, identifier: str, after: float) -> float | None:
+    """Return when an event is due next after a time, or None where it runs only by hand.
+
+    Args:
+        database: the ledger.
+        identifier: event id.
+        after: epoch seconds.
+    """
+    stored = get_event(database, id=identifier)
+    if stored is None or not stored.event.enabled:
+        return None
+    if not isinstance(stored.event.timing, Mapping):
+        return None
+    timing, zone = build_timing(stored.event.timing), get_zone(stored.event.timezone)
+    return next(iter(iterate_due(timing, zone, int(after))), None)
 
 
 def put_event(database: Database, event: Event, cursor: int | None = None) -> None:
