@@ -544,7 +544,8 @@ def test_links_of_the_documentation_lead_somewhere(door: Door) -> None:
         assert answer.status == 200, path
         if answer.headers["content-type"].startswith("text/html"):
             links = re.findall(
-                r'href="(/docs/[^"#]*|[^":/#][^":#]*|\.\.?/[^"#]*)[^"]*"', answer.body.decode()
+                r'href="(?!\w+:)(/docs/[^"#]*|[^":/#][^":#]*|\.\.?/[^"#]*)[^"]*"',
+                answer.body.decode(),
             )
             base = path.rpartition("/")[0] + "/"
             todo += [

@@ -112,10 +112,15 @@ def test_cronicle_that_cannot_be_had_is_refused_plainly():
     assert caught.value.exit_code == 3 and "--engine embedded" in caught.value.hint
 
 
-def engine_session(tmp_path, present, *, agrees=True):
+def engine_session(tmp_path, present, *, agrees=True, has_schedules=False):
     """A machine with Cronicle's image, where the appliance runs an engine or none."""
     answer = Completed(0, f"TZ=UTC\nVIXTRACT_ENGINE={present}\n") if present else Completed(1, "")
-    host = FakeHost(tmp_path, {r"^docker inspect": answer, r"^docker image": Completed(0, "{}")})
+    answers = {
+        r"^docker inspect": answer,
+        r"^docker volume inspect vixtract_cronicle-data": Completed(int(not has_schedules), ""),
+        r"^docker image": Completed(0, "{}"),
+    }
+    host = FakeHost(tmp_path, answers)
     session = make_session(host, yes=agrees)
     instance = load_instance(tmp_path, {}, {})
     return session, instance, Supply(session, instance)
@@ -127,6 +132,11 @@ def engine_session(tmp_path, present, *, agrees=True):
 )
 def test_a_running_engine_is_left_only_when_that_is_asked_for(tmp_path, present, asked, engine):
     assert settle_engine(*engine_session(tmp_path, present), asked)[0] == engine
+
+
+def test_the_engine_stays_when_its_container_is_gone_and_the_schedules_are_not(tmp_path):
+    engine, reason = settle_engine(*engine_session(tmp_path, "", has_schedules=True), "")
+    assert (engine, reason) == ("embedded", "as before; --engine switches")
 
 
 def test_a_switch_of_engines_is_refused_without_consent(tmp_path):

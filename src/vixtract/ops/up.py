@@ -23,6 +23,7 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
 from vixtract.ops.provision import Supply, ensure_images
+from vixtract.settings import BY_NAME
 
 COMPOSE_S = 600.0
 OPERATOR = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.operator")
@@ -82,7 +83,10 @@ def choose_engine(
 
 
 def find_present_engine(host: Host, instance: Instance) -> str:
-    """Return the engine that the appliance's job container has, empty where there is none.
+    """Return the engine that the appliance has, empty where there is no appliance yet.
+
+    Its container says which. Where the container is gone and the schedules are still there, it is the
+    default one: the settings would name another.
 
     Args:
         host: the machine.
@@ -91,7 +95,11 @@ def find_present_engine(host: Host, instance: Instance) -> str:
     form = "{{range .Config.Env}}{{println .}}{{end}}"
     command = ["docker", "inspect", "--format", form, instance.container("cronicle")]
     found = re.search(r"^VIXTRACT_ENGINE=(\w+)$", host.run(command, timeout_s=30).stdout, re.M)
-    return found.group(1) if found else ""
+    if found:
+        return found.group(1)
+    volume = f"{instance.project}_cronicle-data"
+    kept = host.run(["docker", "volume", "inspect", volume], timeout_s=30).ok
+    return BY_NAME["VIXTRACT_ENGINE"].default if kept else ""
 
 
 def settle_engine(
