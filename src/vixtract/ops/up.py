@@ -85,8 +85,8 @@ def choose_engine(
 def find_present_engine(host: Host, instance: Instance) -> str:
     """Return the engine that the appliance has, empty where there is no appliance yet.
 
-    Its container says which. Where that is gone and the schedules are still there, it is the default
-    one: the settings would name another.
+    Its container says which. Where that is gone and the schedules are still there, it is
+    the default one: the settings would name another.
 
     Args:
         host: the machine.
