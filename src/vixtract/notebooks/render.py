@@ -78,9 +78,12 @@ def render(source: Path, target: Path) -> None:
     exporter = HTMLExporter(sanitize_html=True, config=config)  # type: ignore[no-untyped-call]
     # The templates clean once more, by a list of their own.
     exporter.register_filter("clean_html", clean)  # type: ignore[no-untyped-call]
-    html, _ = exporter.from_notebook_node(
-        notebook, resources={"metadata": {"name": source.name.removesuffix(".ipynb")}}
-    )
+    with warnings.catch_warnings():
+        # IPython is the kernels' and not in this environment; Python's own colours do as well.
+        warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
+        html, _ = exporter.from_notebook_node(
+            notebook, resources={"metadata": {"name": source.name.removesuffix(".ipynb")}}
+        )
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
         file.write(html)
