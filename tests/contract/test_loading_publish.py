@@ -486,7 +486,7 @@ def test_memory_does_not_grow_with_the_source(postgres_database, tmp_path, kind)
                         writer.write_table(pa.table(list(zip(*piece)), schema=schema))
             return path
         peaks = []
-        for count in (300_000, 1_500_000):
+        for count in (300_000, 4_000_000):
             assert vixtract.load(source(count), "public.t", connection=conninfo).rows == count
             # Not getrusage: its maximum is the parent's where the process was forked from a big one.
             status = open("/proc/self/status").read()
@@ -499,7 +499,9 @@ def test_memory_does_not_grow_with_the_source(postgres_database, tmp_path, kind)
     assert done.returncode == 0, done.stderr
     small, big = map(int, done.stdout.split())
     assert big < 400, "MB"
-    assert big - small < 80, (small, big)
+    # Held in memory the 3,700,000 rows between the two are 300 MB and more; what is read ahead while
+    # the server is busy differs from run to run.
+    assert big - small < 150, (small, big)
 
 
 def test_example_notebook_runs(database, postgres_database, monkeypatch):
