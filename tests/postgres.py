@@ -124,9 +124,9 @@ def make_cluster(directory: Path, binaries: Path) -> Cluster:
     return cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[Cluster]:
-    """A running cluster for the whole session; make databases or roles of your own in it."""
+    """A running cluster of this module's own: what another module made would be seen in this one."""
     binaries = find_binaries()
     if binaries is None:
         if os.environ.get("CI") == "true":
