@@ -86,7 +86,10 @@ def build_environment(certs: Path, run: Path) -> dict[str, str]:
         certs: the volume, which may hold `acme-ca.pem`.
         run: directory of this life of the container.
     """
-    environment = {**os.environ, "HOME": str(run), "LC_ALL": "C.UTF-8"}
+    # The container's own file system is read-only.
+    environment = {
+        **os.environ, "HOME": str(run), "TMPDIR": str(run / "certbot"), "LC_ALL": "C.UTF-8",
+    }  # fmt: skip
     private = certs / "acme-ca.pem"
     if private.exists():
         bundle = run / "acme-authorities.pem"

@@ -209,7 +209,8 @@ class Keeper:
             except OSError:
                 marks.append(None)
             else:
-                marks.append((status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode))
+                # The time of the change: a copy may carry the time of its original.
+                marks.append((status.st_ctime_ns, status.st_size, status.st_ino))
         return tuple(marks)
 
     def _is_asked(self) -> bool:

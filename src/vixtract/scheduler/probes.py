@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 PROBE_S = 2.0
 CACHE_S = 2.0
-# GSSENCRequest: length 8, then the magic number; a PostgreSQL server answers G or N, and unlike after
-# SSLRequest it says nothing in its log when that was all.
+# GSSENCRequest: length 8, then the magic number; a PostgreSQL server answers G or N.
+# After SSLRequest its log would name each question.
 # Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 GSS_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x30"
 

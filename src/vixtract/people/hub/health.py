@@ -8,8 +8,8 @@ from typing import Any
 
 from jupyterhub.handlers.base import BaseHandler
 
-# GSSENCRequest: PostgreSQL answers G or N to it before any login, so asking needs no password; unlike
-# after SSLRequest it says nothing in its log when that was all.
+# GSSENCRequest: PostgreSQL answers G or N to it before any login, so asking needs no password.
+# After SSLRequest its log would name each question.
 GSS_REQUEST = bytes.fromhex("0000000804d21630")
 DEADLINE_S = 2.0
 CACHE_S = 1.0
