@@ -169,7 +169,9 @@ class Keeper:
     def watch(self) -> None:
         """Serve what comes; does not return."""
         self._adopt()
-        seen = settled = self._fingerprint()
+        # None: what changed since `prepare` looked is judged at once.
+        seen = self._fingerprint()
+        settled: tuple[object, ...] | None = None
         judged = time.monotonic()
         # The first question waits until nginx surely serves the proof's directory.
         ask_at = time.monotonic() + LOOK_S
