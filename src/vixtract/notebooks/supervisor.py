@@ -143,7 +143,9 @@ class Supervisor:
             with acting_as(self._person):
                 facts["loads"] = read_loads(work)
             if facts.get("output"):
-                facts["html"] = self._render(work, Path(facts["output"]), run_log)
+                reports = Reports(self._channel)
+                facts["html"] = self._render(work, Path(facts["output"]), run_log, reports)
+                facts["perf"] = reports.result.get("perf") or {}
             facts.update(run_dir=str(work.path), uid=self._person.uid, owner=self._request.owner)
             run_log.note(str(facts["description"]))
             self._record(work, facts, started)
@@ -253,12 +255,14 @@ class Supervisor:
         for name in (INPUT, HOMES_LINK):
             work.remove(name)
 
-    def _render(self, work: Workspace, output: Path, run_log: RunLog) -> str:
+    def _render(
+        self, work: Workspace, output: Path, run_log: RunLog, reports: Reports
+    ) -> str:
         """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
         if self._channel.abort_wanted or not self._channel.is_open:
             return ""
         try:
-            code = self._run_renderer(work, output.name, run_log)
+            code = self._run_renderer(work, output.name, run_log, reports)
         except (VixtractError, OSError) as error:
             run_log.note(f"No HTML of the notebook: {error}")
             return ""
@@ -267,27 +271,33 @@ class Supervisor:
         run_log.note("No HTML of the notebook: making it failed or took too long.")
         return ""
 
-    def _run_renderer(self, work: Workspace, name: str, run_log: RunLog) -> int:
+    def _run_renderer(
+        self, work: Workspace, name: str, run_log: RunLog, reports: Reports
+    ) -> int:
         output, output_end = os.pipe()
+        progress, progress_end = os.pipe()
         environment = build_environment(
             self._person, self._config, run_dir=work.path, private=work.private,
             job=self._request.job,
         )  # fmt: skip
         command = Command(
             argv=(*self._config.renderer, name, HTML),
-            environment=environment,
+            environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
             cwd=work.path,
             person=self._person,
             output=output_end,
+            progress=progress_end,
             limits=replace(_RENDER, processes=self._config.processes),
         )
         try:
             pid = spawn(command)
         finally:
             os.close(output_end)
-        streams = Streams(output, None, run_log, Reports(self._channel), self._channel)
+            os.close(progress_end)
+        streams = Streams(output, progress, run_log, reports, self._channel)
         watched = Watcher(pid, self._person, streams, Bounds(1024 * MIB, _RENDER_S)).run()
         os.close(output)
+        os.close(progress)
         return 1 if watched.stopped else watched.exit_code
 
     def _record(self, work: Workspace, facts: Mapping[str, Any], started: float) -> None:
