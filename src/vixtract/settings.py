@@ -23,7 +23,7 @@ class Setting:
         name: environment variable.
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
-        kind: text, integer (0 or more), port (1-65535), address, choice, password or zone.
+        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone or workers.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -181,6 +181,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
     Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
     Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
+    Setting(
+        "WORKERS",
+        "",
+        "Machines that run schedules with the target `workers`: `host`, `host:port`, with commas.",
+        "workers",
+        group="Workers",
+    ),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
@@ -204,6 +211,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("HTTPS_PROXY", "", "The same for HTTPS.", group="Proxies"),
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
 )
+
+WORKER_PORT = 3013
+_WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
+_PATTERNS: Mapping[str, tuple[str, str]] = {
+    "zone": (
+        "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
+        "is not the name of a time zone such as Europe/Moscow",
+    ),
+    "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
+}
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
@@ -241,9 +258,21 @@ def check_value(setting: Setting, value: str) -> str:
             ipaddress.ip_address(value.strip("[]"))
         except ValueError:
             return "is not an IP address"
-    if setting.kind == "zone" and not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", value):
-        return "is not the name of a time zone such as Europe/Moscow"
+    pattern, problem = _PATTERNS.get(setting.kind, ("(?s:.*)", ""))
+    if not re.fullmatch(pattern, value):
+        return problem
     return ""
+
+
+def read_workers(value: str) -> tuple[tuple[str, int], ...]:
+    """Read the setting WORKERS.
+
+    Args:
+        value: checked.
+    Returns: host and port of each.
+    """
+    found = (re.fullmatch(_WORKER, part) for part in value.split(",") if part)
+    return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)
 
 
 class Settings:

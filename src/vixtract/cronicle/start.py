@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from vixtract.cronicle import places
-from vixtract.cronicle.config import build_session, build_user, is_password
+from vixtract.cronicle.config import (
+    GROUP_FIELDS,
+    WORKERS_GROUP,
+    build_session,
+    build_user,
+    is_password,
+)
 from vixtract.errors import VixtractError
 from vixtract.settings import BY_NAME
 
@@ -91,7 +97,28 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
         leftover.unlink()
     run_storage(environment, "setup")
     run_storage(environment, "reset")
+    ensure_workers_group(environment)
     run_storage(environment, "put", f"sessions/{session}", text=json.dumps(build_session(session)))
+
+
+def ensure_workers_group(environment: Mapping[str, str]) -> None:
+    """Add the group of workers to a storage that was made before there was one.
+
+    Args:
+        environment: Cronicle's.
+    """
+    name = "global/server_groups"
+    head = json.loads(run_storage(environment, "get", name))
+    key = f"{name}/{head['last_page']}"
+    page = json.loads(run_storage(environment, "get", key))
+    groups = page["items"]
+    if any(group.get("id") == WORKERS_GROUP[0] for group in groups) or head["last_page"] != 0:
+        return
+    groups.append(dict(zip(GROUP_FIELDS, WORKERS_GROUP)))
+    # The page first: a cut between the two leaves a group that the next start counts.
+    run_storage(environment, "put", key, text=json.dumps(page))
+    head["length"] = len(groups)
+    run_storage(environment, "put", name, text=json.dumps(head))
 
 
 def retire_default_password(environment: Mapping[str, str], password: str) -> None:

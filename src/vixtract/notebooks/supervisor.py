@@ -23,10 +23,15 @@ from vixtract.errors import VixtractError
 from vixtract.notebooks import outcome
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
-from vixtract.notebooks.environment import build_environment, database_environment
+from vixtract.notebooks.environment import (
+    build_environment,
+    database_environment,
+    received_database,
+)
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
+from vixtract.notebooks.remote import is_remote, run_on_worker
 from vixtract.notebooks.removal import remove_records
 from vixtract.notebooks.source import (
     copy_notebook,
@@ -71,6 +76,9 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
             count = remove_records(config.runs_root, request.owner, request.job)
             channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
+        if is_remote(request, config):
+            run_on_worker(connection, channel, request, config)
+            return
         Supervisor(request, config, channel).run()
     except VixtractError as error:
         # Health checks only knock: they are no news.
@@ -89,7 +97,8 @@ class Supervisor:
     """
 
     def __init__(self, request: RunRequest, config: RunnerConfig, channel: Channel) -> None:
-        check_author(request.author, request.owner, read_admins(config.secrets_dir))
+        if not config.is_worker:
+            check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:
             config.ensure_account(request.owner, config.home_root)
@@ -183,7 +192,7 @@ class Supervisor:
                 self._person, self._config, run_dir=work.path, private=work.private,
                 job=self._request.job,
             ),
-            **database_environment(self._person, self._config),
+            **self._database(),
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
@@ -203,6 +212,11 @@ class Supervisor:
         if self._request.kind == "notebook":
             return replace(command, stdin=self._job_description(work))
         return replace(command, argv=self._script(work))
+
+    def _database(self) -> Mapping[str, str]:
+        if self._config.is_worker:
+            return received_database(self._request.database, self._config)
+        return database_environment(self._person, self._config)
 
     def _job_description(self, work: Workspace) -> int:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
