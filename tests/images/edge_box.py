@@ -35,17 +35,19 @@ class EdgeBox:
 
     Args:
         prefix: unique; begins the names of volumes and containers.
+        image: of the job container.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, image: str = IMAGE) -> None:
         self.prefix = prefix
+        self.image = image
         self.name = f"{prefix}-box"
         self.port = free_port()
         homes = "; ".join(f"install -d -m 0700 -o {u} -g {u} /home/{p}" for p, u in PEOPLE.items())
         admins = 'install -d -m 0700 /srv/secrets; echo \'{"admins": ["admin"]}\' > /srv/secrets/people.json'
         docker(
             "run", "--rm", "--entrypoint", "/bin/bash", "--volume", f"{prefix}-0:/home",
-            "--volume", f"{prefix}-2:/srv/secrets", IMAGE, "-euc", f"{homes}; {admins}",
+            "--volume", f"{prefix}-2:/srv/secrets", image, "-euc", f"{homes}; {admins}",
         )  # fmt: skip
 
     def start(self, *options: str) -> EdgeBox:
@@ -57,7 +59,7 @@ class EdgeBox:
         ]
         docker(
             "run", "--detach", "--name", self.name, *HARDENED, *mounts, "--env", "VIXTRACT_ENGINE=cronicle",
-            "--publish", f"127.0.0.1:{self.port}:3012", *options, IMAGE,
+            "--publish", f"127.0.0.1:{self.port}:3012", *options, self.image,
         )  # fmt: skip
         wait_until(self.is_up, "Cronicle's start", 60)
         key = self.execute("cat", "/srv/secrets/api_key").strip()
