@@ -24,6 +24,7 @@ class Setting:
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
         kind: text, integer (0 or more), port (1-65535), address, choice, password, zone or workers.
+            A port whose default is empty may be empty.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -61,6 +62,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("HTTP_PORT", "80", "Port of the web pages.", "port", group="Network"),
     Setting("HTTPS_PORT", "443", "Port of the web pages over HTTPS.", "port", group="Network"),
     Setting("POSTGRES_PORT", "5432", "Port of PostgreSQL for BI tools.", "port", group="Network"),
+    Setting(
+        "CRONICLE_PORT",
+        "",
+        "Port of Cronicle's page alone, an origin that no notebook shares; empty: at `/cronicle/`.",
+        "port",
+        group="Network",
+    ),
     Setting("HTTPS", "off", "How HTTPS is served.", "choice", ("off",), group="Network"),
     Setting(
         "POSTGRES_PASSWORD",
@@ -249,7 +257,8 @@ def check_value(setting: Setting, value: str) -> str:
     """
     if setting.kind == "integer" and not re.fullmatch(r"\d{1,9}", value):
         return "is not a whole number of 0 or more"
-    if setting.kind == "port" and not (re.fullmatch(r"\d{1,5}", value) and 0 < int(value) < 65536):
+    is_port = setting.kind == "port" and (value or setting.default)
+    if is_port and not (re.fullmatch(r"\d{1,5}", value) and 0 < int(value) < 65536):
         return "is not a port between 1 and 65535"
     if setting.kind == "choice" and value not in setting.choices:
         return "is none of " + ", ".join(setting.choices)

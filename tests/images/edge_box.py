@@ -43,6 +43,7 @@ class EdgeBox:
         self.image = image
         self.name = f"{prefix}-box"
         self.port = free_port()
+        self.volumes = [f"{prefix}-{number}" for number in range(len(PLACES))]
         homes = "; ".join(f"install -d -m 0700 -o {u} -g {u} /home/{p}" for p, u in PEOPLE.items())
         admins = 'install -d -m 0700 /srv/secrets; echo \'{"admins": ["admin"]}\' > /srv/secrets/people.json'
         docker(
@@ -54,8 +55,8 @@ class EdgeBox:
         """Start a container on the volumes and wait until Cronicle manages."""
         mounts = [
             word
-            for number, place in enumerate(PLACES)
-            for word in ("--volume", f"{self.prefix}-{number}:{place}")
+            for volume, place in zip(self.volumes, PLACES, strict=True)
+            for word in ("--volume", f"{volume}:{place}")
         ]
         docker(
             "run", "--detach", "--name", self.name, *HARDENED, *mounts, "--env", "VIXTRACT_ENGINE=cronicle",

@@ -230,9 +230,11 @@ def test_nobody_without_the_key_gets_past_the_handshake(pair):
     assert "ready" not in attempt(pair, key[:-1] + "x") and "ready" not in attempt(pair, "")
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     plain.check_hostname, plain.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection((pair.address, pair.port), 10) as connection:
-        with pytest.raises(OSError):
-            plain.wrap_socket(connection)
+    with (
+        socket.create_connection((pair.address, pair.port), 10) as connection,
+        pytest.raises(OSError),
+    ):
+        plain.wrap_socket(connection)
     with socket.create_connection((pair.address, pair.port), 10) as connection:
         connection.sendall(b'{"kind":"shell","job":"j","owner":"anna","script":"id"}\n')
         connection.settimeout(10)

@@ -82,6 +82,7 @@ def build_plugins() -> list[dict[str, Any]]:
         },
         {"id": "kernel", "type": "text", "size": 20, "title": "Kernel", "value": ""},
         {"id": "memory_mb", "type": "text", "size": 8, "title": "Memory, MiB", "value": "0"},
+        {"id": "pinned", "type": "text", "size": 64, "title": "Pinned version", "value": ""},
     ]
     shell = [
         {
