@@ -178,6 +178,7 @@ def test_missing_docker_fails_where_it_is_required(tmp_path):
 def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
     repository(tmp_path)
     monkeypatch.setattr(testing, "ensure_images", lambda session, instance: instance)
+    monkeypatch.setattr(testing.Supply, "has", lambda supply, image: False)
     host = machine(
         tmp_path, **{"docker version": versions(), "docker compose": Completed(0, "2.30.0")}
     )
@@ -185,6 +186,20 @@ def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
     assert outcome.exit_code == 0
     (line,) = host.called("-m pytest")
     assert line.endswith("-m pytest tests/unit tests/stack -x")
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_cronicles_tests_get_their_image_where_the_published_one_is(tmp_path, monkeypatch, is_here):
+    repository(tmp_path)
+    monkeypatch.setattr(testing, "ensure_images", lambda session, instance: instance)
+    monkeypatch.setattr(testing.Supply, "has", lambda supply, image: is_here)
+    made = []
+    monkeypatch.setattr(testing.Supply, "ensure_service", lambda supply, name: made.append(name))
+    host = machine(
+        tmp_path, **{"docker version": versions(), "docker compose": Completed(0, "2.30.0")}
+    )
+    run(host, tmp_path, "stack")
+    assert made == (["cronicle-edge"] if is_here else [])
 
 
 def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):

@@ -14,7 +14,7 @@ from vixtract.ops.console import Session
 from vixtract.ops.engine import ensure_engine, install_packages, look_at_engine
 from vixtract.ops.host import CommandError, Host
 from vixtract.ops.instance import Instance
-from vixtract.ops.provision import ensure_images
+from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
 DOCKER_TIERS = ("images", "stack", "browser")
@@ -236,6 +236,10 @@ def prepare_engine(
     engine = ensure_engine(session)
     ensure_compose(session, engine)
     ensure_images(session, instance)
+    supply = Supply(session, instance)
+    if supply.has(instance.settings["CRONICLE_IMAGE"]):
+        # Where it is absent, the tests that need it say so in the report's last lines.
+        supply.ensure_service("cronicle-edge")
     if "browser" in tiers and not session.host.which("chromium"):
         install_packages(session, ["chromium"], "the browser tests")
     return ""
