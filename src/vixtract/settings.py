@@ -12,9 +12,17 @@ from dataclasses import dataclass
 
 from vixtract import __version__
 from vixtract.errors import SettingsError
-from vixtract.values import check_kind, is_loopback, split_list
+from vixtract.values import check_kind, is_loopback, read_workers, split_list
 
-__all__ = ["BY_NAME", "SETTINGS", "Setting", "Settings", "check_value", "is_loopback"]
+__all__ = [
+    "BY_NAME",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "check_value",
+    "is_loopback",
+    "read_workers",
+]
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,9 @@ class Setting:
         name: environment variable.
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
-        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone, names
-            (host names and addresses) or networks; several are separated by commas.
+        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone, workers,
+            names (host names and addresses) or networks; several are separated by commas. A port
+            whose default is empty may be empty.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -64,6 +73,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("HTTP_PORT", "80", "Port of the web pages.", "port", group="Network"),
     Setting("HTTPS_PORT", "443", "Port of the web pages over HTTPS.", "port", group="Network"),
     Setting("POSTGRES_PORT", "5432", "Port of PostgreSQL for BI tools.", "port", group="Network"),
+    Setting(
+        "CRONICLE_PORT",
+        "",
+        "Port of Cronicle's page alone, an origin that no notebook shares; empty: at `/cronicle/`.",
+        "port",
+        group="Network",
+    ),
     Setting(
         "HTTPS",
         "",
@@ -219,6 +235,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
     Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
     Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
+    Setting(
+        "WORKERS",
+        "",
+        "Machines that run schedules with the target `workers`: `host`, `host:port`, with commas.",
+        "workers",
+        group="Workers",
+    ),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
@@ -254,6 +277,8 @@ def check_value(setting: Setting, value: str) -> str:
         value: text as given in the environment.
     Returns: what is wrong in a few words, or an empty text.
     """
+    if setting.kind == "port" and not (value or setting.default):
+        return ""
     return check_kind(setting.kind, setting.choices, value)
 
 

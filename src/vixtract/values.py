@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
+
+WORKER_PORT = 3013
+_WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
+_PATTERNS: Mapping[str, tuple[str, str]] = {
+    "zone": (
+        "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
+        "is not the name of a time zone such as Europe/Moscow",
+    ),
+    "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
+}
 
 
 def is_loopback(address: str) -> bool:
@@ -63,7 +74,6 @@ def check_kind(kind: str, choices: tuple[str, ...], value: str) -> str:
     Returns: what is wrong in a few words, or an empty text.
     """
     is_number = re.fullmatch(r"\d{1,9}", value) is not None
-    zone = r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"
     if kind in ("names", "networks"):
         return _check_list(kind, value)
     wrong = {
@@ -74,10 +84,18 @@ def check_kind(kind: str, choices: tuple[str, ...], value: str) -> str:
         ),
         "choice": (value not in choices, "is none of " + ", ".join(c for c in choices if c)),
         "address": (not is_address(value.strip("[]")), "is not an IP address"),
-        "zone": (
-            not re.fullmatch(zone, value),
-            "is not the name of a time zone such as Europe/Moscow",
-        ),
     }
-    is_wrong, problem = wrong.get(kind, (False, ""))
+    pattern, problem = _PATTERNS.get(kind, ("(?s:.*)", ""))
+    is_wrong, problem = wrong.get(kind, (not re.fullmatch(pattern, value), problem))
     return problem if is_wrong else ""
+
+
+def read_workers(value: str) -> tuple[tuple[str, int], ...]:
+    """Read the setting WORKERS.
+
+    Args:
+        value: checked.
+    Returns: host and port of each.
+    """
+    found = (re.fullmatch(_WORKER, part) for part in value.split(",") if part)
+    return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)

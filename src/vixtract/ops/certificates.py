@@ -92,6 +92,8 @@ def load_certificate(host: Host, instance: Instance) -> Certificate | None:
         host: the machine.
         instance: the appliance.
     """
+    if instance.settings.https_mode == "off":
+        return None
     try:
         return parse_certificate(_run(host, instance, "cat", STATUS))
     except (VixtractError, ValueError, KeyError):
