@@ -171,3 +171,9 @@ def test_file_appears_whole_and_closed(tmp_path):
     write_whole(path, b"two")
     assert path.read_bytes() == b"two" and path.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["key.pem"]
+
+
+def test_own_certificate_stays_where_the_volume_cannot_keep_it(tmp_path):
+    absent = tmp_path / "absent"
+    first = choose("self-signed", absent, NAMES, NOW, None)
+    assert choose("self-signed", absent, NAMES, NOW, first.pair).pair.digest == first.pair.digest

@@ -96,7 +96,7 @@ def choose(
         return _choose_supplied(certs, names, now, serving)
     if mode == "acme":
         return _choose_acme(certs, names, now, serving)
-    return Choice(ensure_self_signed(certs, names, now), "self-signed")
+    return Choice(ensure_self_signed(certs, names, now, serving), "self-signed")
 
 
 def _choose_supplied(
@@ -110,7 +110,7 @@ def _choose_supplied(
             # own says nothing.
             last = read_supplied(certs / LAST_GOOD, None)
         except CertificateError:
-            own = ensure_self_signed(certs, names, now)
+            own = ensure_self_signed(certs, names, now, serving)
             return Choice(own, "self-signed", error.message, error.hint)
         return Choice(last, "last-good", error.message, error.hint)
     if serving is None or serving.digest != pair.digest:
@@ -148,29 +148,38 @@ def _choose_acme(
         # What the authority gave is served also when it is over: it says whose the machine is.
         if serving is not None and not serving.is_self_signed:
             return Choice(serving, "acme", error.message, "See ./vixtract logs nginx.")
-        own = ensure_self_signed(certs, names, now)
+        own = ensure_self_signed(certs, names, now, serving)
         if not lineage.exists():
             return Choice(own, "self-signed")
         return Choice(own, "self-signed", error.message, "See ./vixtract logs nginx.")
 
 
-def ensure_self_signed(certs: Path, names: Sequence[str], now: datetime.datetime) -> Pair:
+def ensure_self_signed(
+    certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None = None
+) -> Pair:
     """Return a certificate of our own making, the same one as long as it serves its purpose.
 
     Args:
         certs: the volume; where it cannot be written, the certificate lives for this start only.
         names: what it must be for.
         now: present time with its zone.
+        serving: what is being served: goes on where the volume could not keep it.
     """
     folder = certs / "self-signed"
+
+    def serves_its_purpose(pair: Pair) -> bool:
+        return pair.days_left(now) > RENEW_DAYS and not covers(pair, names)
+
     try:
         pair = read_pair(
             (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes(), None, now
         )
-        if pair.days_left(now) > RENEW_DAYS and not covers(pair, names):
+        if serves_its_purpose(pair):
             return pair
     except (OSError, CertificateError):
         pass
+    if serving is not None and serving.is_self_signed and serves_its_purpose(serving):
+        return serving
     pair = make_self_signed(names, now)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
