@@ -174,7 +174,14 @@ class Engine(NBClientEngine):  # type: ignore[misc]
         """Run the cells with the appliance's client."""
         start_s = max(options.get("start_timeout") or 0, _START_S)
         timeout = options.get("execution_timeout")
-        Client(nb_man, kernel_name=kernel_name, startup_timeout=start_s, timeout=timeout).execute()
+        cls.make_client(
+            nb_man, kernel_name=kernel_name, startup_timeout=start_s, timeout=timeout
+        ).execute()
+
+    @classmethod
+    def make_client(cls, manager: Cells, **options: Any) -> Client:
+        """Make what runs the cells."""
+        return Client(manager, **options)
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
@@ -219,13 +226,14 @@ class WholeFiles:
         return path
 
 
-def register(output_root: str) -> None:
+def register(output_root: str, engine: type[Engine] = Engine) -> None:
     """Make the engine known to papermill.
 
     Args:
         output_root: directory below which notebooks are written in one step.
+        engine: `Engine`, or one that makes another client.
     """
-    papermill_engines.register(NAME, Engine)
+    papermill_engines.register(NAME, engine)
     papermill_io.register(output_root.rstrip("/") + "/", WholeFiles())
 
 

@@ -311,7 +311,7 @@ def build_services(
         "LANG": "C.UTF-8",
         "HOME": "/nonexistent",
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S")},
+        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_WARM")},
     }
     runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
     main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)

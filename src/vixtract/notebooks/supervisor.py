@@ -14,18 +14,19 @@ import shlex
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vixtract.errors import VixtractError
-from vixtract.notebooks import outcome
+from vixtract.notebooks import outcome, tree
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import build_environment, database_environment
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.loads import read_loads
+from vixtract.notebooks.prefork import Prefork
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
 from vixtract.notebooks.removal import remove_records
 from vixtract.notebooks.source import (
@@ -50,12 +51,17 @@ _RENDER = Limits(memory_mb=1024, cpu_s=20, file_bytes=200 * MIB, nice=15)
 _RENDER_S = 60.0
 
 
-def serve(connection: socket.socket, config: RunnerConfig) -> None:
+def serve(
+    connection: socket.socket,
+    config: RunnerConfig,
+    begin: Callable[[Command], NoReturn] | None = None,
+) -> None:
     """Carry out the run that a connection asks for.
 
     Args:
         connection: accepted socket of a peer that was checked already.
         config: the daemon's.
+        begin: what a notebook's process does, where it is forked warm.
     """
     os.umask(0o077)
     set_subreaper()
@@ -71,7 +77,9 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
             count = remove_records(config.runs_root, request.owner, request.job)
             channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
-        Supervisor(request, config, channel).run()
+        # First of all: the process must not have in its memory what is read from here on.
+        prefork = Prefork(begin) if begin and request.kind == "notebook" else None
+        Supervisor(request, config, channel, prefork).run()
     except VixtractError as error:
         # Health checks only knock: they are no news.
         level = logging.DEBUG if isinstance(error, NoRequestError) else logging.INFO
@@ -86,9 +94,17 @@ class Supervisor:
         request: checked for shape.
         config: the daemon's.
         channel: the plugin that asked.
+        prefork: the process that a warm run will be in; None starts one cold.
     """
 
-    def __init__(self, request: RunRequest, config: RunnerConfig, channel: Channel) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        config: RunnerConfig,
+        channel: Channel,
+        prefork: Prefork | None = None,
+    ) -> None:
+        self._prefork = prefork
         check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:
@@ -155,7 +171,7 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         command = self._command(work, output_end, progress_end)
-        pid = spawn(command)
+        pid = self._prefork.start(command) if self._prefork else spawn(command)
         os.close(output_end)
         os.close(progress_end)
         if command.stdin is not None:
@@ -166,12 +182,16 @@ class Supervisor:
             timeout_s=float(self._timeout_s),
             grace_s=self._config.grace_s,
             stops_group=self._request.kind == "shell",
+            is_forked=self._prefork is not None,
         )
         watched = Watcher(pid, self._person, streams, bounds).run()
         os.close(output)
         os.close(progress)
         # A peak between two looks: the system knows it for the biggest process.
         biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        if self._prefork:
+            # What it shares with this process is not its own.
+            biggest -= tree.resident_bytes([os.getpid()])
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
