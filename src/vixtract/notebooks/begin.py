@@ -22,13 +22,15 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, NoReturn
 
-from vixtract.notebooks import engine, execute, kernel, suitability, warm_client
+from vixtract.notebooks import engine, execute, kernel, render, suitability, warm_client
 from vixtract.notebooks.spawn import PROGRESS_FD, Command
 
 # Not `libraries`: the same list that `forkserver` has imported from.
 _IMAGE_PATH = list(sys.path)
+RENDERERS = "/opt/vixtract"
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
+_hidden: dict[str, Any] = {}
 
 
 def begin(command: Command) -> NoReturn:
@@ -39,6 +41,7 @@ def begin(command: Command) -> NoReturn:
     """
     code = 1
     try:
+        _hidden.update(hide_renderer())
         warm = {name.partition(".")[0] for name in sys.modules}
         become_owner(command.environment)
         job = json.loads(os.pread(0, os.fstat(0).st_size, 0))
@@ -55,6 +58,28 @@ def begin(command: Command) -> NoReturn:
         with contextlib.suppress(BaseException):
             sys.stdout.flush()
             sys.stderr.flush()
+        os._exit(code)
+
+
+def render_notebook(command: Command) -> NoReturn:
+    """Make the HTML of an executed notebook.
+
+    Unlike a run's process it stays hidden from the owner's others: it was forked late.
+
+    Args:
+        command: of the cold renderer; its last words are the names of notebook and HTML.
+    """
+    code = 1
+    try:
+        os.environ.clear()
+        os.environ.update(command.environment)
+        # Where the templates are; a cold renderer finds them beside its own Python.
+        os.environ["JUPYTER_PATH"] = f"{RENDERERS}/share/jupyter"
+        tempfile.tempdir = None
+        gc.enable()
+        sys.argv = ["render", *command.argv[-2:]]
+        code = render.main()
+    finally:
         os._exit(code)
 
 
@@ -158,6 +183,21 @@ def fork_kernel(
         kernel.run(messages, requests, cwd)
     finally:
         os._exit(1)
+
+
+def hide_renderer() -> dict[str, Any]:
+    """Take the renderer's libraries out of sight: notebooks do not have them.
+
+    Returns: the modules, to be kept: taking them apart would copy their memory.
+    """
+    found = {
+        name: module
+        for name, module in sys.modules.items()
+        if str(getattr(module, "__file__", None)).startswith(f"{RENDERERS}/lib/")
+    }
+    for name in found:
+        del sys.modules[name]
+    return found
 
 
 def freshen_libraries() -> None:

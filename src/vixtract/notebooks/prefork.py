@@ -10,12 +10,38 @@ import os
 import pickle
 import socket
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from vixtract.notebooks.spawn import Command, become, hear_problem
 
 _NONE = -1
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """What forked processes do once they are the owner's.
+
+    Args:
+        run: drives a notebook.
+        render: makes the HTML of one.
+    """
+
+    run: Callable[[Command], NoReturn]
+    render: Callable[[Command], NoReturn]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """How the processes of one run are forked.
+
+    Args:
+        prefork: the process that waits to drive the notebook.
+        render: as of `Beginnings`.
+    """
+
+    prefork: Prefork
+    render: Callable[[Command], NoReturn]
 
 
 class Prefork:

@@ -93,11 +93,13 @@ def set_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def spawn(command: Command) -> int:
+def spawn(command: Command, begin: Callable[[Command], NoReturn] | None = None) -> int:
     """Fork, drop to the person and execute.
 
     Args:
         command: what to start.
+        begin: as for `become`. The forked process has this one's memory, so this one must not
+            have read a secret.
     Returns: process id of the leader of a new session and process group.
     Raises:
         SpawnError: a step between fork and exec failed; nothing runs.
@@ -108,7 +110,7 @@ def spawn(command: Command) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        become(command, parent, writer)
+        become(command, parent, writer, begin)
     os.close(writer)
     hear_problem(pid, reader)
     return pid

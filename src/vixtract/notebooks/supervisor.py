@@ -14,19 +14,19 @@ import shlex
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from vixtract.errors import VixtractError
 from vixtract.notebooks import outcome, tree
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
-from vixtract.notebooks.environment import build_environment, database_environment
+from vixtract.notebooks.environment import ask_database_environment, build_environment
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.loads import read_loads
-from vixtract.notebooks.prefork import Prefork
+from vixtract.notebooks.prefork import Beginnings, Prefork, Warm
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
 from vixtract.notebooks.removal import remove_records
 from vixtract.notebooks.source import (
@@ -54,14 +54,14 @@ _RENDER_S = 60.0
 def serve(
     connection: socket.socket,
     config: RunnerConfig,
-    begin: Callable[[Command], NoReturn] | None = None,
+    beginnings: Beginnings | None = None,
 ) -> None:
     """Carry out the run that a connection asks for.
 
     Args:
         connection: accepted socket of a peer that was checked already.
         config: the daemon's.
-        begin: what a notebook's process does, where it is forked warm.
+        beginnings: what forked processes do, where this one is warm.
     """
     os.umask(0o077)
     set_subreaper()
@@ -78,8 +78,10 @@ def serve(
             channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
         # First of all: the process must not have in its memory what is read from here on.
-        prefork = Prefork(begin) if begin and request.kind == "notebook" else None
-        Supervisor(request, config, channel, prefork).run()
+        warm = None
+        if beginnings and request.kind == "notebook":
+            warm = Warm(Prefork(beginnings.run), beginnings.render)
+        Supervisor(request, config, channel, warm).run()
     except VixtractError as error:
         # Health checks only knock: they are no news.
         level = logging.DEBUG if isinstance(error, NoRequestError) else logging.INFO
@@ -94,7 +96,7 @@ class Supervisor:
         request: checked for shape.
         config: the daemon's.
         channel: the plugin that asked.
-        prefork: the process that a warm run will be in; None starts one cold.
+        warm: how its processes are forked; None starts them cold.
     """
 
     def __init__(
@@ -102,9 +104,9 @@ class Supervisor:
         request: RunRequest,
         config: RunnerConfig,
         channel: Channel,
-        prefork: Prefork | None = None,
+        warm: Warm | None = None,
     ) -> None:
-        self._prefork = prefork
+        self._warm = warm
         check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:
@@ -171,7 +173,7 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         command = self._command(work, output_end, progress_end)
-        pid = self._prefork.start(command) if self._prefork else spawn(command)
+        pid = self._warm.prefork.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
         if command.stdin is not None:
@@ -182,14 +184,14 @@ class Supervisor:
             timeout_s=float(self._timeout_s),
             grace_s=self._config.grace_s,
             stops_group=self._request.kind == "shell",
-            is_forked=self._prefork is not None,
+            is_forked=self._warm is not None,
         )
         watched = Watcher(pid, self._person, streams, bounds).run()
         os.close(output)
         os.close(progress)
         # A peak between two looks: the system knows it for the biggest process.
         biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        if self._prefork:
+        if self._warm:
             # What it shares with this process is not its own.
             biggest -= tree.resident_bytes([os.getpid()])
         watched.peak_bytes = max(watched.peak_bytes, biggest)
@@ -201,7 +203,7 @@ class Supervisor:
                 self._person, self._config, run_dir=work.path, private=work.private,
                 job=self._request.job,
             ),
-            **database_environment(self._person, self._config),
+            **ask_database_environment(self._person, self._config),
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
@@ -302,7 +304,7 @@ class Supervisor:
             limits=replace(_RENDER, processes=self._config.processes),
         )
         try:
-            pid = spawn(command)
+            pid = spawn(command, self._warm.render if self._warm else None)
         finally:
             os.close(output_end)
         streams = Streams(output, None, run_log, Reports(self._channel), self._channel)
