@@ -103,10 +103,20 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
 
     def cell_complete(self, cell: Any, cell_index: int, **kwargs: Any) -> None:
         """Count the cell where it ended well."""
+        if sys.exc_info()[0]:
+            # The kernel is gone, or the like: papermill would call the cell completed.
+            self.cell_exception(cell, cell_index=cell_index)
         super().cell_complete(cell, cell_index=cell_index, **kwargs)
         number = self.number(cell_index)
         if number and cell.metadata.papermill["status"] == self.COMPLETED and not sys.exc_info()[0]:
             progress.tell(cells_done=number)
+
+    def stop(self) -> None:
+        """Save what there is; the cell that runs has failed."""
+        for index, cell in enumerate(self.nb.cells):
+            if cell.metadata.papermill["status"] == self.RUNNING:
+                self.cell_exception(cell, cell_index=index)
+        self.save()
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]

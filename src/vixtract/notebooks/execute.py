@@ -149,7 +149,7 @@ def _stop(*_: object) -> NoReturn:
     cells = engine.Cells.current
     try:
         if cells is not None and cells.output_path:
-            cells.save()
+            cells.stop()
             engine.progress.tell(output=str(cells.output_path))
     finally:
         os._exit(CODE_STOPPED)

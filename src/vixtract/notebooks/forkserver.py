@@ -56,7 +56,12 @@ def import_libraries() -> None:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
         os.environ["MPLCONFIGDIR"] = folder
         for name in LIBRARIES:
-            importlib.import_module(name)
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                if name.startswith("vixtract.notebooks."):
+                    raise
+                sys.stderr.write(f"The fork server has no {name}: {error}\n")
         # Last on the path, so that nothing of it takes the place of a library of the notebooks.
         sys.path.append(_RENDERER_LIBRARIES)
         for name in _RENDERER:
