@@ -50,6 +50,8 @@ class RunnerConfig:
         environment: variables that every run gets as they are.
         fork_server: command of the process that warm runs are forked from; empty: all start cold.
         ensure_account: makes the OS account of a person where it is missing.
+        workers: host and port of the machines that runs with the target `workers` go to.
+        is_worker: whether this is such a machine: what comes was checked by the appliance.
     """
 
     socket_path: Path = SOCKET
@@ -74,6 +76,8 @@ class RunnerConfig:
     environment: Mapping[str, str] = field(default_factory=dict)
     fork_server: tuple[str, ...] = ()
     ensure_account: Callable[[str, Path], object] | None = None
+    workers: tuple[tuple[str, int], ...] = ()
+    is_worker: bool = False
 
 
 def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:

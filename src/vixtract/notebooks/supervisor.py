@@ -23,11 +23,16 @@ from vixtract.errors import VixtractError
 from vixtract.notebooks import outcome, tree
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
-from vixtract.notebooks.environment import ask_database_environment, build_environment
+from vixtract.notebooks.environment import (
+    ask_database_environment,
+    build_environment,
+    received_database,
+)
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.prefork import Beginnings, Prefork, Warm
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
+from vixtract.notebooks.remote import is_remote, run_on_worker
 from vixtract.notebooks.removal import remove_records
 from vixtract.notebooks.source import (
     copy_notebook,
@@ -77,7 +82,10 @@ def serve(
             count = remove_records(config.runs_root, request.owner, request.job)
             channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
-        # First of all: the process must not have in its memory what is read from here on.
+        if is_remote(request, config):
+            run_on_worker(connection, channel, request, config)
+            return
+        # Now: the process must not have in its memory what is read from here on.
         warm = None
         if beginnings and request.kind == "notebook":
             warm = Warm(Prefork(beginnings.run), beginnings.render)
@@ -107,7 +115,8 @@ class Supervisor:
         warm: Warm | None = None,
     ) -> None:
         self._warm = warm
-        check_author(request.author, request.owner, read_admins(config.secrets_dir))
+        if not config.is_worker:
+            check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:
             config.ensure_account(request.owner, config.home_root)
@@ -161,7 +170,9 @@ class Supervisor:
             with acting_as(self._person):
                 facts["loads"] = read_loads(work)
             if facts.get("output"):
-                facts["html"] = self._render(work, Path(facts["output"]), run_log)
+                reports = Reports(self._channel)
+                facts["html"] = self._render(work, Path(facts["output"]), run_log, reports)
+                facts["perf"] = reports.result.get("perf") or {}
             facts.update(run_dir=str(work.path), uid=self._person.uid, owner=self._request.owner)
             run_log.note(str(facts["description"]))
             self._record(work, facts, started)
@@ -203,7 +214,7 @@ class Supervisor:
                 self._person, self._config, run_dir=work.path, private=work.private,
                 job=self._request.job,
             ),
-            **ask_database_environment(self._person, self._config),
+            **self._database(),
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
@@ -223,6 +234,11 @@ class Supervisor:
         if self._request.kind == "notebook":
             return replace(command, stdin=self._job_description(work))
         return replace(command, argv=self._script(work))
+
+    def _database(self) -> Mapping[str, str]:
+        if self._config.is_worker:
+            return received_database(self._request.database, self._config)
+        return ask_database_environment(self._person, self._config)
 
     def _job_description(self, work: Workspace) -> int:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
@@ -275,12 +291,12 @@ class Supervisor:
         for name in (INPUT, HOMES_LINK):
             work.remove(name)
 
-    def _render(self, work: Workspace, output: Path, run_log: RunLog) -> str:
+    def _render(self, work: Workspace, output: Path, run_log: RunLog, reports: Reports) -> str:
         """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
         if self._channel.abort_wanted or not self._channel.is_open:
             return ""
         try:
-            code = self._run_renderer(work, output.name, run_log)
+            code = self._run_renderer(work, output.name, run_log, reports)
         except (VixtractError, OSError) as error:
             run_log.note(f"No HTML of the notebook: {error}")
             return ""
@@ -289,27 +305,31 @@ class Supervisor:
         run_log.note("No HTML of the notebook: making it failed or took too long.")
         return ""
 
-    def _run_renderer(self, work: Workspace, name: str, run_log: RunLog) -> int:
+    def _run_renderer(self, work: Workspace, name: str, run_log: RunLog, reports: Reports) -> int:
         output, output_end = os.pipe()
+        progress, progress_end = os.pipe()
         environment = build_environment(
             self._person, self._config, run_dir=work.path, private=work.private,
             job=self._request.job,
         )  # fmt: skip
         command = Command(
             argv=(*self._config.renderer, name, HTML),
-            environment=environment,
+            environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
             cwd=work.path,
             person=self._person,
             output=output_end,
+            progress=progress_end,
             limits=replace(_RENDER, processes=self._config.processes),
         )
         try:
             pid = spawn(command, self._warm.render if self._warm else None)
         finally:
             os.close(output_end)
-        streams = Streams(output, None, run_log, Reports(self._channel), self._channel)
+            os.close(progress_end)
+        streams = Streams(output, progress, run_log, reports, self._channel)
         watched = Watcher(pid, self._person, streams, Bounds(1024 * MIB, _RENDER_S)).run()
         os.close(output)
+        os.close(progress)
         return 1 if watched.stopped else watched.exit_code
 
     def _record(self, work: Workspace, facts: Mapping[str, Any], started: float) -> None:
