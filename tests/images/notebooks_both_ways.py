@@ -43,14 +43,14 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         "import matplotlib, matplotlib.pyplot as plt\nmatplotlib.get_backend()",
         "plt.plot([1, 2, 4]); plt.title('growth')",
         "fig, ax = plt.subplots()\nax.bar([1, 2], [3, 4])\nfig",
-        "import os\nmatplotlib.get_configdir() == os.environ['MPLCONFIGDIR']",
+        "import os\nmatplotlib.get_configdir() == os.environ['MPL' + 'CONFIGDIR']",
         "%matplotlib inline\nplt.scatter([1], [2]);",
         "import plotly.graph_objects as go, plotly.io as pio\npio.renderers.default",
         "sorted(go.Figure(go.Bar(y=[1]))._repr_mimebundle_())",
     ),
     "streams": (
         "import os, sys, subprocess, ctypes\nprint('python'); os.write(1, b'descriptor\\n'); print('again')",
-        "subprocess.run(['echo', 'program'])\nprint('after it')",
+        "import time\nsubprocess.run(['echo', 'program']); time.sleep(0.5)\nprint('after it')",
         "ctypes.CDLL(None).puts(b'from C'); ctypes.CDLL(None).fflush(None); print('python')",
         "os.system('echo shell')",
         "sys.stdout.write('no newline')",
@@ -83,7 +83,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         "import os, sys\nos.getcwd(), sys.executable, sys.path",
         "[os.path.basename(word) for word in sys.argv], '__file__' in globals(), __name__",
         "sorted(os.environ)",
-        "[os.environ[name] for name in ('HOME', 'USER', 'LANG', 'SHELL', 'MPLBACKEND', 'TERM')]",
+        "[os.environ[name] for name in ('HOME', 'USER', 'LANG', 'SHELL', 'MPL' + 'BACKEND', 'TERM')]",
         "type(get_ipython()).__name__, hasattr(get_ipython(), 'kernel'), 'IPKernelApp' in get_ipython().config",
         "import signal, resource\n[signal.getsignal(n) for n in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)], signal.pthread_sigmask(signal.SIG_BLOCK, [])",
         "[resource.getrlimit(n) for n in (resource.RLIMIT_DATA, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)], os.nice(0)",
@@ -121,11 +121,13 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
 
 _MOMENTS = (
     (r"0x[0-9a-f]{6,}", "0xADDRESS"),
-    (r"\b\d+(\.\d+)? ?(ns|µs|us|ms|s)\b", "TIME"),
+    (r"\b\d+(\.\d+)? ?(ns|µs|μs|us|ms|s)\b", "TIME"),
     (r"(tmp|private|r|ipykernel_)/?r?\d+/", "PRIVATE/"),
     (r"/runs/anna/\w+", "/runs/anna/JOB"),
     (r"\bjtest\d+\b", "JOB"),
     (r"pid=\d+", "pid=PID"),
+    # Where a flood is cut depends on the pieces that it came in.
+    (r"(x{100,}\n?)+", "FLOOD\n"),
     (r"\x1b\[[0-9;]*m", ""),
 )
 
@@ -149,7 +151,9 @@ def summary(notebook: dict[str, Any]) -> list[Any]:
             cells.append(plain("".join(cell["source"])))
             continue
         papermill = cell["metadata"]["papermill"]
-        state = (papermill["status"], papermill["exception"], cell["execution_count"])
+        # Whether a kernel that dies still tells the cell's number is chance.
+        count = cell["execution_count"] if cell["outputs"] else None
+        state = (papermill["status"], papermill["exception"], count)
         cells.append([*state, *_outputs(cell["outputs"])])
     return cells
 

@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 COLD = "A kernel is started for it"
+COLD_CELL = ": # ipykernel"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_notebook_shows_the_same_both_ways(both_ways, name):
         {key: run.end["chain_data"].get(key) for key in ("error", "hint", "cells_done")}
         for run in (warm, cold)
     ]
-    facts[1]["cells_done"] -= cold.end["code"] == 0  # the cell that asks for the kernel
+    facts[1]["cells_done"] -= COLD_CELL in cold.log
     assert facts[0] == facts[1]
     for part in ("kernelspec", "language_info"):
         assert warm_notebook["metadata"].get(part) == cold_notebook["metadata"].get(part)
@@ -174,17 +175,19 @@ def test_nothing_of_one_run_is_in_the_next(box):
         f"import os, sys, builtins, petl\nos.environ['LEFT'] = builtins.left = petl.left = '{mark}'",
         "open('/dev/shm/left', 'w').write(os.environ['LEFT']) if False else None",
     )
+    # The word is put together in the kernel; the memory searched is the driver's.
     search = (
-        "import os, builtins, petl, re\n"
+        "import os, builtins, petl\n"
         "found = [hasattr(builtins, 'left'), hasattr(petl, 'left'), 'LEFT' in os.environ]\n"
-        "words = [('m' + 'ark-of-anna').encode(), b'role' + b'_key']\n"
-        "with open('/proc/self/mem', 'rb', 0) as memory:\n"
-        "    for line in open('/proc/self/maps'):\n"
+        "word = ''.join(['m', 'ark-of-anna']).encode()\n"
+        "pid = os.getppid()\n"
+        "with open(f'/proc/{pid}/mem', 'rb', 0) as memory:\n"
+        "    for line in open(f'/proc/{pid}/maps'):\n"
         "        start, end = (int(x, 16) for x in line.split()[0].split('-'))\n"
         "        if ' rw' not in line: continue\n"
         "        try:\n            memory.seek(start); data = memory.read(end - start)\n"
         "        except OSError: continue\n"
-        "        if words[0] in data: found.append(line)\n"
+        "        if word in data: found.append(line)\n"
         "print('FOUND', found)"
     )
     result = box.run_cells(search, person="bob")
