@@ -66,8 +66,9 @@ def import_libraries() -> None:
         sys.path.append(_RENDERER_LIBRARIES)
         for name in _RENDERER:
             importlib.import_module(name)
-        sys.path.remove(_RENDERER_LIBRARIES)
         prepare_validators()
+        prepare_renderer()
+        sys.path.remove(_RENDERER_LIBRARIES)
     del os.environ["MPLBACKEND"], os.environ["MPLCONFIGDIR"]
     delattr(builtins, "get_ipython")
     del sys.modules["debugpy"]
@@ -81,6 +82,26 @@ def prepare_validators() -> None:
     for minor in range(6):
         notebook = {"nbformat": 4, "nbformat_minor": minor, "metadata": {}, "cells": []}
         nbformat.validate(nbformat.from_dict(notebook))  # type: ignore[no-untyped-call]
+
+
+def prepare_renderer() -> None:
+    """Have the renderer's templates compiled, from the image alone."""
+    from jupyter_core import paths
+
+    from vixtract.notebooks import render
+
+    places = list(paths.SYSTEM_JUPYTER_PATH)
+    # /usr/local is not root's to run templates from.
+    paths.SYSTEM_JUPYTER_PATH[:] = []
+    os.environ["JUPYTER_PATH"] = "/opt/vixtract/share/jupyter"
+    try:
+        render.rehearse()
+    except Exception as error:
+        render.make_exporter.cache_clear()
+        sys.stderr.write(f"The renderer is not prepared: {error}\n")
+    finally:
+        paths.SYSTEM_JUPYTER_PATH[:] = places
+        del os.environ["JUPYTER_PATH"]
 
 
 def share_objects() -> None:
