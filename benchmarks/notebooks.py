@@ -128,10 +128,10 @@ class Box:
                "-c", script, text=json.dumps(files))  # fmt: skip
         docker("run", "--detach", "--init", "--name", self.name, "--security-opt=no-new-privileges:true",
                "--cap-drop=ALL", *(f"--cap-add={name}" for name in CAPABILITIES), *mounts, image)  # fmt: skip
-        limit = time.monotonic() + 180
+        limit = time.monotonic() + 600
         while "The fork server is ready" not in docker("logs", self.name):
             if time.monotonic() > limit:
-                sys.exit("The fork server was not ready in 180 s:\n" + docker("logs", self.name))
+                sys.exit("The fork server was not ready in 600 s:\n" + docker("logs", self.name))
             time.sleep(0.5)
         docker("cp", str(HERE), f"{self.name}:/opt/bench.py")
 

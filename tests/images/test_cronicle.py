@@ -151,7 +151,7 @@ def running_box(*options: str) -> Iterator[Box]:
             )  # fmt: skip
             if "JOB_WARM=off" not in options:
                 wait_until(
-                    lambda: "The fork server is ready" in logs(name), what="the fork server", timeout_s=120
+                    lambda: "The fork server is ready" in logs(name), what="the fork server", timeout_s=300
                 )  # fmt: skip
             yield Box(name, f"{prefix}-0")
     finally:

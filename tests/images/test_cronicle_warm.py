@@ -227,7 +227,7 @@ def test_killed_fork_server_is_started_again_and_runs_go_on(box):
     wait_until(
         lambda: logs(box.name).count("The fork server is ready") > ready,
         what="the fork server",
-        timeout_s=120,
+        timeout_s=300,
     )
     result = box.run_cells("import os\nprint(open('/proc/self/comm').read())")
     assert "vixtract-run" in result.log

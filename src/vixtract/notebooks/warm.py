@@ -15,7 +15,8 @@ from vixtract.notebooks.config import RunnerConfig
 
 log = logging.getLogger(__name__)
 
-_READY_S = 60.0
+# A machine that starts everything at once is slow; runs start cold meanwhile.
+_READY_S = 600.0
 _ANSWER_S = 10.0
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 60.0
