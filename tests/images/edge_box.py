@@ -143,9 +143,13 @@ class EdgeBox:
         return json.loads(self.execute(*python, code, sql, user="990:990"))
 
     def engine_pid(self) -> str:
-        """Return the pid of Cronicle in the container."""
-        lines = self.execute("ps", "-eo", "pid=,args=").splitlines()
-        return next(line.split()[0] for line in lines if "Cronicle Server" in line)
+        """Return the pid of Cronicle in the container, which may just be starting again."""
+
+        def find() -> str:
+            lines = self.execute("ps", "-eo", "pid=,args=").splitlines()
+            return next((line.split()[0] for line in lines if "Cronicle Server" in line), "")
+
+        return wait_until(find, "Cronicle's process", 90, 0.3)
 
     def kill_engine(self) -> None:
         """Kill Cronicle, as the kernel does when memory is short."""
