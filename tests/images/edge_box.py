@@ -62,7 +62,7 @@ class EdgeBox:
             "run", "--detach", "--name", self.name, *HARDENED, *mounts, "--env", "VIXTRACT_ENGINE=cronicle",
             "--publish", f"127.0.0.1:{self.port}:3012", *options, self.image,
         )  # fmt: skip
-        wait_until(self.is_up, "Cronicle's start", 60)
+        wait_until(self.is_up, "the engine's start", 180)
         key = self.execute("cat", "/srv/secrets/api_key").strip()
         self.client = SchedulerClient(f"http://127.0.0.1:{self.port}/cronicle", key, 30)
         return self
