@@ -147,3 +147,13 @@ def test_half_requests_hold_nobody_up(door: Door) -> None:
             stack.enter_context(connection).sendall(b"POST /jupyter/x HTTP/1.1\r\nHost: x\r\nA: ")
         assert door.ask("/jupyter/").status == 200
         assert door.ask("/").status == 200
+
+
+def test_every_address_that_takes_a_password_is_slowed_down(door: Door) -> None:
+    """The Hub's call for tokens takes name and password in its body: many names, few guesses each."""
+    answers = [
+        door.ask(f"/jupyter/hub/api/users/spray{n}/tokens", method="POST", body=b"{}").status
+        for n in range(40)
+    ]
+    assert answers[:15] == [200] * 15
+    assert answers.count(429) >= 10

@@ -5,54 +5,15 @@ The addresses are asked of the programs themselves, so that a new one is attacke
 
 from __future__ import annotations
 
-import json
 import re
-import uuid
 
 import httpx
 import pytest
 
 from tests.stack.appliance import Person
+from tests.stack.routes import HUB, LAB, UNSAFE, list_routes
 from vixtract.scheduler.app import CALLS
 
-UNSAFE = ("post", "put", "patch", "delete")
-LIST_ROUTES = """
-import json, sys
-from tornado.web import RequestHandler
-found = []
-def note(pattern, handler):
-    changing = [m for m in {unsafe!r} if getattr(handler, m, None) is not getattr(RequestHandler, m)]
-    found.append((pattern, changing))
-{walk}
-print("ROUTES" + json.dumps(found))
-"""
-HUB_ROUTES = """
-from pathlib import Path
-from jupyterhub import apihandlers, handlers
-from vixtract.people.hub.authenticator import PeopleAuthenticator
-own = PeopleAuthenticator(database="/tmp/routes.sqlite").get_handlers(None)
-Path("/tmp/routes.sqlite").unlink(missing_ok=True)
-for rule in [*handlers.default_handlers, *apihandlers.default_handlers, *own]:
-    note("/jupyter/hub" + rule[0] + "$", rule[1])
-"""
-LAB_ROUTES = """
-from jupyterlab.labapp import LabApp
-arguments = ["--port=0", "--ServerApp.base_url=/jupyter/user/boss/"]
-server = LabApp.initialize_server(argv=arguments, load_other_extensions=True)
-def walk(router):
-    for rule in router.rules:
-        if hasattr(rule.target, "rules"):
-            walk(rule.target)
-        elif isinstance(rule.target, type):
-            note(rule.matcher.regex.pattern, rule.target)
-walk(server.web_app.wildcard_router)
-"""
-# What stands for a group of a pattern, by its name or by what it admits.
-SAMPLES = {
-    "user_name": "victim", "user_path": "/api/kernels", "path": "/keep.txt", "kernel_name": "python3",
-    "action": "restart", "mode": "lab", "schema_name": "@jupyterlab/apputils-extension:themes",
-    "checkpoint_id": "checkpoint", "section_name": "notebook", "format": "html", "space_name": "default",
-}  # fmt: skip
 # What these answer besides 403, and why it changes nothing; everything else is refused.
 HARMLESS = {
     # Removed calls of JupyterHub 1.
@@ -68,39 +29,6 @@ HARMLESS = {
     # OAuth's own secret, not a cookie, opens these.
     "/jupyter/hub/api/oauth2/token": {400, 401, 403},
 }
-
-
-def sample_path(pattern: str) -> str:
-    """Return an address that a pattern of tornado's matches."""
-    path, depth, begun = "", 0, 0
-    for position, letter in enumerate(pattern):
-        if letter == "(" and pattern[position - 1] != "\\":
-            begun = position if depth == 0 else begun
-            depth += 1
-        elif letter == ")" and pattern[position - 1] != "\\":
-            depth -= 1
-            if depth == 0:
-                group = pattern[begun : position + 1]
-                name = re.match(r"\(\?P<(\w+)>", group)
-                kind = str(uuid.UUID(int=1)) if r"\w+-\w+" in group else "victim"
-                path += SAMPLES.get(name[1], kind) if name else kind
-        elif depth == 0:
-            path += letter
-    path = path.rstrip("$").replace("/?", "").replace(".*", "x").replace("victim?", "victim")
-    path = path.replace("/api/kernels?", "/api/kernels")
-    assert re.fullmatch(pattern.rstrip("$"), path), (pattern, path)
-    return path
-
-
-def list_routes(appliance, walk: str, user: str) -> list[tuple[str, str]]:
-    """Return each changing method with an address, as the program in the container lists them."""
-    script = LIST_ROUTES.format(unsafe=UNSAFE, walk=walk)
-    output = appliance.execute(
-        "jupyter", "/opt/jupyterhub/bin/python", "-I", "-c", script, user=user, check=False
-    )
-    assert "ROUTES" in output, output
-    listed = json.loads(output.partition("ROUTES")[2].splitlines()[0])
-    return [(method, sample_path(pattern)) for pattern, changing in listed for method in changing]
 
 
 # Without Sec-Fetch-Site, as older browsers send it: nothing may hang on that header alone.
@@ -126,6 +54,11 @@ def _victim(appliance, passwords):
     appliance.add_person("victim")
 
 
+def list_changing(appliance, walk: str, user: str = "") -> list[tuple[str, str]]:
+    """Return the addresses with the methods that change something."""
+    return [route for route in list_routes(appliance, walk, user) if route[0] in UNSAFE]
+
+
 def find_accepted(http: httpx.Client, routes: list[tuple[str, str]]) -> list[str]:
     """Return the forged requests that were not refused."""
     accepted = []
@@ -139,7 +72,7 @@ def find_accepted(http: httpx.Client, routes: list[tuple[str, str]]) -> list[str
 
 
 def test_no_page_of_another_site_changes_anything_in_the_hub(appliance, boss):
-    routes = list_routes(appliance, HUB_ROUTES, "")
+    routes = list_changing(appliance, HUB)
     assert len(routes) > 40
     assert ("post", "/jupyter/hub/change-password") in routes
     accepted = find_accepted(boss.http, routes)
@@ -156,8 +89,8 @@ def hub_token(person: Person) -> dict[str, str]:
 
 def test_no_page_of_another_site_changes_anything_in_lab(appliance, boss):
     appliance.write("boss", "keep.txt", "kept")
-    routes = list_routes(appliance, LAB_ROUTES, "boss")
-    assert len(routes) > 20
+    routes = list_changing(appliance, LAB, "boss")
+    assert len(routes) > 30
     assert ("post", "/jupyter/user/boss/api/kernels") in routes
     accepted = find_accepted(boss.http, routes)
     assert not accepted, "\n".join(accepted)
