@@ -25,6 +25,9 @@ CONTRACT_PACKAGES = {
     "postgresql": "postgresql/*/bin/initdb",
     "faketime": "*/faketime/libfaketimeMT.so.1",
 }
+# The build file only adds where images are built from.
+COMPOSE_FILE = "docker-compose.yml"
+NGINX_LINT = "nginx/site/lint.py"
 PYTEST_S = 5400.0
 LINT_S = 300.0
 
@@ -188,6 +191,9 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
     linters = {
         "ruff": [str(programs / "ruff"), "check", "."],
         "mypy": [str(programs / "mypy")],
+        "bandit": [*(str(programs / "bandit"), "-q", "-c", "pyproject.toml", "-r", "src")],
+        "compose-lint": [*(str(programs / "compose-lint"), "--fail-on", "low", COMPOSE_FILE)],
+        "gixy": [*(str(programs / "python"), NGINX_LINT, str(programs / "gixy"))],
     }
     if scripts:
         linters["shellcheck"] = [str(programs / "shellcheck"), "--external-sources", *scripts]
