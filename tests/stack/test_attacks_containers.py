@@ -65,7 +65,9 @@ def test_a_container_is_bounded_and_watched(inspected, service):
     assert host["PidsLimit"] > 0  # 5.29
     assert int(host["LogConfig"]["Config"]["max-file"]) > 1
     assert host["LogConfig"]["Config"]["max-size"]
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"  # 5.15 wants at most five tries, we heal
+    assert (
+        host["RestartPolicy"]["Name"] == "unless-stopped"
+    )  # 5.15 wants at most five tries, we heal
     assert inspected[service]["State"]["Health"]["Status"] == "healthy"  # 5.27
     assert config["Healthcheck"]["Test"]
 
