@@ -13,8 +13,8 @@ from pathlib import Path
 NGINX = Path(__file__).parents[1]
 SHARE = "/usr/share/vixtract/front/"
 SKIPPED = {
-    # JupyterHub compares Host with a websocket's Origin, so it stays as the browser sent it. No link
-    # and no cookie depends on it: tests/stack/test_attacks_doors.py forges it.
+    # JupyterHub compares Host with a websocket's Origin, so it stays as the browser sent it. No
+    # link and no cookie depends on it: tests/stack/test_attacks_doors.py forges it.
     "host_spoofing",
     # Speed, not safety: two small files.
     "try_files_is_evil_too",

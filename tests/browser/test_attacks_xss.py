@@ -189,7 +189,7 @@ def lab(appliance, chromium):
     page.fill("input[name=username]", name)
     page.fill("input[name=password]", password)
     page.click("[type=submit]")
-    page.wait_for_selector(".jp-Launcher")
+    page.locator(".jp-DirListing-item", has_text="given.md").wait_for()
     page.file = file
     yield page
     context.close()
