@@ -192,7 +192,7 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
     linters = {
         "ruff": [str(programs / "ruff"), "check", "."],
         "mypy": [str(programs / "mypy")],
-        "bandit": [*(str(programs / "bandit"), "-q", "-c", "pyproject.toml", "-r", "src")],
+        "bandit": [*(str(programs / "bandit"), "-q", "-ll", "-c", "pyproject.toml", "-r", "src")],
         "compose-lint": [*(str(programs / "compose-lint"), "--fail-on", "low", COMPOSE_FILE)],
         "gixy": [*(str(programs / "python"), NGINX_LINT, str(programs / "gixy"))],
     }
