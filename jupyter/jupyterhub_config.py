@@ -13,12 +13,13 @@ from vixtract.people.hub.health import HealthHandler
 from vixtract.people.hub.spawner import PersonSpawner, list_variables
 from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
 
 c = get_config()  # noqa: F821  traitlets provides it
 
 PREFIX = Path("/opt/jupyterhub")
-settings = Settings.from_environment(os.environ)
+settings = Settings.from_environment(with_secrets(os.environ))
 postgresql = Server(
     password=settings["POSTGRES_PASSWORD"],
     bi_password=settings["BI_PASSWORD"],

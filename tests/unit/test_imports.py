@@ -15,16 +15,17 @@ ALLOWED = {
     "__main__": {"ops"},
     "settings": {"errors"},
     "errors": set(),
+    "secret_settings": {"settings", "errors"},
     "ledger": {"errors"},
-    "people": {"errors", "settings"},
+    "people": {"errors", "settings", "secret_settings"},
     "loading": {"errors"},
-    "notebooks": {"settings", "errors", "people", "ledger"},
+    "notebooks": {"settings", "secret_settings", "errors", "people", "ledger"},
     "scheduler": {"settings", "errors", "people", "ledger"},
     "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
     "portal": {"settings", "errors", "people", "ledger", "scheduler"},
-    "ops": {"settings", "errors"},
+    "ops": {"settings", "secret_settings", "errors"},
 }
-HOST_SIDE = {"ops", "settings", "errors", "__init__"}
+HOST_SIDE = {"ops", "settings", "secret_settings", "errors", "__init__"}
 
 
 def room(path: Path) -> str:

@@ -23,6 +23,7 @@ from vixtract.notebooks.config import PASSED_ON, RunnerConfig
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.roles import role_password
 from vixtract.people.secretfiles import ensure_secret, write_durably
+from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -66,7 +67,7 @@ def main() -> int:
     )
     os.umask(0o022)
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.from_environment(with_secrets(os.environ))
         settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
         config = RunnerConfig()
         secrets = prepare(config)

@@ -139,7 +139,7 @@ class Command:
         for line in render_table(("account of", "name", "password"), accounts):
             self.say(line)
         if started.passwords:
-            shown = os.path.relpath(instance.env_path, instance.root)
+            shown = os.path.relpath(instance.secrets_path, instance.root)
             self.say(f"Generated passwords are shown this once; they are kept in {shown} (0600).")
 
     def down(self) -> int:

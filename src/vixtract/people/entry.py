@@ -22,6 +22,7 @@ from vixtract.people.directory import clear_spawner_state, read_people
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.secret_settings import FILE_NAMES, with_secrets
 from vixtract.settings import BY_NAME, Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -51,7 +52,7 @@ def main() -> int:
     )
     os.umask(0o022)
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.from_environment(with_secrets(os.environ))
         settings.check_exposure("HUB_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "BI_PASSWORD")
         check_name(settings["HUB_ADMIN"])
         prepare(settings)
@@ -108,6 +109,7 @@ def build_hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     wanted = set(BY_NAME) - {"HUB_ADMIN_PASSWORD", "CRONICLE_ADMIN_PASSWORD"}
     wanted |= {
+        *(name for name in FILE_NAMES if name.removesuffix("_FILE") in wanted),
         "LANG",
         "PIP_CERT",
         "SSL_CERT_FILE",
