@@ -11,6 +11,7 @@ from vixtract.people.hub import events
 from vixtract.people.hub.authenticator import PeopleAuthenticator
 from vixtract.people.hub.health import HealthHandler
 from vixtract.people.hub.spawner import PersonSpawner, list_variables
+from vixtract.people.limits import ServerLimits
 from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.secretfiles import ensure_secret
 from vixtract.secret_settings import with_secrets
@@ -84,6 +85,9 @@ c.PersonSpawner.person_environment = functools.partial(
 )
 c.PersonSpawner.ensure_role = lambda name: postgresql.ensure_role(name)  # noqa: PLW0108
 c.PersonSpawner.publish = publish_admins
+c.PersonSpawner.limits = ServerLimits(
+    memory_mb=settings.integer("SERVER_MEMORY_MB"), processes=settings.integer("SERVER_PROCESSES")
+)
 # Administrators' plain `pip3 install` goes to /usr/local, for everybody.
 c.PersonSpawner.admin_environment = {"PYTHONUSERBASE": "/usr/local"}
 c.Spawner.environment = {
@@ -110,7 +114,18 @@ c.JupyterHub.services = [
         "admin": True,
         "display": False,
         "api_token": ensure_secret(SECRETS, "hub_token"),
-    }
+    },
+    # Root's: it stops who takes more than their share.
+    {
+        "name": "labwatch",
+        "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.notebooks.labwatch"],
+        "cwd": "/",
+        "display": False,
+        "environment": {
+            name: settings[name]
+            for name in ("SERVER_MEMORY_MB", "SERVER_PROCESSES", "DISK_FLOOR_MB")
+        },
+    },
 ]
 c.JupyterHub.load_roles = []
 if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):

@@ -11,6 +11,7 @@ import base64
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from vixtract.errors import SettingsError
@@ -123,6 +124,28 @@ class Masker:
         for form in self._forms:
             data = data.replace(form, MASK.encode())
         return data
+
+    def mask_text(self, text: str) -> str:
+        """Mask a whole text.
+
+        Args:
+            text: the text.
+        """
+        return self.mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def mask_json(self, value: Any) -> Any:
+        """Mask every text in a JSON value.
+
+        Args:
+            value: texts, numbers, lists and dictionaries.
+        """
+        if isinstance(value, str):
+            return self.mask_text(value)
+        if isinstance(value, dict):
+            return {key: self.mask_json(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.mask_json(item) for item in value]
+        return value
 
     @property
     def holds(self) -> bool:

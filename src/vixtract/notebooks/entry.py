@@ -21,6 +21,7 @@ from urllib.parse import quote
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.notebooks.config import PASSED_ON, RunnerConfig
 from vixtract.people.accounts import recreate_accounts
+from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
 from vixtract.people.secretfiles import ensure_secret, write_durably
 from vixtract.secret_settings import with_secrets
@@ -52,6 +53,7 @@ ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
 STABLE_S = 60.0
 
+_RUNNER_SETTINGS = ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_PROCESSES", "DISK_FLOOR_MB")
 _ENGINE_SETTINGS = (
     "TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNS_KEEP_DAYS",
     "RUNS_KEEP_COUNT",
@@ -95,6 +97,7 @@ def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
         os.chown(directory, 0, 0)
         # Owners reach their own directory in it, and list nobody's.
         directory.chmod(0o711)
+    close_shared_directories()
     give_to_engine(data, config.engine_uid, config.engine_gid)
     names = recreate_accounts(config.home_root)
     log.info("%d accounts from %s", len(names), config.home_root)
@@ -312,7 +315,7 @@ def build_services(
         "LANG": "C.UTF-8",
         "HOME": "/nonexistent",
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S")},
+        **{name: settings[name] for name in _RUNNER_SETTINGS},
     }
     runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
     main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)

@@ -19,6 +19,7 @@ from types import FrameType
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.directory import clear_spawner_state, read_people
+from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.secretfiles import ensure_secret
@@ -73,6 +74,7 @@ def prepare(settings: Settings) -> None:
         directory.chmod(mode)
     for name in ("role_key", "api_key", "hub_token"):
         ensure_secret(SECRETS, name)
+    close_shared_directories()
     clear_spawner_state(DATABASE)
     names = recreate_accounts(preferred={person.name for person in read_people(DATABASE)})
     log.info("%d accounts from /home", len(names))

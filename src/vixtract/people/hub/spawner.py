@@ -13,6 +13,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, Unicode
 
 from vixtract.people import accounts
+from vixtract.people.limits import ServerLimits, apply
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
@@ -27,6 +28,7 @@ class PersonSpawner(LocalProcessSpawner):
     )
     person_environment = AnyTrait(help="Gives the variables of a name.").tag(config=True)
     ensure_role = AnyTrait(help="Makes the PostgreSQL role of a name; may block.").tag(config=True)
+    limits = AnyTrait(ServerLimits(), help="What a person's processes may take.").tag(config=True)
     publish = AnyTrait(help="Writes the list of admins; may block.").tag(config=True)
     admin_environment = Dict(help="Variables of administrators' servers.").tag(config=True)
 
@@ -58,6 +60,7 @@ class PersonSpawner(LocalProcessSpawner):
         own = {
             "PATH": f"{home}/.local/bin:/usr/local/bin:/usr/bin:/bin",
             "JUPYTER_RUNTIME_DIR": str(self._runtime_directory()),
+            "TMPDIR": str(self._runtime_directory() / "tmp"),
             **self.person_environment(self.user.name),
             **(self.admin_environment if self.user.admin else {}),
         }
@@ -67,17 +70,21 @@ class PersonSpawner(LocalProcessSpawner):
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
         """Become the person, then do in their name what root must not do in their home."""
         become = super().make_preexec_fn(name)
+        limits = self.limits
         # What one admin installs, another must be able to upgrade.
         umask = 0o002 if self.user.admin else 0o022
         user_site = Path(self.home_root) / name / accounts.USER_SITE
+        temporary = self._runtime_directory() / "tmp"
 
         def preexec() -> None:
+            apply(limits)
             become()
             os.umask(umask)
-            try:
-                user_site.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                return  # the person has put something else there: theirs to decide
+            for directory in (user_site, temporary):
+                try:
+                    directory.mkdir(parents=True, exist_ok=True)
+                except OSError:
+                    continue  # the person has put something else there: theirs to decide
 
         return preexec
 
