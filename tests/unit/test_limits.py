@@ -16,7 +16,7 @@ from vixtract.notebooks import labwatch, usage
 from vixtract.notebooks.identity import Person
 from vixtract.notebooks.labwatch import Bounds, Watch
 from vixtract.notebooks.overuse import DISK_FULL, TOO_MANY_PROCESSES, Overuse
-from vixtract.notebooks.usage import DiskFloor, Process, WriteMeter, read_processes, subtree
+from vixtract.notebooks.usage import DiskFloor, Process, WriteMeter, read_processes
 
 PROBE = """
 import os, resource
@@ -71,7 +71,7 @@ def test_a_process_is_read_with_its_threads_and_children():
     own = {process.pid: process for process in read_processes()}[os.getpid()]
     assert own.uid == os.getuid() and own.parent == os.getppid()
     assert own.threads >= 1 and own.resident > 1 << 20
-    assert os.getpid() in {process.pid for process in subtree(os.getppid(), read_processes())}
+    assert own.session == os.getsid(0)
 
 
 def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_path, me, children):
@@ -98,8 +98,8 @@ def test_a_run_at_its_limit_of_processes_is_stopped_after_a_while(me, children):
     assert Overuse(me, 50, DiskFloor()).look(pids) == ""
 
 
-def process(pid, parent, threads=1):
-    return Process(pid, parent, 2000, threads, 0, 0.0, pid)
+def process(pid, parent, threads=1, session=0):
+    return Process(pid, parent, session or pid, 2000, threads, 0, 0.0, pid)
 
 
 def test_the_server_is_told_from_what_it_started():
@@ -107,16 +107,13 @@ def test_the_server_is_told_from_what_it_started():
     assert [labwatch.is_server(one, own) for one in own] == [True, False, False, False]
 
 
-def test_the_most_crowded_kernel_is_chosen_or_its_orphans():
-    own = [
-        process(10, 7),
-        process(11, 10, 5),
-        process(12, 10),
-        *(process(20 + n, 12) for n in range(9)),
-    ]
-    assert {one.pid for one in labwatch.most_crowded(own)} == {12, *range(20, 29)}
-    orphans = [*own, *(process(50 + n, 1) for n in range(30))]
-    assert {one.pid for one in labwatch.most_crowded(orphans)} == set(range(50, 80))
+def test_the_most_crowded_session_is_chosen_with_its_orphans():
+    server = process(10, 7, threads=90)
+    quiet, bomb = process(11, 10, threads=5), process(12, 10)
+    orphans = [process(50 + number, 1, session=12) for number in range(30)]
+    found = labwatch.most_crowded([server, quiet, bomb, *orphans])
+    assert {one.pid for one in found} == {12, *range(50, 80)}
+    assert labwatch.most_crowded([server]) == [server]
 
 
 def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, children, monkeypatch):

@@ -22,7 +22,7 @@ from vixtract.errors import VixtractError
 from vixtract.notebooks import tree
 from vixtract.notebooks.config import MIB
 from vixtract.notebooks.identity import Person, acting_as
-from vixtract.notebooks.usage import DiskFloor, Process, WriteMeter, read_processes, subtree
+from vixtract.notebooks.usage import DiskFloor, Process, WriteMeter, read_processes
 from vixtract.people.names import FIRST_UID
 from vixtract.settings import Settings
 
@@ -31,7 +31,8 @@ log = logging.getLogger("vixtract.labwatch")
 LOOK_S = 1.0
 #: Seconds at the limit of processes before it counts as a bomb: a parallel job may touch it.
 BOMB_S = 3.0
-_FULL = 0.95
+# Below the limit: the system counts the same account in other containers too.
+_FULL = 0.8
 #: Seconds of using more than half of all processors after which a person's processes step back.
 GREEDY_S = 10.0
 _BACKGROUND = 15
@@ -174,11 +175,16 @@ def is_server(process: Process, own: Sequence[Process]) -> bool:
 
 
 def most_crowded(own: Sequence[Process]) -> list[Process]:
-    """Return the subtree below the server with most threads, or orphans where those are more."""
-    roots = {process.pid for process in own if is_server(process, own)}
-    crowds = [subtree(p.pid, own) for p in own if p.parent in roots]
-    crowds += [[orphan for p in own if p.parent == 1 for orphan in subtree(p.pid, own)]]
-    return max(crowds, key=lambda crowd: sum(process.threads for process in crowd))
+    """Return the session with most threads: a kernel or terminal with all that came from it.
+
+    Orphans are in it too; the server's own session only where there is no other.
+    """
+    sessions: dict[int, list[Process]] = {}
+    for process in own:
+        sessions.setdefault(process.session, []).append(process)
+    servers = {process.session for process in own if is_server(process, own)}
+    crowds = [found for leader, found in sessions.items() if leader not in servers]
+    return max(crowds or sessions.values(), key=lambda found: sum(one.threads for one in found))
 
 
 def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
@@ -190,16 +196,17 @@ def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
             which no fork can slip through.
     """
     limit = time.monotonic() + deadline_s
-    hit = False
+    leader = 0
     while time.monotonic() < limit:
         own = [process for process in read_processes() if process.uid == person.uid]
-        crowd = most_crowded(own) if own else []
-        # What is left after the first round is small: the person's other kernels.
-        if hit and sum(process.threads for process in own) < 200:
+        crowd = most_crowded(own) if own and not leader else []
+        # The first round names it; what it forks meanwhile has the same session.
+        leader = leader or crowd[0].session if crowd else leader
+        left = [process for process in own if process.session == leader]
+        if not left:
             return
-        for process in crowd:
+        for process in left:
             tree.kill(process.pid)
-        hit = True
         time.sleep(0.02)
     tree.kill_everything_of(person)
 

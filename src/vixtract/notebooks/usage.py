@@ -29,6 +29,7 @@ class Process:
     Args:
         pid: its number.
         parent: its parent's.
+        session: pid of its session's leader: the kernel or terminal that it comes from.
         uid: its owner.
         threads: how many it has.
         resident: bytes in memory, shared ones included.
@@ -38,6 +39,7 @@ class Process:
 
     pid: int
     parent: int
+    session: int
     uid: int
     threads: int
     resident: int
@@ -65,33 +67,13 @@ def _read(pid: int) -> Process | None:
     return Process(
         pid=pid,
         parent=int(fields[1]),
+        session=int(fields[3]),
         uid=uid,
         threads=int(fields[17]),
         resident=int(fields[21]) * _PAGE,
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS,
         started=int(fields[19]),
     )
-
-
-def subtree(root: int, processes: Iterable[Process]) -> list[Process]:
-    """Return a process and its descendants.
-
-    Args:
-        root: process id.
-        processes: where to look.
-    """
-    children: dict[int, list[Process]] = {}
-    found = []
-    for process in processes:
-        children.setdefault(process.parent, []).append(process)
-        if process.pid == root:
-            found.append(process)
-    queue = [root]
-    while queue:
-        next_ones = children.get(queue.pop(), [])
-        found += next_ones
-        queue += [process.pid for process in next_ones]
-    return found
 
 
 class WriteMeter:
