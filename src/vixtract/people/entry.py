@@ -18,7 +18,7 @@ from types import FrameType
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.people.accounts import recreate_accounts
-from vixtract.people.directory import clear_spawner_state, read_people
+from vixtract.people.directory import clear_spawner_state, forget_service_tokens, read_people
 from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
@@ -159,6 +159,7 @@ class Supervisor:
         return 0
 
     def _run_hub(self) -> int:
+        forget_service_tokens(DATABASE)
         self._process = subprocess.Popen(
             self._command, env=self._environment, cwd=STATE, stdin=subprocess.DEVNULL
         )
