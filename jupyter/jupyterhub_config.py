@@ -80,6 +80,8 @@ c.Spawner.cmd = [str(PREFIX / "bin/python"), "-I", str(PREFIX / "bin/jupyterhub-
 c.Spawner.default_url = "/lab"
 c.Spawner.start_timeout = 90
 c.Spawner.http_timeout = 60
+# Until the Hub sees that a server ended, its port is routed to whoever listens there.
+c.Spawner.poll_interval = 5
 c.PersonSpawner.person_environment = functools.partial(
     roles.person_environment, key=postgresql.role_key, host=postgresql.host, port=postgresql.port
 )

@@ -12,19 +12,30 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
-FREE_MB = 1 << 29
-"""A floor above any disk: whoever writes is below it."""
+#: The floor is above any disk, so that whoever writes much is below it.
+LIMITS = {"JOB_PROCESSES": "500", "DISK_FLOOR_MB": str(1 << 29)}
+FORK_BOMB = """
+import subprocess, time
+subprocess.Popen(["bash", "-c", "b() { b | b & }; b"], stderr=subprocess.DEVNULL)
+time.sleep(100)
+"""
+DISK_FILLER = """
+import os, time
+with open(os.environ["VIXTRACT_OUTPUT_DIR"] + "/filler", "wb") as file:
+    for _ in range(3000):
+        file.write(os.urandom(1 << 20)); file.flush(); time.sleep(0.05)
+"""
 
 
-@pytest.fixture(scope="module", params=[{"JOB_PROCESSES": "500"}, {"DISK_FLOOR_MB": str(FREE_MB)}])
-def limited(request) -> Iterator[Box]:
-    """A job container with one small limit."""
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Box]:
+    """A job container with small limits."""
     prefix = unique_name("limit-test")
     docker(
         "run", "--rm", "--entrypoint", "/bin/bash", "--volume", f"{prefix}-0:/home", IMAGE, "-euc",
         "; ".join(f"install -d -m 0700 -o {u} -g {u} /home/{p}" for p, u in PEOPLE.items()),
     )  # fmt: skip
-    variables = [f"--env={name}={value}" for name, value in request.param.items()]
+    variables = [f"--env={name}={value}" for name, value in LIMITS.items()]
     try:
         with created_container(IMAGE, (*HARDENED, *variables, *volumes(prefix))) as name:
             docker("start", name)
@@ -32,39 +43,25 @@ def limited(request) -> Iterator[Box]:
                 lambda: docker("exec", name, "test", "-S", "/run/vixtract/runner.sock", check=False).returncode == 0,
                 what="the runner's socket",
             )  # fmt: skip
-            box = Box(name, f"{prefix}-0")
-            box.limit = next(iter(request.param))
-            yield box
+            yield Box(name, f"{prefix}-0")
     finally:
         docker("volume", "rm", "--force", *(f"{prefix}-{i}" for i in range(5)), check=False)
 
 
-def test_a_bomb_or_a_filler_is_stopped_while_another_s_job_runs(limited):
-    cells = {
-        "JOB_PROCESSES": (
-            "import subprocess, time\n"
-            "subprocess.Popen(['bash', '-c', 'b() { b | b & }; b'], stderr=subprocess.DEVNULL)\n"
-            "time.sleep(100)",
-            "limit of processes",
-        ),
-        "DISK_FLOOR_MB": (
-            "import os, time\n"
-            "with open(os.environ['VIXTRACT_OUTPUT_DIR'] + '/filler', 'wb') as file:\n"
-            "    for _ in range(3000):\n"
-            "        file.write(os.urandom(1 << 20)); file.flush(); time.sleep(0.05)",
-            "disk is nearly full",
-        ),
-    }
-    code, words = cells[limited.limit]
-    limited.write("anna", "hog.ipynb", notebook("print('begins')", code))
-    process, _ = limited.start("notebook", {"owner": "anna", "notebook": "hog.ipynb"}, timeout=120)
+def test_a_bomb_and_a_filler_are_stopped_while_another_s_job_runs(limited):
+    hogs = {}
+    for person, code in (("anna", FORK_BOMB), ("admin", DISK_FILLER)):
+        limited.write(person, "hog.ipynb", notebook("print('begins')", code))
+        params = {"owner": person, "notebook": "hog.ipynb"}
+        hogs[person], _ = limited.start("notebook", params, timeout=120)
     other = limited.run_cells("print(6 * 7)", person="bob", timeout=110)
     assert other.end["code"] == 0 and "42" in other.log, other
-    result = limited.finish(process)
-    assert result.end["code"] == 1, result
-    assert words in result.text and "1 of 2 cells done" in result.text
-    assert limited.limit in result.log or "the limit" in result.log
-    assert limited.processes_of("anna") == []
+    bomb, filler = limited.finish(hogs["anna"]), limited.finish(hogs["admin"])
+    assert bomb.end["code"] == filler.end["code"] == 1, (bomb, filler)
+    assert "limit of processes and threads with 1 of 2 cells done" in bomb.text
+    assert "disk is nearly full with 1 of 2 cells done" in filler.text
+    assert "DISK_FLOOR_MB" in filler.log
+    assert limited.processes_of("anna") == limited.processes_of("admin") == []
 
 
 def test_known_secrets_are_masked_in_log_notebook_page_and_record(limited):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,18 @@ from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Dict, Unicode
 
+from vixtract.errors import VixtractError
 from vixtract.people import accounts
 from vixtract.people.limits import ServerLimits, apply
+from vixtract.people.listeners import find_listeners
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
+LISTEN_TIMEOUT_S = 60.0
+
+
+class ListenerError(VixtractError):
+    """Another account listens where a person's server should."""
 
 
 class PersonSpawner(LocalProcessSpawner):
@@ -52,6 +60,32 @@ class PersonSpawner(LocalProcessSpawner):
         result = super().run_pre_spawn_hook()
         if result is not None:
             await result
+
+    async def start(self) -> Any:
+        """Start the server; go on only when it is the person's own process that listens.
+
+        Ports are everybody's: another account could take the chosen one just before the server
+        does, and would be sent the person's requests with their cookies.
+
+        Raises:
+            ListenerError: another account listens there.
+        """
+        address = await super().start()
+        own = accounts.ensure_account(self.user.name, Path(self.home_root)).pw_uid
+        limit = time.monotonic() + LISTEN_TIMEOUT_S
+        while time.monotonic() < limit and await self.poll() is None:
+            found = find_listeners(self.port)
+            if found - {own}:
+                await self.stop(now=True)
+                raise ListenerError(
+                    f"Another account listens on port {self.port}, which was meant for "
+                    f"{self.user.name}.",
+                    "Start the server again; look who did it in the log of jupyter.",
+                )
+            if found:
+                break
+            await asyncio.sleep(0.1)
+        return address
 
     def get_env(self) -> dict[str, str]:
         """Return the server's environment; the operator's `c.Spawner.environment` wins."""
