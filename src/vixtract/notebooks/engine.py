@@ -205,7 +205,7 @@ class WholeFiles:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-                file.write(Masker(own_secrets()).mask_text(text))
+                file.write(text and Masker(own_secrets()).mask_text(text))
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
