@@ -22,6 +22,8 @@ c.KernelManager.transport = "ipc"
 
 # A kernel that was stopped for taking too much says so in the cell that ran.
 c.ServerApp.kernel_websocket_connection_class = "vixtract.people.hub.kernels.TellingConnection"
+# A kernel gets the present database password, also when the server is older.
+c.MultiKernelManager.kernel_manager_class = "vixtract.people.hub.kernels.FreshKernelManager"
 
 # A deleted file is gone: the trash would be in the same home, unseen and growing.
 c.FileContentsManager.delete_to_trash = False

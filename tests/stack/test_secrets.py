@@ -174,8 +174,11 @@ def test_rotation_changes_every_secret_and_people_work_on(exposed):
         assert exposed.execute("jupyter", *python, stdin=name).strip() == status
     running = exposed.execute("jupyter", "pgrep", "-u", "anna", "-f", "singleuser").split()
     assert running == server, "people's servers live on"
-    exposed._key = ""
+    person = Person(exposed, "anna", exposed.add_person("anna"))
+    person.start_server()
     cell = "import psycopg; print(psycopg.connect().execute('select current_user').fetchone())"
+    assert "('anna',)" in person.run_cell(cell), "a new kernel of the old server connects"
+    exposed._key = ""
     exposed.write_notebook("anna", "after.ipynb", cell)
     job = exposed.run_notebook("anna", "after.ipynb")
     assert job["code"] == 0 and "('anna',)" in exposed.log(job["id"]), job

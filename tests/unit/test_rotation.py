@@ -110,3 +110,13 @@ def test_only_secret_settings_are_shown():
     for wrong in ("", "TZ", "role_key"):
         with pytest.raises(UsageError, match="no secret setting"):
             rotate.check_shown(wrong)
+
+
+def test_a_running_server_finds_new_variables_and_no_link_is_followed(tmp_path):
+    rotation.tell_server(tmp_path / "absent", {"PGPASSWORD": "new"})
+    (tmp_path / "environment.json").symlink_to(tmp_path / "victim")
+    rotation.tell_server(tmp_path, {"PGPASSWORD": "new"})
+    assert not (tmp_path / "victim").exists()
+    path = tmp_path / "environment.json"
+    assert path.read_text() == '{"PGPASSWORD": "new"}'
+    assert path.stat().st_mode & 0o777 == 0o600

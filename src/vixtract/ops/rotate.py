@@ -207,8 +207,8 @@ def render_rotated(rotated: Rotated) -> list[str]:
     ]  # fmt: skip
     if rotated.servers:
         lines.append(
-            "Kernels of these people keep their open connections; for new ones they restart their "
-            f"server (File, Hub Control Panel, Stop and Start): {', '.join(rotated.servers)}"
+            "Kernels that run keep their open connections; before they open new ones, restart them "
+            f"(Kernel, Restart). People with a server: {', '.join(rotated.servers)}"
         )
     if rotated.kept:
         lines.append(f"Not changed, as they come from elsewhere: {', '.join(rotated.kept)}")

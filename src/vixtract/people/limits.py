@@ -10,6 +10,9 @@ from pathlib import Path
 
 MIB = 1024 * 1024
 
+#: File in a person's runtime directory: variables that changed since their server started.
+ENVIRONMENT = "environment.json"
+
 # Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched;
 # what is really used is watched (`vixtract.notebooks.labwatch`).
 RESERVED_MB = 1152

@@ -13,14 +13,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vixtract.errors import VixtractError
 from vixtract.people import directory
-from vixtract.people.entry import DATABASE, HUB, SECRETS, STATE
+from vixtract.people.entry import DATABASE, HUB, RUNTIME, SECRETS, STATE
+from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
 from vixtract.people.provisioner import Server
+from vixtract.people.roles import person_environment
 from vixtract.people.secretfiles import generate_secret, sync_directory, write_durably
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
@@ -73,22 +75,49 @@ def swap(secrets: Path) -> list[str]:
     return changed
 
 
-def change_roles(server: Server, names: Iterable[str], pause: Callable[[], None]) -> int:
-    """Give every role the password that its new key makes.
+def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) -> int:
+    """Give every role the password that its new key makes, and tell people's running servers.
 
     Args:
         server: with the new key and the superuser's present password.
         names: people; those that the Hub does not know stay shut out.
-        pause: called between two people.
+        runtime: directory of people's runtime directories.
     Returns: number of people.
     """
     server.ensure_databases()
     count = 0
     for name in names:
         server.ensure_role(name)
+        variables = person_environment(
+            name, key=server.role_key, host=server.host, port=server.port
+        )
+        tell_server(runtime / name, variables)
         count += 1
-        pause()
     return count
+
+
+def tell_server(folder: Path, variables: Mapping[str, str]) -> None:
+    """Leave new variables for a person's running server: kernels started from now on get them.
+
+    Args:
+        folder: the person's runtime directory, theirs; nothing happens where it is missing.
+        variables: name to value.
+    """
+    if not folder.is_dir():
+        return
+    owner = folder.lstat()
+    path = folder / ENVIRONMENT
+    # Never through what the person put there: a new file, or none.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        sys.stderr.write(f"{path}: {error.strerror}\n")
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(dict(variables), file)
+        os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
 
 
 def find_hub() -> int:
@@ -150,7 +179,7 @@ def main() -> int:
         )
         servers = list_servers()
         names = [person.name for person in directory.read_people(DATABASE)]
-        count = change_roles(server, names, lambda: None)
+        count = change_roles(server, names)
         changed = swap(SECRETS)
         restart_hub()
     except VixtractError as error:

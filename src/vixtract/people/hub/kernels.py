@@ -1,4 +1,4 @@
-"""Tells a person in the running cell why their kernel was stopped; used by their own server."""
+"""Kernels of a person's own server: why one was stopped, and the present database password."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
+from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
+
+from vixtract.people.limits import ENVIRONMENT
 
 #: Seconds between the stop and the server's noticing that the kernel is gone.
 RECENT_S = 60.0
@@ -52,6 +55,33 @@ class TellingConnection(ZMQChannelsWebsocketConnection):
             return dict(json.loads(message)["header"])
         except (ValueError, KeyError, TypeError, IndexError):
             return None
+
+
+class FreshKernelManager(ServerKernelManager):
+    """jupyter_server's manager of one kernel, which knows what changed since the server started."""
+
+    async def _async_pre_start_kernel(self, **options: Any) -> Any:
+        fresh = read_environment(runtime_directory())
+        if fresh:
+            # Terminals take the server's own environment.
+            os.environ.update(fresh)
+            options["env"] = {**(options.get("env") or os.environ), **fresh}
+        return await super()._async_pre_start_kernel(**options)
+
+
+def read_environment(folder: Path) -> dict[str, str]:
+    """Return the variables that a rotation of the secrets changed; none where there was none.
+
+    Args:
+        folder: where `people.rotation` leaves them.
+    """
+    try:
+        content = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(value, str)}
 
 
 def runtime_directory() -> Path:

@@ -15,7 +15,7 @@ from traitlets import Dict, Unicode
 
 from vixtract.errors import VixtractError
 from vixtract.people import accounts
-from vixtract.people.limits import ServerLimits, apply
+from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
 from vixtract.people.listeners import find_listeners
 
 PREPARE_TIMEOUT_S = 15.0
@@ -130,6 +130,8 @@ class PersonSpawner(LocalProcessSpawner):
         directory = self._runtime_directory()
         directory.mkdir(mode=0o700, exist_ok=True)
         os.chown(directory, account.pw_uid, account.pw_gid)
+        # The new server gets the present values from the Hub.
+        (directory / ENVIRONMENT).unlink(missing_ok=True)
 
     def _prepare_services(self) -> None:
         self.publish()
