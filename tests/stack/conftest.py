@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.appliance import ROOT, Appliance, Person
+from tests.stack.appliance import ENGINE, ROOT, Appliance, Person
 from tests.waiting import free_port
 from vixtract.ops.envfile import save_env
 
@@ -47,9 +47,7 @@ def appliance() -> Iterator[Appliance]:
     # Small, so that a hog reaches it before the machine that tests suffers.
     save_env(ROOT / ".vixtract" / f"{instance.project}.env", {"SERVER_MEMORY_MB": "1500"})
     try:
-        # By name: `auto` depends on which images this machine happens to have.
-        engine = os.environ.get("VIXTRACT_TEST_ENGINE", "embedded")
-        instance.operate("up", "--yes", "--engine", engine, timeout_s=1800)
+        instance.operate("up", "--yes", "--engine", ENGINE, timeout_s=1800)
         yield instance
     finally:
         instance.close()

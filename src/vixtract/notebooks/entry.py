@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
+from vixtract.notebooks import worker
 from vixtract.notebooks.config import PASSED_ON, RunnerConfig
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.limits import close_shared_directories
@@ -42,7 +43,9 @@ GATEWAY_COMMAND = (*_PYTHON, "vixtract.cronicle")
 CONFIGURE_COMMAND = (*_PYTHON, "vixtract.cronicle.config")
 CRONICLE = ENGINE_HOME / "bin" / "cronicle.js"
 EDGE = DATA / "edge"
-SECRETS = ("role_key", "api_key", "cronicle_key", "cronicle_session", "cronicle_oauth")
+SECRETS = (
+    "role_key", "api_key", "cronicle_key", "cronicle_session", "cronicle_oauth", "worker_key",
+)  # fmt: skip
 
 ENGINE_STOP_S = 17.0
 GATEWAY_STOP_S = 3.0
@@ -53,7 +56,14 @@ ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
 STABLE_S = 60.0
 
-_RUNNER_SETTINGS = ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_PROCESSES", "DISK_FLOOR_MB")
+_RUNNER_SETTINGS = (
+    "TZ",
+    "JOB_MEMORY_MB",
+    "JOB_TIMEOUT_S",
+    "JOB_PROCESSES",
+    "DISK_FLOOR_MB",
+    "WORKERS",
+)
 _ENGINE_SETTINGS = (
     "TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNS_KEEP_DAYS",
     "RUNS_KEEP_COUNT",
@@ -70,6 +80,8 @@ def main() -> int:
     os.umask(0o022)
     try:
         settings = Settings.from_environment(with_secrets(os.environ))
+        if sys.argv[1:] == ["worker"]:
+            return Supervisor(build_worker(settings, os.environ)).run()
         settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
         config = RunnerConfig()
         secrets = prepare(config)
@@ -334,6 +346,24 @@ def build_services(
     admin = {"CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"]}
     main_one.environment = {**own, **session, **admin}
     return (runner, gateway, main_one)
+
+
+def build_worker(settings: Settings, environment: Mapping[str, str]) -> tuple[Service, ...]:
+    """Put together a worker's processes.
+
+    Args:
+        settings: checked settings.
+        environment: the container's.
+    Returns: runner and door.
+    Raises:
+        PreconditionError: something that a worker needs is missing.
+    """
+    config = RunnerConfig()
+    runner, door = worker.build_environments(settings, worker.prepare(config), environment)
+    return (
+        Service("runner", RUNNER_COMMAND, runner, stop_s=RUNNER_STOP_S),
+        Service("door", worker.DOOR_COMMAND, door, config.engine_uid, GATEWAY_STOP_S),
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from vixtract.people.listeners import find_listeners
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
-LISTEN_TIMEOUT_S = 60.0
+LISTEN_PAUSE_S = 0.05
 
 
 class ListenerError(VixtractError):
@@ -65,14 +65,15 @@ class PersonSpawner(LocalProcessSpawner):
         """Start the server; go on only when it is the person's own process that listens.
 
         Ports are everybody's: another account could take the chosen one just before the server
-        does, and would be sent the person's requests with their cookies.
+        does, and would be sent the person's requests with their cookies. The Hub itself asks in
+        pauses that double up to five seconds; the person would wait them out.
 
         Raises:
             ListenerError: another account listens there.
         """
         address = await super().start()
         own = accounts.ensure_account(self.user.name, Path(self.home_root)).pw_uid
-        limit = time.monotonic() + LISTEN_TIMEOUT_S
+        limit = time.monotonic() + self.http_timeout
         while time.monotonic() < limit and await self.poll() is None:
             found = find_listeners(self.port)
             if found - {own}:
@@ -84,7 +85,7 @@ class PersonSpawner(LocalProcessSpawner):
                 )
             if found:
                 break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(LISTEN_PAUSE_S)
         return address
 
     def get_env(self) -> dict[str, str]:
