@@ -153,3 +153,22 @@ def test_a_notice_never_follows_a_link_of_the_persons(tmp_path, me):
     (tmp_path / "notices").symlink_to(tmp_path / "victim")
     labwatch.write_notice(tmp_path, me, [], "text")
     assert not (tmp_path / "victim").exists()
+
+
+def test_who_takes_most_of_the_processors_for_long_steps_back(me, children, monkeypatch):
+    greedy, server = children("-c", "input()"), 1
+    spent = [0.0]
+
+    def everything():
+        spent[0] += 1000.0
+        return [Process(greedy, server, greedy, me.uid, 1, 0, spent[0], 1)]
+
+    monkeypatch.setattr(labwatch, "read_processes", everything)
+    monkeypatch.setattr(labwatch, "is_server", lambda one, own: False)
+    watch = Watch(Bounds(0, 0, DiskFloor()))
+    for _ in range(3):
+        watch.look([me])
+    assert os.getpriority(os.PRIO_PROCESS, greedy) < 15, "a moment is allowed to everybody"
+    monkeypatch.setattr(labwatch, "GREEDY_S", 0.0)
+    watch.look([me])
+    assert os.getpriority(os.PRIO_PROCESS, greedy) == 15
