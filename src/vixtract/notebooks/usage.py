@@ -81,6 +81,7 @@ class WriteMeter:
 
     def __init__(self) -> None:
         self._before: dict[int, int] = {}
+        self._is_first = True
 
     def measure(self, pids: Iterable[int], person: Person) -> dict[int, int]:
         """Return bytes written since the last look, by process; small amounts are left out.
@@ -91,8 +92,11 @@ class WriteMeter:
         """
         with acting_as(person):
             now = {pid: _written(pid) for pid in pids}
-        # One that was not there at the last look has written all of it since.
-        grown = {pid: size - self._before.get(pid, 0) for pid, size in now.items()}
+        # One that was not there at the last look has written all of it since; at the first look
+        # nobody knows when it was.
+        before = now if self._is_first else self._before
+        self._is_first = False
+        grown = {pid: size - before.get(pid, 0) for pid, size in now.items()}
         self._before.update(now)
         for pid in set(self._before) - set(now):
             del self._before[pid]

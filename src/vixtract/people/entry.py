@@ -9,6 +9,7 @@ import logging
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -159,7 +160,11 @@ class Supervisor:
         return 0
 
     def _run_hub(self) -> int:
-        forget_service_tokens(DATABASE)
+        try:
+            forget_service_tokens(DATABASE)
+        except sqlite3.Error as error:
+            # The Hub must come up all the same; it says what is wrong with its database.
+            log.warning("Old tokens of services stay for now: %s", error)
         self._process = subprocess.Popen(
             self._command, env=self._environment, cwd=STATE, stdin=subprocess.DEVNULL
         )
