@@ -54,16 +54,11 @@ RUNNER_STOP_S = 8.0
 CONFIGURE_S = 30.0
 ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
-STABLE_S = 60.0
+STABLE_S = 20.0
 
-_RUNNER_SETTINGS = (
-    "TZ",
-    "JOB_MEMORY_MB",
-    "JOB_TIMEOUT_S",
-    "JOB_PROCESSES",
-    "DISK_FLOOR_MB",
-    "WORKERS",
-)
+RUNNER_SETTINGS = (
+    "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_PROCESSES", "DISK_FLOOR_MB", "JOB_WARM", "WORKERS",
+)  # fmt: skip
 _ENGINE_SETTINGS = (
     "TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNS_KEEP_DAYS",
     "RUNS_KEEP_COUNT",
@@ -327,7 +322,7 @@ def build_services(
         "LANG": "C.UTF-8",
         "HOME": "/nonexistent",
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in _RUNNER_SETTINGS},
+        **{name: settings[name] for name in ("TZ", *RUNNER_SETTINGS)},
     }
     runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
     main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)

@@ -37,6 +37,7 @@ class Bounds:
             alone (the driver, which saves the notebook and would lose its kernel first).
         processes: threads and processes of the person; 0 means no limit.
         disk: free space that the run must leave.
+        is_forked: whether it shares memory with the fork server, which then must not count whole.
     """
 
     memory_bytes: int
@@ -45,6 +46,7 @@ class Bounds:
     stops_group: bool = False
     processes: int = 0
     disk: DiskFloor = field(default_factory=DiskFloor)
+    is_forked: bool = False
 
 
 @dataclass
@@ -200,7 +202,7 @@ class Watcher:
         pids = tree.descendants(os.getpid())
         used = tree.resident_bytes(pids)
         limit = self._bounds.memory_bytes
-        if limit and used > limit:
+        if self._bounds.is_forked or (limit and used > limit):
             used = tree.proportional_bytes(pids, self._person)
         self._result.peak_bytes = max(self._result.peak_bytes, used)
         if limit and used > limit:
