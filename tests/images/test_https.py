@@ -302,7 +302,8 @@ def test_testssl_finds_nothing(tools: str, wide: TlsDoor) -> None:
         entry["id"]: entry["finding"]
         for entry in found
         # "engine_problem" is about the grader's own OpenSSL, which has no GOST.
-        if entry["severity"] not in ("OK", "INFO", "LOG", "DEBUG") and entry["id"] != "engine_problem"
+        if entry["severity"] not in ("OK", "INFO", "LOG", "DEBUG")
+        and entry["id"] != "engine_problem"
     }
     assert bad == {}
     by_id = {entry["id"]: entry["finding"] for entry in found}
@@ -356,7 +357,9 @@ def test_certificate_of_an_acme_authority(tools: str) -> None:
             wait_until(lambda: door.status()["source"] == "acme", what="issued", timeout_s=90)
             # nginx's new processes come a moment after the keeper's word.
             wait_until(
-                lambda: "Pebble" in door.served().issuer.rfc4514_string(), what="served", timeout_s=30
+                lambda: "Pebble" in door.served().issuer.rfc4514_string(),
+                what="served",
+                timeout_s=30,
             )
             first = door.served()
             wait_until(
