@@ -16,12 +16,13 @@ ALLOWED = {
     "settings": {"errors"},
     "errors": set(),
     "ledger": {"errors"},
-    "people": {"errors", "settings"},
+    "people": {"errors", "settings", "vault"},
+    "vault": {"errors", "people"},
     "loading": {"errors"},
-    "notebooks": {"settings", "errors", "people", "ledger"},
+    "notebooks": {"settings", "errors", "people", "ledger", "vault"},
     "scheduler": {"settings", "errors", "people", "ledger"},
     "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
-    "portal": {"settings", "errors", "people", "ledger", "scheduler"},
+    "portal": {"settings", "errors", "people", "ledger", "scheduler", "vault"},
     "ops": {"settings", "errors"},
 }
 HOST_SIDE = {"ops", "settings", "errors", "__init__"}
