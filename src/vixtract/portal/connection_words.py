@@ -51,11 +51,11 @@ def explain_fields(language: Language, kind: str) -> dict[str, str]:
     helps = {
         "host": say("Name or address of the server, as this appliance reaches it."),
         "tls": say("“verify” also checks that the server is the right one, by its certificate."),
-        "host_key": say("Begins with SHA256:. Press Test without it, and it is shown."),
+        "host_key": say("Begins with SHA256:. Press “Test” without it, and it is shown."),
         "private_key": say("Whole text of the file. Leave the password empty then."),
         "folder": say("Where it starts; empty is the server’s own choice."),
         "bucket": say("Empty: each path begins with its bucket."),
-        "test_path": say("What Test asks for; empty is the address itself."),
+        "test_path": say("What the test asks for; empty is the address itself."),
         "header": say("For “a header of its own”."),
     }
     if kind == "http":

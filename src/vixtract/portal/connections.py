@@ -162,9 +162,11 @@ def _read_draft(kind: str, fields: Mapping[str, str], number: int) -> dict[str, 
         for name in KINDS[kind].secrets
         if number and not values[name] and not fields.get(f"forget-{name}")
     ]
+    # The list of owners is there for members of teams alone.
+    owner = fields["owner"].partition(":")[::2] if fields.get("owner") else None
     return {
         "id": number, "name": fields.get("name", "").strip(), "kind": kind, "values": values,
-        "kept": kept, "owner": fields.get("owner", "").partition(":")[::2],
+        "kept": kept, "owner": owner,
     }  # fmt: skip
 
 

@@ -97,7 +97,8 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
         store.remove(old.id, person)
         return {"deleted": old.name}
     if task == "save":
-        number = store.save(_read_draft(question, seen), person, old.id if old else 0, seen=seen)
+        draft = _read_draft(question, seen, old)
+        number = store.save(draft, person, old.id if old else 0, seen=seen)
         return {"id": number}
     if task == "test":
         return _test(question, store, seen, old, config)
@@ -112,7 +113,7 @@ def _test(
     if old and "values" not in question:
         kind, values = old.kind, dict(old.values)
     else:
-        draft = _read_draft({"name": "test", **question}, seen)
+        draft = _read_draft({"name": "test", **question}, seen, old)
         kind, values = draft.kind, store.complete(draft, old)
     return {"test": config.tester.run(kind, values, config.trial_uid)}
 
@@ -125,12 +126,14 @@ def _find(store: Store, seen: Sequence[Owner], identifier: object) -> Saved:
     return saved
 
 
-def _read_draft(question: Mapping[str, Any], seen: Sequence[Owner]) -> Draft:
+def _read_draft(question: Mapping[str, Any], seen: Sequence[Owner], old: Saved | None) -> Draft:
     values, kept = question.get("values"), question.get("kept") or []
     wanted = question.get("owner")
     if not isinstance(values, dict) or not isinstance(kept, list):
         raise VaultError("The vault does not answer this question.")
-    owner = Owner(*map(str, wanted)) if isinstance(wanted, list) and len(wanted) == 2 else seen[0]
+    owner = old.owner if old else seen[0]
+    if isinstance(wanted, list) and len(wanted) == 2:
+        owner = Owner(*map(str, wanted))
     if owner not in seen:
         raise ConnectionFormError({"owner": "not_an_owner"})
     texts = {str(name): str(value) for name, value in values.items()}
