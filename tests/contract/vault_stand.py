@@ -17,6 +17,7 @@ WHY_NOT = "answering by uid needs accounts, and so root"
 PORTAL, ENGINE, ANNA, BOB, CAROL = 48323, 48324, 48400, 48401, 48402
 PEOPLE = {"anna": ANNA, "bob": BOB, "carol": CAROL}
 LOOPBACK = "127.0.0.1"
+LIBRARIES = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
 # Accounts and groups of the test stand in for the machine's; all else is the real process.
 LAUNCH = """
 import grp, os, pwd, sys
@@ -34,7 +35,7 @@ grp.getgrall = lambda: [
 from vixtract.vault import trial
 from vixtract.vault.server import Vault, VaultConfig
 boot = "import sys; sys.path[:0] = {path!r}; from vixtract.vault.probe import main; main()"
-tester = trial.Trial((sys.executable, "-I", "-S", "-c", boot), {deadline}, {allowed!r})
+tester = trial.Trial(({python!r}, "-I", "-S", "-c", boot), {deadline}, {allowed!r})
 Vault(VaultConfig(Path({socket!r}), Path({secrets!r}), Path({homes!r}), {portal}, 65534, tester)).run()
 """
 ASK = """
@@ -48,6 +49,20 @@ with socket.socket(socket.AF_UNIX) as s:
         answer += part
 sys.stdout.buffer.write(answer)
 """
+
+
+def find_python() -> str:
+    """Return a Python that every account may run, of the version of the tests' own libraries."""
+    own = Path(sys.executable).resolve()
+    if all(parent.stat().st_mode & 0o001 for parent in own.parents):
+        return sys.executable
+    version = "import sys; print(sys.version_info[:2])"
+    for name in ("/usr/bin/python3", "/usr/local/bin/python3"):
+        if Path(name).exists():
+            done = subprocess.run([name, "-c", version], capture_output=True, text=True, timeout=30)
+            if done.stdout.strip() == str(sys.version_info[:2]):
+                return name
+    raise AssertionError(f"No account but root can run {own}: make the tests' environment elsewhere.")
 
 
 class VaultStand:
@@ -82,7 +97,7 @@ class VaultStand:
         """Start the process."""
         code = LAUNCH.format(
             source=str(ROOT / "src"), people=dict(self._people), teams=str(self.teams),
-            path=[str(ROOT / "src"), *(p for p in sys.path if p.endswith("site-packages"))],
+            path=LIBRARIES, python=find_python(),
             socket=str(self.socket), secrets=str(self.secrets),
             homes=str(self.directory / "vault-home"), portal=self._portal,
             deadline=self._deadline, allowed=self._allowed,

@@ -58,21 +58,27 @@ class Trial:
         account: dict[str, Any] = {}
         if os.geteuid() == 0:
             account = {"user": uid, "group": uid, "extra_groups": []}
-        process = subprocess.Popen(
+        try:
+            process = self._start(account)
+        except (OSError, subprocess.SubprocessError) as error:
+            log.error("A test could not be started: %s", error)
+            return {"ok": False, "word": "broken", "detail": ""}
+        question = {"kind": kind, "values": dict(values), "allowed": list(self.allowed)}
+        try:
+            output, errors = process.communicate(json.dumps(question).encode(), self.timeout_s)
+        except subprocess.TimeoutExpired:
+            return {"ok": False, "word": "late", "detail": ""}
+        finally:
+            _kill(process)
+        return _read(output, errors)
+
+    def _start(self, account: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=_environment(), cwd="/", start_new_session=True, umask=0o077,
             # This process has one thread, so the child may do what it must before it starts.
             preexec_fn=_limit, **account,  # noqa: PLW1509
         )  # fmt: skip
-        question = {"kind": kind, "values": dict(values), "allowed": list(self.allowed)}
-        try:
-            output, errors = process.communicate(json.dumps(question).encode(), self.timeout_s)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            return {"ok": False, "word": "late", "detail": ""}
-        finally:
-            _kill(process)
-        return _read(output, errors)
 
 
 def _read(output: bytes, errors: bytes) -> dict[str, Any]:
