@@ -19,6 +19,7 @@ from tests.contract.source_servers import (
     MARIADB,
     PASSWORD,
     Service,
+    check_logins,
     open_mariadb,
     open_s3,
     open_sftp,
@@ -291,12 +292,20 @@ def s3():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({}, "ok"), ({"bucket": ""}, "ok"), ({"bucket": "none"}, "no_bucket"),
-        ({"secret_key": "wrong"}, "wrong_login"), ({"access_key": "AKIAWRONG"}, "wrong_login"),
+        ({}, "ok"), ({"bucket": "none"}, "no_bucket"), ({"address": "free"}, "nobody_listens"),
+        ({"bucket": "", "secret_key": "wrong"}, "wrong_login"),
+        ({"bucket": "", "access_key": "AKIAWRONG"}, "wrong_login"), ({"bucket": ""}, "ok"),
     ],
 )  # fmt: skip
 def test_s3_says_in_words_what_is_wrong(try_it, s3, change, word):
-    assert try_it("s3", **{**s3, **change}) == word
+    if "address" in change:
+        change = {"address": f"http://127.0.0.1:{free_port()}"}
+    values = {**s3, **change}
+    check_logins(s3["address"], wanted=not values["bucket"])
+    try:
+        assert try_it("s3", **values) == word
+    finally:
+        check_logins(s3["address"], wanted=False)
 
 
 def test_a_notebook_reads_and_writes_s3(stand, s3):

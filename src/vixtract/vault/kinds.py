@@ -127,16 +127,15 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-def check_connection_name(name: str) -> None:
-    """Refuse a name that notebooks could not write down.
+def check_connection_name(name: str) -> dict[str, str]:
+    """Return what is wrong with a name: nothing, or a word of field `name`.
 
     Args:
         name: 1 to 64 letters, digits, dots, dashes and underscores.
-    Raises:
-        ConnectionFormError: of field `name`.
     """
-    if not NAME.fullmatch(name):
-        raise ConnectionFormError({"name": "not_a_name" if name else "missing"})
+    if NAME.fullmatch(name):
+        return {}
+    return {"name": "not_a_name" if name else "missing"}
 
 
 def check_values(
@@ -165,21 +164,31 @@ def check_values(
         if word:
             problems[field.name] = word
         found[field.name] = text
-    if kind.name == "sftp" and not problems:
-        problems = _check_login(found, kept)
-    if kind.name == "http" and found.get("auth") not in {"none", None} and not problems:
-        if not found.get("token") and "token" not in kept:
-            problems["token"] = "missing"  # noqa: S105 - what is wrong with it
-        if found["auth"] == "basic" and not found["user"]:
-            problems["user"] = "missing"
+    lacks = _LACKS.get(kind.name)
+    for name in lacks(found, kept) if lacks else ():
+        problems.setdefault(name, "missing")
     if problems:
         raise ConnectionFormError(problems)
     return found
 
 
-def _check_login(values: Mapping[str, str], kept: Collection[str]) -> dict[str, str]:
+def _lacks_of_sftp(values: Mapping[str, str], kept: Collection[str]) -> list[str]:
     has = {name for name in ("password", "private_key") if values.get(name) or name in kept}
-    return {} if has else {"password": "missing"}
+    return [] if has else ["password"]
+
+
+def _lacks_of_http(values: Mapping[str, str], kept: Collection[str]) -> list[str]:
+    lacks = [] if values["auth"] == "none" or values.get("token") or "token" in kept else ["token"]
+    if values["auth"] == "basic" and not values["user"]:
+        lacks.append("user")
+    return lacks
+
+
+# Fields that are needed because of others.
+_LACKS: Mapping[str, Callable[[Mapping[str, str], Collection[str]], Collection[str]]] = {
+    "sftp": _lacks_of_sftp,
+    "http": _lacks_of_http,
+}
 
 
 def _check_value(field: Field, text: str) -> str:

@@ -119,7 +119,8 @@ class S3(Ready):
 
     def _open(self, path: str, mode: str) -> Any:
         full = f"{self.bucket}/{path}" if self.bucket else path
-        system = self.client()
+        # A small file then goes in one request.
+        system = self.client(allow_delayed_open=True)
         if mode == "rb":
             return io.BufferedReader(system.open_input_file(full))
         return system.open_output_stream(full)

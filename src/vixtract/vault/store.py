@@ -90,9 +90,14 @@ class Store:
         Raises:
             ConnectionFormError: names every field that is wrong.
         """
-        check_connection_name(draft.name)
         old = self.get(identifier) if identifier else None
-        values = self.complete(draft, old)
+        problems, values = check_connection_name(draft.name), {}
+        try:
+            values = self.complete(draft, old)
+        except ConnectionFormError as error:
+            problems |= error.problems
+        if problems:
+            raise ConnectionFormError(problems)
         changed = sorted(n for n in values if old is None or old.values.get(n) != values[n])
         if old and (old.name, old.owner) != (draft.name, draft.owner):
             changed += ["name" if old.name != draft.name else "owner"]
