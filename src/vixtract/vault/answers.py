@@ -160,7 +160,7 @@ def _describe(saved: Saved) -> dict[str, Any]:
 def _show(store: Store, saved: Saved) -> dict[str, Any]:
     """Say everything of a connection but its secrets; of those, whether there is one."""
     secrets = KINDS[saved.kind].secrets
-    history = store.changes(saved.owner, saved.name)
+    history = store.changes(saved.id)
     return {
         **_describe(saved),
         "values": {name: value for name, value in saved.values.items() if name not in secrets},

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vixtract.vault.errors import VaultError
-from vixtract.vault.records import Owner
+from vixtract.vault.records import Change
 
 FILE = "connections.sqlite3"
 BUSY_S = 5.0
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS connection (
 );
 CREATE TABLE IF NOT EXISTS change (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
+    at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, connection INTEGER NOT NULL,
     owner_kind TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, fields TEXT NOT NULL
 );
 """
@@ -66,25 +66,21 @@ def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
-def note(
-    database: sqlite3.Connection, who: str, what: str, owner: Owner, name: str,
-    fields: Sequence[str],
-) -> None:  # fmt: skip
-    """Write down a change; of values only their fields' names.
+def note(database: sqlite3.Connection, change: Change) -> None:
+    """Write down a change.
 
     Args:
         database: in a transaction.
-        who: person, or a command's name.
-        what: made, changed, deleted or handed over.
-        owner: of the connection.
-        name: of the connection.
-        fields: what has changed.
+        change: what was done.
     """
     database.execute(
-        "INSERT INTO change (at, who, what, owner_kind, owner, name, fields)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (time.time(), who, what, owner.kind, owner.name, name, " ".join(fields)),
-    )
+        "INSERT INTO change (at, who, what, connection, owner_kind, owner, name, fields)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            time.time(), change.who, change.what, change.connection, change.owner.kind,
+            change.owner.name, change.name, " ".join(change.fields),
+        ),
+    )  # fmt: skip
     database.execute(
         "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (KEPT_CHANGES,)
     )

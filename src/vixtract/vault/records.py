@@ -59,3 +59,24 @@ class Draft:
     kind: str
     values: Mapping[str, str] = field(repr=False)
     kept: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What somebody did with a connection; of values only their fields' names.
+
+    Args:
+        who: person, or a command's name.
+        what: made, changed, deleted or handed over.
+        connection: its number.
+        owner: whose it is from then on.
+        name: what it is called from then on.
+        fields: what has changed.
+    """
+
+    who: str
+    what: str
+    connection: int
+    owner: Owner
+    name: str
+    fields: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from vixtract.vault.cipher import Cipher, add_key, drop_old_keys
 from vixtract.vault.database import note, open_database
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError
 from vixtract.vault.kinds import KINDS, check_connection_name, check_values
-from vixtract.vault.records import Draft, Owner, Saved
+from vixtract.vault.records import Change, Draft, Owner, Saved
 
 LOCK = "connections.lock"
 SECRETS = Path("/srv/secrets")
@@ -118,7 +118,9 @@ class Store:
                     " sealed = ?, changed_at = ?, changed_by = ? WHERE id = ?",
                     (*row, sealed, time.time(), who, identifier),
                 )
-            note(database, who, "changed" if old else "made", draft.owner, draft.name, changed)
+            what = "changed" if old else "made"
+            change = Change(who, what, identifier, draft.owner, draft.name, tuple(changed))
+            note(database, change)
         return identifier
 
     def complete(self, draft: Draft, old: Saved | None) -> dict[str, str]:
@@ -158,17 +160,16 @@ class Store:
                 (identifier,),
             ).fetchone()
             if row:
-                note(database, who, "deleted", Owner(row[0], row[1]), row[2], ())
+                owner = Owner(row[0], row[1])
+                note(database, Change(who, "deleted", identifier, owner, row[2]))
 
-    def changes(
-        self, owner: Owner, name: str, limit: int = 20
-    ) -> list[tuple[float, str, str, str]]:
+    def changes(self, identifier: int, limit: int = 20) -> list[tuple[float, str, str, str]]:
         """Return the last changes of a connection: Unix seconds, who, what, names of fields."""
         with self._open() as database:
             return database.execute(
-                "SELECT at, who, what, fields FROM change WHERE owner_kind = ? AND owner = ?"
-                " AND name = ? COLLATE NOCASE ORDER BY id DESC LIMIT ?",
-                (owner.kind, owner.name, name, limit),
+                "SELECT at, who, what, fields FROM change WHERE connection = ?"
+                " ORDER BY id DESC LIMIT ?",
+                (identifier, limit),
             ).fetchall()
 
     def _check_free(
@@ -229,16 +230,13 @@ class Store:
     def forget_owner(self, owner: Owner, who: str) -> list[str]:
         """Delete everything of a person or team that is removed; return the names."""
         with self._open() as database:
-            names = [
-                str(row[0])
-                for row in database.execute(
-                    "DELETE FROM connection WHERE owner_kind = ? AND owner = ? RETURNING name",
-                    (owner.kind, owner.name),
-                ).fetchall()
-            ]
-            for name in names:
-                note(database, who, "deleted", owner, name, ())
-        return sorted(names)
+            rows = database.execute(
+                "DELETE FROM connection WHERE owner_kind = ? AND owner = ? RETURNING id, name",
+                (owner.kind, owner.name),
+            ).fetchall()
+            for number, name in rows:
+                note(database, Change(who, "deleted", number, owner, name))
+        return sorted(name for _, name in rows)
 
     def hand_over(self, owner: Owner, new_owner: Owner, who: str) -> dict[str, str]:
         """Give everything of one owner to another; return old names to new ones.
@@ -260,7 +258,7 @@ class Store:
                     " sealed = ? WHERE id = ?",
                     (*row, sealed, saved.id),
                 )
-                note(database, who, "handed over", new_owner, name, ())
+                note(database, Change(who, "handed over", saved.id, new_owner, name))
             taken.add(name.casefold())
             moved[saved.name] = name
         return moved

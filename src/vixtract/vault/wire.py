@@ -17,7 +17,8 @@ from vixtract.vault.errors import NoVaultError, VaultError
 SOCKET = Path("/run/vixtract-vault/vault.sock")
 # For tests and for containers of one's own; it grants nothing, for the vault goes by the uid.
 SOCKET_VARIABLE = "VIXTRACT_VAULT_SOCKET"
-MAX_LINE = 256 * 1024
+# The largest form of the portal, each character of it written as six.
+MAX_LINE = 2 * 1024 * 1024
 PATIENCE_S = 10.0
 PAUSE_S = 0.3
 
