@@ -72,7 +72,6 @@ def hub():
         hub.start()
         for name in ("anna", "bob"):
             hub.add(name, PASSWORD)
-            hub.browser(name, PASSWORD).start_server()
         hub.run("/usr/sbin/groupadd", "-g", "3900", "team-sales")
         yield hub
     finally:
@@ -106,12 +105,14 @@ def jobs(hub):
 
 
 def test_anna_s_kernel_and_job_read_it_and_bob_s_do_not(hub, crm, jobs):
-    anna, bob = hub.browser("anna", PASSWORD), hub.browser("bob", PASSWORD)
+    anna = hub.browser("anna", PASSWORD)
+    anna.start_server()
     assert anna.run_cell(GET).strip() == SECRET
     assert "['crm']" in anna.run_cell("import vixtract; print(vixtract.connections())")
-    assert "somebody else's" in bob.run_cell(
-        f"try:\n    {GET.replace('; ', chr(10) + '    ')}\nexcept Exception as e: print(e)"
-    )
+    run = ("exec", "-u", "bob", hub.container, "/usr/bin/python3", "-c", GET)
+    refused = docker(*run, check=False)
+    assert "somebody else's" in refused.stderr
+    assert SECRET not in refused.stdout + refused.stderr
     assert SECRET in jobs.script("anna", GET)
     answer = jobs.script("bob", GET)
     assert SECRET not in answer
@@ -154,7 +155,8 @@ def test_nothing_of_it_lies_in_clear_on_any_volume(hub, crm, jobs):
         assert SECRET not in docker("logs", name).stdout + docker("logs", name).stderr
     mode = hub.run("stat", "-c", "%a %U", "/srv/secrets/connections.sqlite3").split()
     assert mode == ["600", "root"]
-    everybody = hub.run("sh", "-c", "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null")
+    look = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null || true"
+    everybody = hub.run("sh", "-c", look)
     assert SECRET not in everybody
 
 
@@ -170,7 +172,7 @@ def test_a_team_s_connection_follows_its_members(hub, crm, jobs):
     assert SECRET not in docker(*run, check=False).stdout
     hub.run("/usr/sbin/usermod", "-aG", "team-sales", "bob")
     assert SECRET in docker(*run).stdout
-    hub.run("/usr/sbin/gpasswd", "-d", "bob", "team-sales")
+    hub.run("/usr/bin/gpasswd", "-d", "bob", "team-sales")
     assert SECRET not in docker(*run, check=False).stdout
 
 
