@@ -6,7 +6,7 @@ import io
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vixtract.portal import connection_words
@@ -78,6 +78,7 @@ def test_names(name, word):
     assert check_connection_name(name) == ({"name": word} if word else {})
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.dictionaries(st.text(max_size=12), st.text()), st.text())
 def test_any_text_is_kept_or_refused_by_field(kind, values, extra):
     given_values = {**dict.fromkeys((f.name for f in KINDS[kind].fields), extra), **values}
@@ -87,6 +88,8 @@ def test_any_text_is_kept_or_refused_by_field(kind, values, extra):
         assert set(error.problems.values()) <= set(PROBLEMS)
 
 
+# The first example imports the library.
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=60))
 def test_any_password_survives_the_address(password):
     import sqlalchemy
