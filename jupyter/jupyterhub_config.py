@@ -167,6 +167,19 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
     c.JupyterHub.load_roles.append(
         {"name": "user", "scopes": ["self", "access:services!service=portal"]}
     )
+# Root's too: hands people's processes their connections to other systems.
+c.JupyterHub.services.append(
+    {
+        "name": "vault",
+        "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.vault.server"],
+        "cwd": "/",
+        "display": False,
+        "environment": list_variables(
+            os.environ, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
+            "NO_PROXY",
+        ),
+    }
+)  # fmt: skip
 if settings["VIXTRACT_ENGINE"] == "cronicle":
     # No role beside it: the Hub lets administrators alone through, who have every scope.
     c.JupyterHub.services.append(

@@ -1,7 +1,8 @@
 """ViXtract: an ETL appliance for one Linux host.
 
 In a notebook: `vixtract.load`, `vixtract.read`, `vixtract.petl_fast`, and `vixtract.etl`, which is
-petl with `topostgres` and `frompostgres`. Nothing of it is imported before it is asked for: the
+petl with `topostgres` and `frompostgres`; `vixtract.connection` and `vixtract.connections` give
+what the portal keeps under Connections. Nothing of it is imported before it is asked for: the
 package also runs on the bare host.
 """
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __version__ = "0.1.0"
-_NOTEBOOK_NAMES = ("load", "read", "petl_fast", "etl")
+_NOTEBOOK_NAMES = ("load", "read", "petl_fast", "etl", "connection", "connections")
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +24,8 @@ def __getattr__(name: str) -> Any:
     import sys
     from importlib import import_module
 
+    if name.startswith("connection"):
+        return getattr(import_module("vixtract.vault.client"), name)
     methods = import_module("vixtract.loading.petl_methods")
     if name == "etl":
         return methods.register()

@@ -529,7 +529,9 @@ for top in ("/srv", "/opt/cronicle", "/run", "/root", "/runs", "/home", "/tmp", 
             path = os.path.join(folder, name)
             try:
                 with socket.socket(socket.AF_UNIX) as s: s.connect(path)
-                found.append("socket " + path)
+                # Everybody may ask the vault: it answers by the uid that the kernel tells.
+                if path != "/run/vixtract-vault/vault.sock":
+                    found.append("socket " + path)
             except OSError: pass
             try: open(path, "rb").read(1)
             except OSError: continue

@@ -46,7 +46,9 @@ for path in glob.glob("/run/**", recursive=True) + glob.glob("/tmp/**", recursiv
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(2)
             s.connect(path)
-            found.append("socket " + path)
+            # Everybody may ask the vault: it answers by the uid that the kernel tells.
+            if path != "/run/vixtract-vault/vault.sock":
+                found.append("socket " + path)
     except OSError:
         pass
 inherited = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
@@ -115,7 +117,9 @@ def test_jobs_run_as_their_owner_and_only_supervisor_and_runner_as_root(applianc
     strangers = [c for c in users["root"] if not c.startswith(allowed)]
     assert strangers == []
     roots = [c for c in users["root"] if c.startswith("/opt/vixtract/bin/python")]
-    assert all("runner" in c or "supervis" in c or "entry" in c for c in roots), roots
+    assert all(
+        any(word in c for word in ("runner", "supervis", "entry", "vault")) for c in roots
+    ), roots
 
 
 def test_hub_s_container_runs_people_as_themselves(appliance, anna):

@@ -19,12 +19,13 @@ ALLOWED = {
     "secret_settings": {"settings", "errors"},
     "ledger": {"errors"},
     "certificates": {"errors", "settings", "values"},
-    "people": {"errors", "settings", "secret_settings", "certificates"},
+    "people": {"errors", "settings", "secret_settings", "certificates", "vault"},
+    "vault": {"errors", "people"},
     "loading": {"errors"},
-    "notebooks": {"settings", "secret_settings", "errors", "people", "ledger"},
+    "notebooks": {"settings", "secret_settings", "errors", "people", "ledger", "vault"},
     "scheduler": {"settings", "errors", "people", "ledger"},
     "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
-    "portal": {"settings", "errors", "people", "ledger", "scheduler"},
+    "portal": {"settings", "errors", "people", "ledger", "scheduler", "vault"},
     "ops": {"settings", "secret_settings", "errors", "values"},
 }
 HOST_SIDE = {"ops", "settings", "secret_settings", "values", "errors", "__init__"}

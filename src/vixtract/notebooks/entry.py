@@ -34,6 +34,7 @@ ENGINE_HOME = Path("/opt/cronicle")
 DATA = ENGINE_HOME / "data"
 _PYTHON = ("/opt/vixtract/bin/python", "-I", "-m")
 RUNNER_COMMAND = (*_PYTHON, "vixtract.notebooks.runner")
+VAULT_COMMAND = (*_PYTHON, "vixtract.vault.server")
 # Cronicle takes the embedded engine's place with a gateway in front of it, both under its account.
 ENGINE_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "embedded": (*_PYTHON, "vixtract.scheduler"),
@@ -49,6 +50,7 @@ SECRETS = (
 
 ENGINE_STOP_S = 17.0
 GATEWAY_STOP_S = 3.0
+VAULT_STOP_S = 1.0
 RUNNER_STOP_S = 8.0
 """Together under the container's stop grace of 30 seconds."""
 CONFIGURE_S = 30.0
@@ -56,6 +58,7 @@ ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
 STABLE_S = 20.0
 
+_VAULT_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
 RUNNER_SETTINGS = (
     "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_PROCESSES", "DISK_FLOOR_MB", "JOB_WARM", "WORKERS",
 )  # fmt: skip
@@ -252,14 +255,15 @@ class Supervisor:
     """Keeps services running until it is told to stop.
 
     Args:
-        services: runner first, engine last; stopped in the opposite order, so that the engine's
-            jobs can still reach the runner when they are aborted.
+        services: vault and runner first, engine last; stopped in the opposite order, so that the
+            engine's jobs can still reach the runner when they are aborted.
     """
 
     def __init__(self, services: tuple[Service, ...]) -> None:
         self._services = services
         self._wants_stop = False
         self._admins_at = 0.0
+        self._has_gateway = any(service.name == "gateway" for service in services)
 
     def run(self) -> int:
         """Supervise; returns the exit code."""
@@ -271,7 +275,7 @@ class Supervisor:
             self._copy_admins()
             time.sleep(0.2)
         log.info("Stopping")
-        if len(self._services) > 2 and EDGE.is_dir():
+        if self._has_gateway and EDGE.is_dir():
             # Tells jobs that they end with the engine, not by a person's will.
             write_durably(EDGE / "stopping", "", mode=0o644)
         for service in reversed(self._services):
@@ -279,7 +283,7 @@ class Supervisor:
         return 0
 
     def _copy_admins(self) -> None:
-        if len(self._services) > 2 and time.monotonic() - self._admins_at > ADMINS_S:
+        if self._has_gateway and time.monotonic() - self._admins_at > ADMINS_S:
             self._admins_at = time.monotonic()
             copy_admins(RunnerConfig().secrets_dir)
 
@@ -296,7 +300,7 @@ def build_services(
         settings: checked settings.
         secrets: from `prepare`.
         environment: the container's; only what is named here is passed on.
-    Returns: runner, gateway where there is one, engine.
+    Returns: vault, runner, gateway where there is one, engine.
     Raises:
         SettingsError: the engine that is set is not in this image.
     """
@@ -324,10 +328,11 @@ def build_services(
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
         **{name: settings[name] for name in ("TZ", *RUNNER_SETTINGS)},
     }
+    vault = Service("vault", VAULT_COMMAND, _VAULT_ENVIRONMENT, stop_s=VAULT_STOP_S)
     runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
     main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)
     if engine == "embedded":
-        return (runner, main_one)
+        return (vault, runner, main_one)
     session = {"CRONICLE_SESSION": secrets["cronicle_session"]}
     gateway = Service(
         "gateway",
@@ -340,7 +345,7 @@ def build_services(
     own = {k: v for k, v in engine_environment.items() if not k.startswith("SCHEDULER_")}
     admin = {"CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"]}
     main_one.environment = {**own, **session, **admin}
-    return (runner, gateway, main_one)
+    return (vault, runner, gateway, main_one)
 
 
 def build_worker(settings: Settings, environment: Mapping[str, str]) -> tuple[Service, ...]:

@@ -23,6 +23,9 @@ BENCH = "bench"
 OLDEST = (3, 11)
 # Package to a file of it below /usr/lib. The server package starts a cluster, which is not used.
 CONTRACT_PACKAGES = {
+    # Without its service, which a test starts by itself; its helper comes with the client.
+    "mariadb-server-core": "../sbin/mariadbd",
+    "mariadb-client-core": "../bin/my_print_defaults",
     "postgresql": "postgresql/*/bin/initdb",
     "faketime": "*/faketime/libfaketimeMT.so.1",
 }

@@ -6,6 +6,7 @@ its own name, which fails where another container was faster.
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import string
@@ -31,6 +32,8 @@ _GENERATORS: dict[str, Callable[[], str]] = {
     "cronicle_session": _letters_and_digits,
     "cronicle_oauth": _letters_and_digits,
     "worker_key": _letters_and_digits,
+    # What Fernet takes as a key.
+    "connection_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
 }
 
 
@@ -48,7 +51,8 @@ def ensure_secret(directory: Path, name: str) -> str:
 
     Args:
         directory: usually /srv/secrets; made 0700 where it is missing.
-        name: `role_key` (64 hex digits), or one of the others (40 letters and digits).
+        name: `role_key` (64 hex digits), `connection_key` (Fernet's), or one of the others (40
+            letters and digits).
     Raises:
         PreconditionError: the file exists and is empty, or belongs to somebody else.
     """

@@ -17,6 +17,7 @@ from vixtract import __version__
 from vixtract.portal import (
     api_runs,
     api_schedules,
+    connections,
     metrics,
     overview,
     run_files,
@@ -106,7 +107,17 @@ def create_app(config: PortalConfig) -> FastAPI:
     # Both modules of the API fill the one router.
     assert api_runs.router is api_schedules.router
     for part in (
-        *(session, overview, schedules, schedule_form, runs, run_files, tables, metrics),
+        *(
+            session,
+            overview,
+            schedules,
+            schedule_form,
+            runs,
+            run_files,
+            tables,
+            connections,
+            metrics,
+        ),
         api_schedules,
     ):
         app.include_router(part.router, prefix=PREFIX)

@@ -28,6 +28,7 @@ class PortalConfig:
         timezone: zone of schedules that name none.
         files: folder with templates, static files and translations.
         shelf: socket of the shelf, which reads people's files as their owners.
+        vault: socket of the vault, which keeps people's connections.
         postgresql: host and port of the database, inside the compose network.
         postgresql_port: the port at which BI tools reach it.
     """
@@ -42,6 +43,7 @@ class PortalConfig:
     timezone: str
     files: Path
     shelf: Path = Path("/run/vixtract/shelf.sock")
+    vault: Path = Path("/run/vixtract-vault/vault.sock")
     postgresql: tuple[str, int] = ("postgresql", 5432)
     postgresql_port: int = 5432
 
@@ -76,6 +78,7 @@ class PortalConfig:
             postgresql_port=settings.integer("POSTGRES_PORT"),
             files=Path(environment.get("VIXTRACT_PORTAL_FILES") or DEFAULT_FILES),
             shelf=Path(environment.get("VIXTRACT_SHELF_SOCKET") or cls.shelf),
+            vault=Path(environment.get("VIXTRACT_VAULT_SOCKET") or cls.vault),
             postgresql=(
                 environment.get("VIXTRACT_POSTGRESQL_HOST") or cls.postgresql[0],
                 int(environment.get("VIXTRACT_POSTGRESQL_PORT") or cls.postgresql[1]),

@@ -129,6 +129,7 @@ def _name_choices(language: Language) -> dict[str, dict[str, str]]:
             "started": say("Started."),
             "queued": say("It runs as soon as the run before it has ended."),
             "aborting": say("It is being stopped."),
+            "connection_deleted": say("The connection is deleted."),
         },
     }
 

@@ -1,0 +1,179 @@
+"""What the vault answers, and to whom.
+
+A person's own process gets that person's and their teams' connections with all values. The portal
+names the person it acts for, may change what that person sees, and never gets a secret value. Root
+may ask as anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vixtract.errors import VixtractError
+from vixtract.people.names import check_name
+from vixtract.vault import owners, trial
+from vixtract.vault.errors import ConnectionFormError, UnknownNameError, VaultError
+from vixtract.vault.kinds import KINDS
+from vixtract.vault.records import Draft, Owner, Saved
+from vixtract.vault.store import SECRETS, Store
+from vixtract.vault.wire import Peer
+
+
+@dataclass(frozen=True)
+class VaultConfig:
+    """Places and accounts of one vault.
+
+    Args:
+        socket_path: where it listens.
+        secrets_dir: holds the store and its key.
+        home_root: homes, whose owners are the people.
+        portal_uid: the portal's; -1 where there is none.
+        trial_uid: account that a test runs under.
+        tester: how the Test button's process is started.
+    """
+
+    socket_path: Path
+    secrets_dir: Path = SECRETS
+    home_root: Path = Path("/home")
+    portal_uid: int = -1
+    trial_uid: int = 65534
+    tester: trial.Trial = field(default_factory=trial.Trial)
+
+
+def answer(question: Mapping[str, Any], peer: Peer, config: VaultConfig) -> dict[str, Any]:
+    """Answer one question.
+
+    Args:
+        question: as it came, of any shape.
+        peer: who asks.
+        config: of the vault.
+    Returns: what was asked for, or `error`, `hint` and, for a form, `problems`.
+    """
+    try:
+        if peer.uid == config.portal_uid:
+            return _answer_portal(question, config)
+        if peer.uid == 0 and isinstance(question.get("person"), str):
+            person = str(question["person"])
+        else:
+            person = owners.person_of(peer.uid, config.home_root)
+        return _answer_person(question, person, config)
+    except ConnectionFormError as error:
+        return {"error": error.message, "hint": error.hint, "problems": error.problems}
+    except VixtractError as error:
+        unknown = isinstance(error, UnknownNameError)
+        return {"error": error.message, "hint": error.hint, "unknown": unknown}
+
+
+def _answer_person(question: Mapping[str, Any], person: str, config: VaultConfig) -> dict[str, Any]:
+    """Answer a person's own process."""
+    store, seen = Store(config.secrets_dir), owners.owners_seen_by(person)
+    task = question.get("do")
+    if task == "list":
+        return {"connections": [_describe(saved) for saved in store.list_of(seen)]}
+    if task == "get":
+        saved = store.find(seen, _text(question, "name", 200))
+        return {"connection": {**_describe(saved), "values": dict(saved.values)}}
+    raise VaultError("The vault does not answer this question.")
+
+
+def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str, Any]:
+    """Answer the portal, which acts for a person that is signed in there."""
+    person = _text(question, "person", 32)
+    check_name(person)
+    store, seen = Store(config.secrets_dir), owners.owners_seen_by(person)
+    task = question.get("do")
+    if task == "list":
+        return {"connections": [_describe(saved) for saved in store.list_of(seen)]}
+    if task == "owners":
+        return {"owners": [[owner.kind, owner.name] for owner in seen]}
+    identifier = question.get("id", 0)
+    old = _find(store, seen, identifier) if identifier else None
+    if task == "show" and old:
+        return {"connection": _show(store, old)}
+    if task == "delete" and old:
+        store.remove(old.id, person)
+        return {"deleted": old.name}
+    if task == "save":
+        draft = _read_draft(question, seen, old)
+        number = store.save(draft, person, old.id if old else 0, seen=seen)
+        return {"id": number}
+    if task == "test":
+        return _test(question, store, seen, old, config)
+    raise VaultError("The vault does not answer this question.")
+
+
+def _test(
+    question: Mapping[str, Any], store: Store, seen: Sequence[Owner], old: Saved | None,
+    config: VaultConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """Try a connection: a stored one as it is, or what stands in a form."""
+    if old and "values" not in question:
+        kind, values = old.kind, dict(old.values)
+    else:
+        draft = _read_draft({"name": "test", **question}, seen, old)
+        kind, values = draft.kind, store.complete(draft, old)
+    return {"test": config.tester.run(kind, values, config.trial_uid)}
+
+
+def _find(store: Store, seen: Sequence[Owner], identifier: object) -> Saved:
+    saved = store.get(identifier) if type(identifier) is int else None
+    if saved is None or saved.owner not in seen:
+        # Whether somebody else has one of this number is nobody's business.
+        raise UnknownNameError("There is no such connection, or it is somebody else's.")
+    return saved
+
+
+def _read_draft(question: Mapping[str, Any], seen: Sequence[Owner], old: Saved | None) -> Draft:
+    values, kept = question.get("values"), question.get("kept") or []
+    wanted = question.get("owner")
+    if not isinstance(values, dict) or not isinstance(kept, list):
+        raise VaultError("The vault does not answer this question.")
+    owner = old.owner if old else seen[0]
+    if isinstance(wanted, list) and len(wanted) == 2:
+        owner = Owner(*map(str, wanted))
+    if owner not in seen:
+        raise ConnectionFormError({"owner": "not_an_owner"})
+    texts = {str(name): str(value) for name, value in values.items()}
+    return Draft(
+        _text(question, "name", 200),
+        owner,
+        _text(question, "kind", 30),
+        texts,
+        list(map(str, kept)),
+    )
+
+
+def _describe(saved: Saved) -> dict[str, Any]:
+    """Say of a connection what every page may show."""
+    kind = KINDS[saved.kind]
+    return {
+        "id": saved.id, "name": saved.name, "kind": saved.kind,
+        "owner": [saved.owner.kind, saved.owner.name],
+        "changed_at": saved.changed_at, "changed_by": saved.changed_by,
+        "where": saved.values.get("host") or saved.values.get("address") or kind.title,
+    }  # fmt: skip
+
+
+def _show(store: Store, saved: Saved) -> dict[str, Any]:
+    """Say everything of a connection but its secrets; of those, whether there is one."""
+    secrets = KINDS[saved.kind].secrets
+    history = store.changes(saved.id)
+    return {
+        **_describe(saved),
+        "values": {name: value for name, value in saved.values.items() if name not in secrets},
+        "set": [name for name in secrets if saved.values.get(name)],
+        "changes": [
+            {"at": at, "who": who, "what": what, "fields": fields.split()}
+            for at, who, what, fields in history
+        ],
+    }
+
+
+def _text(question: Mapping[str, Any], name: str, longest: int) -> str:
+    value = question.get(name)
+    if not isinstance(value, str) or len(value) > longest or "\0" in value:
+        raise VaultError(f"The question has no usable {name}.")
+    return value

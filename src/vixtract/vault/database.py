@@ -1,0 +1,86 @@
+"""The store's SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vixtract.vault.errors import VaultError
+from vixtract.vault.records import Change
+
+FILE = "connections.sqlite3"
+BUSY_S = 5.0
+KEPT_CHANGES = 1000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS connection (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL COLLATE NOCASE,
+    owner_kind TEXT NOT NULL CHECK (owner_kind IN ('person', 'team')),
+    owner TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    changed_at REAL NOT NULL,
+    changed_by TEXT NOT NULL,
+    UNIQUE (owner_kind, owner, name)
+);
+CREATE TABLE IF NOT EXISTS change (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, connection INTEGER NOT NULL,
+    owner_kind TEXT NOT NULL, owner TEXT NOT NULL, name TEXT NOT NULL, fields TEXT NOT NULL
+);
+"""
+
+
+@contextmanager
+def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
+    """Open the store's file, made where it is missing; a change is kept at the end or not at all.
+
+    Args:
+        directory: usually /srv/secrets.
+    Raises:
+        VaultError: it cannot be read or written.
+    """
+    path = directory / FILE
+    try:
+        # SQLite gives its side files the mode of the file itself.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        database = sqlite3.connect(path, timeout=BUSY_S)
+        try:
+            database.execute("PRAGMA synchronous = FULL")
+            # What was deleted is overwritten, sealed as it is.
+            database.execute("PRAGMA secure_delete = ON")
+            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'change'").fetchone():
+                database.executescript(_SCHEMA)
+            with database:
+                yield database
+        finally:
+            database.close()
+    except (sqlite3.Error, OSError) as error:
+        raise VaultError(
+            f"The store of connections cannot be used: {error}.",
+            "Look at the free space of the volume of secrets.",
+        ) from error
+
+
+def note(database: sqlite3.Connection, change: Change) -> None:
+    """Write down a change.
+
+    Args:
+        database: in a transaction.
+        change: what was done.
+    """
+    database.execute(
+        "INSERT INTO change (at, who, what, connection, owner_kind, owner, name, fields)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            time.time(), change.who, change.what, change.connection, change.owner.kind,
+            change.owner.name, change.name, " ".join(change.fields),
+        ),
+    )  # fmt: skip
+    database.execute(
+        "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (KEPT_CHANGES,)
+    )

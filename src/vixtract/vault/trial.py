@@ -1,0 +1,123 @@
+"""Starts a test of a connection: a process of an account that owns nothing, with a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+TRIAL_S = 18.0
+MAX_RESULT = 64 * 1024
+MIB = 1024 * 1024
+_PR_SET_NO_NEW_PRIVS = 38
+# `-S`: what administrators install under /usr/local is not looked at. The drivers are the image's.
+_BOOT = (
+    "import sys; sys.path.append('/usr/lib/python3/dist-packages');"
+    "from vixtract.vault.probe import main; sys.exit(main())"
+)
+COMMAND = ("/usr/bin/python3", "-I", "-S", "-c", _BOOT)
+_PASSED_ON = (
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How tests are run.
+
+    Args:
+        command: absolute argument list; reads the connection on its input.
+        timeout_s: after which it is killed.
+        allowed: addresses that are let through although they are refused; for tests of ours.
+    """
+
+    command: tuple[str, ...] = COMMAND
+    timeout_s: float = TRIAL_S
+    allowed: tuple[str, ...] = ()
+
+    def run(self, kind: str, values: Mapping[str, str], uid: int) -> dict[str, Any]:
+        """Try a connection; blocks.
+
+        Args:
+            kind: of connection.
+            values: with the secrets; they go through a pipe.
+            uid: account of the process, where this one is root's.
+        Returns: `ok`, `word` for what was found, `detail` in the other side's own words.
+        """
+        account: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            account = {"user": uid, "group": uid, "extra_groups": []}
+        try:
+            process = self._start(account)
+        except (OSError, subprocess.SubprocessError) as error:
+            log.error("A test could not be started: %s", error)
+            return {"ok": False, "word": "broken", "detail": ""}
+        question = {"kind": kind, "values": dict(values), "allowed": list(self.allowed)}
+        try:
+            output, errors = process.communicate(json.dumps(question).encode(), self.timeout_s)
+        except subprocess.TimeoutExpired:
+            return {"ok": False, "word": "late", "detail": ""}
+        finally:
+            _kill(process)
+        return _read(output, errors)
+
+    def _start(self, account: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=_environment(), cwd="/", start_new_session=True, umask=0o077,
+            # This process has one thread, so the child may do what it must before it starts.
+            preexec_fn=_limit, **account,  # noqa: PLW1509
+        )  # fmt: skip
+
+
+def _read(output: bytes, errors: bytes) -> dict[str, Any]:
+    try:
+        result = json.loads(output[:MAX_RESULT])
+    except ValueError:
+        # Nothing of its errors is shown: they might tell a value.
+        log.error("A test ended without a result; %d bytes of errors", len(errors))
+        return {"ok": False, "word": "broken", "detail": ""}
+    return {
+        "ok": result.get("ok") is True,
+        "word": str(result.get("word"))[:40],
+        "detail": str(result.get("detail") or "")[:1000],
+    }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode is None:
+        process.kill()
+        process.communicate()
+
+
+def _environment() -> dict[str, str]:
+    passed = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
+    # Without this the S3 library asks the cloud's metadata for a login.
+    off = {"AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**passed, **off, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
+
+
+def _limit() -> None:
+    for what, limit in (
+        (resource.RLIMIT_CPU, 20),
+        (resource.RLIMIT_DATA, 2048 * MIB),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, 256),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (limit, limit))
+    signal.alarm(int(TRIAL_S) + 5)
+    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
