@@ -22,3 +22,7 @@ c.KernelManager.transport = "ipc"
 
 # A deleted file is gone: the trash would be in the same home, unseen and growing.
 c.FileContentsManager.delete_to_trash = False
+
+# Seconds that a server believes a cookie without asking the Hub: after a change of the password, or
+# when the person is shut out, no longer than this.
+c.HubOAuth.cache_max_age = 10

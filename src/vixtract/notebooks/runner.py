@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from vixtract.errors import PreconditionError, VixtractError
-from vixtract.notebooks import supervisor, tree
+from vixtract.notebooks import leavers, supervisor, tree
 from vixtract.notebooks.config import RunnerConfig, is_root, passed_environment
 from vixtract.notebooks.protocol import encode
 from vixtract.notebooks.spawn import set_subreaper
@@ -44,6 +44,7 @@ class Runner:
         self._wants_stop = False
         self._lock = -1
         self._homes_changed = 0
+        self._left: set[tuple[str, int]] = set()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then give the runs a moment to record their end."""
@@ -77,6 +78,8 @@ class Runner:
         except OSError:
             return
         if changed != self._homes_changed:
+            # First: a new person may have the name of one who left.
+            leavers.tidy(self._config.home_root, self._config.runs_root, self._left)
             make_owner_directories(self._config)
             # A home gets its owner a moment after it is made: look again until it is settled.
             if time.time_ns() - changed > _SETTLED_NS:

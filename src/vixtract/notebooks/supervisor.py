@@ -24,7 +24,7 @@ from vixtract.notebooks import outcome
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import build_environment, database_environment
-from vixtract.notebooks.identity import acting_as, check_author, find_person
+from vixtract.notebooks.identity import acting_as, check_author, check_blocked, find_person
 from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
 from vixtract.notebooks.removal import remove_records
@@ -37,7 +37,7 @@ from vixtract.notebooks.source import (
 from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
-from vixtract.people.directory import read_admins
+from vixtract.people.directory import read_admins, read_blocked
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ class Supervisor:
     """
 
     def __init__(self, request: RunRequest, config: RunnerConfig, channel: Channel) -> None:
+        check_blocked(request.author, request.owner, read_blocked(config.secrets_dir))
         check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:

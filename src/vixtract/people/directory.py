@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +66,27 @@ def clear_spawner_state(database: Path) -> int:
         connection.close()
 
 
-def publish_admins(directory: Path, admins: Collection[str]) -> bool:
+def publish_admins(
+    directory: Path,
+    admins: Collection[str],
+    blocked: Collection[str] = (),
+    voided: Mapping[str, float] | None = None,
+) -> bool:
     """Write `people.json` where its content changed.
 
     Args:
         directory: usually /srv/secrets.
         admins: names of the Hub's admins, in any order.
+        blocked: names of people for whom nothing may run.
+        voided: since when logins of a person are good, seconds since 1970.
     Returns: whether the file was written.
     """
-    text = json.dumps({"admins": sorted(admins)}) + "\n"
+    content: dict[str, object] = {"admins": sorted(set(admins) - set(blocked))}
+    if blocked:
+        content["blocked"] = sorted(blocked)
+    if since := {name: at for name, at in sorted((voided or {}).items()) if name in admins}:
+        content["voided"] = since
+    text = json.dumps(content) + "\n"
     path = directory / FILE_NAME
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
@@ -88,9 +100,22 @@ def read_admins(directory: Path) -> frozenset[str]:
     Args:
         directory: usually /srv/secrets.
     """
+    return _read_names(directory, "admins")
+
+
+def read_blocked(directory: Path) -> frozenset[str]:
+    """Read the names of people for whom nothing may run: disabled, or being removed.
+
+    Args:
+        directory: usually /srv/secrets.
+    """
+    return _read_names(directory, "blocked")
+
+
+def _read_names(directory: Path, field: str) -> frozenset[str]:
     try:
         content = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
-        return frozenset(str(name) for name in content["admins"])
+        return frozenset(str(name) for name in content[field])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return frozenset()
 

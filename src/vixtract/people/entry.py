@@ -22,6 +22,7 @@ from vixtract.people.directory import clear_spawner_state, read_people
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.people.teams import ensure_teams
 from vixtract.settings import BY_NAME, Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -74,7 +75,7 @@ def prepare(settings: Settings) -> None:
         ensure_secret(SECRETS, name)
     clear_spawner_state(DATABASE)
     names = recreate_accounts(preferred={person.name for person in read_people(DATABASE)})
-    log.info("%d accounts from /home", len(names))
+    log.info("%d accounts from /home, %d teams", len(names), len(ensure_teams()))
     prepare_passwords(PasswordStore(DATABASE), settings, is_first_boot=not read_people(DATABASE))
 
 
