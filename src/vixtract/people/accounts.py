@@ -204,6 +204,19 @@ def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
             _run(["/usr/bin/gpasswd", "-d", member, name])
 
 
+def set_group_folder(folder: Path, gid: int) -> None:
+    """Let a group write a folder, and make all that is put there the group's.
+
+    Args:
+        folder: directory of root and this group, in one of root's.
+        gid: the group.
+    Raises:
+        AccountError: chmod failed.
+    """
+    # Only a member may set the bit for the group: containers are not given CAP_FSETID.
+    _run(["/usr/bin/chmod", "2770", str(folder)], group=gid)
+
+
 def remove_group(name: str, gid: int) -> None:
     """Remove a team's group, where it is there.
 
@@ -293,11 +306,11 @@ def _make_home(home: Path, uid: int) -> None:
     new.rename(home)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], *, group: int | None = None) -> None:
     # The environment is empty: an admin can write /usr/local, and no variable may lead there.
     result = subprocess.run(
         command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True,
-        timeout=30, check=False,
+        timeout=30, check=False, group=group,
     )  # fmt: skip
     if result.returncode != 0:
         raise AccountError(

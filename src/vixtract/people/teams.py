@@ -220,7 +220,7 @@ def ensure_team(team: Team, home_root: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(mode=0o700)
     os.chown(folder, 0, team.gid)
-    folder.chmod(0o2770)
+    accounts.set_group_folder(folder, team.gid)
     try:
         os.setxattr(folder, "system.posix_acl_default", _ACL)
     except OSError as error:

@@ -95,8 +95,8 @@ class FirstPasswordPage(BaseHandler):
         if problem:
             self.set_status(400)
         html = await self.render_template(
-            "first-password.html", problem=problem, name=name,
-            next=self.get_argument("next", ""), xsrf=self.xsrf_token.decode("ascii"),
+            "first-password.html", problem=problem, person=name,
+            next_page=self.get_argument("next", ""), xsrf=self.xsrf_token.decode("ascii"),
         )  # fmt: skip
         self.finish(html)
 
