@@ -45,7 +45,7 @@ def publish_admins():
     people = directory.read_people(DATABASE)
     state.forget_gone([person.name for person in people])
     admins = [person.name for person in people if person.is_admin]
-    directory.publish_admins(SECRETS, admins, state.blocked(), state.voided())
+    directory.publish_admins(SECRETS, admins, state.blocked())
 
 
 teamwork = Teamwork(postgresql, Path("/home"), packer)

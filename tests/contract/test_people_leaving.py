@@ -8,20 +8,29 @@ import psycopg
 import pytest
 
 from tests.contract.test_people_roles import (
+    BI_PASSWORD,
     KEY,
     connect,
     connect_person,
     connect_superuser,
-    server,  # noqa: F401 - a fixture
 )
 from vixtract.people import readers, retire, roles, sharing
 from vixtract.people.names import InvalidNameError
+from vixtract.people.provisioner import Server
 from vixtract.people.roles import RoleError
 
 pytest_plugins = ["tests.postgres"]
 
 NOW = datetime.datetime(2026, 11, 22, 1, 2, 3, tzinfo=datetime.timezone.utc)
 NASTY = ['a"b', "a'b", "a; DROP ROLE bi", "A", "", "a" * 64, "pg_read_all_data", "bi", "etl_users"]
+
+
+@pytest.fixture(scope="module")
+def server(postgres):
+    """PostgreSQL with databases and groups made."""
+    server = Server(postgres.password, BI_PASSWORD, KEY, "127.0.0.1", postgres.port)
+    server.ensure_databases()
+    return server
 
 
 def ask_bi(server, query):
@@ -103,9 +112,9 @@ def test_handed_over_function_does_not_run_with_the_other_s_rights(server):
         )
         connection.execute("GRANT USAGE ON SCHEMA yuri TO accomplice")
     retire.hand_over_role(server.conninfo, "yuri", "zara", NOW)
-    with connect_person(server, "accomplice") as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT yuri.steal()")
+    denied = pytest.raises(psycopg.errors.InsufficientPrivilege)
+    with connect_person(server, "accomplice") as connection, denied:
+        connection.execute("SELECT yuri.steal()")
 
 
 def test_nobody_else_s_role_is_touched(server):
@@ -139,9 +148,9 @@ def test_members_own_each_other_s_tables_and_others_see_nothing(server):
         query = "SELECT tableowner FROM pg_tables WHERE tablename = 'own_one'"
         assert connection.execute(query).fetchone() == ("ben",), "own schemas stay as they are"
     sharing.set_member(server.conninfo, "crew", "ben", is_member_wanted=False)
-    with connect_person(server, "ben") as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT * FROM crew.t")
+    denied = pytest.raises(psycopg.errors.InsufficientPrivilege)
+    with connect_person(server, "ben") as connection, denied:
+        connection.execute("SELECT * FROM crew.t")
 
 
 def test_private_team_is_not_for_bi_and_a_database_is_for_members(server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +67,7 @@ def clear_spawner_state(database: Path) -> int:
 
 
 def publish_admins(
-    directory: Path,
-    admins: Collection[str],
-    blocked: Collection[str] = (),
-    voided: Mapping[str, float] | None = None,
+    directory: Path, admins: Collection[str], blocked: Collection[str] = ()
 ) -> bool:
     """Write `people.json` where its content changed.
 
@@ -78,14 +75,11 @@ def publish_admins(
         directory: usually /srv/secrets.
         admins: names of the Hub's admins, in any order.
         blocked: names of people for whom nothing may run.
-        voided: since when logins of a person are good, seconds since 1970.
     Returns: whether the file was written.
     """
     content: dict[str, object] = {"admins": sorted(set(admins) - set(blocked))}
     if blocked:
         content["blocked"] = sorted(blocked)
-    if since := {name: at for name, at in sorted((voided or {}).items()) if name in admins}:
-        content["voided"] = since
     text = json.dumps(content) + "\n"
     path = directory / FILE_NAME
     if path.exists() and path.read_text(encoding="utf-8") == text:

@@ -144,11 +144,6 @@ class Lifecycle:
         report.step("account", lambda: self._remove_account(name))
         return report
 
-    def note_password_changed(self, name: str) -> None:
-        """Tell the other services that logins of this person from before now are void."""
-        self.state.note_voided(name)
-        self.publish()
-
     def teams(self) -> frozenset[str]:
         """Return the names of all teams."""
         return frozenset(teams.read_teams(self.home_root))

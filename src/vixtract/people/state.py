@@ -16,7 +16,6 @@ from pathlib import Path
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vixtract_disabled (name TEXT PRIMARY KEY, since REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS vixtract_leaving (name TEXT PRIMARY KEY, plan TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS vixtract_voided (name TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS vixtract_paused (
     name TEXT NOT NULL, event TEXT NOT NULL, PRIMARY KEY (name, event));
 """
@@ -100,18 +99,6 @@ class PeopleState:
         """Forget them: they run again, or belong to somebody else."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM vixtract_paused WHERE name = ?", (name,))
-
-    def note_voided(self, name: str) -> None:
-        """Remember that logins from before this moment are void."""
-        with self._transaction() as connection:
-            row = (name, self._clock())
-            connection.execute("INSERT OR REPLACE INTO vixtract_voided VALUES (?, ?)", row)
-
-    def voided(self) -> dict[str, float]:
-        """Return since when logins are good, by name: seconds since 1970."""
-        with self._transaction() as connection:
-            rows = connection.execute("SELECT name, at FROM vixtract_voided").fetchall()
-        return {name: float(at) for name, at in rows}
 
     def forget_gone(self, present: Iterable[str]) -> None:
         """Forget everybody whose removal is done: the Hub does not know them any more.

@@ -12,7 +12,6 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
-from vixtract.people.hub.life import in_thread
 from vixtract.people.hub.sessions import end_sessions
 from vixtract.people.passwords import PasswordError, check_new_password
 
@@ -35,8 +34,6 @@ class _PasswordMixin:
             self.authenticator.store.set_password, user.name, password, is_first=is_first
         )
         end_sessions(self.db, user, keep_server=True)
-        if self.authenticator.get_lifecycle:
-            await in_thread(self.authenticator.get_lifecycle().note_password_changed, user.name)
         self.log.info("Password of %s set by %s", user.name, self.current_user.name)
 
     def find_person(self: Any, name: str) -> Any:
