@@ -73,6 +73,15 @@ class PeopleCall(APIHandler):
             raise web.HTTPError(404, f"There is no person {str(name)[:40]!r}.")
         return user
 
+    def find_staying(self, body: Mapping[str, Any]) -> Any:
+        """Return a user whose removal has not begun."""
+        user = self.find_person(body)
+        if self.life.state.plan(user.name):
+            raise web.HTTPError(
+                400, f"{user.name} is being removed. Finish it: ./vixtract user remove {user.name}"
+            )
+        return user
+
     def protect(self, user: Any) -> None:
         """Refuse what would leave the Hub without an administrator who can log in."""
         blocked = self.life.state.blocked()
@@ -118,12 +127,12 @@ async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 
 async def _provision(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    user = call.find_person(body)
+    user = call.find_staying(body)
     return _show(await in_thread(call.life.provision, user.name))
 
 
 async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    user = call.find_person(body)
+    user = call.find_staying(body)
     call.protect(user)
     # First the mark: from here on no login succeeds.
     call.life.state.set_disabled(user.name, True)
@@ -133,7 +142,7 @@ async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 
 async def _enable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    user = call.find_person(body)
+    user = call.find_staying(body)
     return _show(await in_thread(call.life.enable, user.name))
 
 
