@@ -6,9 +6,11 @@ from pathlib import Path
 
 from vixtract.people import directory
 from vixtract.people.archive import Packer
+from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.entry import DATABASE, SECRETS, STATE
 from vixtract.people.hub import events
 from vixtract.people.hub.authenticator import PeopleAuthenticator
+from vixtract.people.hub.authority import AuthorityHandler
 from vixtract.people.hub.health import HealthHandler
 from vixtract.people.hub.spawner import PersonSpawner, list_variables
 from vixtract.people.lifecycle import Lifecycle
@@ -23,10 +25,12 @@ c = get_config()  # noqa: F821  traitlets provides it
 
 PREFIX = Path("/opt/jupyterhub")
 settings = Settings.from_environment(os.environ)
+project = os.environ.get("VIXTRACT_PROJECT") or "vixtract"
 postgresql = Server(
     password=settings["POSTGRES_PASSWORD"],
     bi_password=settings["BI_PASSWORD"],
     role_key=ensure_secret(SECRETS, "role_key"),
+    tls=DatabaseTls(SECRETS, settings.certificate_names("postgresql", f"{project}_postgresql")),
 )
 
 
@@ -170,7 +174,8 @@ if settings["VIXTRACT_ENGINE"] == "cronicle":
         }
     )
 c.JupyterHub.extra_handlers = [
-    (r"/vixtract/health", HealthHandler, {"host": postgresql.host, "port": postgresql.port})
+    (r"/vixtract/health", HealthHandler, {"host": postgresql.host, "port": postgresql.port}),
+    (r"/vixtract/ca\.crt", AuthorityHandler, {"tls": postgresql.tls}),
 ]
 
 for drop_in in sorted(Path("/etc/jupyterhub/conf.d").glob("*.py")):

@@ -7,12 +7,22 @@ against it, and every process reads its environment through `Settings.from_envir
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vixtract import __version__
 from vixtract.errors import SettingsError
+from vixtract.values import check_kind, is_loopback, read_workers, split_list
+
+__all__ = [
+    "BY_NAME",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "check_value",
+    "is_loopback",
+    "read_workers",
+]
 
 
 @dataclass(frozen=True)
@@ -23,8 +33,9 @@ class Setting:
         name: environment variable.
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
-        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone or workers.
-            A port whose default is empty may be empty.
+        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone, workers,
+            names (host names and addresses) or networks; several are separated by commas. A port
+            whose default is empty may be empty.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -69,7 +80,42 @@ SETTINGS: tuple[Setting, ...] = (
         "port",
         group="Network",
     ),
-    Setting("HTTPS", "off", "How HTTPS is served.", "choice", ("off",), group="Network"),
+    Setting(
+        "HTTPS",
+        "",
+        "How HTTPS is served: `off`, `self-signed`, `files` or `acme`. Empty: `off` on loopback, "
+        "else `self-signed`.",
+        "choice",
+        ("", "off", "self-signed", "files", "acme"),
+        group="Network",
+    ),
+    Setting(
+        "HTTPS_DOMAIN",
+        "",
+        "Names and addresses of the appliance, the main one first, separated by commas; web pages "
+        "answer to no other, and certificates are made for them.",
+        "names",
+        group="Network",
+    ),
+    Setting(
+        "HTTPS_ACME_EMAIL",
+        "",
+        "Address that the certificate authority writes to; with `HTTPS=acme`.",
+        group="Network",
+    ),
+    Setting(
+        "HTTPS_ACME_SERVER",
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "Directory of the certificate authority; with `HTTPS=acme`.",
+        group="Network",
+    ),
+    Setting(
+        "POSTGRES_ALLOW",
+        "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1,fc00::/7,fe80::/10",
+        "Networks that may reach PostgreSQL's port, separated by commas.",
+        "networks",
+        group="Network",
+    ),
     Setting(
         "POSTGRES_PASSWORD",
         "vixtract",
@@ -118,6 +164,15 @@ SETTINGS: tuple[Setting, ...] = (
         "86400",
         "Seconds after which a job is stopped where its schedule sets no limit.",
         "integer",
+        group="Limits",
+    ),
+    Setting(
+        "JOB_WARM",
+        "on",
+        "Whether notebooks start in a process that has the libraries in memory already, in a "
+        "fraction of the time; `off` starts a kernel for each.",
+        "choice",
+        ("on", "off"),
         group="Limits",
     ),
     Setting(
@@ -220,31 +275,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
 )
 
-WORKER_PORT = 3013
-_WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
-_PATTERNS: Mapping[str, tuple[str, str]] = {
-    "zone": (
-        "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-        "is not the name of a time zone such as Europe/Moscow",
-    ),
-    "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
-}
-
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
-
-
-def is_loopback(address: str) -> bool:
-    """Say whether an address can be reached from this machine alone.
-
-    Args:
-        address: IP address or `localhost`; any other name counts as reachable from outside.
-    """
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check_value(setting: Setting, value: str) -> str:
@@ -255,33 +286,9 @@ def check_value(setting: Setting, value: str) -> str:
         value: text as given in the environment.
     Returns: what is wrong in a few words, or an empty text.
     """
-    if setting.kind == "integer" and not re.fullmatch(r"\d{1,9}", value):
-        return "is not a whole number of 0 or more"
-    is_port = setting.kind == "port" and (value or setting.default)
-    if is_port and not (re.fullmatch(r"\d{1,5}", value) and 0 < int(value) < 65536):
-        return "is not a port between 1 and 65535"
-    if setting.kind == "choice" and value not in setting.choices:
-        return "is none of " + ", ".join(setting.choices)
-    if setting.kind == "address":
-        try:
-            ipaddress.ip_address(value.strip("[]"))
-        except ValueError:
-            return "is not an IP address"
-    pattern, problem = _PATTERNS.get(setting.kind, ("(?s:.*)", ""))
-    if not re.fullmatch(pattern, value):
-        return problem
-    return ""
-
-
-def read_workers(value: str) -> tuple[tuple[str, int], ...]:
-    """Read the setting WORKERS.
-
-    Args:
-        value: checked.
-    Returns: host and port of each.
-    """
-    found = (re.fullmatch(_WORKER, part) for part in value.split(",") if part)
-    return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)
+    if setting.kind == "port" and not (value or setting.default):
+        return ""
+    return check_kind(setting.kind, setting.choices, value)
 
 
 class Settings:
@@ -326,6 +333,29 @@ class Settings:
     def integer(self, name: str) -> int:
         """Return a setting of kind integer or port as a number."""
         return int(self._values[name])
+
+    @property
+    def https_mode(self) -> str:
+        """How HTTPS is served: off, self-signed, files or acme."""
+        usual = "off" if is_loopback(self["VIXTRACT_BIND"]) else "self-signed"
+        return self["HTTPS"] or usual
+
+    @property
+    def domains(self) -> list[str]:
+        """The appliance's own names and addresses, the main one first."""
+        return split_list(self["HTTPS_DOMAIN"])
+
+    def certificate_names(self, *more: str) -> list[str]:
+        """Return the names and addresses that a certificate of our own making is for.
+
+        Args:
+            more: names beside those of the settings.
+        """
+        bind = self["VIXTRACT_BIND"].strip("[]")
+        # "Every address" is none that anybody connects to.
+        bound = [] if ipaddress.ip_address(bind).is_unspecified else [bind]
+        names = [*self.domains, *more, *bound, "localhost", "127.0.0.1", "::1"]
+        return list(dict.fromkeys(names))
 
     def default_passwords(self, *names: str) -> list[str]:
         """Name the given passwords (all, if none is given) that are the documented defaults."""

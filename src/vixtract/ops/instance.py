@@ -19,6 +19,8 @@ OPTIONS = {
     "https_port": "HTTPS_PORT",
     "postgres_port": "POSTGRES_PORT",
     "bind": "VIXTRACT_BIND",
+    "https": "HTTPS",
+    "domain": "HTTPS_DOMAIN",
 }
 
 
@@ -74,11 +76,23 @@ class Instance:
 
     @property
     def base_url(self) -> str:
-        """Address of the web pages, without a slash at its end."""
-        port = self.settings["HTTP_PORT"]
+        """Address of the web pages as people know it, without a slash at its end."""
+        domains = self.settings.domains
+        name = f"[{domains[0]}]" if domains and ":" in domains[0] else (domains or [""])[0]
+        return self._url(name) if name else self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """Address that reaches the web pages from this machine, without a slash at its end."""
         host = self.local_address
-        name = "localhost" if is_loopback(host) and ":" not in host else host
-        return f"http://{name}" + ("" if port == "80" else f":{port}")
+        return self._url("localhost" if is_loopback(host) and ":" not in host else host)
+
+    def _url(self, name: str) -> str:
+        scheme, setting, usual = "http", "HTTP_PORT", "80"
+        if self.settings.https_mode != "off":
+            scheme, setting, usual = "https", "HTTPS_PORT", "443"
+        port = self.settings[setting]
+        return f"{scheme}://{name}" + ("" if port == usual else f":{port}")
 
     def variables(self) -> dict[str, str]:
         """Return what compose gets as environment: it wins over any file that compose reads."""

@@ -115,6 +115,7 @@ def build_hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "REQUESTS_CA_BUNDLE",
         "NODE_EXTRA_CA_CERTS",
         "HOSTNAME",
+        "VIXTRACT_PROJECT",
     }
     kept = {name: environment[name] for name in sorted(wanted) if environment.get(name)}
     return {**kept, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from vixtract.errors import VixtractError
 from vixtract.people import retire, roles
 from vixtract.people.archive import generation
+from vixtract.people.database_tls import DatabaseTls
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Server:
         host: host name.
         port: port.
         home_root: directory of the homes, which remembers who left.
+        tls: what its certificate is made from; None leaves its TLS alone.
     """
 
     password: str
@@ -41,6 +43,7 @@ class Server:
     host: str = "postgresql"
     port: int = 5432
     home_root: Path = Path("/home")
+    tls: DatabaseTls | None = None
 
     def __repr__(self) -> str:
         return f"Server({self.host}:{self.port})"
@@ -51,11 +54,19 @@ class Server:
         return roles.superuser_conninfo(self.password, host=self.host, port=self.port)
 
     def ensure_databases(self) -> None:
-        """Make databases, groups and service logins; get rid of the documented password on the way.
+        """Make databases, groups and service logins, and switch TLS on.
+
+        The documented password is got rid of on the way.
 
         Raises:
+            CertificateError: there is no certificate to hand over.
             RoleError: PostgreSQL is away or refuses.
         """
+        self._ensure_with_password()
+        if self.tls is not None:
+            self.tls.ensure_served(self.conninfo)
+
+    def _ensure_with_password(self) -> None:
         try:
             self._ensure_databases()
         except roles.RoleError as error:
