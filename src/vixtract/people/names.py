@@ -21,7 +21,7 @@ _PATTERN = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 _RESERVED = frozenset(
     {
         "root", "postgres", "vixtract", "cronicle", "portal", "bi", "bi_readers", "etl_users",
-        "vixtract_teams", "vixtract_readers", "vixtract_sharing", "etl",
+        "vixtract_teams", "bi_access", "vixtract_sharing", "etl",
         "public", "none", "information_schema", "current_user", "session_user", "current_role",
         "lost-found",
     }

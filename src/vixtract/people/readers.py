@@ -26,8 +26,9 @@ from vixtract.people.sharing import ensure_sharing
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# Marks the logins that are made here; readers of everything are in `bi_readers` too.
-GROUP = "vixtract_readers"
+# Marks the logins that are made here, and lets them in from outside; readers of everything are in
+# `bi_readers` too.
+GROUP = "bi_access"
 CONNECTIONS = 20
 # A reader may set the first three for a session of theirs: grants are the wall. The last one holds.
 SETTINGS = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 TEAMS_GROUP = "vixtract_teams"
-READERS_MARK = "vixtract_readers"
+READERS_MARK = "bi_access"
 
 # In a schema of the superuser's own, with a fixed path: it runs with the rights of whoever makes a
 # table, and nobody else may change it. What goes wrong in it must not stop anybody's work.
@@ -55,7 +55,7 @@ BEGIN
         SELECT r.rolname FROM aclexplode(made.nspacl) a JOIN pg_roles r ON r.oid = a.grantee
         WHERE a.privilege_type = 'USAGE' AND ((made.is_team AND r.rolname = 'bi_readers')
           OR EXISTS (SELECT 1 FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-            WHERE g.rolname = 'vixtract_readers' AND m.member = r.oid))
+            WHERE g.rolname = 'bi_access' AND m.member = r.oid))
       LOOP
         EXECUTE format('GRANT SELECT ON TABLE %s TO %I', made.relation, reader);
       END LOOP;
@@ -85,7 +85,7 @@ def ensure_sharing(connection: Connection) -> None:
         if find_role(connection, group) is None:
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
     if connection.info.dbname == ETL:
-        connection.execute("GRANT CONNECT ON DATABASE etl TO vixtract_readers")
+        connection.execute("GRANT CONNECT ON DATABASE etl TO bi_access")
     connection.execute("CREATE SCHEMA IF NOT EXISTS vixtract_sharing")
     connection.execute(_FUNCTION)
     query = "SELECT 1 FROM pg_event_trigger WHERE evtname = 'vixtract_sharing'"
