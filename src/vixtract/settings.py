@@ -53,6 +53,11 @@ class Setting:
         return self.kind == "password"
 
 
+def _limit(name: str, default: str, text: str) -> Setting:
+    """Return a number of the group Limits."""
+    return Setting(name, default, text, "integer", group="Limits")
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("VIXTRACT_VERSION", __version__, "Version of the images to run."),
     Setting(
@@ -145,26 +150,36 @@ SETTINGS: tuple[Setting, ...] = (
         "password",
         group="Passwords",
     ),
-    Setting(
-        "MAX_JOBS",
-        "4",
-        "Scheduled jobs that run at once; more wait in the queue.",
-        "integer",
-        group="Limits",
-    ),
-    Setting(
+    _limit("MAX_JOBS", "4", "Scheduled jobs that run at once; more wait in the queue."),
+    _limit(
         "JOB_MEMORY_MB",
         "2048",
         "Memory of one job in MiB; a job may set its own. 0 means no limit.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
+    _limit(
+        "JOB_PROCESSES",
+        "1024",
+        "Processes and threads that one person's jobs may have together. 0 means no limit.",
+    ),
+    _limit(
+        "SERVER_MEMORY_MB",
+        "4096",
+        "Memory of one person's JupyterLab server with all its kernels in MiB. 0 means no limit.",
+    ),
+    _limit(
+        "SERVER_PROCESSES",
+        "1024",
+        "Processes and threads of one person's server and kernels. 0 means no limit.",
+    ),
+    _limit(
+        "DISK_FLOOR_MB",
+        "1024",
+        "Free disk in MiB under which kernels and jobs that write are stopped. 0 means no floor.",
+    ),
+    _limit(
         "JOB_TIMEOUT_S",
         "86400",
         "Seconds after which a job is stopped where its schedule sets no limit.",
-        "integer",
-        group="Limits",
     ),
     Setting(
         "JOB_WARM",
@@ -175,40 +190,26 @@ SETTINGS: tuple[Setting, ...] = (
         ("on", "off"),
         group="Limits",
     ),
-    Setting(
+    _limit(
         "CATCH_UP_CAP",
         "24",
         "Missed runs of one schedule that are made up for after a downtime.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
+    _limit(
         "RUNS_KEEP_DAYS",
         "180",
         "Days that runs and their files are kept; a schedule's last good run stays. 0: forever.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
-        "RUNS_KEEP_COUNT",
-        "1000",
-        "Newest runs of one schedule that are kept. 0: all.",
-        "integer",
-        group="Limits",
-    ),
-    Setting(
+    _limit("RUNS_KEEP_COUNT", "1000", "Newest runs of one schedule that are kept. 0: all."),
+    _limit(
         "KERNEL_IDLE_S",
         "3600",
         "Seconds after which an idle kernel is stopped; a busy one never is.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
+    _limit(
         "SERVER_IDLE_S",
         "7200",
         "Seconds without kernels and use after which a person's JupyterLab server ends.",
-        "integer",
-        group="Limits",
     ),
     Setting(
         "JUPYTER_MEMORY",

@@ -16,17 +16,18 @@ ALLOWED = {
     "settings": {"errors", "values"},
     "values": set(),
     "errors": set(),
+    "secret_settings": {"settings", "errors"},
     "ledger": {"errors"},
     "certificates": {"errors", "settings", "values"},
-    "people": {"errors", "settings", "certificates"},
+    "people": {"errors", "settings", "secret_settings", "certificates"},
     "loading": {"errors"},
-    "notebooks": {"settings", "errors", "people", "ledger"},
+    "notebooks": {"settings", "secret_settings", "errors", "people", "ledger"},
     "scheduler": {"settings", "errors", "people", "ledger"},
     "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
     "portal": {"settings", "errors", "people", "ledger", "scheduler"},
-    "ops": {"settings", "errors", "values"},
+    "ops": {"settings", "secret_settings", "errors", "values"},
 }
-HOST_SIDE = {"ops", "settings", "values", "errors", "__init__"}
+HOST_SIDE = {"ops", "settings", "secret_settings", "values", "errors", "__init__"}
 
 
 def room(path: Path) -> str:

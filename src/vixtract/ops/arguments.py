@@ -161,6 +161,17 @@ def _add_operations(add: Any) -> None:
     logs.add_argument(
         "--tail", default="100", metavar="LINES", help="lines a service, or all (100)"
     )
+    secrets = add("secrets", "change all passwords and keys, or show a setting's password")
+    secrets.add_argument("action", choices=("rotate", "show"), help="what to do")
+    secrets.add_argument("name", nargs="?", default="", metavar="SETTING", help="what to show")
+    _add_yes(secrets)
+    secrets.add_argument(
+        "--wait",
+        type=int,
+        default=600,
+        metavar="SECONDS",
+        help="for running jobs to end (600)",
+    )
     certs = add("certs", "show the certificate of HTTPS, or change it", CERTS_EPILOG)
     certs.add_argument(
         "action", nargs="?", default="show", choices=("show", "install", "authority", "renew")

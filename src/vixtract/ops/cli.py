@@ -29,6 +29,7 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import OPTIONS, Instance, load_instance
 from vixtract.ops.people import run_people
 from vixtract.ops.provision import build_images
+from vixtract.ops.rotate import check_shown, render_rotated, run_rotation
 from vixtract.ops.status import (
     build_accounts,
     build_addresses,
@@ -142,7 +143,7 @@ class Command:
         for line in render_table(("account of", "name", "password"), accounts):
             self.say(line)
         if started.passwords:
-            shown = os.path.relpath(instance.env_path, instance.root)
+            shown = os.path.relpath(instance.secrets_path, instance.root)
             self.say(f"Generated passwords are shown this once; they are kept in {shown} (0600).")
 
     def _tell_certificate(self, found: certificates.Certificate | None) -> None:
@@ -194,6 +195,21 @@ class Command:
             raise VixtractError(f"Compose failed: {done.last_line}", "Run: ./vixtract doctor")
         rest = "all data is deleted" if self.options.volumes else "all data stays"
         self.say(f"ViXtract (project {instance.project}) is down; {rest}.")
+        return 0
+
+    def secrets(self) -> int:
+        """Change all secrets, or show one of the settings."""
+        instance = self.instance()
+        if self.options.action == "show":
+            self.say(instance.settings[check_shown(self.options.name)])
+            return 0
+        self.session.agree(
+            "Change all passwords and keys: everybody signs in again, the scheduler is away for "
+            "some seconds, and BI tools need the new password",
+            "Add --yes.",
+        )
+        for line in render_rotated(run_rotation(self.session, instance, self.options.wait)):
+            self.say(line)
         return 0
 
     def status(self) -> int:

@@ -9,6 +9,7 @@ import logging
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,11 +19,13 @@ from types import FrameType
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.people.accounts import recreate_accounts
-from vixtract.people.directory import clear_spawner_state, read_people
+from vixtract.people.directory import clear_spawner_state, forget_service_tokens, read_people
+from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.secretfiles import ensure_secret
 from vixtract.people.teams import ensure_teams
+from vixtract.secret_settings import FILE_NAMES, with_secrets
 from vixtract.settings import BY_NAME, Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -52,7 +55,7 @@ def main() -> int:
     )
     os.umask(0o022)
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.from_environment(with_secrets(os.environ))
         settings.check_exposure("HUB_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "BI_PASSWORD")
         check_name(settings["HUB_ADMIN"])
         prepare(settings)
@@ -73,6 +76,7 @@ def prepare(settings: Settings) -> None:
         directory.chmod(mode)
     for name in ("role_key", "api_key", "hub_token"):
         ensure_secret(SECRETS, name)
+    close_shared_directories()
     clear_spawner_state(DATABASE)
     names = recreate_accounts(preferred={person.name for person in read_people(DATABASE)})
     log.info("%d accounts from /home, %d teams", len(names), len(ensure_teams()))
@@ -109,6 +113,7 @@ def build_hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     wanted = set(BY_NAME) - {"HUB_ADMIN_PASSWORD", "CRONICLE_ADMIN_PASSWORD"}
     wanted |= {
+        *(name for name in FILE_NAMES if name.removesuffix("_FILE") in wanted),
         "LANG",
         "PIP_CERT",
         "SSL_CERT_FILE",
@@ -157,6 +162,11 @@ class Supervisor:
         return 0
 
     def _run_hub(self) -> int:
+        try:
+            forget_service_tokens(DATABASE)
+        except sqlite3.Error as error:
+            # The Hub must come up all the same; it says what is wrong with its database.
+            log.warning("Old tokens of services stay for now: %s", error)
         self._process = subprocess.Popen(
             self._command, env=self._environment, cwd=STATE, stdin=subprocess.DEVNULL
         )
