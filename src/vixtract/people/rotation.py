@@ -22,7 +22,6 @@ from vixtract.people.entry import DATABASE, HUB, RUNTIME, SECRETS, STATE
 from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
 from vixtract.people.provisioner import Server
-from vixtract.people.roles import person_environment
 from vixtract.people.secretfiles import generate_secret, sync_directory, write_durably
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
@@ -88,9 +87,7 @@ def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) 
     count = 0
     for name in names:
         server.ensure_role(name)
-        variables = person_environment(
-            name, key=server.role_key, host=server.host, port=server.port
-        )
+        variables = server.person_environment(name)
         tell_server(runtime / name, variables)
         count += 1
     return count
