@@ -31,6 +31,10 @@ c.MultiKernelManager.kernel_manager_class = "vixtract.people.hub.kernels.FreshKe
 # A deleted file is gone: the trash would be in the same home, unseen and growing.
 c.FileContentsManager.delete_to_trash = False
 
+# Seconds that a server believes a cookie without asking the Hub: after a change of the password, or
+# when the person is shut out, no longer than this.
+c.HubOAuth.cache_max_age = 10
+
 # jupyterlab_server 2.28 never ends its answer to somebody who is not signed in, so that strangers
 # could hold any number of connections: its `finish` cannot be called the way that errors call it.
 finish_report = LicensesHandler.finish

@@ -1,11 +1,11 @@
 """The Hub's configuration. Drop-ins in /etc/jupyterhub/conf.d are read last and may change it."""
 
-import functools
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from vixtract.people import directory, roles
+from vixtract.people import directory
+from vixtract.people.archive import Packer
 from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.entry import DATABASE, SECRETS, STATE
 from vixtract.people.hub import events
@@ -13,9 +13,13 @@ from vixtract.people.hub.authenticator import PeopleAuthenticator
 from vixtract.people.hub.authority import AuthorityHandler
 from vixtract.people.hub.health import HealthHandler
 from vixtract.people.hub.spawner import PersonSpawner, list_variables
+from vixtract.people.lifecycle import Lifecycle
 from vixtract.people.limits import ServerLimits
 from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.people.state import PeopleState
+from vixtract.people.teamwork import Teamwork
+from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
 
@@ -32,18 +36,28 @@ postgresql = Server(
 )
 
 
+state = PeopleState(DATABASE)
+packer = Packer(Path("/home"))
+
+
 def list_names():
-    """Everybody's name, for the provisioner."""
-    return [person.name for person in directory.read_people(DATABASE)]
+    """Everybody's name who may log in, for the provisioner."""
+    blocked = state.blocked()
+    return [p.name for p in directory.read_people(DATABASE) if p.name not in blocked]
 
 
 def publish_admins():
-    """Tell the other services who is an administrator."""
-    admins = [person.name for person in directory.read_people(DATABASE) if person.is_admin]
-    directory.publish_admins(SECRETS, admins)
+    """Tell the other services who is an administrator, and for whom nothing may run."""
+    people = directory.read_people(DATABASE)
+    state.forget_gone([person.name for person in people])
+    admins = [person.name for person in people if person.is_admin]
+    directory.publish_admins(SECRETS, admins, state.blocked())
 
 
-provisioner = Provisioner(postgresql, list_names)
+teamwork = Teamwork(postgresql, Path("/home"), packer)
+provisioner = Provisioner(postgresql, list_names, lambda: teamwork.ensure_all())  # noqa: PLW0108
+scheduler = SchedulerClient("http://cronicle:3012/cronicle", ensure_secret(SECRETS, "api_key"))
+lifecycle = Lifecycle(state, postgresql, scheduler, publish_admins, packer)
 
 # Addresses. People come through the proxy; services ask the Hub's API on 8081.
 c.JupyterHub.bind_url = "http://0.0.0.0:8000/jupyter/"
@@ -71,11 +85,11 @@ c.JupyterHub.cleanup_servers = False
 c.JupyterHub.authenticator_class = PeopleAuthenticator
 c.Authenticator.allow_existing_users = True
 c.Authenticator.allow_all = False
-c.Authenticator.admin_users = set() if list_names() else {settings["HUB_ADMIN"]}
+c.Authenticator.admin_users = set() if directory.read_people(DATABASE) else {settings["HUB_ADMIN"]}
 c.PeopleAuthenticator.database = str(DATABASE)
 # Functions, not methods: traitlets copies configuration deeply, and a thread cannot be copied.
 c.PeopleAuthenticator.person_added = lambda name: provisioner.add(name)  # noqa: PLW0108
-c.PeopleAuthenticator.person_deleted = lambda name: provisioner.remove(name)  # noqa: PLW0108
+c.PeopleAuthenticator.get_lifecycle = lambda: lifecycle
 c.JupyterHub.template_paths = [str(PREFIX / "share/vixtract/templates")]
 
 # Servers. `-I` keeps a person's own libraries out of the server; kernels run on Debian's Python.
@@ -86,9 +100,8 @@ c.Spawner.start_timeout = 90
 c.Spawner.http_timeout = 60
 # Until the Hub sees that a server ended, its port is routed to whoever listens there.
 c.Spawner.poll_interval = 5
-c.PersonSpawner.person_environment = functools.partial(
-    roles.person_environment, key=postgresql.role_key, host=postgresql.host, port=postgresql.port
-)
+c.PersonSpawner.person_environment = lambda name: postgresql.person_environment(name)  # noqa: PLW0108
+c.PersonSpawner.blocked = lambda: state.blocked()  # noqa: PLW0108
 c.PersonSpawner.ensure_role = lambda name: postgresql.ensure_role(name)  # noqa: PLW0108
 c.PersonSpawner.publish = publish_admins
 c.PersonSpawner.limits = ServerLimits(
@@ -200,4 +213,6 @@ for drop_in in sorted(Path("/etc/jupyterhub/conf.d").glob("*.py")):
     load_subconfig(str(drop_in))  # noqa: F821  traitlets provides it
 
 events.install(publish_admins)
+publish_admins()
 provisioner.start()
+packer.start()

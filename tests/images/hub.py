@@ -123,6 +123,16 @@ class Hub:
         return http.post("/jupyter/hub/login", data=form)
 
 
+    def choose_password(self, name: str, first: str, password: str) -> httpx.Response:
+        """Log in with a first password and choose another one; 302 is success."""
+        http = self.client()
+        answer = self.try_login(name, first, http)
+        assert answer.headers["location"].endswith("/hub/first-password"), answer.headers
+        page = http.get("/jupyter/hub/first-password")
+        form = {"new_password": password, "repeated_password": password, "_xsrf": xsrf_of(page)}
+        return http.post("/jupyter/hub/first-password", data=form)
+
+
 class Browser(Person):
     """A person's browser on a Hub without the front door."""
 

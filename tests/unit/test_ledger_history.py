@@ -10,6 +10,7 @@ from vixtract.ledger.database import Database
 from vixtract.ledger.history import (
     Filter,
     delete_old_runs,
+    disown,
     empty_trash,
     list_trash,
     run_history,
@@ -148,3 +149,21 @@ def test_a_ledger_of_version_1_gets_the_columns_filled(tmp_path):
         ("j2", "Sales", "boris", "warning"),
     ]
     database.close()
+
+
+def test_ended_runs_of_somebody_who_left_lead_nobody_to_them(database):
+    put(database, "j1", result={"chain_data": {"owner": "anna", "uid": 2001}})
+    put(database, "j2", author="boris", owner="anna")
+    put(database, "j3", author="boris")
+    assert disown(database, "anna", "vixtract") == 2
+    assert found(database, person="anna") == []
+    assert found(database, person="boris") == ["j3", "j2"]
+    rows, _ = run_history(database, Filter())
+    assert {row["id"]: row["owner"] for row in rows} == {
+        "j1": "vixtract", "j2": "vixtract", "j3": "boris",
+    }  # fmt: skip
+    assert rows[-1]["result"]["chain_data"] == {"owner": "vixtract", "uid": 2001}
+    assert disown(database, "anna", "vixtract") == 0
+    # Their folders were moved away: retention has nothing to delete there.
+    delete_old_runs(database, before=1000.0, keep=0, limit=100)
+    assert {owner for _, owner in list_trash(database)} <= {"boris"}

@@ -102,7 +102,7 @@ class Contract:
             ApiError: with Cronicle's word for what is wrong.
         """
         caller = self.find_caller(key)
-        if name in ("create_api_key", "get_api_keys", "delete_api_key"):
+        if name in ("create_api_key", "get_api_keys", "delete_api_key", "disown_runs"):
             # They need nothing of an engine but the ledger and the clock, which are here too.
             return EVENT_CALLS[name](self, caller, params)  # type: ignore[arg-type]
         call = self._calls.get(name)

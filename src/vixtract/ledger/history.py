@@ -10,6 +10,9 @@ from vixtract.ledger.database import Database
 from vixtract.ledger.runs import decode_run
 from vixtract.ledger.slots import SUCCEEDED
 
+# The appliance's own name: what it owns is seen by administrators alone.
+NOBODY = "vixtract"
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -125,7 +128,8 @@ def delete_old_runs(
         ).fetchall()
         connection.executemany(
             "INSERT OR REPLACE INTO trash VALUES (?, ?)",
-            [(row["id"], row["owner"]) for row in found],
+            # Folders of people who left were moved away by the runner.
+            [(row["id"], row["owner"]) for row in found if row["owner"] != NOBODY],
         )
         connection.executemany("DELETE FROM run WHERE id = ?", [(row["id"],) for row in found])
         connection.execute(
@@ -134,6 +138,28 @@ def delete_old_runs(
             (before, before),
         )
     return [str(row["id"]) for row in found]
+
+
+def disown(database: Database, name: str, to: str) -> int:
+    """Put another name into the ended runs of somebody who left.
+
+    Args:
+        database: the ledger.
+        name: author or owner of the runs.
+        to: who has them from now on; `NOBODY` leaves them to administrators.
+    Returns: number of runs.
+    """
+    return database.execute(
+        "UPDATE run SET"
+        " username = iif(username = ?1, ?2, username), owner = iif(owner = ?1, ?2, owner),"
+        " job = iif(json_extract(job, '$.username') = ?1,"
+        " json_set(job, '$.username', ?2), job),"
+        " result = iif(json_extract(result, '$.chain_data.owner') = ?1,"
+        " json_set(result, '$.chain_data.owner', ?2), result),"
+        " version = version + 1"
+        " WHERE state = 'done' AND (username = ?1 OR owner = ?1)",
+        (name, to),
+    )
 
 
 def list_trash(database: Database, limit: int = 200) -> list[tuple[str, str]]:

@@ -89,11 +89,13 @@ def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, s
     except OSError as error:
         log.warning("Runs have no database variables: role_key: %s", error.strerror)
         return {}
+    from vixtract.people.archive import generation
     from vixtract.people.roles import person_environment
 
     host, port = config.postgresql
+    number = generation(person.name, config.home_root)
     try:
-        return person_environment(person.name, key=key, host=host, port=port)
+        return person_environment(person.name, key=key, host=host, port=port, generation=number)
     except VixtractError as error:
         log.warning("No database variables for %s: %s", person.name, error.message)
         return {}

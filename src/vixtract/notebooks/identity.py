@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vixtract.notebooks.protocol import RequestError
+from vixtract.people.teams import team_groups
 
 FIRST_UID = 2000
 SERVICE_AUTHOR = "vixtract"
@@ -23,16 +24,23 @@ class Person:
         name: account name.
         uid: owner of the home, 2000 or more; the group id is the same.
         home: absolute path of the home.
+        teams: groups of the person's teams, whose folders they may read.
     """
 
     name: str
     uid: int
     home: Path
+    teams: tuple[int, ...] = ()
 
     @property
     def gid(self) -> int:
-        """The person's own group, the only one that runs get."""
+        """The person's own group."""
         return self.uid
+
+    @property
+    def groups(self) -> list[int]:
+        """All groups that the person's processes get: their own and their teams'."""
+        return [self.gid, *self.teams]
 
 
 def find_person(name: str, home_root: Path) -> Person:
@@ -57,7 +65,7 @@ def find_person(name: str, home_root: Path) -> Person:
             f"{home} is not a person's home (owner uid {status.st_uid}).",
             f"Homes are directories that belong to a uid of {FIRST_UID} or more.",
         )
-    return Person(name, status.st_uid, home)
+    return Person(name, status.st_uid, home, team_groups(name, home_root))
 
 
 def check_author(author: str, owner: str, admins: Collection[str]) -> None:
@@ -78,6 +86,23 @@ def check_author(author: str, owner: str, admins: Collection[str]) -> None:
     )
 
 
+def check_blocked(author: str, owner: str, blocked: Collection[str]) -> None:
+    """Refuse what belongs to somebody who is disabled or being removed.
+
+    Args:
+        author: who scheduled the event.
+        owner: whose account it would run as.
+        blocked: names from `people.json`.
+    Raises:
+        RequestError: one of them is blocked.
+    """
+    for name in (owner, author):
+        if name in blocked:
+            raise RequestError(
+                f"{name!r} is disabled.", "An administrator can say: ./vixtract user enable NAME"
+            )
+
+
 @contextmanager
 def acting_as(person: Person) -> Iterator[None]:
     """Do file system work with the person's rights and nothing more.
@@ -92,7 +117,7 @@ def acting_as(person: Person) -> Iterator[None]:
     if os.getuid() != 0 or os.geteuid() == person.uid:
         yield
         return
-    os.setgroups([person.gid])
+    os.setgroups(person.groups)
     os.setegid(person.gid)
     os.seteuid(person.uid)
     try:

@@ -17,7 +17,7 @@ import sys
 import time
 
 from vixtract.errors import PreconditionError, VixtractError
-from vixtract.notebooks import supervisor, tree
+from vixtract.notebooks import leavers, supervisor, tree
 from vixtract.notebooks.account import ensure_account
 from vixtract.notebooks.config import FORK_SERVER, RunnerConfig, is_root, passed_environment
 from vixtract.notebooks.protocol import encode
@@ -45,6 +45,7 @@ class Runner:
         self._wants_stop = False
         self._lock = -1
         self._homes_changed = 0
+        self._left: set[tuple[str, int]] = set()
         self._fork_server = ForkServer(config)
 
     def run(self) -> None:
@@ -80,6 +81,8 @@ class Runner:
         except OSError:
             return
         if changed != self._homes_changed:
+            # First: a new person may have the name of one who left.
+            leavers.tidy(self._config.home_root, self._config.runs_root, self._left)
             make_owner_directories(self._config)
             # A home gets its owner a moment after it is made: look again until it is settled.
             if time.time_ns() - changed > _SETTLED_NS:

@@ -31,6 +31,7 @@ from vixtract.notebooks import shelf_runs, shelf_work
 from vixtract.notebooks.identity import Person, find_person
 from vixtract.notebooks.protocol import RequestError, encode, is_name
 from vixtract.notebooks.runner import peer_uid
+from vixtract.people.archive import generation
 from vixtract.people.roles import role_password
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,8 @@ def _tell_login(owner: Person, config: ShelfConfig) -> dict[str, Any]:
         key = (config.secrets_dir / "role_key").read_text(encoding="ascii").strip()
     except OSError:
         raise RequestError("PostgreSQL's passwords are not made yet.", "Try again.") from None
-    return {"password": role_password(key, owner.name)}
+    number = generation(owner.name, config.home_root)
+    return {"password": role_password(key, owner.name, number)}
 
 
 def become(person: Person) -> None:
@@ -230,7 +232,7 @@ def become(person: Person) -> None:
     signal.alarm(int(CHILD_S))
     if os.getuid() != 0:
         return
-    os.setgroups([person.gid])
+    os.setgroups(person.groups)
     os.setresgid(person.gid, person.gid, person.gid)
     os.setresuid(person.uid, person.uid, person.uid)
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -223,7 +223,7 @@ def _limit(which: int, value: int) -> None:
 
 
 def _drop(person: Person) -> None:
-    os.setgroups([person.gid])
+    os.setgroups(person.groups)
     os.setresgid(person.gid, person.gid, person.gid)
     os.setresuid(person.uid, person.uid, person.uid)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

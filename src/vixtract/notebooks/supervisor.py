@@ -28,7 +28,7 @@ from vixtract.notebooks.environment import (
     build_environment,
     received_database,
 )
-from vixtract.notebooks.identity import acting_as, check_author, find_person
+from vixtract.notebooks.identity import acting_as, check_author, check_blocked, find_person
 from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.prefork import Beginnings, Prefork, Warm
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
@@ -44,7 +44,7 @@ from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper
 from vixtract.notebooks.usage import DiskFloor
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
-from vixtract.people.directory import read_admins
+from vixtract.people.directory import read_admins, read_blocked
 from vixtract.secret_settings import Masker, known_secrets
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Supervisor:
     ) -> None:
         self._warm = warm
         if not config.is_worker:
+            check_blocked(request.author, request.owner, read_blocked(config.secrets_dir))
             check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:

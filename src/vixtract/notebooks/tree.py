@@ -171,7 +171,7 @@ def kill_everything_of(person: Person) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups([person.gid])
+            os.setgroups(person.groups)
             os.setresgid(person.gid, person.gid, person.gid)
             os.setresuid(person.uid, person.uid, person.uid)
             # The kernel signals all at once: no fork can slip between.

@@ -19,7 +19,9 @@ from vixtract.errors import VixtractError
 from vixtract.notebooks.config import RunnerConfig
 from vixtract.notebooks.environment import PRIVATE_FOLDERS
 from vixtract.notebooks.identity import Person, acting_as, find_person
+from vixtract.notebooks.leavers import move_runs
 from vixtract.notebooks.protocol import RequestError
+from vixtract.people.archive import list_left
 
 _MAX_ATTEMPTS = 100
 
@@ -95,6 +97,9 @@ def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
         RequestError: the disk is full, or something foreign stands in the way.
     """
     try:
+        for name, uid in list_left(config.home_root):
+            if name == person.name and uid != person.uid:
+                move_runs(name, uid, config.runs_root)
         _ensure_owner_directory(config.runs_root, person)
         path, directory = _make_record(config.runs_root / person.name, job, person)
         private = _make_private(config.tmp_root, person)

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from vixtract.ops.instance import SERVICES
+from vixtract.ops.people import add_people
 from vixtract.ops.testing import BENCH, LINT, TIERS
 from vixtract.settings import BY_NAME, check_value
 
@@ -127,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     _add_operations(add)
+    add_people(add)
     _add_checks(add)
     return parser
 

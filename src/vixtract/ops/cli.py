@@ -27,6 +27,7 @@ from vixtract.ops.doctor import as_json, is_serious, run_doctor
 from vixtract.ops.engine import ensure_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import OPTIONS, Instance, load_instance
+from vixtract.ops.people import run_people
 from vixtract.ops.provision import build_images
 from vixtract.ops.rotate import check_shown, render_rotated, run_rotation
 from vixtract.ops.status import (
@@ -290,6 +291,13 @@ class Command:
             self.say(line)
         self.say(f"Demo done after {format_span(session.host.clock() - start)}")
         return 0
+
+    def user(self) -> int:
+        """Change people, teams or readers."""
+        require_running(self.session)
+        return run_people(self.session, self.instance(), self.options)
+
+    team = reader = user
 
     def doctor(self) -> int:
         """Find what is wrong."""

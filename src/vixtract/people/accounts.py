@@ -10,13 +10,16 @@ import logging
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from vixtract.errors import VixtractError
+from vixtract.people.archive import list_left
 from vixtract.people.names import FIRST_UID, InvalidNameError, check_name
 
 log = logging.getLogger(__name__)
@@ -96,9 +99,71 @@ def next_uid(home_root: Path) -> int:
     """
     owners = [entry.lstat().st_uid for entry in home_root.iterdir()]
     accounts = [account.pw_uid for account in pwd.getpwall()]
+    # Files of people who left may still be somewhere: their uids are never given out again.
+    left = [uid for _, uid in list_left(home_root)]
     # 60000 and up is nobody's and the engine's own range.
-    used = [uid for uid in owners + accounts if uid < 60000]
+    used = [uid for uid in owners + accounts + left if uid < 60000]
     return max([FIRST_UID - 1, *used]) + 1
+
+
+def remove_account(name: str, uid: int) -> bool:
+    """Remove the account of a person who left, and their processes in this container.
+
+    Args:
+        name: account.
+        uid: that it must have; somebody new of this name has another one.
+    Returns: whether there was such an account.
+    Raises:
+        AccountError: userdel failed.
+    """
+    if not FIRST_UID <= uid < 60000:
+        raise AccountError(f"Uid {uid} is no person's.")
+    end_processes(uid)
+    with _lock:
+        account = _find_account(name)
+        if account is None or account.pw_uid != uid:
+            return False
+        # Takes the account out of all groups, and its own group with it.
+        _run(["/usr/sbin/userdel", "--force", name])
+    return True
+
+
+def end_processes(uid: int, timeout_s: float = 2.0) -> int:
+    """End all processes of one person in this container: SIGTERM, then SIGKILL until none is left.
+
+    Args:
+        uid: a person's, 2000 or more.
+        timeout_s: seconds between the two.
+    Returns: how many there were at first.
+    """
+    first = found = _signal_all(uid, signal.SIGTERM)
+    end = time.monotonic() + timeout_s
+    while found and time.monotonic() < end:
+        time.sleep(0.05)
+        found = _signal_all(uid, None)
+    # Whoever forks all the time is caught by one of many rounds.
+    for _ in range(50):
+        if not found:
+            break
+        found = _signal_all(uid, signal.SIGKILL)
+        time.sleep(0.02)
+    return len(first)
+
+
+def _signal_all(uid: int, number: signal.Signals | None) -> list[int]:
+    found = []
+    for path in Path("/proc").iterdir():
+        try:
+            if not path.name.isdigit() or path.stat().st_uid != uid:
+                continue
+            if b"\nState:\tZ" in (path / "status").read_bytes():
+                continue
+            if number is not None:
+                os.kill(int(path.name), number)
+            found.append(int(path.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended by itself
+    return found
 
 
 def set_admin(name: str, is_admin: bool) -> None:
@@ -114,6 +179,54 @@ def set_admin(name: str, is_admin: bool) -> None:
         members = grp.getgrnam(ADMIN_GROUP).gr_mem
         if is_admin != (name in members):
             _run(["/usr/bin/gpasswd", "-a" if is_admin else "-d", name, ADMIN_GROUP])
+
+
+def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
+    """Make a team's group with these members, those who have an account.
+
+    Args:
+        name: group.
+        gid: its number.
+        members: names.
+    Raises:
+        AccountError: a group of that name has another number, or a command failed.
+    """
+    with _lock:
+        if not _has_group(name):
+            _run(["/usr/sbin/groupadd", "--gid", str(gid), name])
+        found = grp.getgrnam(name)
+        if found.gr_gid != gid:
+            raise AccountError(f"The group {name!r} has number {found.gr_gid}, not {gid}.")
+        wanted = {member for member in members if _find_account(member) is not None}
+        for member in sorted(wanted - set(found.gr_mem)):
+            _run(["/usr/bin/gpasswd", "-a", member, name])
+        for member in sorted(set(found.gr_mem) - wanted):
+            _run(["/usr/bin/gpasswd", "-d", member, name])
+
+
+def set_group_folder(folder: Path, gid: int) -> None:
+    """Let a group write a folder, and make all that is put there the group's.
+
+    Args:
+        folder: directory of root and this group, in one of root's.
+        gid: the group.
+    Raises:
+        AccountError: chmod failed.
+    """
+    # Only a member may set the bit for the group: containers are not given CAP_FSETID.
+    _run(["/usr/bin/chmod", "2770", str(folder)], group=gid)
+
+
+def remove_group(name: str, gid: int) -> None:
+    """Remove a team's group, where it is there.
+
+    Args:
+        name: group.
+        gid: number that it must have.
+    """
+    with _lock:
+        if _has_group(name) and grp.getgrnam(name).gr_gid == gid:
+            _run(["/usr/sbin/groupdel", name])
 
 
 def ensure_runs_link(name: str, home_root: Path = Path("/home")) -> bool:
@@ -193,11 +306,11 @@ def _make_home(home: Path, uid: int) -> None:
     new.rename(home)
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], *, group: int | None = None) -> None:
     # The environment is empty: an admin can write /usr/local, and no variable may lead there.
     result = subprocess.run(
         command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True,
-        timeout=30, check=False,
+        timeout=30, check=False, group=group,
     )  # fmt: skip
     if result.returncode != 0:
         raise AccountError(

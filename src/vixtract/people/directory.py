@@ -88,15 +88,21 @@ def forget_service_tokens(database: Path) -> int:
         connection.close()
 
 
-def publish_admins(directory: Path, admins: Collection[str]) -> bool:
+def publish_admins(
+    directory: Path, admins: Collection[str], blocked: Collection[str] = ()
+) -> bool:
     """Write `people.json` where its content changed.
 
     Args:
         directory: usually /srv/secrets.
         admins: names of the Hub's admins, in any order.
+        blocked: names of people for whom nothing may run.
     Returns: whether the file was written.
     """
-    text = json.dumps({"admins": sorted(admins)}) + "\n"
+    content: dict[str, object] = {"admins": sorted(set(admins) - set(blocked))}
+    if blocked:
+        content["blocked"] = sorted(blocked)
+    text = json.dumps(content) + "\n"
     path = directory / FILE_NAME
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
@@ -110,9 +116,22 @@ def read_admins(directory: Path) -> frozenset[str]:
     Args:
         directory: usually /srv/secrets.
     """
+    return _read_names(directory, "admins")
+
+
+def read_blocked(directory: Path) -> frozenset[str]:
+    """Read the names of people for whom nothing may run: disabled, or being removed.
+
+    Args:
+        directory: usually /srv/secrets.
+    """
+    return _read_names(directory, "blocked")
+
+
+def _read_names(directory: Path, field: str) -> frozenset[str]:
     try:
         content = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
-        return frozenset(str(name) for name in content["admins"])
+        return frozenset(str(name) for name in content[field])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return frozenset()
 

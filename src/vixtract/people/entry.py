@@ -24,6 +24,7 @@ from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.people.teams import ensure_teams
 from vixtract.secret_settings import FILE_NAMES, with_secrets
 from vixtract.settings import BY_NAME, Settings
 
@@ -78,7 +79,7 @@ def prepare(settings: Settings) -> None:
     close_shared_directories()
     clear_spawner_state(DATABASE)
     names = recreate_accounts(preferred={person.name for person in read_people(DATABASE)})
-    log.info("%d accounts from /home", len(names))
+    log.info("%d accounts from /home, %d teams", len(names), len(ensure_teams()))
     prepare_passwords(PasswordStore(DATABASE), settings, is_first_boot=not read_people(DATABASE))
 
 

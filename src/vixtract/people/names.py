@@ -12,12 +12,16 @@ from vixtract.errors import VixtractError
 FIRST_UID = 2000
 """Accounts of people start here; everything below belongs to the system."""
 
+FIRST_TEAM_GID, LAST_TEAM_GID = 30000, 39999
+"""Groups of teams: above every person's own group, which has the number of their account."""
+
 _PATTERN = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 
 # Names that mean something to PostgreSQL, to the appliance or to the path of a home.
 _RESERVED = frozenset(
     {
         "root", "postgres", "vixtract", "cronicle", "portal", "bi", "bi_readers", "etl_users",
+        "vixtract_teams", "bi_access", "vixtract_sharing", "etl",
         "public", "none", "information_schema", "current_user", "session_user", "current_role",
         "lost-found",
     }
@@ -48,6 +52,8 @@ def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = No
     uid = (lookup_uid or _lookup_id)(name)
     if uid is not None and uid < FIRST_UID:
         raise InvalidNameError(f"{name!r} is a system account or group.", "Choose another name.")
+    if uid is not None and FIRST_TEAM_GID <= uid <= LAST_TEAM_GID:
+        raise InvalidNameError(f"{name!r} is the name of a team.", "Choose another name.")
 
 
 def _shorten(name: str) -> str:

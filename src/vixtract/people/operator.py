@@ -1,75 +1,28 @@
-"""The operator's commands inside the jupyter container: add a person, set a password, list people.
+"""The operator's commands inside the jupyter container: people, teams and readers.
 
-They speak to the running Hub with the token of its service `operator`, so that the Hub's hooks do
-the work: account, home, role, published list of admins. Run by the host's `vixtract user` commands:
+They speak to the running Hub with the token of its service `operator`; the Hub does the work. The
+host's `./vixtract user|team|reader` runs them:
 
-    /opt/jupyterhub/bin/python -I -m vixtract.people.operator add-user anna --generate
+    /opt/jupyterhub/bin/python -I -m vixtract.people.operator user add anna
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import string
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vixtract.errors import PreconditionError, UsageError, VixtractError
-
-HUB_API = "http://127.0.0.1:8081/jupyter/hub"
-TOKEN_FILE = Path("/srv/secrets/hub_token")
-TIMEOUT_S = 30.0
+from vixtract.errors import UsageError, VixtractError
+from vixtract.people.hub_client import HubError, call_hub, list_users
+from vixtract.people.operator_words import build_parser, render_json, render_table
 
 
-class HubError(VixtractError):
-    """The Hub refused."""
-
-
-def call_hub(method: str, path: str, body: object = None, *, base_url: str = HUB_API) -> Any:
-    """Send one request to the Hub as the operator.
-
-    Args:
-        method: HTTP method.
-        path: below the Hub's prefix, beginning with a slash.
-        body: sent as JSON where it is not None.
-        base_url: the Hub's prefix.
-    Returns: the answer's JSON, or None where it has no body.
-    Raises:
-        HubError: the Hub's own words.
-        PreconditionError: the Hub is not running, or its token cannot be read.
-    """
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Authorization": f"token {_read_token()}", "Content-Type": "application/json"}
-    request = urllib.request.Request(base_url + path, data, headers, method=method)  # noqa: S310
-    # The Hub is in this container: a proxy set for the outside must not be asked.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=TIMEOUT_S) as response:
-            content = response.read()
-    except urllib.error.HTTPError as error:
-        raise HubError(_error_message(error)) from error
-    except OSError as error:
-        raise PreconditionError(
-            f"The Hub does not answer: {error}.",
-            "Look at ./vixtract status and ./vixtract logs jupyter.",
-        ) from error
-    return json.loads(content) if content else None
-
-
-def list_users() -> list[dict[str, Any]]:
-    """Return all users as the Hub's API describes them, sorted by name."""
-    users: list[dict[str, Any]] = []
-    while True:
-        page = call_hub("GET", f"/api/users?offset={len(users)}&limit=100")
-        users += page
-        if len(page) < 100:
-            return sorted(users, key=lambda user: str(user["name"]))
+class UnfinishedError(VixtractError):
+    """Some of it is not done; what is done stays, and the same command goes on from there."""
 
 
 def build_password() -> str:
@@ -85,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the module's name; those of the process by default.
     Returns: exit code, 0 for success.
     """
-    options = _build_parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        _COMMANDS[options.command](options)
     except VixtractError as error:
         print(error.message, file=sys.stderr)
         if error.hint:
@@ -96,100 +49,201 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vixtract.people.operator", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    add = commands.add_parser("add-user", help="make account, home and PostgreSQL role")
-    add.add_argument("--admin", action="store_true", help="make the person an administrator")
-    add.set_defaults(run=_add_user)
-    change = commands.add_parser("passwd", help="set a password; ends the person's open sessions")
-    change.set_defaults(run=_set_password)
-    for command in (add, change):
-        command.add_argument("name")
-        source = command.add_mutually_exclusive_group()
-        source.add_argument(
-            "--password-stdin", action="store_true", help="read it from one line of input"
-        )
-        source.add_argument("--generate", action="store_true", help="make one and print it")
-    show = commands.add_parser("list", help="list people")
-    show.add_argument("--json", action="store_true", help="print JSON")
-    show.set_defaults(run=_list)
-    return parser
+# People.
 
 
-def _add_user(options: argparse.Namespace) -> None:
+def _add(options: argparse.Namespace) -> None:
     """Make a person; for one who is there already, set what was asked for."""
-    password = _choose_password(options)
     name = options.name.strip().lower()
     known = {user["name"]: user for user in list_users()}
+    password, is_first = _choose_password(options)
     if name not in known:
         call_hub("POST", "/api/users", {"usernames": [name], "admin": options.admin})
         print(f"Added {name}{' as an administrator' if options.admin else ''}.")
+        if not password and options.command == "user-add":
+            password, is_first = build_password(), True
     else:
         print(f"{name} is there already.")
         if options.admin and not known[name]["admin"]:
-            call_hub("PATCH", f"/api/users/{quote(name, safe='')}", {"admin": True})
-            print(f"{name} is an administrator now.")
+            _set_admin(name, True)
     if password:
-        _send_password(name, password)
-        _show(options, password)
+        _send_password(name, password, is_first=is_first)
+        _show_password(password, is_first=is_first)
     elif name not in known:
         print("No password yet: an administrator sets one on the Hub's page Passwords.")
+    if options.command == "user-add":
+        _finish(call_hub("POST", "/vixtract/people/provision", {"name": name}))
 
 
 def _set_password(options: argparse.Namespace) -> None:
-    password = _choose_password(options)
-    if not password:
+    password, is_first = _choose_password(options)
+    if not password and options.command == "passwd":
         raise UsageError("No password given.", "Add --generate or --password-stdin.")
-    _send_password(options.name, password)
+    if not password:
+        password, is_first = build_password(), True
+    _send_password(options.name, password, is_first=is_first)
     print(f"Set the password of {options.name}.")
-    _show(options, password)
+    if options.command == "user-passwd":
+        # Whoever knew the old one may have a server open.
+        _finish(call_hub("POST", "/vixtract/people/end", {"name": options.name}))
+    _show_password(password, is_first=is_first)
 
 
 def _list(options: argparse.Namespace) -> None:
-    users = list_users()
+    people = call_hub("POST", "/vixtract/people/list", {})["people"]
     if options.json:
-        print(
-            json.dumps([{k: u.get(k) for k in ("name", "admin", "last_activity")} for u in users])
-        )
+        print(render_json(people))
         return
-    for user in users:
-        rights = "admin" if user["admin"] else "user"
-        print(f"{user['name']:<32} {rights:<6} {user['last_activity'] or '-'}")
+    head = ("name", "rights", "state", "password", "teams", "last activity")
+    rows = [
+        (
+            person["name"],
+            "admin" if person["admin"] else "user",
+            person["state"],
+            person["password"],
+            " ".join(person["teams"]),
+            person["last_activity"] or "-",
+        )
+        for person in people
+    ]
+    print(render_table(head, rows))
 
 
-def _choose_password(options: argparse.Namespace) -> str:
+def _change_state(options: argparse.Namespace) -> None:
+    action = options.command.removeprefix("user-")
+    _finish(call_hub("POST", f"/vixtract/people/{action}", {"name": options.name}))
+    print(f"{options.name} is {action}d.")
+
+
+def _remove(options: argparse.Namespace) -> None:
+    body = {
+        "name": options.name,
+        "keep_home": options.keep_home,
+        "hand_over_to": options.hand_over_to,
+    }
+    _finish(call_hub("POST", "/vixtract/people/leave", body))
+    # The Hub's own deletion looks at everything once more, finds nothing left, forgets the name.
+    call_hub("DELETE", f"/api/users/{quote(options.name, safe='')}")
+    print(f"{options.name} is removed.")
+
+
+def _grant(options: argparse.Namespace) -> None:
+    _set_admin(options.name, options.command == "user-grant-admin")
+
+
+def _set_admin(name: str, is_admin: bool) -> None:
+    users = list_users()
+    if not is_admin and [u["name"] for u in users if u["admin"]] == [name]:
+        raise HubError(f"{name} is the only administrator.", "Make somebody else one before.")
+    call_hub("PATCH", f"/api/users/{quote(name, safe='')}", {"admin": is_admin})
+    print(f"{name} is {'an administrator' if is_admin else 'no administrator any more'}.")
+
+
+# Teams and readers.
+
+
+def _team(options: argparse.Namespace) -> None:
+    action = options.command.removeprefix("team-")
+    body = {key: getattr(options, key, None) for key in ("name", "person", "private", "database")}
+    answer = call_hub("POST", "/vixtract/people/team", {"action": action, **body})
+    if action != "list":
+        _finish(answer)
+        return
+    if options.json:
+        print(render_json(answer["teams"]))
+        return
+    rows = [
+        (
+            team["name"],
+            " ".join(team["members"]) or "-",
+            "yes" if team["published"] else "no",
+            team["database"],
+            team["folder"],
+        )
+        for team in answer["teams"]
+    ]
+    print(render_table(("team", "members", "read by BI", "database", "folder"), rows))
+
+
+def _reader(options: argparse.Namespace) -> None:
+    action = options.command.removeprefix("reader-")
+    body = {
+        "action": action,
+        "name": getattr(options, "name", ""),
+        "schemas": getattr(options, "schema", None),
+        "all": getattr(options, "all", False),
+    }
+    answer = call_hub("POST", "/vixtract/people/reader", body)
+    if action != "list":
+        _finish(answer)
+        if answer.get("password"):
+            print(f"Password: {answer['password']}")
+            print("It is shown this once.")
+        return
+    if options.json:
+        print(render_json(answer["readers"]))
+        return
+    rows = [
+        (
+            reader["name"],
+            "all that are published" if reader["all"] else " ".join(reader["schemas"]) or "-",
+            reader["sessions"],
+        )
+        for reader in answer["readers"]
+    ]
+    print(render_table(("reader", "schemas", "sessions"), rows))
+
+
+def _finish(answer: dict[str, Any]) -> None:
+    """Print what was done; end with an error where some of it was not."""
+    for line in answer.get("lines", ()):
+        print(line)
+    problems = answer.get("problems") or []
+    for problem in problems:
+        print(f"NOT DONE: {problem}", file=sys.stderr)
+    if problems:
+        raise UnfinishedError(
+            "Not all of it is done.", "Run the same command again: it goes on from there."
+        )
+
+
+def _choose_password(options: argparse.Namespace) -> tuple[str, bool]:
+    """Return the password to set, empty for none, and whether it must be changed at first login."""
     if options.generate:
-        return build_password()
+        return build_password(), True
     if options.password_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    return ""
+        # Whoever pipes one in has it from the person, or keeps it for a program.
+        return sys.stdin.readline().rstrip("\r\n"), False
+    return "", False
 
 
-def _show(options: argparse.Namespace, password: str) -> None:
-    if options.generate:
+def _send_password(name: str, password: str, *, is_first: bool) -> None:
+    body = {"password": password, "first": is_first}
+    call_hub("POST", f"/vixtract/users/{quote(name, safe='')}/password", body)
+
+
+def _show_password(password: str, *, is_first: bool) -> None:
+    if is_first:
         print(f"Password: {password}")
+        print("It is shown this once, and has to be changed at the first login.")
 
 
-def _send_password(name: str, password: str) -> None:
-    call_hub("POST", f"/vixtract/users/{quote(name, safe='')}/password", {"password": password})
-
-
-def _read_token() -> str:
-    try:
-        return TOKEN_FILE.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise PreconditionError(
-            f"Cannot read the operator's token: {error.strerror}.",
-            "Run this as root inside the jupyter container.",
-        ) from error
-
-
-def _error_message(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.loads(error.read())["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"The Hub answered {error.code} {error.reason}."
+_COMMANDS = {
+    # The first three words are older; programs may use them.
+    "add-user": _add,
+    "passwd": _set_password,
+    "list": _list,
+    "user-add": _add,
+    "user-passwd": _set_password,
+    "user-list": _list,
+    "user-disable": _change_state,
+    "user-enable": _change_state,
+    "user-remove": _remove,
+    "user-grant-admin": _grant,
+    "user-revoke-admin": _grant,
+    **{f"team-{word}": _team for word in ("add", "list", "remove", "join", "leave")},
+    **{f"reader-{word}": _reader for word in ("add", "list", "remove", "passwd")},
+}
 
 
 if __name__ == "__main__":

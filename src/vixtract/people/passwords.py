@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS vixtract_password (
     name TEXT PRIMARY KEY, hash TEXT NOT NULL, changed_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS vixtract_login_failure (
     name TEXT NOT NULL, client TEXT NOT NULL, failed_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS vixtract_first_password (name TEXT PRIMARY KEY);
 CREATE INDEX IF NOT EXISTS vixtract_login_failure_name ON vixtract_login_failure (name, failed_at);
 """
 
@@ -125,22 +126,42 @@ class PasswordStore:
             rows = connection.execute("SELECT name FROM vixtract_password").fetchall()
         return frozenset(row[0] for row in rows)
 
-    def set_password(self, name: str, password: str) -> None:
+    def set_password(self, name: str, password: str, *, is_first: bool = False) -> None:
         """Set or replace a password and forget the name's failures; rules are the caller's.
 
         Args:
             name: person.
             password: clear text, at most MAX_LENGTH characters.
+            is_first: somebody else knows it, so it is good for choosing another one alone.
         """
         row = (name, hash_password(password), self._clock())
         with self._transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO vixtract_password VALUES (?, ?, ?)", row)
+            connection.execute("DELETE FROM vixtract_first_password WHERE name = ?", (name,))
+            if is_first:
+                connection.execute("INSERT INTO vixtract_first_password VALUES (?)", (name,))
             connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
+
+    def first_names(self) -> frozenset[str]:
+        """Return the names whose password must be changed at the next login."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT name FROM vixtract_first_password").fetchall()
+        return frozenset(row[0] for row in rows)
+
+    def fingerprint(self, name: str) -> str:
+        """Return a text that is another one after each change of the password; empty without one.
+
+        Args:
+            name: person.
+        """
+        stored = self._stored_hash(name)
+        return hashlib.sha256(stored.encode()).hexdigest() if stored else ""
 
     def delete(self, name: str) -> None:
         """Forget a person's password and failures."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM vixtract_password WHERE name = ?", (name,))
+            for table in ("vixtract_password", "vixtract_first_password"):
+                connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
             connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
 
     def verify(self, name: str, password: str, *, client: str) -> bool:

@@ -6,9 +6,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.people import roles
+from vixtract.people import retire, roles
+from vixtract.people.archive import generation
 from vixtract.people.database_tls import DatabaseTls
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ class Server:
         role_key: secret that the passwords of people are made from.
         host: host name.
         port: port.
+        home_root: directory of the homes, which remembers who left.
         tls: what its certificate is made from; None leaves its TLS alone.
     """
 
@@ -39,6 +42,7 @@ class Server:
     role_key: str
     host: str = "postgresql"
     port: int = 5432
+    home_root: Path = Path("/home")
     tls: DatabaseTls | None = None
 
     def __repr__(self) -> str:
@@ -76,11 +80,20 @@ class Server:
 
     def ensure_role(self, name: str) -> None:
         """Make a person's role and schema; errors as `roles.ensure_role`."""
-        roles.ensure_role(self.conninfo, name, key=self.role_key)
+        roles.ensure_role(
+            self.conninfo, name, key=self.role_key, generation=generation(name, self.home_root)
+        )
+
+    def person_environment(self, name: str) -> dict[str, str]:
+        """Return a person's variables, as `roles.person_environment`."""
+        number = generation(name, self.home_root)
+        return roles.person_environment(
+            name, key=self.role_key, host=self.host, port=self.port, generation=number
+        )
 
     def disable_role(self, name: str) -> None:
-        """Shut a person out; errors as `roles.disable_role`."""
-        roles.disable_role(self.conninfo, name)
+        """Shut a person out; errors as `retire.lock_role`."""
+        retire.lock_role(self.conninfo, name)
 
     def _ensure_databases(self) -> None:
         roles.ensure_databases(self.conninfo, key=self.role_key, bi_password=self.bi_password)
@@ -92,11 +105,18 @@ class Provisioner:
     Args:
         server: where roles are made.
         list_names: gives everybody's name, called in the thread at each full pass.
+        ensure_more: does what else belongs to a full pass.
     """
 
-    def __init__(self, server: Server, list_names: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        list_names: Callable[[], Iterable[str]],
+        ensure_more: Callable[[], None] | None = None,
+    ) -> None:
         self._server = server
         self._list_names = list_names
+        self._ensure_more = ensure_more
         self._wake = threading.Event()
         self._stop = False
         self._lock = threading.Lock()
@@ -154,6 +174,8 @@ class Provisioner:
                 self._server.ensure_databases()
                 added |= set(self._list_names())
             problems = self._provision(added - removed, removed)
+            if everything and self._ensure_more:
+                self._ensure_more()
         except VixtractError as error:
             problems = [error.message]
         except Exception:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,11 +22,15 @@ from vixtract.people.scram import build_verifier, is_verifier_of
 if TYPE_CHECKING:
     from psycopg import Connection
 
+log = logging.getLogger(__name__)
+
 ETL = "etl"
 VIXTRACT = "vixtract"
 PEOPLE_GROUP = "etl_users"
 READERS_GROUP = "bi_readers"
 BI_LOGIN = "bi"
+LEFT_MARK = "ViXtract: its owner was removed on "
+"""Begins the comment of a schema whose name may be wanted again; a date follows."""
 
 # Two services may make the same role at once; whoever has this lock goes first. Any number will do.
 _LOCK = 7_614_001
@@ -35,17 +40,21 @@ class RoleError(VixtractError):
     """PostgreSQL could not be reached, or a role is not ours to change."""
 
 
-def role_password(key: str, name: str) -> str:
+def role_password(key: str, name: str, generation: int = 0) -> str:
     """Return the PostgreSQL password of a person's role: 64 hex digits.
 
     Args:
         key: content of the secret `role_key`.
         name: role.
+        generation: number of people of this name who left before, who knew another password.
     """
-    return hmac.new(key.encode(), f"pg:{name}".encode(), hashlib.sha256).hexdigest()
+    text = f"pg:{name}:{generation}" if generation else f"pg:{name}"
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def person_environment(name: str, *, key: str, host: str, port: int) -> dict[str, str]:
+def person_environment(
+    name: str, *, key: str, host: str, port: int, generation: int = 0
+) -> dict[str, str]:
     """Return the variables with which libpq and SQLAlchemy connect as the person.
 
     Args:
@@ -53,8 +62,9 @@ def person_environment(name: str, *, key: str, host: str, port: int) -> dict[str
         key: content of the secret `role_key`.
         host: PostgreSQL's host name.
         port: its port.
+        generation: as for `role_password`.
     """
-    password = role_password(key, name)
+    password = role_password(key, name, generation)
     login = f"{quote(name, safe='')}:{password}"
     return {
         "PGHOST": host,
@@ -98,7 +108,7 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
     """
     from vixtract.people.role_limits import ensure_reader_limits
 
-    with _connect(conninfo) as connection:
+    with connect(conninfo) as connection:
         for group in (PEOPLE_GROUP, READERS_GROUP):
             _ensure_group(connection, group)
         _ensure_login(connection, BI_LOGIN, bi_password, group=READERS_GROUP)
@@ -106,9 +116,9 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
         _ensure_login(connection, VIXTRACT, role_password(key, VIXTRACT))
         # Nobody connects to a database without a grant; only new connections ask.
         connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
-    _ensure_database(conninfo, ETL, owner="postgres")
-    _ensure_database(conninfo, VIXTRACT, owner=VIXTRACT)
-    with _connect(conninfo, ETL) as connection:
+    ensure_database(conninfo, ETL, owner="postgres")
+    ensure_database(conninfo, VIXTRACT, owner=VIXTRACT)
+    with connect(conninfo, ETL) as connection:
         connection.execute("REVOKE ALL ON DATABASE etl, vixtract FROM PUBLIC")
         connection.execute("GRANT CONNECT, TEMPORARY ON DATABASE etl TO etl_users, bi_readers")
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -117,40 +127,23 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
         connection.execute("CREATE SCHEMA IF NOT EXISTS vixtract AUTHORIZATION vixtract")
 
 
-def ensure_role(conninfo: str, name: str, *, key: str) -> None:
+def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> None:
     """Make a person's role and their schema in `etl`.
 
     Args:
         conninfo: superuser's connection text; `ensure_databases` has run before.
         name: person.
         key: content of the secret `role_key`.
+        generation: as for `role_password`.
     Raises:
         InvalidNameError: the name is reserved.
         RoleError: PostgreSQL is away or refuses, or a role or schema of that name is not ours.
     """
     check_name(name, lookup_uid=lambda _: None)
-    with _connect(conninfo, ETL) as connection:
-        _ensure_login(connection, name, role_password(key, name), group=PEOPLE_GROUP)
+    with connect(conninfo, ETL) as connection:
+        password = role_password(key, name, generation)
+        _ensure_login(connection, name, password, group=PEOPLE_GROUP)
         _ensure_schema(connection, name)
-
-
-def disable_role(conninfo: str, name: str) -> None:
-    """Shut a person out of PostgreSQL; tables stay. `ensure_role` lets them in again.
-
-    Args:
-        conninfo: superuser's connection text.
-        name: person; nothing happens where the role is missing or not a person's.
-    Raises:
-        RoleError: PostgreSQL is away or refuses.
-    """
-    from psycopg import sql
-
-    with _connect(conninfo) as connection:
-        if _is_member(connection, name, PEOPLE_GROUP):
-            connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name]
-            )
 
 
 def replace_password(conninfo: str, password: str) -> None:
@@ -164,14 +157,21 @@ def replace_password(conninfo: str, password: str) -> None:
     """
     from psycopg import sql
 
-    with _connect(conninfo) as connection:
+    with connect(conninfo) as connection:
         statement = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}")
         connection.execute(statement.format(sql.Literal(build_verifier(password))))
 
 
 @contextmanager
-def _connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
-    """Open one transaction under the lock; psycopg's errors become `RoleError`."""
+def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
+    """Open one transaction under the lock that everybody takes who changes roles.
+
+    Args:
+        conninfo: superuser's connection text.
+        database: another database than the text's.
+    Raises:
+        RoleError: whatever psycopg raises.
+    """
     import psycopg
     from psycopg.conninfo import make_conninfo
 
@@ -191,7 +191,7 @@ def _dbname(database: str | None) -> dict[str, str]:
 def _ensure_group(connection: Connection, name: str) -> None:
     from psycopg import sql
 
-    if _find_role(connection, name) is None:
+    if find_role(connection, name) is None:
         connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
 
 
@@ -202,12 +202,12 @@ def _ensure_login(
     from psycopg import sql
 
     role = sql.Identifier(name)
-    found = _find_role(connection, name)
+    found = find_role(connection, name)
     if found is None:
         connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
         if group:
             connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), role))
-    elif found.is_superuser or (group and not _is_member(connection, name, group)):
+    elif found.is_superuser or (group and not is_member(connection, name, group)):
         raise RoleError(
             f"The PostgreSQL role {name!r} exists and was not made by ViXtract.",
             f"Rename it, or let ViXtract have it: GRANT {group} TO {name!r}.",
@@ -220,14 +220,7 @@ def _ensure_login(
 def _ensure_schema(connection: Connection, name: str) -> None:
     from psycopg import sql
 
-    query = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = %s"
-    found = connection.execute(query, [name]).fetchone()
-    if found is not None:
-        if found[0] != name:
-            raise RoleError(
-                f"The schema {name!r} in database etl belongs to {found[0]!r}.",
-                f'Give it to the person: ALTER SCHEMA "{name}" OWNER TO "{name}".',
-            )
+    if not claim_schema(connection, name):
         return
     role = sql.Identifier(name)
     readers = sql.Identifier(READERS_GROUP)
@@ -240,14 +233,63 @@ def _ensure_schema(connection: Connection, name: str) -> None:
     )
 
 
-def _ensure_database(conninfo: str, name: str, *, owner: str) -> None:
-    """CREATE DATABASE runs in no transaction; losing a race to it is as good as winning."""
+def claim_schema(connection: Connection, name: str) -> bool:
+    """Say whether a schema is still to be made; one of somebody who was removed steps aside.
+
+    Args:
+        connection: superuser's, to the schema's database.
+        name: role and schema.
+    Raises:
+        RoleError: the schema belongs to somebody else.
+    """
+    query = (
+        "SELECT pg_get_userbyid(nspowner), coalesce(obj_description(oid, 'pg_namespace'), '')"
+        " FROM pg_namespace WHERE nspname = %s"
+    )
+    found = connection.execute(query, [name]).fetchone()
+    if found is None:
+        return True
+    if found[0] == name:
+        return False
+    if not found[1].startswith(LEFT_MARK):
+        raise RoleError(
+            f"The schema {name!r} in database etl belongs to {found[0]!r}.",
+            f'Give it to the role: ALTER SCHEMA "{name}" OWNER TO "{name}".',
+        )
+    _step_aside(connection, name, found[1].removeprefix(LEFT_MARK))
+    return True
+
+
+def _step_aside(connection: Connection, name: str, day: str) -> None:
+    """Rename the schema of a person who left: somebody new has the name."""
+    from psycopg import sql
+
+    query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    number, free = 1, f"{name}_until_{day}"
+    while connection.execute(query, [free]).fetchone() is not None:
+        number += 1
+        free = f"{name}_until_{day}_{number}"
+    pair = (sql.Identifier(name), sql.Identifier(free))
+    connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(*pair))
+    log.warning("The schema %s of somebody who was removed is %s now.", name, free)
+
+
+def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
+    """Make a database; losing a race to it is as good as winning.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: database.
+        owner: role that is there.
+    Raises:
+        RoleError: PostgreSQL is away or refuses.
+    """
     import psycopg
     from psycopg import sql
 
     try:
         with psycopg.connect(conninfo, autocommit=True) as connection:
-            # Copying the template may take longer than a statement's usual deadline.
+            # It runs in no transaction, and copying the template may take longer than the usual.
             connection.execute("SET statement_timeout = '60s'")
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if connection.execute(query, [name]).fetchone() is None:
@@ -268,13 +310,26 @@ class _Role:
         self.verifier = verifier
 
 
-def _find_role(connection: Connection, name: str) -> _Role | None:
+def find_role(connection: Connection, name: str) -> _Role | None:
+    """Return what PostgreSQL knows of a role.
+
+    Args:
+        connection: superuser's.
+        name: role.
+    """
     query = "SELECT rolsuper, rolcanlogin, rolpassword FROM pg_authid WHERE rolname = %s"
     row = connection.execute(query, [name]).fetchone()
     return None if row is None else _Role(row[0], row[1], row[2])
 
 
-def _is_member(connection: Connection, name: str, group: str) -> bool:
+def is_member(connection: Connection, name: str, group: str) -> bool:
+    """Say whether a role was put into a group, itself.
+
+    Args:
+        connection: superuser's.
+        name: role.
+        group: role.
+    """
     query = """
         SELECT 1 FROM pg_auth_members
         JOIN pg_authid member ON member.oid = pg_auth_members.member

@@ -22,8 +22,8 @@ from vixtract.people.entry import DATABASE, HUB, RUNTIME, SECRETS, STATE
 from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
 from vixtract.people.provisioner import Server
-from vixtract.people.roles import person_environment
 from vixtract.people.secretfiles import generate_secret, sync_directory, write_durably
+from vixtract.people.state import PeopleState
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
 
@@ -88,9 +88,7 @@ def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) 
     count = 0
     for name in names:
         server.ensure_role(name)
-        variables = person_environment(
-            name, key=server.role_key, host=server.host, port=server.port
-        )
+        variables = server.person_environment(name)
         tell_server(runtime / name, variables)
         count += 1
     return count
@@ -178,7 +176,10 @@ def main() -> int:
             role_key=key.read_text("ascii").strip(),
         )
         servers = list_servers()
-        names = [person.name for person in directory.read_people(DATABASE)]
+        # Disabled people, and those who are being removed, stay shut out.
+        blocked = PeopleState(DATABASE).blocked()
+        people = directory.read_people(DATABASE)
+        names = [person.name for person in people if person.name not in blocked]
         count = change_roles(server, names)
         changed = swap(SECRETS)
         restart_hub()

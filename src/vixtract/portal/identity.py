@@ -29,7 +29,8 @@ SESSION_COOKIE = "vixtract-portal"
 STATE_COOKIE = "vixtract-portal-login"
 CALLBACK = f"{PREFIX}/oauth_callback"
 HUB_TIMEOUT_S = 10.0
-CACHE_S = 60
+# After a change of the password a session is good for no longer than this.
+CACHE_S = 10
 STATE_S = 600
 Answer = TypeVar("Answer")
 
@@ -128,7 +129,7 @@ class HubLogin:
         )
 
     async def find_person(self, token: str, *, by_cookie: bool) -> Person | None:
-        """Ask the Hub whose token this is; answers are kept for a minute.
+        """Ask the Hub whose token this is; answers are kept for ten seconds.
 
         Args:
             token: as the request brought it.

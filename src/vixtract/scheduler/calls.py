@@ -15,7 +15,7 @@ from typing import Any
 
 from vixtract import __version__
 from vixtract.errors import VixtractError
-from vixtract.ledger import runs
+from vixtract.ledger import history, runs
 from vixtract.scheduler import store
 from vixtract.scheduler.config import ENGINE_VERSION
 from vixtract.scheduler.engine import Engine, LaunchError
@@ -308,6 +308,19 @@ def _delete_api_key(engine: Engine, caller: Caller, params: Mapping[str, Any]) -
     return {}
 
 
+def _disown_runs(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    """Not Cronicle's: a person left, and their name must lead nobody to their runs."""
+    require(caller, "admin")
+    names = {"username": params.get("username"), "to": params.get("to")}
+    for name in names.values():
+        problems = check_event({"username": name}, partial=True)
+        if not name or problems:
+            raise ApiError("api", str(problems[0]) if problems else "Missing parameter: username")
+    count = history.disown(engine.database, str(names["username"]), str(names["to"]))
+    logger.info("%d runs of %s belong to %s now", count, names["username"], names["to"])
+    return {"runs": count}
+
+
 EVENT_CALLS: Mapping[str, Call] = {
     "get_schedule": _get_schedule,
     "get_event": _get_event,
@@ -320,4 +333,5 @@ EVENT_CALLS: Mapping[str, Call] = {
     "create_api_key": _create_api_key,
     "get_api_keys": _get_api_keys,
     "delete_api_key": _delete_api_key,
+    "disown_runs": _disown_runs,
 }

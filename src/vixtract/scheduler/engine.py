@@ -18,10 +18,11 @@ from vixtract.errors import VixtractError
 from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, GRACE_S, MISSED, Claim
+from vixtract.people.schedules import find_owner
 from vixtract.scheduler import store
 from vixtract.scheduler.clock import AlarmClock, ClockWatch
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.events import Event, find_owner
+from vixtract.scheduler.events import Event
 from vixtract.scheduler.jobs import JobIds, Jobs
 from vixtract.scheduler.plugin import kill_leftover
 from vixtract.scheduler.retention import Retention

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -298,17 +297,3 @@ def _is_json_object(value: object) -> bool:
         except (ValueError, RecursionError):
             return False
     return isinstance(value, Mapping)
-
-
-def find_owner(params: Mapping[str, Any], author: str) -> str:
-    """Say whose account a job runs under, by the rule that the runner has.
-
-    Args:
-        params: the event's.
-        author: the event's.
-    """
-    owner = str(params.get("owner") or "")
-    parts = PurePosixPath(str(params.get("notebook") or "")).parts
-    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
-        owner = parts[2]
-    return owner or author

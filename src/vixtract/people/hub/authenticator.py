@@ -18,8 +18,11 @@ from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
 from vixtract.people import accounts
+from vixtract.people.hub import first
+from vixtract.people.hub.sessions import end_sessions
 from vixtract.people.names import InvalidNameError, check_name
 from vixtract.people.passwords import LockedError, PasswordStore
+from vixtract.people.state import Plan
 
 Result = TypeVar("Result")
 
@@ -35,7 +38,7 @@ class PeopleAuthenticator(Authenticator):
     database = Unicode(help="SQLite file with the table of passwords.").tag(config=True)
     home_root = Unicode("/home", help="Directory of the homes.").tag(config=True)
     person_added = AnyTrait(None, allow_none=True, help="Called with a name.").tag(config=True)
-    person_deleted = AnyTrait(None, allow_none=True, help="Called with a name.").tag(config=True)
+    get_lifecycle = AnyTrait(None, allow_none=True, help="Gives the `Lifecycle`.").tag(config=True)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -68,9 +71,21 @@ class PeopleAuthenticator(Authenticator):
         """Check name and password of the login form."""
         name = self.normalize_username(data.get("username", ""))
         if await self.check_password(handler, name, data.get("password", "")):
+            if name in await self.run_blocking(self.store.first_names):
+                first.ask_for_password(handler, name, self.store.fingerprint(name))
             self._remember_browser(handler, name)
             return {"name": name}
         return None
+
+    def check_blocked_users(self, username: str, authentication: Any = None) -> bool:
+        """Refuse disabled people and those who are being removed, wherever they sign in.
+
+        Raises:
+            HTTPError: 403, with the reason: the password was right.
+        """
+        if self.get_lifecycle and username in self.get_lifecycle().state.blocked():
+            raise web.HTTPError(403, "This account is disabled. Ask an administrator.")
+        return bool(super().check_blocked_users(username, authentication))
 
     async def check_password(self, handler: Any, name: str, password: str) -> bool:
         """Check a password and count failures.
@@ -96,6 +111,9 @@ class PeopleAuthenticator(Authenticator):
         """Make account and home; called for a new person, and for everybody when the Hub starts."""
         super().add_user(user)
         name = user.name
+        # A removal that was cut off is not undone by a start of the Hub.
+        if self.get_lifecycle and self.get_lifecycle().state.plan(name):
+            return
         await self.run_blocking(
             accounts.ensure_account, name, Path(self.home_root), create_home=True
         )
@@ -103,18 +121,37 @@ class PeopleAuthenticator(Authenticator):
         if self.person_added:
             self.person_added(name)
 
-    def delete_user(self, user: Any) -> None:
-        """Forget the password and shut the role out; home and account stay, they hold the work."""
+    async def delete_user(self, user: Any) -> None:
+        """Archive or hand over what a person owns, everywhere; the Hub forgets them afterwards.
+
+        Raises:
+            HTTPError: 503 where a part of the appliance is away; the person stays in the list, shut
+                out already, and the next try goes on from there.
+        """
+        if self.get_lifecycle:
+            life = self.get_lifecycle()
+            life.state.set_plan(user.name, life.state.plan(user.name) or Plan())
+            end_sessions(user.db, user)
+            report = await asyncio.get_running_loop().run_in_executor(
+                None, life.leave, user.name, Plan()
+            )
+            for line in (*report.lines, *report.problems):
+                self.log.info("Removing %s: %s", user.name, line)
+            if report.problems:
+                problems = "; ".join(report.problems)
+                raise web.HTTPError(
+                    503, f"{user.name} is shut out, but not all is done yet: {problems} "
+                    "Delete the user again to go on.",
+                )  # fmt: skip
         super().delete_user(user)
-        self.store.delete(user.name)
-        if self.person_deleted:
-            self.person_deleted(user.name)
+        await self.run_blocking(self.store.delete, user.name)
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
         """Add the password pages to the Hub's own login page."""
-        from vixtract.people.hub import pages
+        from vixtract.people.hub import life, pages
 
-        return [*super().get_handlers(app), *pages.HANDLERS]
+        handlers = (*pages.HANDLERS, *first.HANDLERS, *life.HANDLERS)
+        return [*super().get_handlers(app), *handlers]
 
     def _identify_client(self, handler: Any, name: str) -> str:
         """Name who is trying: a browser that has logged in as this person, or else an address."""

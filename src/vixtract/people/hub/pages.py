@@ -10,34 +10,30 @@ from typing import Any
 from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.scopes import needs_scope
-from jupyterhub.utils import new_token
 from tornado import web
 
+from vixtract.people.hub.sessions import end_sessions
 from vixtract.people.passwords import PasswordError, check_new_password
 
 
 class _PasswordMixin:
     """What the three handlers share. Mixed into the Hub's handlers."""
 
-    async def set_password(self: Any, user: Any, password: str) -> None:
-        """Store a new password and end the person's sessions in all browsers.
+    async def set_password(self: Any, user: Any, password: str, *, is_first: bool = False) -> None:
+        """Store a new password and make all cookies and tokens of the person void.
 
         Args:
             user: the Hub's user.
             password: new one.
+            is_first: the person has to choose another one at the next login.
         Raises:
             PasswordError: the rules refuse it.
         """
         check_new_password(password, name=user.name)
         await self.authenticator.run_blocking(
-            self.authenticator.store.set_password, user.name, password
+            self.authenticator.store.set_password, user.name, password, is_first=is_first
         )
-        # The login cookie holds the cookie id; tokens of OAuth keep a browser logged in to servers.
-        user.orm_user.cookie_id = new_token()
-        for token in list(user.api_tokens):
-            if token.client_id != "jupyterhub":
-                self.db.delete(token)
-        self.db.commit()
+        end_sessions(self.db, user, keep_server=True)
         self.log.info("Password of %s set by %s", user.name, self.current_user.name)
 
     def find_person(self: Any, name: str) -> Any:
@@ -103,8 +99,10 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
     async def post(self) -> None:
         """Set one person's password."""
         user = self.find_person(self.get_body_argument("name", ""))
+        password = self.get_body_argument("new_password", "", strip=False)
+        is_other = user.name != self.current_user.name
         try:
-            await self.set_password(user, self.get_body_argument("new_password", "", strip=False))
+            await self.set_password(user, password, is_first=is_other)
         except PasswordError as error:
             await self._show(f"{user.name}: {error.message}")
             return
@@ -130,7 +128,7 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
 
 
 class PasswordCall(_PasswordMixin, APIHandler):
-    """The operator's way to set a password: POST {"password": "…"} with a token."""
+    """The operator's way to set a password: POST {"password": "…", "first": true} with a token."""
 
     @needs_scope("admin:users")
     async def post(self, name: str) -> None:
@@ -140,7 +138,7 @@ class PasswordCall(_PasswordMixin, APIHandler):
         if not isinstance(body, dict) or not isinstance(body.get("password"), str):
             raise web.HTTPError(400, 'The body must be {"password": "…"}')
         try:
-            await self.set_password(user, body["password"])
+            await self.set_password(user, body["password"], is_first=bool(body.get("first")))
         except PasswordError as error:
             raise web.HTTPError(400, error.message) from error
         self.set_status(204)

@@ -38,6 +38,7 @@ class PersonSpawner(LocalProcessSpawner):
     ensure_role = AnyTrait(help="Makes the PostgreSQL role of a name; may block.").tag(config=True)
     limits = AnyTrait(ServerLimits(), help="What a person's processes may take.").tag(config=True)
     publish = AnyTrait(help="Writes the list of admins; may block.").tag(config=True)
+    blocked = AnyTrait(help="Gives the names of people for whom nothing may run.").tag(config=True)
     admin_environment = Dict(help="Variables of administrators' servers.").tag(config=True)
 
     async def run_pre_spawn_hook(self) -> None:
@@ -125,6 +126,8 @@ class PersonSpawner(LocalProcessSpawner):
 
     def _prepare_account(self) -> None:
         name, root = self.user.name, Path(self.home_root)
+        if self.blocked and name in self.blocked():
+            raise accounts.AccountError(f"{name} is disabled.", "An administrator can enable them.")
         account = accounts.ensure_account(name, root, create_home=True)
         accounts.set_admin(name, bool(self.user.admin))
         accounts.ensure_runs_link(name, root)

@@ -1,0 +1,232 @@
+"""Files of people who left: moved to a place that only root reads, packed, or handed over.
+
+The place is `/home/.vixtract`, so it travels with the homes. `left/<name>.<uid>` says who left: a
+uid in there is nobody's any more and is never given out again, also not after a restore.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+from vixtract.errors import VixtractError
+from vixtract.people.secretfiles import write_durably
+
+log = logging.getLogger(__name__)
+
+PLACE = ".vixtract"
+PACK_S = 6 * 3600.0
+
+
+class ArchiveError(VixtractError):
+    """Files could not be moved."""
+
+
+def ensure_place(home_root: Path, folder: str = "") -> Path:
+    """Return a directory below `/home/.vixtract`, made 0700 root where it is missing.
+
+    Args:
+        home_root: directory of the homes.
+        folder: left, archive, kept or moving; empty is the place itself.
+    """
+    place = home_root / PLACE
+    for directory in (place, place / folder):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+    return place / folder
+
+
+def list_left(home_root: Path) -> list[tuple[str, int]]:
+    """Return name and former uid of everybody who left; empty where nobody did.
+
+    Args:
+        home_root: directory of the homes; only root may read the place in it.
+    """
+    try:
+        names = sorted(entry.name for entry in (home_root / PLACE / "left").iterdir())
+    except (FileNotFoundError, PermissionError):
+        return []
+    pairs = [name.rpartition(".") for name in names if not name.startswith(".")]
+    return [(name, int(uid)) for name, _, uid in pairs if name and uid.isdigit()]
+
+
+def generation(name: str, home_root: Path) -> int:
+    """Say how many people of this name left before: theirs was another PostgreSQL password.
+
+    Args:
+        name: person.
+        home_root: directory of the homes.
+    """
+    return sum(left == name for left, _ in list_left(home_root))
+
+
+def find_moved(name: str, home_root: Path) -> Path | None:
+    """Return where the last home of this name that is not handed over yet stands.
+
+    Args:
+        name: person.
+        home_root: directory of the homes.
+    """
+    for left, uid in reversed(list_left(home_root)):
+        path = home_root / PLACE / "moving" / f"{left}.{uid}"
+        if left == name and path.is_dir():
+            return path
+    return None
+
+
+def take_home(name: str, home_root: Path, folder: str) -> Path | None:
+    """Move a home out of everybody's reach, in one step.
+
+    Args:
+        name: person whose processes have ended.
+        home_root: directory of the homes.
+        folder: archive (to be packed), kept, or moving (to be handed over).
+    Returns: the new place; None where there is no home any more.
+    Raises:
+        ArchiveError: something foreign is in the home's place, or it cannot be moved.
+    """
+    home = home_root / name
+    try:
+        status = home.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid == 0:
+        raise ArchiveError(f"{home} is not a person's home.", "Move it away by hand.")
+    label = f"{name}.{status.st_uid}"
+    target = ensure_place(home_root, folder) / label
+    try:
+        # First the record: from here on the uid is nobody's.
+        write_durably(ensure_place(home_root, "left") / label, "")
+        home.rename(target)
+    except OSError as error:
+        raise ArchiveError(f"{home} cannot be moved: {error.strerror}.") from error
+    return target
+
+
+def choose_folder(name: str, to: str, home_root: Path) -> str:
+    """Return a name that is free in the other person's home: `from-<name>`.
+
+    Args:
+        name: person who leaves.
+        to: person who gets the files.
+        home_root: directory of the homes.
+    """
+    number, folder = 1, f"from-{name}"
+    while os.path.lexists(home_root / to / folder):
+        number += 1
+        folder = f"from-{name}-{number}"
+    return folder
+
+
+def hand_over_home(name: str, to: str, folder: str, home_root: Path) -> Path | None:
+    """Give a home to another person, as a folder in theirs; may be cut off and run again.
+
+    Args:
+        name: person who leaves; their processes have ended.
+        to: person who gets the files; has a home.
+        folder: from `choose_folder`.
+        home_root: directory of the homes.
+    Returns: where the files are now; None where there were none left to move.
+    Raises:
+        ArchiveError: the files cannot be moved, or the folder's name is taken.
+    """
+    moving = take_home(name, home_root, "moving") or find_moved(name, home_root)
+    if moving is None:
+        return None
+    target = home_root / to / folder
+    receiver = (home_root / to).lstat()
+    if os.path.lexists(target):
+        raise ArchiveError(f"{target} exists already.", f"{to} has to rename it.")
+    _give(moving, int(moving.name.rpartition(".")[2]), receiver.st_uid)
+    runs = moving / "runs"
+    if runs.is_symlink():
+        runs.unlink()
+    # The tree was out of everybody's reach; what the receiver puts in the way now is not followed.
+    try:
+        moving.rename(target)
+    except OSError as error:
+        raise ArchiveError(f"{moving} cannot be moved to {target}: {error.strerror}.") from error
+    return target
+
+
+def _give(top: Path, uid: int, to: int) -> None:
+    """Change the owner of all that is a person's own in a tree that nobody else can reach."""
+    for folder, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)  # noqa: PTH118 - millions of files
+            # A hard link to somebody else's file stays theirs.
+            if os.lstat(path).st_uid == uid:
+                os.chown(path, to, to, follow_symlinks=False)
+    os.chown(top, to, to, follow_symlinks=False)
+
+
+class Packer:
+    """A daemon thread that packs archived homes into `<name>.<uid>.tar.gz`.
+
+    Args:
+        home_root: directory of the homes.
+    """
+
+    def __init__(self, home_root: Path) -> None:
+        self._home_root = home_root
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="packer", daemon=True)
+
+    def start(self) -> None:
+        """Start; what an earlier life left is packed first."""
+        self._wake.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something to pack; returns at once."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                pack(self._home_root)
+            except (OSError, VixtractError) as error:
+                log.error("Archived files stay unpacked: %s", error)
+
+
+def pack(home_root: Path) -> list[Path]:
+    """Pack all directories in the archive; a cut leaves the directory or the whole file.
+
+    Args:
+        home_root: directory of the homes.
+    Returns: the files made.
+    Raises:
+        ArchiveError: tar failed; the directory stays.
+    """
+    archive = home_root / PLACE / "archive"
+    made = []
+    for directory in sorted(archive.iterdir() if archive.is_dir() else ()):
+        if directory.is_dir() and not directory.is_symlink():
+            target = archive / f"{directory.name}.tar.gz"
+            partial = archive / f".{directory.name}.partial"
+            _tar(directory, partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.rename(target)
+            shutil.rmtree(directory)
+            made.append(target)
+    return made
+
+
+def _tar(directory: Path, target: Path) -> None:
+    done = subprocess.run(
+        ["/usr/bin/nice", "-n", "15", "/usr/bin/tar", "--create", "--gzip", "--numeric-owner",
+         "--file", str(target), "--directory", str(directory.parent), "--", directory.name],
+        env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=PACK_S, check=False,
+    )  # fmt: skip
+    # 1: a socket was left out. It is none of a person's data.
+    if done.returncode not in (0, 1):
+        raise ArchiveError(f"{directory} was not packed: {done.stderr.strip()[-200:]}")
+    target.chmod(0o600)

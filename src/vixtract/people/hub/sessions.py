@@ -1,0 +1,71 @@
+"""Ending what a person is logged in with: the Hub's cookie, tokens, codes, and their servers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyterhub import orm
+from jupyterhub.utils import new_token
+
+STOP_S = 40.0
+
+
+def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:
+    """Make all cookies and tokens of a person worthless.
+
+    Servers and the portal ask the Hub again within 10 seconds, which then knows none of them.
+
+    Args:
+        db: the Hub's session.
+        user: the Hub's user.
+        keep_server: leave the token of a server that runs: with it the server asks the Hub.
+    Returns: number of tokens that were deleted.
+    """
+    row = user.orm_user
+    kept = {_find_own_token(user, spawner) for spawner in user.spawners.values()}
+    kept = {token.id for token in kept if token is not None} if keep_server else set()
+    doomed = [token for token in row.api_tokens if token.id not in kept]
+    for token in doomed:
+        db.delete(token)
+    for code in db.query(orm.OAuthCode).filter(orm.OAuthCode.user_id == row.id):
+        db.delete(code)
+    # The login cookie holds the cookie id.
+    row.cookie_id = new_token()
+    db.commit()
+    return len(doomed)
+
+
+def _find_own_token(user: Any, spawner: Any) -> Any:
+    """Return the token that a running server got: the last of its note from before its start."""
+    started = spawner.orm_spawner.started
+    if not spawner.active or started is None:
+        return None
+    found = [
+        token
+        for token in user.orm_user.api_tokens
+        if (token.note or "").startswith("Server at ") and token.created <= started
+    ]
+    return max(found, key=lambda token: token.created, default=None)
+
+
+async def stop_servers(handler: Any, user: Any) -> int:
+    """Stop a person's servers, with all kernels in them.
+
+    Args:
+        handler: any of the Hub's handlers.
+        user: the Hub's user.
+    Returns: number of servers that ran.
+    """
+    stopped = 0
+    for name, spawner in list(user.spawners.items()):
+        for _ in range(int(STOP_S / 0.5)):
+            if not spawner.pending:
+                break
+            await asyncio.sleep(0.5)
+        if spawner.active and not spawner.pending:
+            done = await handler.stop_single_user(user, name)
+            if asyncio.isfuture(done):
+                await asyncio.wait_for(done, STOP_S)
+            stopped += 1
+    return stopped

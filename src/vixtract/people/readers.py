@@ -1,0 +1,192 @@
+"""Read-only logins for BI tools: all published schemas or chosen ones, also tables made later."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vixtract.people import retire
+from vixtract.people.names import check_name
+from vixtract.people.roles import (
+    BI_LOGIN,
+    ETL,
+    READERS_GROUP,
+    RoleError,
+    connect,
+    find_role,
+    is_member,
+)
+from vixtract.people.scram import build_verifier
+from vixtract.people.sharing import ensure_sharing
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+# Marks the logins that are made here, and lets them in from outside; readers of everything are in
+# `bi_readers` too.
+GROUP = "bi_access"
+CONNECTIONS = 20
+# A reader may set the first three for a session of theirs: grants are the wall. The last one holds.
+SETTINGS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "5min",
+    "idle_in_transaction_session_timeout": "1min",
+    "temp_file_limit": "2GB",
+}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a reader sees.
+
+    Args:
+        name: login.
+        schemas: chosen schemas of database etl.
+        sees_all: every published schema, also later ones.
+    """
+
+    name: str
+    schemas: tuple[str, ...] = ()
+    sees_all: bool = False
+
+
+def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
+    """Make a login, or give one that is there more schemas.
+
+    Args:
+        conninfo: superuser's connection text.
+        reader: what is wanted.
+    Returns: `lines`, and `password` where the login is new.
+    Raises:
+        InvalidNameError: the name is malformed or reserved.
+        RoleError: a schema is missing, the name is taken, or PostgreSQL is away.
+    """
+    from psycopg import sql
+
+    check_name(reader.name, lookup_uid=lambda _: None)
+    if not reader.schemas and not reader.sees_all:
+        raise RoleError("No schema is named.", "Add --schema NAME, or --all.")
+    role, password = sql.Identifier(reader.name), ""
+    with connect(conninfo, ETL) as connection:
+        ensure_sharing(connection)
+        _check_schemas(connection, reader.schemas)
+        if find_role(connection, reader.name) is None:
+            password = build_password()
+            _create(connection, reader.name, password)
+        elif not is_member(connection, reader.name, GROUP):
+            raise RoleError(f"{reader.name!r} is a name that PostgreSQL uses already.")
+        if reader.sees_all:
+            statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(READERS_GROUP), role)
+            connection.execute(statement)
+        for schema in reader.schemas:
+            pair = (sql.Identifier(schema), role)
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(*pair))
+            connection.execute(
+                sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(*pair)
+            )
+    what = "every published schema" if reader.sees_all else ", ".join(reader.schemas)
+    answer = {"lines": [f"PostgreSQL: {reader.name} reads {what}, also tables made later"]}
+    return {**answer, "password": password} if password else answer
+
+
+def reset_password(conninfo: str, name: str) -> str:
+    """Give a reader a new random password, end its sessions, and return the password.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: reader.
+    Raises:
+        RoleError: there is no such reader.
+    """
+    from psycopg import sql
+
+    password = build_password()
+    with connect(conninfo, ETL) as connection:
+        _require(connection, name)
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        parts = (sql.Identifier(name), sql.Literal(build_verifier(password)))
+        connection.execute(statement.format(*parts))
+    retire.end_sessions(conninfo, name)
+    return password
+
+
+def remove_reader(conninfo: str, name: str) -> None:
+    """Remove a reader and end its sessions.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: reader.
+    Raises:
+        RoleError: there is no such reader.
+    """
+    with connect(conninfo, ETL) as connection:
+        _require(connection, name)
+    retire.lock_role(conninfo, name, GROUP)
+    retire.drop_role(conninfo, name)
+
+
+def list_readers(conninfo: str) -> list[dict[str, Any]]:
+    """Return all read-only logins: name, whether they see all, chosen schemas, open sessions.
+
+    Args:
+        conninfo: superuser's connection text.
+    """
+    query = """
+        SELECT r.rolname, EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.member = r.oid
+                 AND m.roleid = (SELECT oid FROM pg_roles WHERE rolname = %(all)s)),
+               ARRAY(SELECT n.nspname::text FROM pg_namespace n, aclexplode(n.nspacl) a
+                 WHERE a.grantee = r.oid AND a.privilege_type = 'USAGE' ORDER BY 1),
+               (SELECT count(*) FROM pg_stat_activity s WHERE s.usesysid = r.oid)
+        FROM pg_roles r WHERE r.rolname = %(bi)s OR EXISTS (SELECT 1 FROM pg_auth_members m
+          WHERE m.member = r.oid AND m.roleid = (SELECT oid FROM pg_roles WHERE rolname = %(own)s))
+        ORDER BY 1"""
+    names = {"all": READERS_GROUP, "bi": BI_LOGIN, "own": GROUP}
+    with connect(conninfo, ETL) as connection:
+        rows = connection.execute(query, names).fetchall()
+    return [
+        {"name": name, "all": sees_all, "schemas": list(schemas), "sessions": sessions}
+        for name, sees_all, schemas, sessions in rows
+    ]
+
+
+def build_password() -> str:
+    """Return 24 random letters and digits that begin with a letter."""
+    alphabet = string.ascii_letters + string.digits
+    rest = "".join(secrets.choice(alphabet) for _ in range(23))
+    return secrets.choice(string.ascii_letters) + rest
+
+
+def _create(connection: Connection, name: str, password: str) -> None:
+    from psycopg import sql
+
+    role = sql.Identifier(name)
+    verifier = sql.Literal(build_verifier(password))
+    connection.execute(
+        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
+            role, verifier, sql.Literal(CONNECTIONS)
+        )
+    )
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(GROUP), role))
+    for setting, value in SETTINGS.items():
+        statement = sql.SQL("ALTER ROLE {} SET {} = {}")
+        connection.execute(statement.format(role, sql.Identifier(setting), sql.Literal(value)))
+
+
+def _check_schemas(connection: Connection, schemas: Sequence[str]) -> None:
+    query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    for schema in schemas:
+        is_system = re.match(r"pg_|information_schema$|vixtract", schema)
+        if is_system or connection.execute(query, [schema]).fetchone() is None:
+            raise RoleError(
+                f"There is no schema {schema[:63]!r} of people or teams in database etl.",
+                "See: ./vixtract user list, ./vixtract team list",
+            )
+
+
+def _require(connection: Connection, name: str) -> None:
+    if not is_member(connection, name, GROUP):
+        raise RoleError(f"There is no reader {name[:63]!r}.", "See: ./vixtract reader list")

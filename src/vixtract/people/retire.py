@@ -1,0 +1,213 @@
+"""PostgreSQL when somebody is disabled or leaves: shut out, archive, hand over."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from vixtract.people.roles import (
+    ETL,
+    LEFT_MARK,
+    PEOPLE_GROUP,
+    READERS_GROUP,
+    connect,
+    find_role,
+    is_member,
+)
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+# No name of a person, team or reader has a colon.
+ARCHIVED = "removed:"
+
+
+def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
+    """Shut a role out and end its sessions; what it owns stays.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: role; nothing happens where it is missing or not in the group.
+        group: that the role must belong to.
+    Returns: whether there is such a role.
+    Raises:
+        RoleError: PostgreSQL is away or refuses.
+    """
+    from psycopg import sql
+
+    with connect(conninfo) as connection:
+        if not is_member(connection, name, group):
+            return False
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    # After the commit: until then a new session could begin.
+    end_sessions(conninfo, name)
+    return True
+
+
+def end_sessions(conninfo: str, name: str) -> int:
+    """End all sessions of a role.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: role.
+    Returns: how many there were.
+    """
+    with connect(conninfo) as connection:
+        query = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE usesysid = (SELECT oid FROM pg_roles WHERE rolname = %s)"
+        )
+        row = connection.execute(query, [name]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def archive_role(
+    conninfo: str, name: str, now: datetime.datetime, group: str = PEOPLE_GROUP
+) -> str:
+    """Rename a role that is no more: it keeps what it owns and granted, so readers go on reading.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: role.
+        now: present time, part of the new name.
+        group: that the role must belong to.
+    Returns: the archive's role, empty where there is no such role any more.
+    Raises:
+        RoleError: PostgreSQL is away or refuses.
+    """
+    from psycopg import sql
+
+    archived = f"{ARCHIVED}{name}:{now:%Y%m%d%H%M%S}"
+    with connect(conninfo, ETL) as connection:
+        if not is_member(connection, name, group):
+            return ""
+        _leave_groups(connection, name)
+        old, new = sql.Identifier(name), sql.Identifier(archived)
+        _mark_schema(connection, name, now)
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(old))
+        connection.execute(sql.SQL("ALTER ROLE {} RENAME TO {}").format(old, new))
+    end_sessions(conninfo, archived)
+    return archived
+
+
+def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) -> bool:
+    """Give all tables and schemas of a role to another, then drop it.
+
+    Functions that ran with the leaver's rights run with their caller's from then on: they would be
+    a way into the other person's.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: role that goes.
+        to: role that gets everything.
+        now: present time.
+    Returns: whether there was such a role.
+    Raises:
+        RoleError: PostgreSQL is away or refuses.
+    """
+    from psycopg import sql
+
+    if not lock_role(conninfo, name):
+        return False
+    with connect(conninfo, ETL) as connection:
+        _mark_schema(connection, name, now)
+    for database in _list_databases(conninfo):
+        with connect(conninfo, database) as connection:
+            connection.execute("SET LOCAL statement_timeout = '120s'")
+            _disarm_functions(connection, name)
+            schemas = _list_published(connection, name)
+            pair = (sql.Identifier(name), sql.Identifier(to))
+            connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(*pair))
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(pair[0]))
+            for schema in schemas:
+                grant = sql.SQL(
+                    "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
+                )
+                readers = sql.Identifier(READERS_GROUP)
+                connection.execute(grant.format(pair[1], sql.Identifier(schema), readers))
+    with connect(conninfo, ETL) as connection:
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    return True
+
+
+def drop_role(conninfo: str, name: str) -> None:
+    """Drop a role that owns nothing, with all that was granted to it.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: role.
+    """
+    from psycopg import sql
+
+    role = sql.Identifier(name)
+    for database in _list_databases(conninfo):
+        with connect(conninfo, database) as connection:
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+    with connect(conninfo) as connection:
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def _leave_groups(connection: Connection, name: str) -> None:
+    """Take a role out of all groups, and everybody out of it."""
+    from psycopg import sql
+
+    query = """
+        SELECT grp.rolname, member.rolname FROM pg_auth_members
+        JOIN pg_roles grp ON grp.oid = pg_auth_members.roleid
+        JOIN pg_roles member ON member.oid = pg_auth_members.member
+        WHERE grp.rolname = %(name)s OR member.rolname = %(name)s"""
+    for group, member in connection.execute(query, {"name": name}).fetchall():
+        pair = (sql.Identifier(group), sql.Identifier(member))
+        connection.execute(sql.SQL("REVOKE {} FROM {}").format(*pair))
+
+
+def _mark_schema(connection: Connection, name: str, now: datetime.datetime) -> None:
+    from psycopg import sql
+
+    query = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = %s"
+    if connection.execute(query, [name]).fetchone() == (name,):
+        text = sql.Literal(f"{LEFT_MARK}{now:%Y%m%d}")
+        connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), text))
+
+
+def _disarm_functions(connection: Connection, name: str) -> None:
+    from psycopg import sql
+
+    query = (
+        "SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid) FROM pg_proc p"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE p.prosecdef AND p.proowner = (SELECT oid FROM pg_roles WHERE rolname = %s)"
+    )
+    for schema, function, arguments in connection.execute(query, [name]).fetchall():
+        # The arguments are PostgreSQL's own text, quoted by it.
+        statement = sql.SQL("ALTER ROUTINE {}({}) SECURITY INVOKER")
+        parts = (sql.Identifier(schema, function), sql.SQL(arguments))
+        connection.execute(statement.format(*parts))
+
+
+def _list_published(connection: Connection, owner: str) -> list[str]:
+    """Name the schemas whose later tables the owner lets BI read."""
+    query = (
+        "SELECT n.nspname FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace"
+        " WHERE d.defaclobjtype = 'r' AND pg_get_userbyid(d.defaclrole) = %s AND EXISTS ("
+        " SELECT 1 FROM aclexplode(d.defaclacl) a WHERE pg_get_userbyid(a.grantee) = %s)"
+        " ORDER BY 1"
+    )
+    return [row[0] for row in connection.execute(query, [owner, READERS_GROUP]).fetchall()]
+
+
+def _list_databases(conninfo: str) -> list[str]:
+    with connect(conninfo) as connection:
+        query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
+        return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def role_exists(conninfo: str, name: str) -> bool:
+    """Say whether PostgreSQL has a role of this name, whoever made it.
+
+    Args:
+        conninfo: superuser's connection text.
+        name: role.
+    """
+    with connect(conninfo) as connection:
+        return find_role(connection, name) is not None

@@ -1,0 +1,228 @@
+"""A person's schedules when they are disabled, come back or leave: by the scheduler's calls."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from vixtract.errors import VixtractError
+
+# Nobody signs in under it: what belongs to it is seen by administrators alone.
+SERVICE = "vixtract"
+ABORT_S = 40.0
+_BLOCK = 1000
+
+
+class Scheduler(Protocol):
+    """The one method of `vixtract.scheduler.client.SchedulerClient` that is used here."""
+
+    def call(self, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Make a call; a VixtractError where it is refused or not answered."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done.
+
+    Args:
+        events: ids of schedules that were changed.
+        jobs: number of runs that were ended.
+    """
+
+    events: tuple[str, ...] = ()
+    jobs: int = 0
+
+
+def find_owner(params: Mapping[str, Any], author: str) -> str:
+    """Say whose account a job runs under, by the rule that the runner has.
+
+    Args:
+        params: the event's.
+        author: the event's.
+    """
+    owner = str(params.get("owner") or "")
+    parts = PurePosixPath(str(params.get("notebook") or "")).parts
+    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
+        owner = parts[2]
+    return owner or author
+
+
+def pause(scheduler: Scheduler, name: str) -> Change:
+    """Switch a person's schedules off and end their runs.
+
+    Args:
+        scheduler: client with the appliance's key.
+        name: author, or owner of the notebook.
+    Returns: ids of the schedules that were on until now.
+    """
+    paused, seen = [], set()
+    for event in _events_of(scheduler, name):
+        identifier = str(event["id"])
+        seen.add(identifier)
+        if event.get("enabled"):
+            scheduler.call("update_event", {"id": identifier, "enabled": 0})
+            paused.append(identifier)
+        if event.get("queue"):
+            scheduler.call("flush_event_queue", {"id": identifier})
+    return Change(tuple(paused), _end_jobs(scheduler, name, seen))
+
+
+def resume(scheduler: Scheduler, name: str, events: frozenset[str]) -> Change:
+    """Switch schedules on again that were switched off with the person.
+
+    Args:
+        scheduler: client with the appliance's key.
+        name: person.
+        events: ids from `pause`; those that are gone or off by the person's will are left alone.
+    """
+    changed = []
+    for event in _events_of(scheduler, name):
+        if event["id"] in events and not event.get("enabled"):
+            scheduler.call("update_event", {"id": event["id"], "enabled": 1})
+            changed.append(str(event["id"]))
+    return Change(tuple(changed))
+
+
+def hand_over(
+    scheduler: Scheduler, name: str, to: str, folder: str, enabled: frozenset[str]
+) -> Change:
+    """Give a person's schedules to another, whose account they run under from then on.
+
+    Args:
+        scheduler: client with the appliance's key.
+        name: person who leaves.
+        to: person who gets them.
+        folder: folder of the other's home that the files are in now.
+        enabled: ids of the schedules that were on before they were paused.
+    """
+    changed = []
+    for event in _events_of(scheduler, name):
+        author = str(event.get("username") or "")
+        params = dict(event.get("params") or {})
+        if find_owner(params, author) == name:
+            params["owner"] = to
+            if params.get("notebook"):
+                params["notebook"] = _move_path(str(params["notebook"]), name, to, folder)
+        change = {
+            "id": event["id"],
+            "params": params,
+            "username": to if author == name else author,
+            "enabled": int(event["id"] in enabled or bool(event.get("enabled"))),
+        }
+        scheduler.call("update_event", change)
+        changed.append(str(event["id"]))
+    _disown(scheduler, name, to)
+    return Change(tuple(changed))
+
+
+def archive(scheduler: Scheduler, name: str, now: datetime.datetime) -> Change:
+    """Leave a person's schedules switched off, to be seen by administrators alone.
+
+    Args:
+        scheduler: client with the appliance's key.
+        name: person who leaves.
+        now: present time, for the note.
+    """
+    changed = []
+    for event in _events_of(scheduler, name):
+        author = str(event.get("username") or "")
+        params = dict(event.get("params") or {})
+        owner = find_owner(params, author)
+        if owner == name:
+            params["owner"] = SERVICE
+        note = f"{name} was removed on {now:%Y-%m-%d}; author was {author}, owner {owner}."
+        change = {
+            "id": event["id"],
+            "params": params,
+            "username": SERVICE if author == name else author,
+            "enabled": 0,
+            "notes": f"{event.get('notes') or ''}\n{note}".strip(),
+        }
+        scheduler.call("update_event", change)
+        changed.append(str(event["id"]))
+    _disown(scheduler, name, SERVICE)
+    return Change(tuple(changed))
+
+
+def delete_keys(scheduler: Scheduler, name: str) -> int:
+    """Delete the keys that act as this person; returns how many there were.
+
+    Args:
+        scheduler: client with the appliance's key.
+        name: person who leaves.
+    """
+    rows = scheduler.call("get_api_keys").get("rows") or []
+    mine = [str(row["id"]) for row in rows if row.get("username") == name]
+    for identifier in mine:
+        scheduler.call("delete_api_key", {"id": identifier})
+    return len(mine)
+
+
+def _events_of(scheduler: Scheduler, name: str) -> list[dict[str, Any]]:
+    return [
+        event
+        for event in _all_events(scheduler)
+        if name in (event.get("username"), _owner(event, "username"))
+    ]
+
+
+def _all_events(scheduler: Scheduler) -> Iterator[dict[str, Any]]:
+    offset = 0
+    while True:
+        answer = scheduler.call("get_schedule", {"offset": offset, "limit": _BLOCK})
+        rows = answer.get("rows") or []
+        yield from rows
+        offset += len(rows)
+        if not rows or offset >= int((answer.get("list") or {}).get("length") or 0):
+            return
+
+
+def _owner(row: Mapping[str, Any], author: str) -> str:
+    params = row.get("params")
+    return find_owner(params if isinstance(params, Mapping) else {}, str(row.get(author) or ""))
+
+
+def _end_jobs(scheduler: Scheduler, name: str, events: set[str]) -> int:
+    """Abort all runs and wait until they are recorded; returns how many there were."""
+    aborted: set[str] = set()
+    limit = time.monotonic() + ABORT_S
+    while running := _jobs_of(scheduler, name, events):
+        for identifier in running - aborted:
+            scheduler.call("abort_job", {"id": identifier})
+        aborted |= running
+        if time.monotonic() > limit:
+            raise VixtractError(
+                f"{len(running)} runs of {name} have not ended within {ABORT_S:.0f} s.",
+                "Run the same command again.",
+            )
+        time.sleep(0.3)
+    return len(aborted)
+
+
+def _jobs_of(scheduler: Scheduler, name: str, events: set[str]) -> set[str]:
+    jobs = dict(scheduler.call("get_active_jobs").get("jobs") or {})
+    waiting = scheduler.call("get_queue", {"limit": _BLOCK}).get("rows") or []
+    jobs.update({str(row["id"]): row for row in waiting})
+    return {
+        str(identifier)
+        for identifier, job in jobs.items()
+        if name in (job.get("username"), job.get("owner"), _owner(job, "username"))
+        or job.get("event") in events
+    }
+
+
+def _disown(scheduler: Scheduler, name: str, to: str) -> None:
+    """Take the name out of ended runs: somebody new of that name must not see them."""
+    # Of the ledger; Cronicle's own history names nobody, there the schedule decides who may see it.
+    scheduler.call("disown_runs", {"username": name, "to": to})
+
+
+def _move_path(path: str, name: str, to: str, folder: str) -> str:
+    home = f"/home/{name}/"
+    if path.startswith(home):
+        return f"/home/{to}/{folder}/{path.removeprefix(home)}"
+    return f"{folder}/{path}" if not path.startswith("/") else path
