@@ -194,6 +194,7 @@ class Gateway:
             text = b"(No log file found.)\n"
             writer.write(answer("404 Not Found", text, "text/plain; charset=utf-8", _POLICY))
             return
+        await asyncio.to_thread(self._contract.wait_for_log, identifier)
         session = self._contract.upstream.session
         own = Request("GET", request.path, f"id={identifier}", {"x-session-id": session})
         own.headers["accept-encoding"] = "gzip"
