@@ -302,7 +302,8 @@ def test_testssl_finds_nothing(tools: str, wide: TlsDoor) -> None:
         entry["id"]: entry["finding"]
         for entry in found
         # "engine_problem" is about the grader's own OpenSSL, which has no GOST.
-        if entry["severity"] not in ("OK", "INFO", "LOG", "DEBUG") and entry["id"] != "engine_problem"
+        if entry["severity"] not in ("OK", "INFO", "LOG", "DEBUG")
+        and entry["id"] != "engine_problem"
     }
     assert bad == {}
     by_id = {entry["id"]: entry["finding"] for entry in found}
