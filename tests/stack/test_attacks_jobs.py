@@ -237,7 +237,7 @@ def test_a_schedule_s_title_is_no_sql(appliance, passwords):
 
     def mirrored() -> list:
         sql = "SELECT event_title FROM vixtract.run WHERE event = '" + event + "'"
-        return appliance.query(sql, user="postgres", database="vixtract")
+        return appliance.query_inside(sql, database="vixtract")
 
     rows = wait_until(mirrored, "the run in PostgreSQL", 60)
     assert len(rows) == 1
@@ -259,7 +259,7 @@ def test_a_person_s_name_is_no_sql_and_no_path(appliance, passwords, name):
         "add-user", name, "--password-stdin", stdin="pw-long-enough-1\n", check=False,
     )  # fmt: skip
     assert "Traceback" not in output
-    names = appliance.query("SELECT rolname FROM pg_roles", user="postgres")
+    names = appliance.query_inside("SELECT rolname FROM pg_roles")
     assert name not in {row[0] for row in names} - {"pg_monitor"}
     assert ("anna",) in names
     assert name == "root" or name not in appliance.execute(
