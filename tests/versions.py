@@ -15,15 +15,24 @@ LOCKS = ("docker/base", "jupyter", "cronicle")
 
 PYTHON = {
     "aiohttp": ("3.12.14", "CVE-2025-53643: request smuggling in chunked trailers"),
-    "bleach": ("3.3.0", "CVE-2021-23980: mutation XSS; nbconvert cleans rendered notebooks with it"),
+    "bleach": (
+        "3.3.0",
+        "CVE-2021-23980: mutation XSS; nbconvert cleans rendered notebooks with it",
+    ),
     "certifi": ("2024.7.4", "CVE-2024-39689: a distrusted authority"),
     "cryptography": ("44.0.1", "CVE-2024-12797: OpenSSL in the wheel accepts a wrong peer"),
-    "fastapi": ("0.121.0", "takes starlette 0.49 and newer; older ones are bound to what CVE-2025-62727 hits"),
+    "fastapi": (
+        "0.121.0",
+        "takes starlette 0.49 and newer; older ones are bound to what CVE-2025-62727 hits",
+    ),
     "h11": ("0.16.0", "CVE-2025-43859: smuggling by malformed chunks; the portal and the engine"),
     "idna": ("3.7", "CVE-2024-3651: quadratic time for a long name"),
     "jinja2": ("3.1.6", "CVE-2025-27516: a template's way out; every page"),
     "jupyter-core": ("4.11.2", "CVE-2022-39286: runs configuration of the working directory"),
-    "jupyter-server": ("2.14.1", "CVE-2024-35178 and CVE-2023-49080: paths and traces to strangers"),
+    "jupyter-server": (
+        "2.14.1",
+        "CVE-2024-35178 and CVE-2023-49080: paths and traces to strangers",
+    ),
     "jupyterhub": ("5.4.5", "CVE-2026-33709: open redirect; CVE-2024-41942: rights of admins"),
     "jupyterlab": ("4.4.8", "CVE-2025-59842, CVE-2024-43805: XSS by links and HTML in notebooks"),
     "lxml": ("4.9.1", "CVE-2022-2309: crash by a crafted document"),
@@ -33,7 +42,10 @@ PYTHON = {
     "pillow": ("11.3.0", "CVE-2025-48379: overflow when writing a picture"),
     "pyarrow": ("14.0.1", "CVE-2023-47248: runs code of a file that is read"),
     "requests": ("2.32.4", "CVE-2024-47081: sends credentials to another host"),
-    "starlette": ("0.49.1", "CVE-2025-62727: quadratic time by Range; CVE-2024-47874: forms without end"),
+    "starlette": (
+        "0.49.1",
+        "CVE-2025-62727: quadratic time by Range; CVE-2024-47874: forms without end",
+    ),
     "tornado": ("6.5.0", "CVE-2025-47287, CVE-2024-52804: a request stops the Hub"),
     "urllib3": ("2.6.0", "CVE-2025-66418, CVE-2025-66471: bombs of compression"),
 }

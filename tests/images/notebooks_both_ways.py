@@ -51,7 +51,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "streams": (
         "import os, sys, subprocess, ctypes\nprint('python'); os.write(1, b'descriptor\\n'); print('again')",
         "import time\nsubprocess.run(['echo', 'program']); time.sleep(0.5)\nprint('after it')",
-        "ctypes.CDLL(None).puts(b'from C'); ctypes.CDLL(None).fflush(None); print('python')",
+        "ctypes.CDLL(None).puts(b'from C'); ctypes.CDLL(None).fflush(None); time.sleep(0.5); print('python')",
         "os.system('echo shell')",
         "sys.stdout.write('no newline')",
         "print('ж', '\\U0001f600', chr(0))",
@@ -82,7 +82,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "surroundings": (
         "import os, sys\nos.getcwd(), sys.executable, sys.path",
         "[os.path.basename(word) for word in sys.argv], '__file__' in globals(), __name__",
-        "sorted(os.environ)",
+        "sorted({*os.environ} - {'JPY_PARENT_PID', 'PYDEVD_USE_FRAME_EVAL'})",
         "[os.environ[name] for name in ('HOME', 'USER', 'LANG', 'SHELL', 'MPL' + 'BACKEND', 'TERM')]",
         "type(get_ipython()).__name__, hasattr(get_ipython(), 'kernel'), 'IPKernelApp' in get_ipython().config",
         "import signal, resource\n[signal.getsignal(n) for n in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)], signal.pthread_sigmask(signal.SIG_BLOCK, [])",
@@ -121,7 +121,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
 
 _MOMENTS = (
     (r"0x[0-9a-f]{6,}", "0xADDRESS"),
-    (r"\b\d+(\.\d+)? ?(ns|µs|μs|us|ms|s)\b", "TIME"),
+    (r"\b\d+(\.\d+)?(e[+-]\d+)? ?(ns|µs|μs|us|ms|s)\b", "TIME"),
     (r"(tmp|private|r|ipykernel_)/?r?\d+/", "PRIVATE/"),
     (r"/runs/anna/\w+", "/runs/anna/JOB"),
     (r"\bjtest\d+\b", "JOB"),

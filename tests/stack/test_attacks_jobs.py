@@ -10,7 +10,39 @@ import pytest
 from tests.waiting import wait_until
 
 SITE = "/usr/local/lib/python3.13/site-packages"
-COMMANDS = ["sh", "bash", "env", "python", "python3", "pip3", "node", "npm", "id", "ps", "kill", "getent", "useradd", "usermod", "groupadd", "chown", "chmod", "cat", "find", "setpriv", "sudo", "papermill", "jupyter", "jupyterhub", "configurable-http-proxy", "docker-init", "tini", "curl", "psql", "nice", "ionice"]
+COMMANDS = [
+    "sh",
+    "bash",
+    "env",
+    "python",
+    "python3",
+    "pip3",
+    "node",
+    "npm",
+    "id",
+    "ps",
+    "kill",
+    "getent",
+    "useradd",
+    "usermod",
+    "groupadd",
+    "chown",
+    "chmod",
+    "cat",
+    "find",
+    "setpriv",
+    "sudo",
+    "papermill",
+    "jupyter",
+    "jupyterhub",
+    "configurable-http-proxy",
+    "docker-init",
+    "tini",
+    "curl",
+    "psql",
+    "nice",
+    "ionice",
+]
 # Whoever runs it leaves a note; people may, root and the engine must not.
 NOTE = "import os; open(f'/tmp/planted-{os.geteuid()}', 'a').close()"
 PLANT = f"""

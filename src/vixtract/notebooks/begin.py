@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import logging
 import os
 import signal
 import socket
@@ -104,6 +105,9 @@ def become_owner(environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The supervisor's way of logging is not a notebook's.
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
     gc.enable()
 
 

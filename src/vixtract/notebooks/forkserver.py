@@ -16,18 +16,18 @@ _RENDERER = ("nbconvert.exporters.html", "bleach", "vixtract.notebooks.render")
 # The only Python whose objects `share_objects` knows.
 _KNOWN_PYTHON = (3, 13)
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
-# surroundings when they are imported (plotly, dask, tqdm.auto) are not among them.
+# surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
 LIBRARIES = (
     "numpy", "pandas", "pyarrow", "pyarrow.csv", "pyarrow.parquet", "polars", "petl", "pgpq",
     "psycopg", "psycopg2", "sqlalchemy", "sqlalchemy.dialects.postgresql", "requests", "openpyxl",
-    "lxml.etree", "matplotlib", "matplotlib.pyplot", "matplotlib.font_manager",
+    "lxml.etree", "matplotlib", "matplotlib.font_manager", "matplotlib.figure",
     "matplotlib.backends.backend_agg", "tqdm", "zoneinfo", "sqlite3", "concurrent.futures",
     "vixtract.loading", "vixtract.loading.petl_methods", "ipykernel.debugger",
     "IPython.core.magics", "IPython.core.completer", "IPython.display", "jedi",
     "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.oinspect",
     "IPython.extensions.storemagic", "IPython.utils.wildcard", "pdb", "readline", "rlcompleter",
     "encodings.utf_8_sig", "encodings.unicode_escape", "encodings.latin_1", "encodings.idna",
-    "matplotlib_inline.config", "pandas.io.formats.html",
+    "pandas.io.formats.html",
     "vixtract.notebooks.begin", "vixtract.notebooks.kernel", "vixtract.notebooks.warm_client",
     "vixtract.notebooks.supervisor", "vixtract.people.roles",
 )  # fmt: skip
