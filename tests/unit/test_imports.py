@@ -13,18 +13,21 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ALLOWED = {
     "__init__": set(),
     "__main__": {"ops"},
-    "settings": {"errors"},
+    "settings": {"errors", "values"},
+    "values": set(),
     "errors": set(),
+    "secret_settings": {"settings", "errors"},
     "ledger": {"errors"},
-    "people": {"errors", "settings"},
+    "certificates": {"errors", "settings", "values"},
+    "people": {"errors", "settings", "secret_settings", "certificates"},
     "loading": {"errors"},
-    "notebooks": {"settings", "errors", "people", "ledger"},
+    "notebooks": {"settings", "secret_settings", "errors", "people", "ledger"},
     "scheduler": {"settings", "errors", "people", "ledger"},
     "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
     "portal": {"settings", "errors", "people", "ledger", "scheduler"},
-    "ops": {"settings", "errors"},
+    "ops": {"settings", "secret_settings", "errors", "values"},
 }
-HOST_SIDE = {"ops", "settings", "errors", "__init__"}
+HOST_SIDE = {"ops", "settings", "secret_settings", "values", "errors", "__init__"}
 
 
 def room(path: Path) -> str:

@@ -266,9 +266,7 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: the event is malformed.
     """
-    kept = {
-        k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None
-    }
+    kept = {k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None}
     if name == "run_event":
         kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
         plugin = str(params.get("plugin") or "")

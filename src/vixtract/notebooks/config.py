@@ -19,6 +19,8 @@ PASSED_ON = (
 )  # fmt: skip
 
 _INTERPRETER = ("/opt/vixtract/bin/python", "-I", "-m")
+# The kernels' Python, without site: nothing of /usr/local, which administrators may write.
+FORK_SERVER = ("/usr/bin/python3", "-S", str(Path(__file__).with_name("forkserver.py")))
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class RunnerConfig:
         log_bytes: largest log; more output is dropped, with a line that says so.
         file_bytes: largest file a run may write.
         processes: threads and processes that one person may have.
+        disk_floor_mb: MiB of free disk that runs must leave; 0 means no floor.
         driver: command that runs a notebook, its job on standard input.
         renderer: command that makes the HTML of the executed notebook.
         jobs_bin: directory of commands that jobs find first.
         postgresql: host and port for people's database variables.
         environment: variables that every run gets as they are.
+        fork_server: command of the process that warm runs are forked from; empty: all start cold.
         ensure_account: makes the OS account of a person where it is missing.
         workers: host and port of the machines that runs with the target `workers` go to.
         is_worker: whether this is such a machine: what comes was checked by the appliance.
@@ -66,11 +70,13 @@ class RunnerConfig:
     log_bytes: int = 20 * MIB
     file_bytes: int = 8192 * MIB
     processes: int = 1024
+    disk_floor_mb: int = 0
     driver: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.execute")
     renderer: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.render")
     jobs_bin: Path = Path("/opt/vixtract/jobs/bin")
     postgresql: tuple[str, int] = ("postgresql", 5432)
     environment: Mapping[str, str] = field(default_factory=dict)
+    fork_server: tuple[str, ...] = ()
     ensure_account: Callable[[str, Path], object] | None = None
     workers: tuple[tuple[str, int], ...] = ()
     is_worker: bool = False
