@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vixtract.cronicle import claims
+from vixtract.cronicle.job import is_ending
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event
@@ -148,3 +150,13 @@ def test_back_runs_after_a_jump_of_the_clock_are_capped(database, monkeypatch):
 def test_an_event_that_nobody_knows_has_no_rights(database):
     taken = claims.begin(database, job(1, 0, event="stranger", source="by hand"), os.getpid())
     assert taken.event.username == "nobody"
+
+
+def test_a_dead_process_is_told_from_one_that_lives():
+    child = subprocess.Popen(["sleep", "60"])
+    assert not is_ending(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_ending(child.pid)
+    child.wait()
+    assert is_ending(child.pid)

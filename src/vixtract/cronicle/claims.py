@@ -25,6 +25,7 @@ from vixtract.scheduler.plugin import read_start_time
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 WARNING_CODE = 255
+GOOD_CODES = (0, WARNING_CODE)
 MAX_ATTEMPTS = 3
 CRASHED = "Aborted Job: Server shut down unexpectedly."
 TOO_OLD = "more slots were due than are made up for; the newest are run"
@@ -150,7 +151,7 @@ def finish(
     """
     code, now = int(end.get("code") or 0), time.time()
     identifier = str(job["id"])
-    is_good = code in (0, WARNING_CODE)
+    is_good = code in GOOD_CODES
     if not is_good and not stopped and int(job.get("retries") or 0) > 0:
         runs.mark_waiting(database, identifier, now + int(job.get("retry_delay") or 0))
         return

@@ -27,6 +27,7 @@ from vixtract.notebooks.protocol import CODE_ABORTED, SOCKET, WORKERS
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.25
+_DYING_S = 0.5
 
 
 class Job:
@@ -83,12 +84,28 @@ class Job:
     def _record(self) -> None:
         stopped = self._is_stopped or self._plugin.is_stopped
         identifier = str(self._job["id"])
-        if stopped and os.getppid() != self._parent:
+        if self._end.get("complete") and int(self._end.get("code") or 0) in claims.GOOD_CODES:
+            # It had done all its work when the end of the engine reached it.
+            claims.finish(self._database, self._job, self._end, stopped=False)
+        elif stopped and self._is_engine_gone():
             claims.cut_off(self._database, identifier, crashed=True)
         elif stopped and places.STOPPING.exists():
             claims.cut_off(self._database, identifier, crashed=False)
         else:
             claims.finish(self._database, self._job, self._end, stopped=stopped)
+
+    def _is_engine_gone(self) -> bool:
+        """Say whether the engine died, rather than sent the signal itself.
+
+        The kernel sends it when the engine's first thread ends, a moment before the others do, and
+        the parent changes with the last.
+        """
+        limit = time.monotonic() + _DYING_S
+        while time.monotonic() < limit:
+            if os.getppid() != self._parent or is_ending(self._parent):
+                return True
+            time.sleep(0.05)
+        return False
 
     def _wait_for_place(self, count: int) -> int | None:
         """Wait for one of MAX_JOBS places; returns what holds it, or None when stopped."""
@@ -112,6 +129,18 @@ class Job:
                 )
             time.sleep(_POLL_S)
         return None
+
+
+def is_ending(pid: int) -> bool:
+    """Say whether a process is gone, or its first thread is.
+
+    Source: proc(5), field 3 of /proc/PID/stat, after the command in parentheses.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def die_with_parent() -> None:
