@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vixtract import __version__
+from vixtract import __version__, settings_signin
 from vixtract.errors import SettingsError
 
 
@@ -181,6 +181,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
     Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
     Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
+    *(Setting(*row, group=settings_signin.GROUP) for row in settings_signin.ROWS),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
@@ -272,6 +273,7 @@ class Settings:
             if problem:
                 shown = "(hidden)" if setting.is_secret else repr(values[setting.name])
                 problems.append(f"{setting.name}={shown} {problem}")
+        problems += settings_signin.find_problems(values)
         if problems:
             raise SettingsError(
                 "Wrong settings: " + "; ".join(problems), "Correct them in .env and start again."

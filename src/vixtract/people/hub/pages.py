@@ -13,7 +13,23 @@ from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import new_token
 from tornado import web
 
+from vixtract.people import sources
 from vixtract.people.passwords import PasswordError, check_new_password
+
+
+def end_sessions(db: Any, person: Any) -> None:
+    """End a person's sessions in all browsers; their server and its token stay.
+
+    Args:
+        db: the Hub's database session; committed.
+        person: the Hub's row of the user.
+    """
+    # The login cookie holds the cookie id; tokens of OAuth keep a browser logged in to servers.
+    person.cookie_id = new_token()
+    for token in list(person.api_tokens):
+        if token.client_id != "jupyterhub":
+            db.delete(token)
+    db.commit()
 
 
 class _PasswordMixin:
@@ -26,18 +42,18 @@ class _PasswordMixin:
             user: the Hub's user.
             password: new one.
         Raises:
-            PasswordError: the rules refuse it.
+            PasswordError: the rules refuse it, or the person signs in from outside.
         """
+        source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
+        if source in (sources.LDAP, sources.OIDC):
+            raise PasswordError(
+                f"{user.name} signs in with {sources.WORDS[source]}; the password is kept there."
+            )
         check_new_password(password, name=user.name)
         await self.authenticator.run_blocking(
             self.authenticator.store.set_password, user.name, password
         )
-        # The login cookie holds the cookie id; tokens of OAuth keep a browser logged in to servers.
-        user.orm_user.cookie_id = new_token()
-        for token in list(user.api_tokens):
-            if token.client_id != "jupyterhub":
-                self.db.delete(token)
-        self.db.commit()
+        end_sessions(self.db, user.orm_user)
         self.log.info("Password of %s set by %s", user.name, self.current_user.name)
 
     def find_person(self: Any, name: str) -> Any:
@@ -84,8 +100,17 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
         is_local = await self.authenticator.run_blocking(
             self.authenticator.store.has_password, user.name
         )
+        source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
+        settings = self.authenticator.outside.settings
+        labels = {
+            sources.LDAP: "your organisation's directory",
+            sources.OIDC: settings["OIDC_LABEL"],
+        }
+        is_outside = source in labels
         html = await self.render_template(
             "change-password.html", problem=problem, done=done, is_local=is_local,
+            source=source, source_label=labels.get(source, ""),
+            password_url=settings[f"{source.upper()}_PASSWORD_URL"] if is_outside else "",
             xsrf=self.xsrf_token.decode("ascii"),
         )  # fmt: skip
         self.finish(html)
@@ -118,8 +143,10 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
         if problem:
             self.set_status(400)
         local = await self.authenticator.run_blocking(self.authenticator.store.names)
+        origins = await self.authenticator.run_blocking(self.authenticator.sources.origins)
+        outside = {origin.name: sources.WORDS[origin.source] for origin in origins}
         people = [
-            (u.name, u.admin, u.name in local)
+            (u.name, u.admin, u.name in local, outside.get(u.name, ""))
             for u in self.db.query(orm.User).order_by(orm.User.name)
         ]
         html = await self.render_template(
