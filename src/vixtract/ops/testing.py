@@ -20,10 +20,11 @@ TIERS = ("unit", "contract", "images", "stack", "browser")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 OLDEST = (3, 11)
-# Package to a file of it below /usr/lib. The server package starts a cluster, which is not used.
+# Package to a file of it below /usr/lib. The server packages start a server, which is not used.
 CONTRACT_PACKAGES = {
     "postgresql": "postgresql/*/bin/initdb",
     "faketime": "*/faketime/libfaketimeMT.so.1",
+    "slapd": "ldap/back_mdb.so",
 }
 PYTEST_S = 5400.0
 LINT_S = 300.0
@@ -241,7 +242,7 @@ def prepare_engine(
 
 
 def prepare_servers(session: Session, *, required: bool) -> None:
-    """Install what the contract tier runs on this machine itself: PostgreSQL, and a clock to move.
+    """Install what tests run on this machine itself: PostgreSQL, slapd, and a clock to move.
 
     Args:
         session: this call.
@@ -279,7 +280,7 @@ def run_tests(
     programs = ensure_environment(session, root)
     if not asked or LINT in asked:
         run_linters(session, root, programs, outcome)
-    if "contract" in tiers:
+    if {"contract", "images"} & set(tiers):
         prepare_servers(session, required=required)
     if any(tier in DOCKER_TIERS for tier in tiers):
         problem = prepare_engine(session, instance, tiers, required=required)

@@ -317,11 +317,16 @@ class Directory:
             server, user=user, password=password, receive_timeout=self._timeout_s,
             auto_referrals=False, check_names=False, read_only=True,
         )  # fmt: skip
-        connection.open(read_server_info=False)
-        needs_start = not is_tls and self._settings["LDAP_STARTTLS"] == "on"
-        if needs_start and not connection.start_tls(read_server_info=False):
-            connection.unbind()
-            raise LDAPException("the server refuses StartTLS")
+        try:
+            connection.open(read_server_info=False)
+            needs_start = not is_tls and self._settings["LDAP_STARTTLS"] == "on"
+            if needs_start and not connection.start_tls(read_server_info=False):
+                raise LDAPException(f"no StartTLS: {connection.result['description']}")
+        except BaseException:
+            # ldap3 leaves the socket of a connection open that it could not encrypt.
+            if connection.socket:
+                connection.socket.close()
+            raise
         return connection
 
     def _bind(self, connection: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.images import slapd
+from tests import slapd
 
 
 def by_search(server: slapd.Slapd, **changes: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def by_ad(server: slapd.Slapd, **changes: str) -> dict[str, str]:
         "LDAP_BIND_PASSWORD": slapd.LOOKUP_PASSWORD,
         "LDAP_BASE_DN": slapd.AD_BASE,
         "LDAP_NAME_ATTRIBUTE": "sAMAccountName",
-        "LDAP_USER_FILTER": "(objectClass=msUser)",
+        "LDAP_USER_FILTER": "(objectClass=adAccount)",
         "LDAP_ALLOWED_GROUP": slapd.AD_ALLOWED,
         "LDAP_ADMIN_GROUP": slapd.AD_ADMINS,
         "LDAP_TIMEOUT_S": "4",

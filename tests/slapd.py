@@ -35,7 +35,17 @@ include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
 include /etc/ldap/schema/nis.schema
-include /etc/ldap/schema/msuser.schema
+# As AD defines them; Debian's msuser.schema has no rules of comparison.
+attributetype ( 1.2.840.113556.1.4.221 NAME 'sAMAccountName' EQUALITY caseIgnoreMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.656 NAME 'userPrincipalName' EQUALITY caseIgnoreMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.8 NAME 'userAccountControl' EQUALITY integerMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 SINGLE-VALUE )
+attributetype ( 1.2.840.113556.1.4.2 NAME 'objectGUID' EQUALITY octetStringMatch
+  SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 SINGLE-VALUE )
+objectclass ( 1.3.6.1.4.1.4203.666.1 NAME 'adAccount' AUXILIARY
+  MAY ( sAMAccountName $ userPrincipalName $ userAccountControl $ objectGUID ) )
 pidfile {folder}/pid
 argsfile {folder}/args
 modulepath /usr/lib/ldap
@@ -82,15 +92,27 @@ class Slapd:
         text = CONFIGURATION.format(folder=folder, base=BASE, ad_base=AD_BASE, secret=SECRET)
         (folder / "slapd.conf").write_text(text)
         self.start()
-        fill_plain(self)
-        fill_ad(self)
+        try:
+            fill_plain(self)
+            fill_ad(self)
+        except BaseException:
+            self.stop()
+            raise
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
         log = (self.folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [SLAPD, "-d", "0", "-f", self.folder / "slapd.conf", "-h", f"{self.url} {self.tls_url}"],
+                [
+                    SLAPD,
+                    "-d",
+                    "0",
+                    "-f",
+                    self.folder / "slapd.conf",
+                    "-h",
+                    f"{self.url} {self.tls_url}",
+                ],
                 stdout=log,
                 stderr=log,
             )
@@ -160,10 +182,24 @@ def fill_plain(server: Slapd) -> None:
         LOOKUP_DN, ["organizationalRole", "simpleSecurityObject"], cn="lookup",
         userPassword=LOOKUP_PASSWORD,
     )  # fmt: skip
-    for name in ("lena", "boris", "vera", "outsider", "admin", "local.one", "posix.p", "root", "nested"):
+    for name in (
+        "lena",
+        "boris",
+        "vera",
+        "outsider",
+        "admin",
+        "local.one",
+        "posix.p",
+        "root",
+        "nested",
+    ):
         add_person(server, name)
-    server.add(ALLOWED, ["groupOfNames"], cn="etl-users", member=[person("lena"), person("admin"), TEAM])
-    server.change(ALLOWED, member=[(ldap3.MODIFY_ADD, [person("local.one"), person("root"), person("vera")])])
+    server.add(
+        ALLOWED, ["groupOfNames"], cn="etl-users", member=[person("lena"), person("admin"), TEAM]
+    )
+    server.change(
+        ALLOWED, member=[(ldap3.MODIFY_ADD, [person("local.one"), person("root"), person("vera")])]
+    )
     server.add(ADMINS, ["groupOfNames"], cn="etl-admins", member=[person("boris")])
     server.add(TEAM, ["groupOfNames"], cn="team", member=[person("nested")])
     server.add(POSIX, ["posixGroup"], cn="posix", gidNumber=5000, memberUid=["posix.p"])
@@ -181,7 +217,12 @@ def fill_ad(server: Slapd) -> None:
     server.add(AD_BASE, ["dcObject", "organization"], dc="corp", o="Corp")
     for unit in ("Staff", "Groups", "Service"):
         server.add(f"OU={unit},{AD_BASE}", ["organizationalUnit"], ou=unit)
-    server.add(AD_LOOKUP, ["organizationalRole", "simpleSecurityObject"], cn="svc etl", userPassword=LOOKUP_PASSWORD)
+    server.add(
+        AD_LOOKUP,
+        ["organizationalRole", "simpleSecurityObject"],
+        cn="svc etl",
+        userPassword=LOOKUP_PASSWORD,
+    )
     accounts = {
         "Anna Petrova": "APetrova",
         "Smith\\, John": "j.smith",
@@ -192,7 +233,7 @@ def fill_ad(server: Slapd) -> None:
     for common_name, account in accounts.items():
         plain = common_name.replace("\\", "")
         server.add(
-            ad_person(common_name), ["inetOrgPerson", "msUser"], cn=plain, sn=plain,
+            ad_person(common_name), ["inetOrgPerson", "adAccount"], cn=plain, sn=plain,
             sAMAccountName=account, userPrincipalName=f"{account.lower()}@corp.example",
             userAccountControl=514 if account == "left" else 512,
             userPassword=f"password-of-{account.lower()}",
