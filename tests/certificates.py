@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -54,6 +55,11 @@ def write_pair(
     (folder / "server.key").write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
+
+
+def tls_context(folder: Path) -> ssl.SSLContext:
+    """Return a client's context that trusts the folder's CA."""
+    return ssl.create_default_context(cafile=str(folder / "ca.pem"))
 
 
 def _builder(

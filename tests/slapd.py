@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -244,8 +243,3 @@ def fill_ad(server: Slapd) -> None:
         member=[ad_person("Anna Petrova"), ad_person("Left Longago"), AD_NESTED],
     )  # fmt: skip
     server.add(AD_ADMINS, ["groupOfNames"], cn="ETL Admins", member=[ad_person("Smith\\, John")])
-
-
-def tls_context(folder: Path) -> ssl.SSLContext:
-    """Return a client's context that trusts the folder's CA."""
-    return ssl.create_default_context(cafile=str(folder / "ca.pem"))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from tornado import web
 
 from vixtract.people.ldap import Directory, DirectoryDownError, Found, NotAllowedError
-from vixtract.people.oidc import OidcError, Provider
+from vixtract.people.oidc import IssuerDownError, OidcError, Provider
 from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -94,10 +94,16 @@ class Outside:
             return await self._run(self._oidc_threads, OIDC_DEADLINE_S, function, *words)
         except OidcError as error:
             log.warning("OIDC: %s %s", error.message, error.hint)
-            status = 403 if type(error) is OidcError else 503
-            raise web.HTTPError(status, error.message) from error
+            if isinstance(error, IssuerDownError):
+                raise web.HTTPError(503, self._issuer_down()) from error
+            raise web.HTTPError(403, error.message) from error
         except TimeoutError:
-            raise web.HTTPError(503, "The identity provider does not answer in time.") from None
+            log.error("OIDC: no answer within %.0f s", OIDC_DEADLINE_S)
+            raise web.HTTPError(503, self._issuer_down()) from None
+
+    def _issuer_down(self) -> str:
+        label = self.settings["OIDC_LABEL"]
+        return f"{label} cannot be reached at the moment. Try again in some minutes."
 
     async def _run(
         self, threads: ThreadPoolExecutor, deadline_s: float, function: Callable[..., Result],
