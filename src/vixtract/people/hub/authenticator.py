@@ -86,6 +86,9 @@ class PeopleAuthenticator(Authenticator):
         if await self.check_password(handler, name, password):
             self._remember_browser(handler, name)
             return {"name": name}
+        if self.directory:
+            shown = name if len(name) <= 32 else f"{name[:32]}…"
+            self.log.warning("%r is a local name here, so LDAP was not asked.", shown)
         return None
 
     async def check_allowed(
