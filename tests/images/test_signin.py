@@ -172,6 +172,17 @@ def test_new_account_of_an_old_name_does_not_get_the_old_home(place, hub):
         place.directory.delete(slapd.person("twin"))
 
 
+def test_administrator_can_move_a_local_person_to_the_directory(place, hub):
+    hub.operate("add-user", "mover", "--password-stdin", text="a-local-password-3\n")
+    slapd.add_person(place.directory, "mover")
+    place.directory.members(slapd.ALLOWED, add=slapd.person("mover"))
+    assert hub.try_login("mover", "password-of-mover").status_code == 403
+    assert "signs in with LDAP from now on" in hub.operate("source", "mover", "ldap").stdout
+    assert hub.try_login("mover", "password-of-mover").status_code == 302
+    assert hub.try_login("mover", "a-local-password-3").status_code == 403
+    assert hub.operate("source", "nobody.here", "ldap", check=False).returncode == 2
+
+
 @pytest.mark.parametrize("name", ["*", "lena)(uid=*))(|(uid=*", "lena,ou=people", "root"])
 def test_names_that_are_filters_or_system_accounts_are_refused(hub, name):
     assert hub.try_login(name, "password-of-lena").status_code in (400, 403)

@@ -21,9 +21,11 @@ from typing import Any
 from urllib.parse import quote
 
 from vixtract.errors import PreconditionError, UsageError, VixtractError
+from vixtract.people.sources import LDAP, LOCAL, OIDC, WORDS, SourceStore
 
 HUB_API = "http://127.0.0.1:8081/jupyter/hub"
 TOKEN_FILE = Path("/srv/secrets/hub_token")
+DATABASE = Path("/srv/jupyterhub/jupyterhub.sqlite")
 TIMEOUT_S = 30.0
 
 
@@ -111,6 +113,10 @@ def _build_parser() -> argparse.ArgumentParser:
             "--password-stdin", action="store_true", help="read it from one line of input"
         )
         source.add_argument("--generate", action="store_true", help="make one and print it")
+    move = commands.add_parser("source", help="decide where a person signs in from now on")
+    move.add_argument("name")
+    move.add_argument("source", choices=(LOCAL, LDAP, OIDC))
+    move.set_defaults(run=_assign_source)
     show = commands.add_parser("list", help="list people")
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_list)
@@ -144,6 +150,17 @@ def _set_password(options: argparse.Namespace) -> None:
     _send_password(options.name, password)
     print(f"Set the password of {options.name}.")
     _show(options, password)
+
+
+def _assign_source(options: argparse.Namespace) -> None:
+    """Move a person between local accounts, LDAP and OIDC, with home and work."""
+    name = options.name.strip().lower()
+    if name not in {user["name"] for user in list_users()}:
+        raise UsageError(f"There is no person {name!r}.", "Names are shown by: list")
+    SourceStore(DATABASE, Path("/home")).assign(name, options.source)
+    print(f"{name} signs in with {WORDS[options.source]} from now on.")
+    if options.source == LOCAL:
+        print("Set a password: passwd NAME --generate")
 
 
 def _list(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from jupyterhub.utils import get_browser_protocol, url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
-from vixtract.people.hub.words import choose_language, texts_of
+from vixtract.people.hub.words import choose_language, texts_of, translate
 from vixtract.people.oidc import Request, new_request
 
 ATTEMPT_S = 600
@@ -35,7 +35,7 @@ class LoginPage(LoginHandler):
         )
         texts = texts_of(language)
         return super()._render(
-            login_error=texts.get(login_error or "", login_error),
+            login_error=translate(login_error or "", language),
             texts=texts,
             language=language,
             issuer_label=provider.label if provider else "",

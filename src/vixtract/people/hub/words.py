@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 _ENGLISH = {
@@ -60,3 +61,18 @@ def texts_of(language: str) -> Mapping[str, str]:
         language: `en` or `ru`.
     """
     return _RUSSIAN if language == "ru" else _ENGLISH
+
+
+def translate(message: str, language: str) -> str:
+    """Put what the Hub or the authenticator says into the person's language, where it is known.
+
+    Args:
+        message: in English.
+        language: `en` or `ru`.
+    """
+    if language != "ru":
+        return message
+    locked = re.fullmatch(r"Too many failed attempts\. Try again in (\d+) min\.", message)
+    if locked:
+        return f"Слишком много неудачных попыток. Повторите через {locked[1]} мин."
+    return _RUSSIAN.get(message, message)
