@@ -113,6 +113,10 @@ class Watch:
             await self._authenticator.run_blocking(self._store.mark_ended, origin.name)
             log.info("%s: sessions of %s ended", sources.WORDS[origin.source], origin.name)
         if verdict == GONE:
+            # Those that the person made for programs, too: one of them could start a server.
+            for token in list(person.api_tokens):
+                self._app.db.delete(token)
+            self._app.db.commit()
             self._stop_servers(person)
 
     def _stop_servers(self, person: Any) -> None:
