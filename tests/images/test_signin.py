@@ -217,11 +217,15 @@ def test_who_leaves_the_group_loses_sessions_and_server(place, hub):
     person = hub.browser("leaver", "password-of-leaver")
     person.start_server()
     assert person.is_logged_in()
+    token = person.call("POST", "/users/leaver/tokens", {"note": "of a program"}).json()["token"]
+    headers = {"Authorization": f"token {token}"}
+    assert hub.client().get("/jupyter/hub/api/user", headers=headers).status_code == 200
     place.directory.members(slapd.ALLOWED, remove=slapd.person("leaver"))
     wait_until(lambda: not person.is_logged_in(), "the end of the session", 60)
     wait_until(
         lambda: not hub.run("pgrep", "-u", "leaver", check=False), "the end of the server", 60
     )
+    assert hub.client().get("/jupyter/hub/api/user", headers=headers).status_code == 403
     assert hub.try_login("leaver", "password-of-leaver").status_code == 403
 
 
