@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Measure loading into PostgreSQL, and petl's transforms, beside their peers, as ratios.
 
-    benchmarks/run [--rows 1000000] [--rounds 3] [--check]
+    benchmarks/run [--rows 1000000] [--rounds 3]
 
 Starts a PostgreSQL of its own with default settings. Each contender is a process of its own, the
 rounds are interleaved, medians count; the clock runs from after the imports to after the commit.
-Writes docs/performance/load.md and load.svg. `--check` writes nothing and fails when a ratio is more
-than twice the recorded one.
+Writes docs/performance/load.md and load.svg. `benchmarks/check.py` is the small run of the tests.
 """
 
 from __future__ import annotations
@@ -331,6 +330,21 @@ def measure(names: list[str], rounds: int, rows: int, folder: Path) -> dict[str,
     }
 
 
+def measure_all(names: list[str], rounds: int, rows: int) -> dict[str, dict[str, float]]:
+    """Run all contenders on a server and data of their own, and return medians by contender."""
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.server import running_server
+
+    with (
+        tempfile.TemporaryDirectory(prefix="vixtract-bench-") as text,
+        running_server() as environment,
+    ):
+        os.environ.update(environment)
+        argv = [sys.executable, __file__, "--one", "prepare", "--folder", text]
+        subprocess.run([*argv, "--rows", str(rows)], check=True, timeout=600)
+        return measure(names, rounds, rows, Path(text))
+
+
 def ratio(name: str, medians: dict[str, dict[str, float]]) -> float | None:
     """Return a contender's time divided by its reference's."""
     reference = medians.get(REFERENCE[name])
@@ -383,26 +397,11 @@ def draw(medians: dict[str, dict[str, float]]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def check(medians: dict[str, dict[str, float]]) -> None:
-    """Fail when a ratio is more than twice the recorded one."""
-    recorded = dict(
-        re.findall(r"^\| (.+?) \| [\d.]+ \| ([\d.]+) \|", (OUTPUT / "load.md").read_text(), re.M)
-    )
-    worse = []
-    for name in medians:
-        own, title = ratio(name, medians), EVERYTHING[name][0]
-        if own is not None and title in recorded and own > 2 * float(recorded[title]):
-            worse.append(f"{title}: {own:.2f}, recorded {recorded[title]}")
-    if worse:
-        sys.exit("twice as slow as recorded:\n" + "\n".join(worse))
-
-
 def main() -> None:
     """Measure and write, or be a contender."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--check", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--one")
     parser.add_argument("--folder", type=Path)
@@ -414,32 +413,10 @@ def main() -> None:
     if arguments.one:
         run_one(arguments.one, arguments.folder)
         return
-    sys.path.insert(0, str(ROOT))
-    from benchmarks.server import running_server
-
     names = [name for name in EVERYTHING if re.search(arguments.only, name)]
-    with (
-        tempfile.TemporaryDirectory(prefix="vixtract-bench-") as text,
-        running_server() as environment,
-    ):
-        os.environ.update(environment)
-        folder = Path(text)
-        argv = [
-            sys.executable,
-            __file__,
-            "--one",
-            "prepare",
-            "--folder",
-            text,
-            "--rows",
-            str(arguments.rows),
-        ]
-        subprocess.run(argv, check=True, timeout=600)
-        medians = measure(names, arguments.rounds, arguments.rows, folder)
+    medians = measure_all(names, arguments.rounds, arguments.rows)
     print(render(medians, arguments.rows, arguments.rounds))
-    if arguments.check:
-        check(medians)
-    elif not arguments.only:
+    if not arguments.only:
         OUTPUT.mkdir(parents=True, exist_ok=True)
         (OUTPUT / "load.md").write_text(render(medians, arguments.rows, arguments.rounds))
         (OUTPUT / "load.svg").write_text(draw(medians))

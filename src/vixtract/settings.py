@@ -23,7 +23,8 @@ class Setting:
         name: environment variable.
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
-        kind: text, integer (0 or more), port (1-65535), address, choice, password or zone.
+        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone or workers.
+            A port whose default is empty may be empty.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -61,6 +62,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("HTTP_PORT", "80", "Port of the web pages.", "port", group="Network"),
     Setting("HTTPS_PORT", "443", "Port of the web pages over HTTPS.", "port", group="Network"),
     Setting("POSTGRES_PORT", "5432", "Port of PostgreSQL for BI tools.", "port", group="Network"),
+    Setting(
+        "CRONICLE_PORT",
+        "",
+        "Port of Cronicle's page alone, an origin that no notebook shares; empty: at `/cronicle/`.",
+        "port",
+        group="Network",
+    ),
     Setting("HTTPS", "off", "How HTTPS is served.", "choice", ("off",), group="Network"),
     Setting(
         "POSTGRES_PASSWORD",
@@ -182,6 +190,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
     Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
     *(Setting(*row, group=settings_signin.GROUP) for row in settings_signin.ROWS),
+    Setting(
+        "WORKERS",
+        "",
+        "Machines that run schedules with the target `workers`: `host`, `host:port`, with commas.",
+        "workers",
+        group="Workers",
+    ),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
@@ -205,6 +220,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("HTTPS_PROXY", "", "The same for HTTPS.", group="Proxies"),
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
 )
+
+WORKER_PORT = 3013
+_WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
+_PATTERNS: Mapping[str, tuple[str, str]] = {
+    "zone": (
+        "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
+        "is not the name of a time zone such as Europe/Moscow",
+    ),
+    "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
+}
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
@@ -233,7 +258,8 @@ def check_value(setting: Setting, value: str) -> str:
     """
     if setting.kind == "integer" and not re.fullmatch(r"\d{1,9}", value):
         return "is not a whole number of 0 or more"
-    if setting.kind == "port" and not (re.fullmatch(r"\d{1,5}", value) and 0 < int(value) < 65536):
+    is_port = setting.kind == "port" and (value or setting.default)
+    if is_port and not (re.fullmatch(r"\d{1,5}", value) and 0 < int(value) < 65536):
         return "is not a port between 1 and 65535"
     if setting.kind == "choice" and value not in setting.choices:
         return "is none of " + ", ".join(setting.choices)
@@ -242,9 +268,21 @@ def check_value(setting: Setting, value: str) -> str:
             ipaddress.ip_address(value.strip("[]"))
         except ValueError:
             return "is not an IP address"
-    if setting.kind == "zone" and not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", value):
-        return "is not the name of a time zone such as Europe/Moscow"
+    pattern, problem = _PATTERNS.get(setting.kind, ("(?s:.*)", ""))
+    if not re.fullmatch(pattern, value):
+        return problem
     return ""
+
+
+def read_workers(value: str) -> tuple[tuple[str, int], ...]:
+    """Read the setting WORKERS.
+
+    Args:
+        value: checked.
+    Returns: host and port of each.
+    """
+    found = (re.fullmatch(_WORKER, part) for part in value.split(",") if part)
+    return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)
 
 
 class Settings:

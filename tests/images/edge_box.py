@@ -11,9 +11,12 @@ from typing import Any
 
 from tests.images.docker_cli import docker
 from tests.waiting import free_port, wait_until
+from vixtract import __version__
 from vixtract.scheduler.client import SchedulerClient
 
-IMAGE = os.environ.get("CRONICLE_EDGE_IMAGE_UNDER_TEST", "vixtract/cronicle-edge:0.1.0")
+IMAGE = os.environ.get(
+    "CRONICLE_EDGE_IMAGE_UNDER_TEST", f"vixtract/cronicle-edge:{__version__}"
+)
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (
     "--init", "--security-opt=no-new-privileges:true", "--cap-drop=ALL", "--pids-limit=4096", "--memory=4g",
@@ -32,29 +35,32 @@ class EdgeBox:
 
     Args:
         prefix: unique; begins the names of volumes and containers.
+        image: of the job container.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, image: str = IMAGE) -> None:
         self.prefix = prefix
+        self.image = image
         self.name = f"{prefix}-box"
         self.port = free_port()
+        self.volumes = [f"{prefix}-{number}" for number in range(len(PLACES))]
         homes = "; ".join(f"install -d -m 0700 -o {u} -g {u} /home/{p}" for p, u in PEOPLE.items())
         admins = 'install -d -m 0700 /srv/secrets; echo \'{"admins": ["admin"]}\' > /srv/secrets/people.json'
         docker(
             "run", "--rm", "--entrypoint", "/bin/bash", "--volume", f"{prefix}-0:/home",
-            "--volume", f"{prefix}-2:/srv/secrets", IMAGE, "-euc", f"{homes}; {admins}",
+            "--volume", f"{prefix}-2:/srv/secrets", image, "-euc", f"{homes}; {admins}",
         )  # fmt: skip
 
     def start(self, *options: str) -> EdgeBox:
         """Start a container on the volumes and wait until Cronicle manages."""
         mounts = [
             word
-            for number, place in enumerate(PLACES)
-            for word in ("--volume", f"{self.prefix}-{number}:{place}")
+            for volume, place in zip(self.volumes, PLACES, strict=True)
+            for word in ("--volume", f"{volume}:{place}")
         ]
         docker(
             "run", "--detach", "--name", self.name, *HARDENED, *mounts, "--env", "VIXTRACT_ENGINE=cronicle",
-            "--publish", f"127.0.0.1:{self.port}:3012", *options, IMAGE,
+            "--publish", f"127.0.0.1:{self.port}:3012", *options, self.image,
         )  # fmt: skip
         wait_until(self.is_up, "Cronicle's start", 60)
         key = self.execute("cat", "/srv/secrets/api_key").strip()

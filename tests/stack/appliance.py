@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -19,6 +20,8 @@ import websocket
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
+# By name: `auto` depends on which images this machine happens to have.
+ENGINE = os.environ.get("VIXTRACT_TEST_ENGINE", "embedded")
 
 
 @dataclass

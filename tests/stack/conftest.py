@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.appliance import ROOT, Appliance, Person
+from tests.stack.appliance import ENGINE, ROOT, Appliance, Person
 from tests.waiting import free_port
 
 SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")
@@ -44,9 +44,7 @@ def appliance() -> Iterator[Appliance]:
     instance = new_appliance()
     instance.operate("down", "--volumes", "--yes", check=False)
     try:
-        # By name: `auto` depends on which images this machine happens to have.
-        engine = os.environ.get("VIXTRACT_TEST_ENGINE", "embedded")
-        instance.operate("up", "--yes", "--engine", engine, timeout_s=1800)
+        instance.operate("up", "--yes", "--engine", ENGINE, timeout_s=1800)
         yield instance
     finally:
         instance.close()

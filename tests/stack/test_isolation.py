@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from tests.stack.appliance import ENGINE
 from tests.waiting import wait_until
 
 # Looks for everything it should not have; prints only what it found.
@@ -108,7 +109,8 @@ def test_jobs_run_as_their_owner_and_only_supervisor_and_runner_as_root(applianc
         users.setdefault(user, []).append(command.strip())
     assert any("sleep 4321" in c for c in users["anna"])
     assert any("ipykernel" in c for c in users["anna"])
-    assert any("vixtract.scheduler" in c for c in users["cronicle"])
+    engine = {"embedded": "vixtract.scheduler", "cronicle": "Cronicle Server"}[ENGINE]
+    assert any(engine in c for c in users["cronicle"])
     allowed = ("docker-init", "/sbin/docker-init", "ps -eo", "/opt/vixtract/bin/python -I")
     strangers = [c for c in users["root"] if not c.startswith(allowed)]
     assert strangers == []

@@ -10,6 +10,8 @@ from vixtract.cronicle.http import Request
 from vixtract.cronicle.people import is_plain
 from vixtract.cronicle.plugins import escape_line
 from vixtract.cronicle.shapes import clean_event, read_event
+from vixtract.ledger.database import Database
+from vixtract.scheduler import store
 from vixtract.scheduler.calls import ApiError
 
 EVENT = {
@@ -91,11 +93,15 @@ def test_plain_names_get_an_account():
     assert is_plain("anna") and is_plain("anna_2")
 
 
-def test_records_of_other_plugins_are_no_events():
+def test_records_of_other_plugins_are_no_events(tmp_path):
     assert read_event({"id": "x", "title": "X", "plugin": "workflow"}) is None
     event = read_event({**EVENT, "timeout": "60", "username": "anna", "algo": "random"})
     assert event is not None and (event.timeout, event.username) == (60, "anna")
-    assert "api_key" not in clean_event({**EVENT, "api_key": "k", "secret": "s"})
+    database = Database(tmp_path / "ledger.sqlite3")
+    store.put_event(database, event.updated({"web_hook": "https://x.test/"}), 0)
+    shown = clean_event(database, {**event.to_dict(), "api_key": "k", "secret": "s"})
+    assert "api_key" not in shown and shown["web_hook"] == "https://x.test/"
+    database.close()
 
 
 def test_foreign_credentials_are_not_passed_on():

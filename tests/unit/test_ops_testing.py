@@ -24,6 +24,12 @@ from vixtract.ops.testing import (
 )
 
 
+@pytest.fixture(autouse=True)
+def there_is_a_server(monkeypatch):
+    """Whether this machine has PostgreSQL must not decide what these tests find."""
+    monkeypatch.setattr(testing, "CONTRACT_PACKAGES", {"postgresql": "python3*"})
+
+
 def repository(root):
     """Lay out a repository with two tiers and one file of each kind."""
     for tier in ("unit", "stack"):
@@ -49,6 +55,7 @@ def machine(root, **answers):
         "git -C": Completed(0, names),
         "^env -C": OK,
         "-m pytest": OK,
+        "benchmarks/check.py": OK,
         "docker version": NO_CLIENT,
     }
     return FakeHost(root, {**answers, **usual, **answers})
@@ -157,6 +164,7 @@ def test_missing_docker_is_said_plainly(tmp_path):
     session, outcome = run(host, tmp_path)
     assert outcome.exit_code == 0
     assert list(outcome.left_out) == ["stack"]
+    assert host.called("benchmarks/check.py")
     assert "Not run: stack, no container engine" in session.console.text
     assert host.called("-m pytest tests/unit$")
 
@@ -170,6 +178,7 @@ def test_missing_docker_fails_where_it_is_required(tmp_path):
 def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
     repository(tmp_path)
     monkeypatch.setattr(testing, "ensure_images", lambda session, instance: instance)
+    monkeypatch.setattr(testing.Supply, "has", lambda supply, image: False)
     host = machine(
         tmp_path, **{"docker version": versions(), "docker compose": Completed(0, "2.30.0")}
     )
@@ -177,6 +186,20 @@ def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
     assert outcome.exit_code == 0
     (line,) = host.called("-m pytest")
     assert line.endswith("-m pytest tests/unit tests/stack -x")
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_cronicles_tests_get_their_image_where_the_published_one_is(tmp_path, monkeypatch, is_here):
+    repository(tmp_path)
+    monkeypatch.setattr(testing, "ensure_images", lambda session, instance: instance)
+    monkeypatch.setattr(testing.Supply, "has", lambda supply, image: is_here)
+    made = []
+    monkeypatch.setattr(testing.Supply, "ensure_service", lambda supply, name: made.append(name))
+    host = machine(
+        tmp_path, **{"docker version": versions(), "docker compose": Completed(0, "2.30.0")}
+    )
+    run(host, tmp_path, "stack")
+    assert made == (["cronicle-edge"] if is_here else [])
 
 
 def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):
@@ -189,11 +212,27 @@ def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):
     assert "mypy: passed" in session.console.lines
 
 
+def test_a_bench_that_is_too_slow_is_a_failure(tmp_path):
+    repository(tmp_path)
+    host = machine(tmp_path, **{"benchmarks/check.py": FAILED})
+    _, outcome = run(host, tmp_path, "bench")
+    assert (outcome.failed, outcome.exit_code) == (["bench"], 1)
+    assert not host.called("-m pytest") and not host.called("bin/ruff")
+
+
+def test_a_bench_without_a_server_says_that_it_did_not_run(tmp_path, monkeypatch):
+    repository(tmp_path)
+    monkeypatch.setattr(testing, "CONTRACT_PACKAGES", {"postgresql": "no/such/file"})
+    session, outcome = run(machine(tmp_path), tmp_path, "bench")
+    assert outcome.exit_code == 0
+    assert "Not run: bench, PostgreSQL is not installed here" in session.console.text
+
+
 def test_linters_run_alone_and_tiers_without_them(tmp_path):
     repository(tmp_path)
     host = machine(tmp_path)
     run(host, tmp_path, "lint")
-    assert host.called("bin/ruff") and not host.called("-m pytest")
+    assert host.called("bin/ruff") and not host.called("-m pytest|check.py")
     host = machine(tmp_path)
     run(host, tmp_path, "unit")
     assert host.called("-m pytest") and not host.called("bin/ruff")

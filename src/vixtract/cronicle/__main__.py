@@ -20,6 +20,7 @@ from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.config import EngineConfig, load_config
+from vixtract.scheduler.notify import Notifier
 from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
 from vixtract.scheduler.store import find_next_due
 
@@ -88,6 +89,8 @@ def main() -> int:
     if config.database_url:
         mirror = Mirror(database, config.database_url, partial(find_next_due, database))
     gateway = Gateway(contract, people, Status(config, upstream), reconciler.look)
+    notifier = Notifier(database, config.notify)
+    notifier.start()
     reconciler.start()
     if mirror is not None:
         mirror.start()
@@ -95,6 +98,7 @@ def main() -> int:
         asyncio.run(_serve(gateway, config))
     finally:
         reconciler.stop()
+        notifier.stop()
         if mirror is not None:
             mirror.stop()
         database.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from vixtract.cronicle import places
 from vixtract.cronicle.checks import check_names, check_values
-from vixtract.cronicle.shapes import clean_event, clean_job, read_event
+from vixtract.cronicle.shapes import MESSAGES, clean_event, clean_job, read_event
 from vixtract.cronicle.upstream import Upstream, UpstreamError
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
@@ -127,14 +127,14 @@ class Contract:
         return answer
 
     def _get_schedule(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        rows = [clean_event(row) for row in self.upstream.list_events()]
+        rows = [clean_event(self.database, row) for row in self.upstream.list_events()]
         rows = [row for row in rows if caller.owns(str(row.get("username") or ""))]
         offset, limit = get_number(params, "offset", 0), get_number(params, "limit", 0)
         return page(rows[offset : offset + limit] if limit else rows[offset:], len(rows))
 
     def _get_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         answer = self._find(caller, params)
-        answer["event"] = clean_event(answer["event"])
+        answer["event"] = clean_event(self.database, answer["event"])
         if "jobs" in answer:
             answer["jobs"] = [clean_job(self.database, job) for job in answer["jobs"]]
         return answer
@@ -184,7 +184,7 @@ class Contract:
 
     def put(self, event: Event) -> None:
         """Create an event in Cronicle alone, under its author's name."""
-        body = {k: v for k, v in event.to_dict().items() if k not in _OWN}
+        body = {k: v for k, v in event.to_dict().items() if k not in (*_OWN, *MESSAGES)}
         self._ask("create_event", body)
         if event.username != SERVICE_ACCOUNT:
             self._ask("update_event", {"id": event.id, "username": event.username})
@@ -209,7 +209,8 @@ class Contract:
                 )
             if known.get("timing", False) is None:
                 known["timing"] = False
-            self._ask("update_event", {**known, "id": identifier})
+            told = {k: v for k, v in known.items() if k not in MESSAGES}
+            self._ask("update_event", {**told, "id": identifier})
             self.keep(self._ask("get_event", {"id": identifier})["event"], known)
         logger.info("event %s updated by %s", identifier, caller.title)
         return {}
@@ -221,10 +222,11 @@ class Contract:
             record: Cronicle's.
             changes: what was changed; a new timing is settled from now on.
         """
-        event = read_event(record)
+        stored = store.get_event(self.database, id=str(record.get("id") or ""))
+        event = read_event(record, stored.event if stored else None)
         if event is None:
             return
-        stored = store.get_event(self.database, id=event.id)
+        event = event.updated({k: changes[k] for k in MESSAGES if k in changes})
         now, cursor = int(self.now()), None
         if stored is None:
             cursor = now - now % 60

@@ -26,7 +26,7 @@ def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
 
 
 PARAMETERS: Mapping[str, frozenset[str]] = {
-    "notebook": frozenset(("owner", "notebook", "parameters", "kernel", "memory_mb")),
+    "notebook": frozenset(("owner", "notebook", "parameters", "kernel", "memory_mb", "pinned")),
     "shellplug": frozenset(("owner", "script")),
 }
 

@@ -12,10 +12,14 @@ from typing import Any
 import bcrypt
 
 from vixtract.cronicle import places
+from vixtract.notebooks.protocol import WORKERS
 from vixtract.people.secretfiles import write_durably
 from vixtract.scheduler.events import CATEGORIES, PLUGINS
 
 SESSION_DAYS = 7
+GROUP_FIELDS = ("id", "title", "regexp", "manager")
+# Cronicle starts the run's plugin on its own server; the runner hands it to a worker.
+WORKERS_GROUP = (WORKERS, "Workers", ".+", 0)
 # One page of the history has 50 rows; more than this many rows per list are given up.
 HISTORY_ROWS = 10000
 
@@ -78,6 +82,7 @@ def build_plugins() -> list[dict[str, Any]]:
         },
         {"id": "kernel", "type": "text", "size": 20, "title": "Kernel", "value": ""},
         {"id": "memory_mb", "type": "text", "size": 8, "title": "Memory, MiB", "value": "0"},
+        {"id": "pinned", "type": "text", "size": 64, "title": "Pinned version", "value": ""},
     ]
     shell = [
         {
@@ -130,9 +135,10 @@ def build_setup(admin_password: str) -> dict[str, Any]:
         for name, title in CATEGORIES.items()
     ]
     groups = [("maingrp", "Manager Group", "_HOSTNAME_", 1), ("allgrp", "All Servers", ".+", 0)]
+    groups += [WORKERS_GROUP]
     steps += [["listCreate", "global/server_groups", {}]]
     steps += [
-        ["listPush", "global/server_groups", dict(zip(("id", "title", "regexp", "manager"), group))]
+        ["listPush", "global/server_groups", dict(zip(GROUP_FIELDS, group))]
         for group in groups
     ]
     steps += [["listCreate", f"global/{name}", {}] for name in ("servers", "schedule", "api_keys")]

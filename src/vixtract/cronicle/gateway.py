@@ -28,6 +28,7 @@ from vixtract.cronicle.http import (
     splice,
 )
 from vixtract.cronicle.people import HubUserError, People
+from vixtract.cronicle.shapes import MESSAGES
 from vixtract.errors import VixtractError
 from vixtract.scheduler.calls import ApiError, get_id
 from vixtract.scheduler.events import FIELDS, PLUGINS, check_event
@@ -264,7 +265,9 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: the event is malformed.
     """
-    kept = {k: v for k, v in params.items() if k in FIELDS and v is not None}
+    kept = {
+        k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None
+    }
     if name == "run_event":
         kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
         plugin = str(params.get("plugin") or "")

@@ -23,7 +23,7 @@ from vixtract.cronicle.plugins import escape_line
 from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.notebooks.plugin import Plugin, write_line
-from vixtract.notebooks.protocol import CODE_ABORTED, SOCKET
+from vixtract.notebooks.protocol import CODE_ABORTED, SOCKET, WORKERS
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.25
@@ -56,8 +56,10 @@ class Job:
             self._say({"complete": 1, "code": 0, "description": decision.refusal})
             return
         self._job["username"] = decision.event.username
-        place = self._wait_for_place(max(1, int(os.environ.get("MAX_JOBS") or 4)))
-        if place is None:
+        is_here = self._job.get("target") != WORKERS
+        limit = max(1, int(os.environ.get("MAX_JOBS") or 4))
+        # A run that is not admitted here waits for a place on a worker, in the runner.
+        if is_here and self._wait_for_place(limit) is None:
             self._end = {"complete": 1, "code": CODE_ABORTED, "description": "Aborted."}
         else:
             self._plugin.run(json.dumps(self._job))

@@ -141,8 +141,9 @@ class Reconciler:
             for identifier in set(stored) - {str(record.get("id")) for record in records}:
                 store.delete_event(self._database, identifier)
             for record in records:
-                event = read_event(record)
-                if event is not None and event != stored.get(event.id):
+                known = stored.get(str(record.get("id")))
+                event = read_event(record, known)
+                if event is not None and event != known:
                     self._contract.keep(record, {})
 
     def _recover_runs(self) -> None:

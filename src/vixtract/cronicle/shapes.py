@@ -8,22 +8,31 @@ from typing import Any
 
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
+from vixtract.scheduler import store
 from vixtract.scheduler.events import FIELDS, PLUGINS, Event
 
+# Who is told of runs is the ledger's alone: the appliance's own notifier writes to them, the same
+# under both engines, and Cronicle would call and write a second time.
+MESSAGES = ("notify_success", "notify_fail", "web_hook", "web_hook_error")
 # Never shown to anybody.
 SECRETS = ("api_key", "secret", "secret_value", "secret_preview", "session_id", "token", "salt")
 
 
-def read_event(values: Mapping[str, Any]) -> Event | None:
+def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event | None:
     """Make an event of Cronicle's record.
 
     Args:
         values: as Cronicle keeps it.
+        known: the same event in the ledger, which has what Cronicle is not told.
     Returns: None for a record that is none of ours (another plugin, no title).
     """
     if values.get("plugin") not in PLUGINS or not values.get("id") or not values.get("title"):
         return None
-    known = {name: value for name, value in values.items() if name in FIELDS and value is not None}
+    kept = {
+        name: value
+        for name, value in values.items()
+        if name in FIELDS and name not in MESSAGES and value is not None
+    }
     for name in (
         "max_children",
         "timeout",
@@ -33,12 +42,17 @@ def read_event(values: Mapping[str, Any]) -> Event | None:
         "created",
         "modified",
     ):
-        known[name] = _whole(known.get(name))
-    known["username"] = str(known.get("username") or "")
-    known["timezone"] = str(known.get("timezone") or "UTC")
-    if not isinstance(known.get("params"), Mapping):
-        known["params"] = {}
-    return Event.from_dict(known)
+        kept[name] = _whole(kept.get(name))
+    kept["username"] = str(kept.get("username") or "")
+    kept["timezone"] = str(kept.get("timezone") or "UTC")
+    if not isinstance(kept.get("params"), Mapping):
+        kept["params"] = {}
+    return Event.from_dict({**kept, **messages_of(known)})
+
+
+def messages_of(event: Event | None) -> dict[str, Any]:
+    """Return the fields of an event that Cronicle is not told; none for no event."""
+    return {name: getattr(event, name) for name in MESSAGES} if event else {}
 
 
 def _whole(value: Any) -> int:
@@ -48,9 +62,11 @@ def _whole(value: Any) -> int:
         return 0
 
 
-def clean_event(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Show an event without what nobody may see."""
-    return {name: value for name, value in values.items() if name not in SECRETS}
+def clean_event(database: Database, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Show an event without what nobody may see, with what the ledger alone knows."""
+    shown = {name: value for name, value in values.items() if name not in SECRETS}
+    stored = store.get_event(database, id=str(values.get("id") or ""))
+    return {**shown, **messages_of(stored.event if stored else None)}
 
 
 def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,18 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from vixtract.cronicle import places
-from vixtract.cronicle.config import build_session, build_user, is_password
+from vixtract.cronicle.config import (
+    GROUP_FIELDS,
+    WORKERS_GROUP,
+    build_plugins,
+    build_session,
+    build_user,
+    is_password,
+)
 from vixtract.errors import VixtractError
 from vixtract.settings import BY_NAME
 
@@ -91,7 +98,40 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
         leftover.unlink()
     run_storage(environment, "setup")
     run_storage(environment, "reset")
+    refresh_lists(environment)
     run_storage(environment, "put", f"sessions/{session}", text=json.dumps(build_session(session)))
+
+
+def refresh_lists(environment: Mapping[str, str]) -> None:
+    """Bring plugins and groups of a storage that an older version made up to this one.
+
+    Nobody can change them here, so they are the same in every storage of this version.
+
+    Args:
+        environment: Cronicle's.
+    """
+    groups = _read_list(environment, "global/server_groups")
+    if all(group.get("id") != WORKERS_GROUP[0] for group in groups):
+        groups.append(dict(zip(GROUP_FIELDS, WORKERS_GROUP)))
+        _write_list(environment, "global/server_groups", groups)
+    if _read_list(environment, "global/plugins") != build_plugins():
+        _write_list(environment, "global/plugins", build_plugins())
+
+
+def _read_list(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:
+    # They have a page each: it holds fifty.
+    items: list[dict[str, Any]] = json.loads(run_storage(environment, "get", f"{name}/0"))["items"]
+    return items
+
+
+def _write_list(
+    environment: Mapping[str, str], name: str, items: Sequence[Mapping[str, Any]]
+) -> None:
+    page = {"type": "list_page", "items": list(items)}
+    # The page first: what a cut between the two leaves is counted by the next start's change.
+    run_storage(environment, "put", f"{name}/0", text=json.dumps(page))
+    head = json.loads(run_storage(environment, "get", name))
+    run_storage(environment, "put", name, text=json.dumps({**head, "length": len(items)}))
 
 
 def retire_default_password(environment: Mapping[str, str], password: str) -> None:

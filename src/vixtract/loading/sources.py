@@ -21,6 +21,8 @@ from vixtract.loading.options import Options
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Rows turned into columns at once: so few that their values are still in the processor's cache.
+_BLOCK = 256
 BadRow = Callable[[BadRowError, Any], None]
 
 
@@ -260,9 +262,11 @@ def _row_shape(names: list[str]) -> _Shape:
     width = len(names)
 
     def transpose(rows: list[Any]) -> list[Any]:
-        columns = list(zip(*rows, strict=True))
-        if len(columns) != width:
-            raise ValueError(width)
+        columns: list[list[Any]] = [[] for _ in range(width)]
+        for start in range(0, len(rows), _BLOCK):
+            block = zip(*rows[start : start + _BLOCK], strict=True)
+            for column, values in zip(columns, block, strict=True):
+                column.extend(values)
         return columns
 
     def complaint(row: Any) -> str:

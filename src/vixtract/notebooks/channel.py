@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from vixtract.notebooks import figures
 from vixtract.notebooks.config import MIB
 from vixtract.notebooks.protocol import (
     MAX_REQUEST_BYTES,
@@ -231,6 +232,8 @@ def clean_result(result: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("output", "notebook", "kernel", "problem", "hint"):
         if isinstance(result.get(key), str):
             clean[key] = result[key][:2000]
+    if "perf" in result:
+        clean["perf"] = figures.clean(result["perf"])
     error = result.get("error")
     if isinstance(error, dict):
         cell = error.get("cell")

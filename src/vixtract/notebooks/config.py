@@ -47,6 +47,8 @@ class RunnerConfig:
         postgresql: host and port for people's database variables.
         environment: variables that every run gets as they are.
         ensure_account: makes the OS account of a person where it is missing.
+        workers: host and port of the machines that runs with the target `workers` go to.
+        is_worker: whether this is such a machine: what comes was checked by the appliance.
     """
 
     socket_path: Path = SOCKET
@@ -70,6 +72,8 @@ class RunnerConfig:
     postgresql: tuple[str, int] = ("postgresql", 5432)
     environment: Mapping[str, str] = field(default_factory=dict)
     ensure_account: Callable[[str, Path], object] | None = None
+    workers: tuple[tuple[str, int], ...] = ()
+    is_worker: bool = False
 
 
 def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:

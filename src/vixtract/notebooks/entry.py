@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
+from vixtract.notebooks import worker
 from vixtract.notebooks.config import PASSED_ON, RunnerConfig
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.roles import role_password
@@ -40,7 +41,9 @@ GATEWAY_COMMAND = (*_PYTHON, "vixtract.cronicle")
 CONFIGURE_COMMAND = (*_PYTHON, "vixtract.cronicle.config")
 CRONICLE = ENGINE_HOME / "bin" / "cronicle.js"
 EDGE = DATA / "edge"
-SECRETS = ("role_key", "api_key", "cronicle_key", "cronicle_session", "cronicle_oauth")
+SECRETS = (
+    "role_key", "api_key", "cronicle_key", "cronicle_session", "cronicle_oauth", "worker_key",
+)  # fmt: skip
 
 ENGINE_STOP_S = 17.0
 GATEWAY_STOP_S = 3.0
@@ -67,6 +70,8 @@ def main() -> int:
     os.umask(0o022)
     try:
         settings = Settings.from_environment(os.environ)
+        if sys.argv[1:] == ["worker"]:
+            return Supervisor(build_worker(settings, os.environ)).run()
         settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
         config = RunnerConfig()
         secrets = prepare(config)
@@ -311,7 +316,7 @@ def build_services(
         "LANG": "C.UTF-8",
         "HOME": "/nonexistent",
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S")},
+        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "WORKERS")},
     }
     runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
     main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)
@@ -330,6 +335,24 @@ def build_services(
     admin = {"CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"]}
     main_one.environment = {**own, **session, **admin}
     return (runner, gateway, main_one)
+
+
+def build_worker(settings: Settings, environment: Mapping[str, str]) -> tuple[Service, ...]:
+    """Put together a worker's processes.
+
+    Args:
+        settings: checked settings.
+        environment: the container's.
+    Returns: runner and door.
+    Raises:
+        PreconditionError: something that a worker needs is missing.
+    """
+    config = RunnerConfig()
+    runner, door = worker.build_environments(settings, worker.prepare(config), environment)
+    return (
+        Service("runner", RUNNER_COMMAND, runner, stop_s=RUNNER_STOP_S),
+        Service("door", worker.DOOR_COMMAND, door, config.engine_uid, GATEWAY_STOP_S),
+    )
 
 
 if __name__ == "__main__":

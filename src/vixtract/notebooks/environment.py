@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from vixtract.errors import VixtractError
 from vixtract.notebooks.config import RunnerConfig
@@ -68,3 +69,20 @@ def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, s
     except VixtractError as error:
         log.warning("No database variables for %s: %s", person.name, error.message)
         return {}
+
+
+def received_database(database: Mapping[str, object], config: RunnerConfig) -> dict[str, str]:
+    """Return the PostgreSQL variables that came with a request, with this machine's way to it.
+
+    Args:
+        database: of the request.
+        config: a worker's; its `postgresql` is the address as seen from here.
+    """
+    found = {name: text for name, text in database.items() if isinstance(text, str)}
+    if not found:
+        return {}
+    host, port = config.postgresql
+    url = urlsplit(found.get("DATABASE_URL", ""))
+    login = url.netloc.rpartition("@")[0]
+    found["DATABASE_URL"] = url._replace(netloc=f"{login}@{host}:{port}").geturl()
+    return {**found, "PGHOST": host, "PGPORT": str(port)}

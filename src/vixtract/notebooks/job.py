@@ -38,6 +38,7 @@ def build_request(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
         "author": author,
         "memory_mb": _whole(params, "memory_mb"),
         "timeout_s": _whole(job, "timeout"),
+        "target": str(job.get("target") or ""),
         "facts": {
             "event": str(job.get("event") or ""),
             "event_title": str(job.get("event_title") or ""),

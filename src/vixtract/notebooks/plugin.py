@@ -160,7 +160,7 @@ def complete(end: Mapping[str, Any]) -> dict[str, Any]:
     """
     line: dict[str, Any] = {"complete": 1, "code": end["code"], "description": end["description"]}
     if "run_dir" in end:
-        line["perf"] = {"total": end["seconds"]}
+        line["perf"] = {**(end.get("perf") or {}), "total": end["seconds"]}
         line["table"] = _table(end)
         line["chain_data"] = {key: end[key] for key in _CHAIN_KEYS if end.get(key) is not None}
     return line
@@ -175,7 +175,15 @@ def _table(end: Mapping[str, Any]) -> dict[str, Any]:
         ["Executed notebook", end.get("output", "")],
         ["Directory", end.get("run_dir", "")],
     ]
+    rows += [[f"Loaded {load['table']}", _describe_load(load)] for load in end.get("loads") or []]
     return {"title": "Run", "header": ["", ""], "rows": rows}
+
+
+def _describe_load(load: Mapping[str, Any]) -> str:
+    parts = [f"{load['rows']:,} rows"] if "rows" in load else []
+    parts += [f"{load['seconds']:.1f} s"] if "seconds" in load else []
+    parts += [str(load["mode"])] if "mode" in load else []
+    return ", ".join(parts)
 
 
 def write_line(content: Mapping[str, Any]) -> None:

@@ -29,6 +29,9 @@ KINDS = ("notebook", "shell", "remove", "ping")
 _NAME = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
+# The event's target that means another machine.
+WORKERS = "workers"
+
 CODE_OK = 0
 CODE_FAILED = 1
 CODE_TIMEOUT = 124
@@ -63,6 +66,8 @@ class RunRequest:
         memory_mb: limit in MiB of all processes together; 0 takes the appliance's.
         timeout_s: seconds; 0 takes the appliance's.
         facts: what the record keeps of the event: `event`, `event_title`, `due`.
+        target: `workers` for a run on another machine; anything else is this one.
+        database: the owner's database variables; a worker takes them, nobody else does.
     """
 
     kind: str
@@ -77,6 +82,8 @@ class RunRequest:
     memory_mb: int = 0
     timeout_s: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""
+    database: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_request(line: bytes) -> RunRequest:
@@ -111,6 +118,8 @@ def parse_request(line: bytes) -> RunRequest:
         memory_mb=_whole(content, "memory_mb"),
         timeout_s=_whole(content, "timeout_s"),
         facts=_mapping(content, "facts"),
+        target=_text(content, "target", 64),
+        database=_mapping(content, "database"),
     )
     _check_names(request)
     return request

@@ -14,6 +14,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from vixtract.notebooks import figures
+
 # What text and tables of a notebook are made of. nbconvert's own list knows neither paragraphs nor
 # tables, and a data frame would show as its source. Nothing here can load or run anything.
 TAGS = frozenset(
@@ -60,7 +62,7 @@ def clean(html: str | bytes) -> str:
 
 
 def render(source: Path, target: Path) -> None:
-    """Write the HTML of a notebook in one step.
+    """Write the HTML of a notebook in one step; its figures are reported before.
 
     Args:
         source: executed notebook.
@@ -71,6 +73,7 @@ def render(source: Path, target: Path) -> None:
     from traitlets.config import Config
 
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+    figures.tell(figures.measure(notebook.cells))
     drop_styles(notebook)
     config = Config(
         {"SanitizeHTML": {"tags": sorted(TAGS), "attributes": ATTRIBUTES, "strip": True}}

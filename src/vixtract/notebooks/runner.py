@@ -23,7 +23,7 @@ from vixtract.notebooks.config import RunnerConfig, is_root, passed_environment
 from vixtract.notebooks.protocol import encode
 from vixtract.notebooks.spawn import set_subreaper
 from vixtract.notebooks.workspace import make_owner_directories, remove_leftovers
-from vixtract.settings import Settings
+from vixtract.settings import Settings, read_workers
 
 log = logging.getLogger(__name__)
 
@@ -252,12 +252,16 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="runner: %(levelname)s: %(message)s")
     try:
         settings = Settings.from_environment(os.environ)
+        host = os.environ.get("POSTGRES_HOST") or "postgresql"
         Runner(
             RunnerConfig(
                 memory_mb=settings.integer("JOB_MEMORY_MB"),
                 timeout_s=settings.integer("JOB_TIMEOUT_S"),
                 environment=passed_environment(os.environ),
                 ensure_account=ensure_account,
+                postgresql=(host, int(os.environ.get("POSTGRES_PORT") or 5432)),
+                workers=read_workers(settings["WORKERS"]),
+                is_worker=bool(os.environ.get("RUNNER_IS_WORKER")),
             )
         ).run()
     except VixtractError as error:

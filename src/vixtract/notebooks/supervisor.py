@@ -23,10 +23,15 @@ from vixtract.errors import VixtractError
 from vixtract.notebooks import outcome
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
-from vixtract.notebooks.environment import build_environment, database_environment
+from vixtract.notebooks.environment import (
+    build_environment,
+    database_environment,
+    received_database,
+)
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.loads import read_loads
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
+from vixtract.notebooks.remote import is_remote, run_on_worker
 from vixtract.notebooks.removal import remove_records
 from vixtract.notebooks.source import (
     copy_notebook,
@@ -71,6 +76,9 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
             count = remove_records(config.runs_root, request.owner, request.job)
             channel.finish({"type": "end", "code": 0, "description": f"{count} folders deleted."})
             return
+        if is_remote(request, config):
+            run_on_worker(connection, channel, request, config)
+            return
         Supervisor(request, config, channel).run()
     except VixtractError as error:
         # Health checks only knock: they are no news.
@@ -89,7 +97,8 @@ class Supervisor:
     """
 
     def __init__(self, request: RunRequest, config: RunnerConfig, channel: Channel) -> None:
-        check_author(request.author, request.owner, read_admins(config.secrets_dir))
+        if not config.is_worker:
+            check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
         if config.ensure_account:
             config.ensure_account(request.owner, config.home_root)
@@ -143,7 +152,9 @@ class Supervisor:
             with acting_as(self._person):
                 facts["loads"] = read_loads(work)
             if facts.get("output"):
-                facts["html"] = self._render(work, Path(facts["output"]), run_log)
+                reports = Reports(self._channel)
+                facts["html"] = self._render(work, Path(facts["output"]), run_log, reports)
+                facts["perf"] = reports.result.get("perf") or {}
             facts.update(run_dir=str(work.path), uid=self._person.uid, owner=self._request.owner)
             run_log.note(str(facts["description"]))
             self._record(work, facts, started)
@@ -181,7 +192,7 @@ class Supervisor:
                 self._person, self._config, run_dir=work.path, private=work.private,
                 job=self._request.job,
             ),
-            **database_environment(self._person, self._config),
+            **self._database(),
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
@@ -201,6 +212,11 @@ class Supervisor:
         if self._request.kind == "notebook":
             return replace(command, stdin=self._job_description(work))
         return replace(command, argv=self._script(work))
+
+    def _database(self) -> Mapping[str, str]:
+        if self._config.is_worker:
+            return received_database(self._request.database, self._config)
+        return database_environment(self._person, self._config)
 
     def _job_description(self, work: Workspace) -> int:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
@@ -253,12 +269,14 @@ class Supervisor:
         for name in (INPUT, HOMES_LINK):
             work.remove(name)
 
-    def _render(self, work: Workspace, output: Path, run_log: RunLog) -> str:
+    def _render(
+        self, work: Workspace, output: Path, run_log: RunLog, reports: Reports
+    ) -> str:
         """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
         if self._channel.abort_wanted or not self._channel.is_open:
             return ""
         try:
-            code = self._run_renderer(work, output.name, run_log)
+            code = self._run_renderer(work, output.name, run_log, reports)
         except (VixtractError, OSError) as error:
             run_log.note(f"No HTML of the notebook: {error}")
             return ""
@@ -267,27 +285,33 @@ class Supervisor:
         run_log.note("No HTML of the notebook: making it failed or took too long.")
         return ""
 
-    def _run_renderer(self, work: Workspace, name: str, run_log: RunLog) -> int:
+    def _run_renderer(
+        self, work: Workspace, name: str, run_log: RunLog, reports: Reports
+    ) -> int:
         output, output_end = os.pipe()
+        progress, progress_end = os.pipe()
         environment = build_environment(
             self._person, self._config, run_dir=work.path, private=work.private,
             job=self._request.job,
         )  # fmt: skip
         command = Command(
             argv=(*self._config.renderer, name, HTML),
-            environment=environment,
+            environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
             cwd=work.path,
             person=self._person,
             output=output_end,
+            progress=progress_end,
             limits=replace(_RENDER, processes=self._config.processes),
         )
         try:
             pid = spawn(command)
         finally:
             os.close(output_end)
-        streams = Streams(output, None, run_log, Reports(self._channel), self._channel)
+            os.close(progress_end)
+        streams = Streams(output, progress, run_log, reports, self._channel)
         watched = Watcher(pid, self._person, streams, Bounds(1024 * MIB, _RENDER_S)).run()
         os.close(output)
+        os.close(progress)
         return 1 if watched.stopped else watched.exit_code
 
     def _record(self, work: Workspace, facts: Mapping[str, Any], started: float) -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from vixtract.ops.instance import SERVICES
-from vixtract.ops.testing import LINT, TIERS
+from vixtract.ops.testing import BENCH, LINT, TIERS
 from vixtract.settings import BY_NAME, check_value
 
 DESCRIPTION = "Looks after a ViXtract appliance on this machine."
@@ -21,10 +21,10 @@ first steps:
   ./vixtract doctor          find what is wrong, with the cure
 """
 TEST_EPILOG = f"""\
-tiers: {LINT} (ruff, mypy, shellcheck, hadolint), {", ".join(TIERS)};
-all that there are when none is named. images, stack and browser run containers under a project
-name of their own: an appliance that runs on this machine is not touched. With CI=true a missing
-container engine is a failure.
+tiers: {LINT} (ruff, mypy, shellcheck, hadolint), {", ".join(TIERS)}, {BENCH} (is loading
+twice as slow as recorded?); all that there are when none is named. images, stack and browser run
+containers under a project name of their own: an appliance that runs on this machine is not touched.
+With CI=true a missing container engine is a failure.
 
 examples:
   ./vixtract test                      everything
@@ -141,7 +141,7 @@ def _add_checks(add: Any) -> None:
     build.add_argument("--no-cache", action="store_true", help="make every layer anew")
     test = add("test", "run linters and tests in an environment of their own", TEST_EPILOG)
     _add_yes(test)
-    test.add_argument("tier", nargs="*", metavar="TIER", help=f"{LINT}, {', '.join(TIERS)}")
+    test.add_argument("tier", nargs="*", metavar="TIER", help=", ".join((LINT, *TIERS, BENCH)))
     test.add_argument("-k", dest="keyword", default="", metavar="EXPRESSION", help="as in pytest")
     doctor = add("doctor", "find what is wrong with machine and appliance, with the cure")
     doctor.add_argument("--json", action="store_true", help="print JSON")

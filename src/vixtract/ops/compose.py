@@ -22,6 +22,8 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 
 FILE = "docker-compose.yml"
+#: Goes along where CRONICLE_PORT is set: a compose file cannot leave a port out by itself.
+PORT_FILE = "docker-compose.cronicle-port.yml"
 #: What docker-compose 1.29.2 speaks; it asks for no other (facts of docker-py 5.0.3).
 COMPOSE_1_API = (1, 41)
 PROJECT_LABEL = "com.docker.compose.project"
@@ -116,7 +118,9 @@ def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]
     command += ["--project-directory", str(instance.root)]
     if instance.env_path.is_file():
         command += ["--env-file", str(instance.env_path)]
-    return [*command, "--file", str(instance.root / FILE), *arguments]
+    files = [FILE, *([PORT_FILE] if instance.settings["CRONICLE_PORT"] else [])]
+    command += [word for name in files for word in ("--file", str(instance.root / name))]
+    return [*command, *arguments]
 
 
 def build_up() -> list[str]:

@@ -14,11 +14,12 @@ from vixtract.ops.console import Session
 from vixtract.ops.engine import ensure_engine, install_packages, look_at_engine
 from vixtract.ops.host import CommandError, Host
 from vixtract.ops.instance import Instance
-from vixtract.ops.provision import ensure_images
+from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
+BENCH = "bench"
 OLDEST = (3, 11)
 # Package to a file of it below /usr/lib. The server packages start a server, which is not used.
 CONTRACT_PACKAGES = {
@@ -26,8 +27,9 @@ CONTRACT_PACKAGES = {
     "faketime": "*/faketime/libfaketimeMT.so.1",
     "slapd": "ldap/back_mdb.so",
 }
-PYTEST_S = 5400.0
+PYTEST_S = 4800.0
 LINT_S = 300.0
+BENCH_S = 900.0
 
 
 @dataclass
@@ -67,13 +69,12 @@ def choose_tiers(root: Path, asked: Sequence[str]) -> list[str]:
 
     Args:
         root: repository.
-        asked: names of tiers, `lint` among them.
+        asked: names of tiers, `lint` and `bench` among them.
     """
-    unknown = [name for name in asked if name not in (*TIERS, LINT)]
+    known = (LINT, *TIERS, BENCH)
+    unknown = [name for name in asked if name not in known]
     if unknown:
-        raise UsageError(
-            f"No tier {', '.join(unknown)}.", f"There are: {', '.join((LINT, *TIERS))}"
-        )
+        raise UsageError(f"No tier {', '.join(unknown)}.", f"There are: {', '.join(known)}")
     there = [tier for tier in TIERS if any((root / "tests" / tier).glob("test_*.py"))]
     return [tier for tier in there if tier in asked] if asked else there
 
@@ -236,6 +237,10 @@ def prepare_engine(
     engine = ensure_engine(session)
     ensure_compose(session, engine)
     ensure_images(session, instance)
+    supply = Supply(session, instance)
+    if supply.has(instance.settings["CRONICLE_IMAGE"]):
+        # Where it is absent, the tests that need it say so in the report's last lines.
+        supply.ensure_service("cronicle-edge")
     if "browser" in tiers and not session.host.which("chromium"):
         install_packages(session, ["chromium"], "the browser tests")
     return ""
@@ -280,7 +285,8 @@ def run_tests(
     programs = ensure_environment(session, root)
     if not asked or LINT in asked:
         run_linters(session, root, programs, outcome)
-    if {"contract", "images"} & set(tiers):
+    measures = not asked or BENCH in asked
+    if {"contract", "images"} & set(tiers) or measures:
         prepare_servers(session, required=required)
     if any(tier in DOCKER_TIERS for tier in tiers):
         problem = prepare_engine(session, instance, tiers, required=required)
@@ -298,4 +304,24 @@ def run_tests(
         session.console.say(f"pytest {' '.join([*folders, *arguments])}")
         code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
         outcome.note("pytest", code)
+    if measures:
+        run_bench(session, root, programs, outcome)
     return outcome
+
+
+def run_bench(session: Session, root: Path, programs: Path, outcome: Outcome) -> None:
+    """Measure whether loading has become twice as slow as recorded, beside its peers.
+
+    Args:
+        session: this call.
+        root: repository.
+        programs: the environment's folder of programs.
+        outcome: takes down a failure, or that it did not run.
+    """
+    if not any(Path("/usr/lib").glob(CONTRACT_PACKAGES["postgresql"])):
+        outcome.left_out[BENCH] = "PostgreSQL is not installed here; --yes installs it"
+        session.console.say(f"Not run: {BENCH}, {outcome.left_out[BENCH]}")
+        return
+    command = [str(programs / "python"), "benchmarks/check.py"]
+    session.console.say("benchmarks/check.py")
+    outcome.note(BENCH, session.host.attach(command, timeout_s=BENCH_S, directory=root))

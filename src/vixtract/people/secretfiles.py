@@ -30,6 +30,7 @@ _GENERATORS: dict[str, Callable[[], str]] = {
     "cronicle_key": _letters_and_digits,
     "cronicle_session": _letters_and_digits,
     "cronicle_oauth": _letters_and_digits,
+    "worker_key": _letters_and_digits,
 }
 
 
@@ -46,7 +47,7 @@ def ensure_secret(directory: Path, name: str) -> str:
     path = directory / name
     if not path.exists():
         _create(path, _GENERATORS[name]())
-    return _read(path)
+    return read_secret(path)
 
 
 def write_durably(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -76,7 +77,14 @@ def _create(path: Path, text: str) -> None:
     _sync_directory(path.parent)
 
 
-def _read(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """Return a secret that must be there.
+
+    Args:
+        path: file of it.
+    Raises:
+        PreconditionError: it is open to others, or cut short.
+    """
     status = path.lstat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise PreconditionError(

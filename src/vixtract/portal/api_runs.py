@@ -49,6 +49,9 @@ class RunOut(BaseModel):
     attempts: int
     end: datetime | None
     peak_mb: float | None = Field(description="Most memory at once, MiB")
+    figures: dict[str, float] = Field(
+        description="Seconds of the cells tagged extract, transform and load"
+    )
     loads: list[dict[str, Any]] = Field(
         description="table, mode, rows, bytes and seconds of each load into PostgreSQL"
     )

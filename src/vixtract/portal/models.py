@@ -53,6 +53,7 @@ class Run:
         loads: what it loaded into PostgreSQL: table, mode, rows, bytes, seconds of each.
         peak_mb: most memory it had at once, MiB; None where the record does not say.
         end: when it ended, or None.
+        figures: seconds of the cells tagged extract, transform and load, those that there are.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Run:
     loads: Sequence[Mapping[str, Any]] = ()
     peak_mb: float | None = None
     end: datetime | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def why(self) -> str:
@@ -217,7 +219,13 @@ def read_run(job: Mapping[str, Any]) -> Run:
         loads=[load for load in _list(chain.get("loads")) if isinstance(load, Mapping)],
         peak_mb=_number(chain.get("peak_mb")),
         end=_moment(job.get("time_end")) or _moment(job.get("epoch")),
+        figures=_read_figures(_object(job.get("perf"))),
     )
+
+
+def _read_figures(perf: Mapping[str, Any]) -> dict[str, float]:
+    found = {name: _number(perf.get(name)) for name in ("extract", "transform", "load")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _read_state(job: Mapping[str, Any]) -> str:

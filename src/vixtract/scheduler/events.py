@@ -85,7 +85,7 @@ class Event:
         plugin: notebook or shellplug.
         enabled: 1 or 0; a disabled event can still be run by hand.
         category: id of a category.
-        target: where it runs; one server only, so always allgrp.
+        target: `allgrp` for the appliance itself, `workers` for the machines named by WORKERS.
         params: what the plugin needs.
         timing: Cronicle's timing object; {} is every minute, False on demand only.
         timezone: IANA name that the timing is meant in.
@@ -253,7 +253,7 @@ TEXT_CHECKS: Mapping[str, Callable[[Any], str]] = {
     "title": _check_title,
     "plugin": lambda v: "" if v in PLUGINS else f"plugin must be one of {', '.join(PLUGINS)}",
     "category": lambda v: "" if v in CATEGORIES else f"There is no category {v!r}",
-    "target": lambda v: "" if v == "allgrp" else "target must be allgrp: there is one server",
+    "target": lambda v: "" if v in ("allgrp", "workers") else "target must be allgrp or workers",
     "params": _check_params_object,
     "timezone": _check_zone,
     "notes": _check_notes,

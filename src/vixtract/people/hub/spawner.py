@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vixtract.people import accounts
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
+LISTEN_PAUSE_S = 0.05
 
 
 class PersonSpawner(LocalProcessSpawner):
@@ -50,6 +52,24 @@ class PersonSpawner(LocalProcessSpawner):
         result = super().run_pre_spawn_hook()
         if result is not None:
             await result
+
+    async def start(self) -> Any:
+        """Start the server and wait until it listens.
+
+        The Hub asks in pauses that double up to five seconds; the person would wait them out.
+        """
+        address, port = await super().start()
+        deadline = time.monotonic() + self.http_timeout
+        while time.monotonic() < deadline and await self.poll() is None:
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
+            except (OSError, asyncio.TimeoutError):
+                await asyncio.sleep(LISTEN_PAUSE_S)
+            else:
+                writer.close()
+                break
+        # Whether it came up or not is for the Hub to find out and to say.
+        return address, port
 
     def get_env(self) -> dict[str, str]:
         """Return the server's environment; the operator's `c.Spawner.environment` wins."""

@@ -1,0 +1,57 @@
+"""Seconds that a run spent on extracting, transforming and loading, by the tags of its cells.
+
+Computed from the executed notebook, in the limited process that makes its HTML: papermill notes how
+long each cell took, the person says with tags what a cell is for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+TAGS = ("extract", "transform", "load")
+
+
+def measure(cells: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Add up the seconds of cells by tag.
+
+    Args:
+        cells: of an executed notebook; a cell with several of the tags counts under the first.
+    Returns: seconds by tag, only of tags that occur on cells that ran.
+    """
+    sums: dict[str, float] = {}
+    for cell in cells:
+        metadata = cell.get("metadata") or {}
+        found = [tag for tag in metadata.get("tags") or [] if tag in TAGS]
+        seconds = (metadata.get("papermill") or {}).get("duration")
+        if found and isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+            sums[found[0]] = sums.get(found[0], 0.0) + seconds
+    return {tag: round(sums[tag], 3) for tag in TAGS if tag in sums}
+
+
+def clean(figures: object) -> dict[str, float]:
+    """Keep what can be a run's figures.
+
+    Args:
+        figures: as the owner's process reported them.
+    """
+    if not isinstance(figures, Mapping):
+        return {}
+    return {
+        tag: round(float(figures[tag]), 3)
+        for tag in TAGS
+        if type(figures.get(tag)) in (int, float) and 0 <= figures[tag] < 10**9
+    }
+
+
+def tell(figures: Mapping[str, float]) -> None:
+    """Report to the supervisor, where it listens.
+
+    Args:
+        figures: of `measure`.
+    """
+    number = os.environ.get("VIXTRACT_PROGRESS_FD", "")
+    if figures and number.isdecimal():
+        os.write(int(number), json.dumps({"result": {"perf": dict(figures)}}).encode() + b"\n")

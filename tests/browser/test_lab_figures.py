@@ -1,0 +1,43 @@
+"""plotly's renderer in JupyterLab: loaded with the first figure, not with the page."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.chromium import open_chromium, shoot
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with open_chromium() as browser:
+        yield browser
+
+
+def test_plotly_is_loaded_when_a_figure_is_shown(appliance, chromium):
+    password = appliance.add_person("clara")
+    appliance.write_notebook(
+        "clara", "figure.ipynb", "import plotly.express as px\npx.bar(x=['a', 'b'], y=[1, 3])"
+    )
+    context = chromium.new_context(base_url=appliance.url)
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    large: list[str] = []
+
+    def weigh(request):
+        if "plotly" in request.url and request.sizes()["responseBodySize"] > 100_000:
+            large.append(request.url)
+
+    page.on("requestfinished", weigh)
+    page.goto("/jupyter/hub/login?next=/jupyter/user/clara/lab/tree/figure.ipynb")
+    page.fill("input[name=username]", "clara")
+    page.fill("input[name=password]", password)
+    page.click("[type=submit]")
+    page.locator(".jp-Notebook .cm-content").first.click()
+    page.wait_for_load_state("networkidle")
+    assert large == []
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".plot-container .bars path")).to_have_count(2)
+    shoot(page, "lab-figure")
+    assert len(large) == 1
+    context.close()
