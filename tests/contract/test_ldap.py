@@ -139,6 +139,12 @@ def test_look_up_follows_the_directory(server):
 # --- servers that fail ---
 
 
+def test_base_that_cannot_be_searched_is_no_verdict_on_people(server):
+    ldap = directory(by_search(server, LDAP_BASE_DN=f"ou=absent,{slapd.BASE}"))
+    with pytest.raises(DirectoryDownError, match="LDAP_BASE_DN"):
+        ldap.look_up("lena")
+
+
 def test_wrong_password_of_the_lookup_account_says_which_settings(server):
     with pytest.raises(DirectoryDownError) as caught:
         directory(by_search(server, LDAP_BIND_PASSWORD="wrong")).sign_in("lena", "password-of-lena")

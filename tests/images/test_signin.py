@@ -18,7 +18,7 @@ from tests import slapd
 from tests.certificates import make_authority, write_pair
 from tests.directory_settings import by_search
 from tests.images.docker_cli import docker, logs
-from tests.images.hub import IMAGE, Hub
+from tests.images.hub import IMAGE, PYTHON, Hub
 from tests.issuer import Issuer, foreign_key
 from tests.slapd import Slapd
 from tests.waiting import wait_until
@@ -372,6 +372,23 @@ def test_code_of_another_sign_in_is_refused_by_pkce(place, hub):
     stolen = parse_qs(urlsplit(go_to_issuer(place, victim, "sub-9")).query)["code"][0]
     own = go_to_issuer(place, thief, "sub-8")
     assert thief.get(re.sub(r"code=[^&]+", f"code={stolen}", own)).status_code == 403
+
+
+def test_sign_in_by_the_issuer_runs_out(place, hub):
+    place.issuer.add("sub-10", "daily", "etl-users")
+    http = hub.client()
+    assert http.get(go_to_issuer(place, http, "sub-10")).status_code == 302
+    assert http.get("/jupyter/hub/home").status_code == 200
+    age = (
+        "import sqlite3; c = sqlite3.connect('/srv/jupyterhub/jupyterhub.sqlite', timeout=30);"
+        "c.execute(\"UPDATE vixtract_source SET signed_in_at = signed_in_at - 13 * 3600"
+        " WHERE name = 'daily'\"); c.commit()"
+    )
+    hub.run(*PYTHON, "-c", age)
+    wait_until(lambda: http.get("/jupyter/hub/home").status_code == 302, "the end of the session")
+    assert http.get(go_to_issuer(place, http, "sub-10")).status_code == 302
+    time.sleep(4)  # longer than SIGNIN_CHECK_S: the new sign-in is not ended for the old one's age
+    assert http.get("/jupyter/hub/home").status_code == 200
 
 
 def test_address_of_return_follows_the_front_door(place, hub):

@@ -32,6 +32,8 @@ MOST_GROUPS = 200
 _IN_CHAIN = "1.2.840.113556.1.4.1941"
 _IS_AD = "1.2.840.113556.1.4.800"
 _DISABLED = 0x2
+# Source: https://datatracker.ietf.org/doc/html/draft-behera-ldap-password-policy, 5.3.3
+_LOCKED_FOR_GOOD = "000001010000Z"
 # What AD adds to "invalid credentials" when the password was right, but has run out.
 _MUST_CHANGE = ("data 532", "data 773")
 _ATTRIBUTES = (
@@ -248,6 +250,12 @@ class Directory:
                 f"The directory has more than one entry for {name!r}.",
                 "Narrow LDAP_BASE_DN or LDAP_USER_FILTER.",
             )
+        if connection.result["description"] != "success":
+            # Settings or rights are wrong: nobody is gone because of that.
+            raise DirectoryDownError(
+                f"LDAP_BASE_DN {self._base!r} cannot be searched: "
+                f"{connection.result['description']}."
+            )
         return found[0] if found else None
 
     def _read_entry(self, connection: Any, dn: str) -> Mapping[str, Any] | None:
@@ -363,7 +371,8 @@ def _is_locked(attributes: Mapping[str, Any]) -> bool:
     return (
         (control.isdigit() and bool(int(control) & _DISABLED))
         or "true" in [text.lower() for text in _texts(attributes, "nsAccountLock")]
-        or bool(_texts(attributes, "pwdAccountLockedTime"))
+        # Any other time is a lock-out after wrong passwords: whoever guesses must not end sessions.
+        or _LOCKED_FOR_GOOD in _texts(attributes, "pwdAccountLockedTime")
     )
 
 
