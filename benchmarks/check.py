@@ -49,9 +49,7 @@ def measure_ratios(checked: Sequence[str]) -> dict[str, float]:
     missing = [name for name in names if name not in medians]
     if missing:
         sys.exit(f"not measured: {', '.join(missing)}")
-    return {
-        name: medians[name]["seconds"] / medians[CHECKED[name]]["seconds"] for name in checked
-    }
+    return {name: medians[name]["seconds"] / medians[CHECKED[name]]["seconds"] for name in checked}
 
 
 def find_slower(ratios: dict[str, float], recorded: dict[str, float]) -> list[str]:

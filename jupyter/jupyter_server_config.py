@@ -2,6 +2,9 @@
 
 import os
 
+from jupyter_server.base.handlers import APIHandler
+from jupyterlab_server.licenses_handler import LicensesHandler
+
 c = get_config()  # noqa: F821  traitlets provides it
 
 kernel_idle_s = int(os.environ.get("KERNEL_IDLE_S", "3600"))
@@ -22,3 +25,16 @@ c.KernelManager.transport = "ipc"
 
 # A deleted file is gone: the trash would be in the same home, unseen and growing.
 c.FileContentsManager.delete_to_trash = False
+
+# jupyterlab_server 2.28 never ends its answer to somebody who is not signed in, so that strangers
+# could hold any number of connections: its `finish` cannot be called the way that errors call it.
+finish_report = LicensesHandler.finish
+
+
+def finish(self, *arguments, **options):
+    """End an error's answer as every other handler does."""
+    end = finish_report if "_mime_type" in options else APIHandler.finish
+    return end(self, *arguments, **options)
+
+
+LicensesHandler.finish = finish

@@ -121,6 +121,15 @@ SETTINGS: tuple[Setting, ...] = (
         group="Limits",
     ),
     Setting(
+        "JOB_WARM",
+        "on",
+        "Whether notebooks start in a process that has the libraries in memory already, in a "
+        "fraction of the time; `off` starts a kernel for each.",
+        "choice",
+        ("on", "off"),
+        group="Limits",
+    ),
+    Setting(
         "CATCH_UP_CAP",
         "24",
         "Missed runs of one schedule that are made up for after a downtime.",

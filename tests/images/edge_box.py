@@ -14,9 +14,7 @@ from tests.waiting import free_port, wait_until
 from vixtract import __version__
 from vixtract.scheduler.client import SchedulerClient
 
-IMAGE = os.environ.get(
-    "CRONICLE_EDGE_IMAGE_UNDER_TEST", f"vixtract/cronicle-edge:{__version__}"
-)
+IMAGE = os.environ.get("CRONICLE_EDGE_IMAGE_UNDER_TEST", f"vixtract/cronicle-edge:{__version__}")
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (
     "--init", "--security-opt=no-new-privileges:true", "--cap-drop=ALL", "--pids-limit=4096", "--memory=4g",
@@ -62,7 +60,7 @@ class EdgeBox:
             "run", "--detach", "--name", self.name, *HARDENED, *mounts, "--env", "VIXTRACT_ENGINE=cronicle",
             "--publish", f"127.0.0.1:{self.port}:3012", *options, self.image,
         )  # fmt: skip
-        wait_until(self.is_up, "Cronicle's start", 60)
+        wait_until(self.is_up, "the engine's start", 180)
         key = self.execute("cat", "/srv/secrets/api_key").strip()
         self.client = SchedulerClient(f"http://127.0.0.1:{self.port}/cronicle", key, 30)
         return self
@@ -143,9 +141,13 @@ class EdgeBox:
         return json.loads(self.execute(*python, code, sql, user="990:990"))
 
     def engine_pid(self) -> str:
-        """Return the pid of Cronicle in the container."""
-        lines = self.execute("ps", "-eo", "pid=,args=").splitlines()
-        return next(line.split()[0] for line in lines if "Cronicle Server" in line)
+        """Return the pid of Cronicle in the container, which may just be starting again."""
+
+        def find() -> str:
+            lines = self.execute("ps", "-eo", "pid=,args=").splitlines()
+            return next((line.split()[0] for line in lines if "Cronicle Server" in line), "")
+
+        return wait_until(find, "Cronicle's process", 90, 0.3)
 
     def kill_engine(self) -> None:
         """Kill Cronicle, as the kernel does when memory is short."""

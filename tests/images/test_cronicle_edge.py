@@ -220,6 +220,13 @@ def test_texts_of_a_job_are_no_html_on_cronicles_page(box, session):
     assert "<img" not in shown and "<svg" not in shown and f"/portal/runs/{job}" in shown
 
 
+def test_a_finished_jobs_log_is_there_at_once(box):
+    for number in range(5):
+        job = box.client.run_event(box.make_event(f"#!/bin/bash\necho number {number}\n"))
+        wait_until(lambda job=job: box.client.get_job_status(job).get("complete"), "the end", 60, 0)
+        assert f"number {number}" in box.client.get_job_log(job)
+
+
 def test_the_workflow_signature_opens_nothing(box):
     event = box.make_event("#!/bin/bash\nsleep 20\n")
     job = box.client.run_event(event)

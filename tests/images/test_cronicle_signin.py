@@ -58,7 +58,9 @@ class Place:
 
     def session_of(self, answer: httpx.Response) -> str:
         """Return the session that a login led to, empty for none."""
-        cookies = [c for r in (*answer.history, answer) for c in r.cookies.jar if c.name == "session_id"]
+        cookies = [
+            c for r in (*answer.history, answer) for c in r.cookies.jar if c.name == "session_id"
+        ]
         return str(cookies[-1].value) if cookies else ""
 
     def schedule(self, session: str) -> object:

@@ -62,7 +62,11 @@ def test_nothing_that_a_notebook_wrote_is_on_cronicles_origin(doors, path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/jupyter/hub/login?next=x", "/jupyter/hub/api/oauth2/authorize?x=y", "/jupyter/hub/static/a.js"],
+    [
+        "/jupyter/hub/login?next=x",
+        "/jupyter/hub/api/oauth2/authorize?x=y",
+        "/jupyter/hub/static/a.js",
+    ],
 )
 def test_the_hub_signs_people_in_there(doors, path):
     assert doors[1].ask(path).status == 200

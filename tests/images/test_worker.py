@@ -145,7 +145,9 @@ def test_a_run_is_its_owners_there_and_has_no_more_rights_than_here(pair):
     assert done["code"] == 0, log
     there = docker("inspect", "--format", "{{.Config.Hostname}}", pair.name).stdout.strip()
     assert f"on {there} as 2001 in /runs/anna/" in log
-    assert "Read-only file system" in log and "GOT" not in log and "CapEff:\t0000000000000000" in log
+    assert (
+        "Read-only file system" in log and "GOT" not in log and "CapEff:\t0000000000000000" in log
+    )
     assert "192.0.2.7 6432 anna 64 postgresql+psycopg2://anna:" in log
     assert "@192.0.2.7:6432/etl" in log
     # The folder is the appliance's too, and the owner's.

@@ -140,7 +140,8 @@ def test_every_tracked_script_and_recipe_is_linted(tmp_path):
     linters = build_linters(tmp_path, tmp_path / "bin", names)
     assert linters["shellcheck"][1:] == ["--external-sources", "run", "lib.sh"]
     assert linters["hadolint"][1:] == ["--no-color", "Dockerfile"]
-    assert list(linters) == ["ruff", "mypy", "shellcheck", "hadolint"]
+    own = ["ruff", "mypy", "bandit", "compose-lint", "gixy"]
+    assert list(linters) == [*own, "shellcheck", "hadolint"]
 
 
 def test_without_git_files_are_found_as_they_lie(tmp_path):

@@ -50,7 +50,9 @@ def fields(low: int, high: int):
     """Make fields of an expression: free, one value, a step, a range."""
     number = st.integers(low, high)
     pair = st.tuples(number, number).map(sorted).map(lambda p: f"{p[0]}-{p[1]}")
-    return st.one_of(st.just("*"), number.map(str), st.integers(1, high).map(lambda n: f"*/{n}"), pair)
+    return st.one_of(
+        st.just("*"), number.map(str), st.integers(1, high).map(lambda n: f"*/{n}"), pair
+    )
 
 
 @settings(max_examples=60, deadline=None)

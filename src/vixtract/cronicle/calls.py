@@ -17,6 +17,7 @@ from vixtract.cronicle import places
 from vixtract.cronicle.checks import check_names, check_values
 from vixtract.cronicle.shapes import MESSAGES, clean_event, clean_job, read_event
 from vixtract.cronicle.upstream import Upstream, UpstreamError
+from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.calls import (
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 # Set by whoever keeps the event, never by a caller's word alone.
 _OWN = ("username", "created", "modified")
 _CONSOLE = 64 * 1024
+_LOG_S = 15.0
+_BETWEEN_S = 3.0
 
 
 class Contract:
@@ -279,10 +282,22 @@ class Contract:
         return stored is not None and caller.owns(stored.event.username)
 
     def _get_job(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        job = self._ask(str(params["call"]), {"id": get_id(params)}).get("job") or {}
+        job = self._ask_job(str(params["call"]), get_id(params))
         if not self._owned(caller, job):
             raise ApiError("job", f"Failed to fetch job details: no job {params['id']}")
         return {"job": clean_job(self.database, job)}
+
+    def _ask_job(self, call: str, identifier: str) -> Mapping[str, Any]:
+        """Ask for a job; one that has just ended is nowhere to Cronicle for a moment."""
+        limit = time.monotonic() + _BETWEEN_S
+        while True:
+            try:
+                return self._ask(call, {"id": identifier}).get("job") or {}
+            except ApiError:
+                known = runs.get_run(self.database, identifier)
+                if known is None or time.monotonic() > limit:
+                    raise
+            time.sleep(0.1)
 
     def check_job(self, caller: Caller, identifier: str) -> None:
         """Refuse a job that the caller may not see.
@@ -292,6 +307,20 @@ class Contract:
         """
         if not caller.is_admin:
             self._get_job(caller, {"id": identifier, "call": "get_job_status"})
+
+    def wait_for_log(self, identifier: str) -> None:
+        """Wait until Cronicle has put a finished job's log where it is read from.
+
+        It does so a moment after it says that the job is complete.
+
+        Args:
+            identifier: job that the caller may see.
+        """
+        path, limit = places.LOGS / "jobs" / f"{identifier}.log", time.monotonic() + _LOG_S
+        while path.exists() and time.monotonic() < limit:
+            if not self._ask_job("get_job_status", identifier).get("complete"):
+                return
+            time.sleep(0.2)
 
     def _get_console(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         identifier, offset = get_id(params), get_number(params, "offset", 0)
@@ -306,18 +335,11 @@ class Contract:
                 data = file.read(_CONSOLE)
         except OSError:
             size, data = offset, b""
-        whole = (
-            data.decode(errors="ignore") if len(data) == _CONSOLE else data.decode(errors="replace")
-        )
+        whole = data.decode(errors="ignore" if len(data) == _CONSOLE else "replace")
         read = len(whole.encode()) if len(data) == _CONSOLE and whole else len(data)
         shown = {name: answer.get(name) for name in ("event_title", "hostname")}
-        return {
-            **shown,
-            "data": whole,
-            "next": min(offset, size) + read,
-            "fileSize": size,
-            "skipBytes": 0,
-        }
+        place = {"next": min(offset, size) + read, "fileSize": size, "skipBytes": 0}
+        return {**shown, "data": whole, **place}
 
     def _get_history(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         name = str(params["call"])

@@ -138,8 +138,7 @@ def build_setup(admin_password: str) -> dict[str, Any]:
     groups += [WORKERS_GROUP]
     steps += [["listCreate", "global/server_groups", {}]]
     steps += [
-        ["listPush", "global/server_groups", dict(zip(GROUP_FIELDS, group))]
-        for group in groups
+        ["listPush", "global/server_groups", dict(zip(GROUP_FIELDS, group))] for group in groups
     ]
     steps += [["listCreate", f"global/{name}", {}] for name in ("servers", "schedule", "api_keys")]
     steps += [["listPush", "global/servers", {"hostname": "_HOSTNAME_", "ip": "_IP_"}]]

@@ -194,6 +194,7 @@ class Gateway:
             text = b"(No log file found.)\n"
             writer.write(answer("404 Not Found", text, "text/plain; charset=utf-8", _POLICY))
             return
+        await asyncio.to_thread(self._contract.wait_for_log, identifier)
         session = self._contract.upstream.session
         own = Request("GET", request.path, f"id={identifier}", {"x-session-id": session})
         own.headers["accept-encoding"] = "gzip"
@@ -265,9 +266,7 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ApiError: the event is malformed.
     """
-    kept = {
-        k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None
-    }
+    kept = {k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None}
     if name == "run_event":
         kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
         plugin = str(params.get("plugin") or "")

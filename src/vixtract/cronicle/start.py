@@ -20,6 +20,7 @@ from vixtract.cronicle.config import (
     is_password,
 )
 from vixtract.errors import VixtractError
+from vixtract.people.secretfiles import write_durably
 from vixtract.settings import BY_NAME
 
 log = logging.getLogger("vixtract.cronicle")
@@ -110,12 +111,17 @@ def refresh_lists(environment: Mapping[str, str]) -> None:
     Args:
         environment: Cronicle's.
     """
+    wanted = json.dumps([WORKERS_GROUP, build_plugins()])
+    # Each look costs a start of Node: what was done is noted.
+    if places.LISTS.is_file() and places.LISTS.read_text("utf-8") == wanted:
+        return
     groups = _read_list(environment, "global/server_groups")
     if all(group.get("id") != WORKERS_GROUP[0] for group in groups):
         groups.append(dict(zip(GROUP_FIELDS, WORKERS_GROUP)))
         _write_list(environment, "global/server_groups", groups)
     if _read_list(environment, "global/plugins") != build_plugins():
         _write_list(environment, "global/plugins", build_plugins())
+    write_durably(places.LISTS, wanted)
 
 
 def _read_list(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ PASSED_ON = (
 )  # fmt: skip
 
 _INTERPRETER = ("/opt/vixtract/bin/python", "-I", "-m")
+# The kernels' Python, without site: nothing of /usr/local, which administrators may write.
+FORK_SERVER = ("/usr/bin/python3", "-S", str(Path(__file__).with_name("forkserver.py")))
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class RunnerConfig:
         jobs_bin: directory of commands that jobs find first.
         postgresql: host and port for people's database variables.
         environment: variables that every run gets as they are.
+        fork_server: command of the process that warm runs are forked from; empty: all start cold.
         ensure_account: makes the OS account of a person where it is missing.
         workers: host and port of the machines that runs with the target `workers` go to.
         is_worker: whether this is such a machine: what comes was checked by the appliance.
@@ -71,6 +74,7 @@ class RunnerConfig:
     jobs_bin: Path = Path("/opt/vixtract/jobs/bin")
     postgresql: tuple[str, int] = ("postgresql", 5432)
     environment: Mapping[str, str] = field(default_factory=dict)
+    fork_server: tuple[str, ...] = ()
     ensure_account: Callable[[str, Path], object] | None = None
     workers: tuple[tuple[str, int], ...] = ()
     is_worker: bool = False

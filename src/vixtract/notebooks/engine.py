@@ -103,10 +103,20 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
 
     def cell_complete(self, cell: Any, cell_index: int, **kwargs: Any) -> None:
         """Count the cell where it ended well."""
+        if sys.exc_info()[0]:
+            # The kernel is gone, or the like: papermill would call the cell completed.
+            self.cell_exception(cell, cell_index=cell_index)
         super().cell_complete(cell, cell_index=cell_index, **kwargs)
         number = self.number(cell_index)
         if number and cell.metadata.papermill["status"] == self.COMPLETED and not sys.exc_info()[0]:
             progress.tell(cells_done=number)
+
+    def stop(self) -> None:
+        """Save what there is; the cell that runs has failed."""
+        for index, cell in enumerate(self.nb.cells):
+            if cell.metadata.papermill["status"] == self.RUNNING:
+                self.cell_exception(cell, cell_index=index)
+        self.save()
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]
@@ -174,7 +184,14 @@ class Engine(NBClientEngine):  # type: ignore[misc]
         """Run the cells with the appliance's client."""
         start_s = max(options.get("start_timeout") or 0, _START_S)
         timeout = options.get("execution_timeout")
-        Client(nb_man, kernel_name=kernel_name, startup_timeout=start_s, timeout=timeout).execute()
+        cls.make_client(
+            nb_man, kernel_name=kernel_name, startup_timeout=start_s, timeout=timeout
+        ).execute()
+
+    @classmethod
+    def make_client(cls, manager: Cells, **options: Any) -> Client:
+        """Make what runs the cells."""
+        return Client(manager, **options)
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
@@ -219,13 +236,14 @@ class WholeFiles:
         return path
 
 
-def register(output_root: str) -> None:
+def register(output_root: str, engine: type[Engine] = Engine) -> None:
     """Make the engine known to papermill.
 
     Args:
         output_root: directory below which notebooks are written in one step.
+        engine: `Engine`, or one that makes another client.
     """
-    papermill_engines.register(NAME, Engine)
+    papermill_engines.register(NAME, engine)
     papermill_io.register(output_root.rstrip("/") + "/", WholeFiles())
 
 

@@ -52,8 +52,9 @@ RUNNER_STOP_S = 8.0
 CONFIGURE_S = 30.0
 ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
-STABLE_S = 60.0
+STABLE_S = 20.0
 
+RUNNER_SETTINGS = ("JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_WARM", "WORKERS")
 _ENGINE_SETTINGS = (
     "TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNS_KEEP_DAYS",
     "RUNS_KEEP_COUNT",
@@ -316,7 +317,7 @@ def build_services(
         "LANG": "C.UTF-8",
         "HOME": "/nonexistent",
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "WORKERS")},
+        **{name: settings[name] for name in ("TZ", *RUNNER_SETTINGS)},
     }
     runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
     main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,6 +49,32 @@ def build_environment(
         "VIXTRACT_OUTPUT_DIR": str(run_dir),
         "VIXTRACT_RUN_ID": job,
     }
+
+
+def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
+    """Have a process that ends at once work out `database_environment`.
+
+    The key opens everybody's role: it must not stay in a supervisor, whose memory goes to the
+    processes that are forked from it.
+
+    Args:
+        person: the owner.
+        config: the daemon's.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            text = json.dumps(dict(database_environment(person, config)))
+            os.write(writer, text.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return dict(json.loads(answer or b"{}"))
 
 
 def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:

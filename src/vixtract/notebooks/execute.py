@@ -29,27 +29,38 @@ CODE_STOPPED = 143
 
 def main() -> int:
     """Run the job on standard input; returns 0, 1 (a cell failed) or 2 (it could not run)."""
+    return drive(json.load(sys.stdin))
+
+
+def drive(job: dict[str, Any], engine_class: Any = None) -> int:
+    """Run one notebook as a process of its own does.
+
+    Args:
+        job: the keys of the module's first lines.
+        engine_class: papermill's engine; None: `engine.Engine`.
+    Returns: exit code.
+    """
     from vixtract.notebooks import engine
 
     engine.progress.open()
-    job = json.load(sys.stdin)
     warnings.simplefilter("ignore")
     logging.getLogger("papermill").setLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        return run(job)
+        return run(job, engine_class or engine.Engine)
     except NotebookError as error:
         engine.progress.tell(problem=error.message, hint=error.hint)
         print(f"{error.message} {error.hint}".rstrip())
         return CODE_NOT_RUN
 
 
-def run(job: dict[str, Any]) -> int:
+def run(job: dict[str, Any], engine_class: Any) -> int:
     """Run one notebook.
 
     Args:
         job: the keys of the module's first lines.
+        engine_class: papermill's engine.
     Returns: exit code.
     Raises:
         NotebookError: the file is no notebook that can be run.
@@ -62,7 +73,7 @@ def run(job: dict[str, Any]) -> int:
     # Before papermill sees it, whose messages are for programmers.
     load_notebook(Path(job["input"]).read_bytes(), name)
     output = Path(job["output"])
-    engine.register(str(output.parent))
+    engine.register(str(output.parent), engine_class)
     engine.Cells.shown_paths = {"input_path": job["notebook"], "output_path": job["output"]}
     try:
         papermill.execute_notebook(
@@ -138,7 +149,7 @@ def _stop(*_: object) -> NoReturn:
     cells = engine.Cells.current
     try:
         if cells is not None and cells.output_path:
-            cells.save()
+            cells.stop()
             engine.progress.tell(output=str(cells.output_path))
     finally:
         os._exit(CODE_STOPPED)

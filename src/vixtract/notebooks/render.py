@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,40 @@ def clean(html: str | bytes) -> str:
     return str(bleach.clean(text, tags=TAGS, attributes=ATTRIBUTES, strip=True))
 
 
+@cache
+def make_exporter() -> Any:
+    """Return nbconvert's exporter, with clean HTML and its templates compiled once."""
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    config = Config(
+        {"SanitizeHTML": {"tags": sorted(TAGS), "attributes": ATTRIBUTES, "strip": True}}
+    )
+    exporter = HTMLExporter(sanitize_html=True, config=config)  # type: ignore[no-untyped-call]
+    # The templates clean once more, by a list of their own.
+    exporter.register_filter("clean_html", clean)  # type: ignore[no-untyped-call]
+    return exporter
+
+
+def rehearse() -> None:
+    """Render a notebook of our own, so that templates, expressions and tables are in memory."""
+    from nbformat import v4
+
+    make: Any = v4
+    table = {"text/html": "<table><tr><td>&lt;1&gt;</td></tr></table>", "text/plain": "1"}
+    outputs = [
+        make.new_output("execute_result", table, execution_count=1),
+        make.new_output("stream", name="stdout", text="printed"),
+        make.new_output("error", ename="E", evalue="e", traceback=["\x1b[31mE\x1b[0m"]),
+    ]
+    cells = [
+        make.new_markdown_cell("# Title\n\n*text* & <b>more</b>, a [link](x)\n\n- item"),
+        make.new_code_cell("import os\n%time x = f'{1}'", outputs=outputs, execution_count=1),
+    ]
+    metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    make_exporter().from_notebook_node(make.new_notebook(cells=cells, metadata=metadata))
+
+
 def render(source: Path, target: Path) -> None:
     """Write the HTML of a notebook in one step; its figures are reported before.
 
@@ -69,18 +104,11 @@ def render(source: Path, target: Path) -> None:
         target: new HTML file, in an existing directory.
     """
     import nbformat
-    from nbconvert import HTMLExporter
-    from traitlets.config import Config
 
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
     drop_styles(notebook)
-    config = Config(
-        {"SanitizeHTML": {"tags": sorted(TAGS), "attributes": ATTRIBUTES, "strip": True}}
-    )
-    exporter = HTMLExporter(sanitize_html=True, config=config)  # type: ignore[no-untyped-call]
-    # The templates clean once more, by a list of their own.
-    exporter.register_filter("clean_html", clean)  # type: ignore[no-untyped-call]
+    exporter = make_exporter()
     with warnings.catch_warnings():
         # IPython is the kernels' and not in this environment; Python's own colours do as well.
         warnings.filterwarnings("ignore", "IPython3? lexer unavailable")

@@ -15,13 +15,14 @@ import socket
 import struct
 import sys
 import time
-from pathlib import Path
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.notebooks import supervisor, tree
-from vixtract.notebooks.config import RunnerConfig, is_root, passed_environment
+from vixtract.notebooks.account import ensure_account
+from vixtract.notebooks.config import FORK_SERVER, RunnerConfig, is_root, passed_environment
 from vixtract.notebooks.protocol import encode
 from vixtract.notebooks.spawn import set_subreaper
+from vixtract.notebooks.warm import ForkServer
 from vixtract.notebooks.workspace import make_owner_directories, remove_leftovers
 from vixtract.settings import Settings, read_workers
 
@@ -44,6 +45,7 @@ class Runner:
         self._wants_stop = False
         self._lock = -1
         self._homes_changed = 0
+        self._fork_server = ForkServer(config)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then give the runs a moment to record their end."""
@@ -59,6 +61,7 @@ class Runner:
         try:
             while not self._wants_stop:
                 self._collect()
+                self._fork_server.keep()
                 self._welcome()
                 ready, _, _ = select.select([listener, signals], [], [], 1.0)
                 if signals in ready:
@@ -110,7 +113,16 @@ class Runner:
             elif len(self._supervisors) >= self._config.max_connections:
                 _refuse(connection, f"The runner has {len(self._supervisors)} runs, its limit.")
             else:
-                self._fork(connection, listener)
+                self._supervise(connection, listener)
+
+    def _supervise(self, connection: socket.socket, listener: socket.socket) -> None:
+        pid = self._fork_server.hand_over(connection)
+        if pid is None:
+            _refuse(connection, "The runner has no room for a process.")
+        elif pid:
+            self._supervisors.add(pid)
+        else:
+            self._fork(connection, listener)
 
     def _fork(self, connection: socket.socket, listener: socket.socket) -> None:
         try:
@@ -138,7 +150,9 @@ class Runner:
 
     def _collect(self) -> None:
         for pid, code in tree.reap().items():
-            if pid in self._supervisors:
+            if pid == self._fork_server.pid:
+                self._fork_server.ended(code)
+            elif pid in self._supervisors:
                 self._supervisors.discard(pid)
                 if code:
                     log.error("The supervisor %s ended with code %s", pid, code)
@@ -147,11 +161,12 @@ class Runner:
     def _kill_orphans(self) -> None:
         """End what a killed supervisor left: its processes have become the daemon's children."""
         children = [pid for pid in tree.descendants(os.getpid()) if tree.parent(pid) == os.getpid()]
-        for orphan in set(children) - self._supervisors:
+        for orphan in set(children) - self._supervisors - {self._fork_server.pid}:
             for pid in (orphan, *tree.descendants(orphan)):
                 tree.kill(pid)
 
     def _stop(self) -> None:
+        self._fork_server.kill()
         for pid in self._supervisors:
             _send(pid, signal.SIGTERM)
         limit = time.monotonic() + _STOP_S
@@ -228,25 +243,6 @@ def _send(pid: int, number: int) -> None:
         return
 
 
-def ensure_account(name: str, home_root: Path) -> None:
-    """Make a person's OS account where this container does not have it yet.
-
-    Supervisors are separate processes, and useradd gives up at once while another one writes.
-
-    Args:
-        name: the person.
-        home_root: directory of the homes.
-    """
-    from vixtract.people import accounts
-
-    lock = os.open("/run/vixtract/accounts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        accounts.ensure_account(name, home_root)
-    finally:
-        os.close(lock)
-
-
 def main() -> int:
     """Run the daemon with the container's settings."""
     logging.basicConfig(level=logging.INFO, format="runner: %(levelname)s: %(message)s")
@@ -259,6 +255,7 @@ def main() -> int:
                 timeout_s=settings.integer("JOB_TIMEOUT_S"),
                 environment=passed_environment(os.environ),
                 ensure_account=ensure_account,
+                fork_server=FORK_SERVER if settings["JOB_WARM"] == "on" else (),
                 postgresql=(host, int(os.environ.get("POSTGRES_PORT") or 5432)),
                 workers=read_workers(settings["WORKERS"]),
                 is_worker=bool(os.environ.get("RUNNER_IS_WORKER")),

@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -93,11 +93,13 @@ def set_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def spawn(command: Command) -> int:
+def spawn(command: Command, begin: Callable[[Command], NoReturn] | None = None) -> int:
     """Fork, drop to the person and execute.
 
     Args:
         command: what to start.
+        begin: as for `become`. The forked process has this one's memory, so this one must not
+            have read a secret.
     Returns: process id of the leader of a new session and process group.
     Raises:
         SpawnError: a step between fork and exec failed; nothing runs.
@@ -108,17 +110,42 @@ def spawn(command: Command) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(command, parent, writer)
+        become(command, parent, writer, begin)
     os.close(writer)
+    hear_problem(pid, reader)
+    return pid
+
+
+def hear_problem(pid: int, reader: int) -> None:
+    """Wait until a process is its owner's.
+
+    Args:
+        pid: the process.
+        reader: read end of its error pipe; closed here.
+    Raises:
+        SpawnError: it failed on the way, and is gone.
+    """
     with os.fdopen(reader, "rb") as pipe:
         problem = pipe.read(4096)
     if problem:
         os.waitpid(pid, 0)
         raise SpawnError(f"The run could not be started: {problem.decode(errors='replace')}")
-    return pid
 
 
-def _become(command: Command, parent: int, errors: int) -> NoReturn:
+def become(
+    command: Command,
+    parent: int,
+    errors: int,
+    begin: Callable[[Command], NoReturn] | None = None,
+) -> NoReturn:
+    """Drop to the person in this process, for good, and go on as the command says.
+
+    Args:
+        command: what to become.
+        parent: the process that supervises this one.
+        errors: pipe that a failure is written to; closed when all went well.
+        begin: goes on in this process; None executes the command.
+    """
     spare = errors
     try:
         spare = fcntl.fcntl(errors, fcntl.F_DUPFD_CLOEXEC, _FIRST_SPARE_FD)
@@ -134,6 +161,9 @@ def _become(command: Command, parent: int, errors: int) -> NoReturn:
             raise SpawnError("the supervisor is gone")
         os.umask(0o077)
         os.chdir(command.cwd)
+        if begin is not None:
+            os.close(_ERROR_FD)
+            begin(command)
         os.execve(command.argv[0], list(command.argv), command.environment)  # noqa: S606 - no shell
     except BaseException as error:
         os.write(spare, f"{type(error).__name__}: {error}".encode(errors="replace")[:4000])

@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.notebooks import outcome
+from vixtract.notebooks import outcome, tree
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import (
+    ask_database_environment,
     build_environment,
-    database_environment,
     received_database,
 )
 from vixtract.notebooks.identity import acting_as, check_author, find_person
 from vixtract.notebooks.loads import read_loads
+from vixtract.notebooks.prefork import Beginnings, Prefork, Warm
 from vixtract.notebooks.protocol import NoRequestError, RunRequest
 from vixtract.notebooks.remote import is_remote, run_on_worker
 from vixtract.notebooks.removal import remove_records
@@ -55,12 +56,17 @@ _RENDER = Limits(memory_mb=1024, cpu_s=20, file_bytes=200 * MIB, nice=15)
 _RENDER_S = 60.0
 
 
-def serve(connection: socket.socket, config: RunnerConfig) -> None:
+def serve(
+    connection: socket.socket,
+    config: RunnerConfig,
+    beginnings: Beginnings | None = None,
+) -> None:
     """Carry out the run that a connection asks for.
 
     Args:
         connection: accepted socket of a peer that was checked already.
         config: the daemon's.
+        beginnings: what forked processes do, where this one is warm.
     """
     os.umask(0o077)
     set_subreaper()
@@ -79,7 +85,11 @@ def serve(connection: socket.socket, config: RunnerConfig) -> None:
         if is_remote(request, config):
             run_on_worker(connection, channel, request, config)
             return
-        Supervisor(request, config, channel).run()
+        # Now: the process must not have in its memory what is read from here on.
+        warm = None
+        if beginnings and request.kind == "notebook":
+            warm = Warm(Prefork(beginnings.run), beginnings.render)
+        Supervisor(request, config, channel, warm).run()
     except VixtractError as error:
         # Health checks only knock: they are no news.
         level = logging.DEBUG if isinstance(error, NoRequestError) else logging.INFO
@@ -94,9 +104,17 @@ class Supervisor:
         request: checked for shape.
         config: the daemon's.
         channel: the plugin that asked.
+        warm: how its processes are forked; None starts them cold.
     """
 
-    def __init__(self, request: RunRequest, config: RunnerConfig, channel: Channel) -> None:
+    def __init__(
+        self,
+        request: RunRequest,
+        config: RunnerConfig,
+        channel: Channel,
+        warm: Warm | None = None,
+    ) -> None:
+        self._warm = warm
         if not config.is_worker:
             check_author(request.author, request.owner, read_admins(config.secrets_dir))
         self._person = find_person(request.owner, config.home_root)
@@ -166,7 +184,7 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         command = self._command(work, output_end, progress_end)
-        pid = spawn(command)
+        pid = self._warm.prefork.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
         if command.stdin is not None:
@@ -177,12 +195,16 @@ class Supervisor:
             timeout_s=float(self._timeout_s),
             grace_s=self._config.grace_s,
             stops_group=self._request.kind == "shell",
+            is_forked=self._warm is not None,
         )
         watched = Watcher(pid, self._person, streams, bounds).run()
         os.close(output)
         os.close(progress)
         # A peak between two looks: the system knows it for the biggest process.
         biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        if self._warm:
+            # What it shares with this process is not its own.
+            biggest -= tree.resident_bytes([os.getpid()])
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
@@ -216,7 +238,7 @@ class Supervisor:
     def _database(self) -> Mapping[str, str]:
         if self._config.is_worker:
             return received_database(self._request.database, self._config)
-        return database_environment(self._person, self._config)
+        return ask_database_environment(self._person, self._config)
 
     def _job_description(self, work: Workspace) -> int:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
@@ -269,9 +291,7 @@ class Supervisor:
         for name in (INPUT, HOMES_LINK):
             work.remove(name)
 
-    def _render(
-        self, work: Workspace, output: Path, run_log: RunLog, reports: Reports
-    ) -> str:
+    def _render(self, work: Workspace, output: Path, run_log: RunLog, reports: Reports) -> str:
         """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
         if self._channel.abort_wanted or not self._channel.is_open:
             return ""
@@ -285,9 +305,7 @@ class Supervisor:
         run_log.note("No HTML of the notebook: making it failed or took too long.")
         return ""
 
-    def _run_renderer(
-        self, work: Workspace, name: str, run_log: RunLog, reports: Reports
-    ) -> int:
+    def _run_renderer(self, work: Workspace, name: str, run_log: RunLog, reports: Reports) -> int:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         environment = build_environment(
@@ -304,7 +322,7 @@ class Supervisor:
             limits=replace(_RENDER, processes=self._config.processes),
         )
         try:
-            pid = spawn(command)
+            pid = spawn(command, self._warm.render if self._warm else None)
         finally:
             os.close(output_end)
             os.close(progress_end)

@@ -33,12 +33,14 @@ class Bounds:
         grace_s: seconds between the polite signal and the end, for saving.
         stops_group: whether the polite signal goes to the whole group (scripts), or to the leader
             alone (the driver, which saves the notebook and would lose its kernel first).
+        is_forked: whether it shares memory with the fork server, which then must not count whole.
     """
 
     memory_bytes: int
     timeout_s: float
     grace_s: float = 3.0
     stops_group: bool = False
+    is_forked: bool = False
 
 
 @dataclass
@@ -193,7 +195,7 @@ class Watcher:
         pids = tree.descendants(os.getpid())
         used = tree.resident_bytes(pids)
         limit = self._bounds.memory_bytes
-        if limit and used > limit:
+        if self._bounds.is_forked or (limit and used > limit):
             used = tree.proportional_bytes(pids, self._person)
         self._result.peak_bytes = max(self._result.peak_bytes, used)
         if limit and used > limit:

@@ -84,7 +84,7 @@ def build_environments(
     runner = {
         **usual,
         **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S")},
+        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_WARM")},
         **read_postgresql(environment),
         "RUNNER_IS_WORKER": "1",
     }

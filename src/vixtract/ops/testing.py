@@ -27,6 +27,9 @@ CONTRACT_PACKAGES = {
     "faketime": "*/faketime/libfaketimeMT.so.1",
     "slapd": "ldap/back_mdb.so",
 }
+# The build file only adds where images are built from.
+COMPOSE_FILE = "docker-compose.yml"
+NGINX_LINT = "nginx/site/lint.py"
 PYTEST_S = 4800.0
 LINT_S = 300.0
 BENCH_S = 900.0
@@ -190,6 +193,9 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
     linters = {
         "ruff": [str(programs / "ruff"), "check", "."],
         "mypy": [str(programs / "mypy")],
+        "bandit": [*(str(programs / "bandit"), "-q", "-ll", "-c", "pyproject.toml", "-r", "src")],
+        "compose-lint": [*(str(programs / "compose-lint"), "--fail-on", "low", COMPOSE_FILE)],
+        "gixy": [*(str(programs / "python"), NGINX_LINT, str(programs / "gixy"))],
     }
     if scripts:
         linters["shellcheck"] = [str(programs / "shellcheck"), "--external-sources", *scripts]

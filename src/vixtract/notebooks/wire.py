@@ -1,0 +1,95 @@
+"""Messages between the driver and the kernel forked from it: JSON, its length before it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import socket
+import struct
+import threading
+from datetime import date
+from typing import Any
+
+_LENGTH = struct.Struct("!I")
+
+
+class Wire:
+    """One end of a socket pair, blocking to write, and not to read.
+
+    Args:
+        connection: stream socket.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._received = bytearray()
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for polling."""
+        return self._connection.fileno()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one message whole, whichever thread calls.
+
+        Args:
+            message: of Jupyter's protocol; its `buffers` are bytes.
+        Raises:
+            OSError: the other end is gone.
+        """
+        buffers = [base64.b64encode(bytes(part)).decode() for part in message.get("buffers") or ()]
+        data = json.dumps({**message, "buffers": buffers}, default=_plain).encode(
+            "utf-8", "backslashreplace"
+        )
+        # An interrupt in the middle of a message would leave half of it.
+        with self._lock:
+            old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._connection.sendall(_LENGTH.pack(len(data)) + data)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Take the messages that have come whole; does not wait.
+
+        Raises:
+            EOFError: the other end is closed, and nothing is left.
+        """
+        is_open = True
+        while is_open:
+            try:
+                data = self._connection.recv(1 << 18, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                data = b""
+            self._received += data
+            is_open = bool(data)
+        messages = self._split()
+        if not is_open and not messages:
+            raise EOFError
+        return messages
+
+    def _split(self) -> list[dict[str, Any]]:
+        messages, start, size = [], 0, len(self._received)
+        while size - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._received, start)
+            end = start + _LENGTH.size + length
+            if size < end:
+                break
+            message = json.loads(self._received[start + _LENGTH.size : end])
+            message["buffers"] = [base64.b64decode(part) for part in message.get("buffers", ())]
+            messages.append(message)
+            start = end
+        del self._received[:start]
+        return messages
+
+
+def _plain(value: Any) -> Any:
+    """Write dates and bytes as Jupyter's own session does."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode()
+    return str(value)
