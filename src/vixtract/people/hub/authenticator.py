@@ -79,8 +79,11 @@ class PeopleAuthenticator(Authenticator):
         """
         if isinstance(data.get("identity"), Identity):
             return await self._admit_identity(data["identity"])
-        name = self.normalize_username(data.get("username", ""))
-        password = data.get("password", "")
+        username, password = data.get("username", ""), data.get("password", "")
+        # The Hub's API takes a sign-in as JSON, too: anything may stand there.
+        if not (isinstance(username, str) and isinstance(password, str)):
+            return None
+        name = self.normalize_username(username)
         if self.directory and await self._find_source(name) in ("", sources.LDAP):
             return await self._sign_in_by_ldap(handler, name, password)
         if await self.check_password(handler, name, password):
