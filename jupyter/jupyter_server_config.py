@@ -23,6 +23,11 @@ c.ServerApp.shutdown_no_activity_timeout = server_idle_s
 # Sockets in a directory of the person's own: on TCP everybody in the container could read along.
 c.KernelManager.transport = "ipc"
 
+# A kernel that was stopped for taking too much says so in the cell that ran.
+c.ServerApp.kernel_websocket_connection_class = "vixtract.people.hub.kernels.TellingConnection"
+# A kernel gets the present database password, also when the server is older.
+c.MultiKernelManager.kernel_manager_class = "vixtract.people.hub.kernels.FreshKernelManager"
+
 # A deleted file is gone: the trash would be in the same home, unseen and growing.
 c.FileContentsManager.delete_to_trash = False
 

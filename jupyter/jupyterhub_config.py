@@ -6,23 +6,29 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vixtract.people import directory, roles
+from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.entry import DATABASE, SECRETS, STATE
 from vixtract.people.hub import events
 from vixtract.people.hub.authenticator import PeopleAuthenticator
+from vixtract.people.hub.authority import AuthorityHandler
 from vixtract.people.hub.health import HealthHandler
 from vixtract.people.hub.spawner import PersonSpawner, list_variables
+from vixtract.people.limits import ServerLimits
 from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
 
 c = get_config()  # noqa: F821  traitlets provides it
 
 PREFIX = Path("/opt/jupyterhub")
-settings = Settings.from_environment(os.environ)
+settings = Settings.from_environment(with_secrets(os.environ))
+project = os.environ.get("VIXTRACT_PROJECT") or "vixtract"
 postgresql = Server(
     password=settings["POSTGRES_PASSWORD"],
     bi_password=settings["BI_PASSWORD"],
     role_key=ensure_secret(SECRETS, "role_key"),
+    tls=DatabaseTls(SECRETS, settings.certificate_names("postgresql", f"{project}_postgresql")),
 )
 
 
@@ -85,11 +91,16 @@ c.Spawner.cmd = [str(PREFIX / "bin/python"), "-I", str(PREFIX / "bin/jupyterhub-
 c.Spawner.default_url = "/lab"
 c.Spawner.start_timeout = 90
 c.Spawner.http_timeout = 60
+# Until the Hub sees that a server ended, its port is routed to whoever listens there.
+c.Spawner.poll_interval = 5
 c.PersonSpawner.person_environment = functools.partial(
     roles.person_environment, key=postgresql.role_key, host=postgresql.host, port=postgresql.port
 )
 c.PersonSpawner.ensure_role = lambda name: postgresql.ensure_role(name)  # noqa: PLW0108
 c.PersonSpawner.publish = publish_admins
+c.PersonSpawner.limits = ServerLimits(
+    memory_mb=settings.integer("SERVER_MEMORY_MB"), processes=settings.integer("SERVER_PROCESSES")
+)
 # Administrators' plain `pip3 install` goes to /usr/local, for everybody.
 c.PersonSpawner.admin_environment = {"PYTHONUSERBASE": "/usr/local"}
 c.Spawner.environment = {
@@ -116,7 +127,18 @@ c.JupyterHub.services = [
         "admin": True,
         "display": False,
         "api_token": ensure_secret(SECRETS, "hub_token"),
-    }
+    },
+    # Root's: it stops who takes more than their share.
+    {
+        "name": "labwatch",
+        "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.notebooks.labwatch"],
+        "cwd": "/",
+        "display": False,
+        "environment": {
+            name: settings[name]
+            for name in ("SERVER_MEMORY_MB", "SERVER_PROCESSES", "DISK_FLOOR_MB")
+        },
+    },
 ]
 c.JupyterHub.load_roles = []
 if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
@@ -164,7 +186,8 @@ if settings["VIXTRACT_ENGINE"] == "cronicle":
         }
     )
 c.JupyterHub.extra_handlers = [
-    (r"/vixtract/health", HealthHandler, {"host": postgresql.host, "port": postgresql.port})
+    (r"/vixtract/health", HealthHandler, {"host": postgresql.host, "port": postgresql.port}),
+    (r"/vixtract/ca\.crt", AuthorityHandler, {"tls": postgresql.tls}),
 ]
 
 for drop_in in sorted(Path("/etc/jupyterhub/conf.d").glob("*.py")):

@@ -9,6 +9,7 @@ import fs from 'fs';
 const JUPYTER = 'http://jupyter:8000/jupyter/hub/vixtract/health';
 const SCHEDULER = 'http://cronicle:3012/cronicle/api/app/status';
 const NOTES = '/run/nginx/notes.json';
+const CERTIFICATE = '/run/nginx/tls-status.json';
 const DEADLINE_MS = 3000;
 // Anybody may ask, any number of times: the services are asked once a second at most.
 const FRESH_MS = 1000;
@@ -37,12 +38,19 @@ function postgresql_state(witnesses) {
     return said.includes('up') ? 'up' : 'unknown';
 }
 
-function read_notes() {
+function read_json(path, otherwise) {
     try {
-        return JSON.parse(fs.readFileSync(NOTES, 'utf8'));
+        return JSON.parse(fs.readFileSync(path, 'utf8'));
     } catch (error) {
-        return [];
+        return otherwise;
     }
+}
+
+// Everybody may read these: the certificate's trouble is told in full to the operator alone.
+function read_notes() {
+    const trouble = read_json(CERTIFICATE, {}).problem;
+    const certificate = trouble ? ['The certificate needs the operator: ./vixtract status.'] : [];
+    return read_json(NOTES, []).concat(certificate);
 }
 
 async function look() {

@@ -7,12 +7,22 @@ against it, and every process reads its environment through `Settings.from_envir
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vixtract import __version__, settings_signin
 from vixtract.errors import SettingsError
+from vixtract.values import check_kind, is_loopback, read_workers, split_list
+
+__all__ = [
+    "BY_NAME",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "check_value",
+    "is_loopback",
+    "read_workers",
+]
 
 
 @dataclass(frozen=True)
@@ -23,8 +33,9 @@ class Setting:
         name: environment variable.
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
-        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone or workers.
-            A port whose default is empty may be empty.
+        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone, workers,
+            names (host names and addresses) or networks; several are separated by commas. A port
+            whose default is empty may be empty.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -40,6 +51,11 @@ class Setting:
     def is_secret(self) -> bool:
         """Whether the value must never be printed or logged."""
         return self.kind == "password"
+
+
+def _limit(name: str, default: str, text: str) -> Setting:
+    """Return a number of the group Limits."""
+    return Setting(name, default, text, "integer", group="Limits")
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -69,7 +85,42 @@ SETTINGS: tuple[Setting, ...] = (
         "port",
         group="Network",
     ),
-    Setting("HTTPS", "off", "How HTTPS is served.", "choice", ("off",), group="Network"),
+    Setting(
+        "HTTPS",
+        "",
+        "How HTTPS is served: `off`, `self-signed`, `files` or `acme`. Empty: `off` on loopback, "
+        "else `self-signed`.",
+        "choice",
+        ("", "off", "self-signed", "files", "acme"),
+        group="Network",
+    ),
+    Setting(
+        "HTTPS_DOMAIN",
+        "",
+        "Names and addresses of the appliance, the main one first, separated by commas; web pages "
+        "answer to no other, and certificates are made for them.",
+        "names",
+        group="Network",
+    ),
+    Setting(
+        "HTTPS_ACME_EMAIL",
+        "",
+        "Address that the certificate authority writes to; with `HTTPS=acme`.",
+        group="Network",
+    ),
+    Setting(
+        "HTTPS_ACME_SERVER",
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "Directory of the certificate authority; with `HTTPS=acme`.",
+        group="Network",
+    ),
+    Setting(
+        "POSTGRES_ALLOW",
+        "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1,fc00::/7,fe80::/10",
+        "Networks that may reach PostgreSQL's port, separated by commas.",
+        "networks",
+        group="Network",
+    ),
     Setting(
         "POSTGRES_PASSWORD",
         "vixtract",
@@ -99,26 +150,36 @@ SETTINGS: tuple[Setting, ...] = (
         "password",
         group="Passwords",
     ),
-    Setting(
-        "MAX_JOBS",
-        "4",
-        "Scheduled jobs that run at once; more wait in the queue.",
-        "integer",
-        group="Limits",
-    ),
-    Setting(
+    _limit("MAX_JOBS", "4", "Scheduled jobs that run at once; more wait in the queue."),
+    _limit(
         "JOB_MEMORY_MB",
         "2048",
         "Memory of one job in MiB; a job may set its own. 0 means no limit.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
+    _limit(
+        "JOB_PROCESSES",
+        "1024",
+        "Processes and threads that one person's jobs may have together. 0 means no limit.",
+    ),
+    _limit(
+        "SERVER_MEMORY_MB",
+        "4096",
+        "Memory of one person's JupyterLab server with all its kernels in MiB. 0 means no limit.",
+    ),
+    _limit(
+        "SERVER_PROCESSES",
+        "1024",
+        "Processes and threads of one person's server and kernels. 0 means no limit.",
+    ),
+    _limit(
+        "DISK_FLOOR_MB",
+        "1024",
+        "Free disk in MiB under which kernels and jobs that write are stopped. 0 means no floor.",
+    ),
+    _limit(
         "JOB_TIMEOUT_S",
         "86400",
         "Seconds after which a job is stopped where its schedule sets no limit.",
-        "integer",
-        group="Limits",
     ),
     Setting(
         "JOB_WARM",
@@ -129,40 +190,26 @@ SETTINGS: tuple[Setting, ...] = (
         ("on", "off"),
         group="Limits",
     ),
-    Setting(
+    _limit(
         "CATCH_UP_CAP",
         "24",
         "Missed runs of one schedule that are made up for after a downtime.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
+    _limit(
         "RUNS_KEEP_DAYS",
         "180",
         "Days that runs and their files are kept; a schedule's last good run stays. 0: forever.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
-        "RUNS_KEEP_COUNT",
-        "1000",
-        "Newest runs of one schedule that are kept. 0: all.",
-        "integer",
-        group="Limits",
-    ),
-    Setting(
+    _limit("RUNS_KEEP_COUNT", "1000", "Newest runs of one schedule that are kept. 0: all."),
+    _limit(
         "KERNEL_IDLE_S",
         "3600",
         "Seconds after which an idle kernel is stopped; a busy one never is.",
-        "integer",
-        group="Limits",
     ),
-    Setting(
+    _limit(
         "SERVER_IDLE_S",
         "7200",
         "Seconds without kernels and use after which a person's JupyterLab server ends.",
-        "integer",
-        group="Limits",
     ),
     Setting(
         "JUPYTER_MEMORY",
@@ -230,31 +277,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
 )
 
-WORKER_PORT = 3013
-_WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
-_PATTERNS: Mapping[str, tuple[str, str]] = {
-    "zone": (
-        "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-        "is not the name of a time zone such as Europe/Moscow",
-    ),
-    "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
-}
-
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
-
-
-def is_loopback(address: str) -> bool:
-    """Say whether an address can be reached from this machine alone.
-
-    Args:
-        address: IP address or `localhost`; any other name counts as reachable from outside.
-    """
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check_value(setting: Setting, value: str) -> str:
@@ -265,33 +288,9 @@ def check_value(setting: Setting, value: str) -> str:
         value: text as given in the environment.
     Returns: what is wrong in a few words, or an empty text.
     """
-    if setting.kind == "integer" and not re.fullmatch(r"\d{1,9}", value):
-        return "is not a whole number of 0 or more"
-    is_port = setting.kind == "port" and (value or setting.default)
-    if is_port and not (re.fullmatch(r"\d{1,5}", value) and 0 < int(value) < 65536):
-        return "is not a port between 1 and 65535"
-    if setting.kind == "choice" and value not in setting.choices:
-        return "is none of " + ", ".join(setting.choices)
-    if setting.kind == "address":
-        try:
-            ipaddress.ip_address(value.strip("[]"))
-        except ValueError:
-            return "is not an IP address"
-    pattern, problem = _PATTERNS.get(setting.kind, ("(?s:.*)", ""))
-    if not re.fullmatch(pattern, value):
-        return problem
-    return ""
-
-
-def read_workers(value: str) -> tuple[tuple[str, int], ...]:
-    """Read the setting WORKERS.
-
-    Args:
-        value: checked.
-    Returns: host and port of each.
-    """
-    found = (re.fullmatch(_WORKER, part) for part in value.split(",") if part)
-    return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)
+    if setting.kind == "port" and not (value or setting.default):
+        return ""
+    return check_kind(setting.kind, setting.choices, value)
 
 
 class Settings:
@@ -337,6 +336,29 @@ class Settings:
     def integer(self, name: str) -> int:
         """Return a setting of kind integer or port as a number."""
         return int(self._values[name])
+
+    @property
+    def https_mode(self) -> str:
+        """How HTTPS is served: off, self-signed, files or acme."""
+        usual = "off" if is_loopback(self["VIXTRACT_BIND"]) else "self-signed"
+        return self["HTTPS"] or usual
+
+    @property
+    def domains(self) -> list[str]:
+        """The appliance's own names and addresses, the main one first."""
+        return split_list(self["HTTPS_DOMAIN"])
+
+    def certificate_names(self, *more: str) -> list[str]:
+        """Return the names and addresses that a certificate of our own making is for.
+
+        Args:
+            more: names beside those of the settings.
+        """
+        bind = self["VIXTRACT_BIND"].strip("[]")
+        # "Every address" is none that anybody connects to.
+        bound = [] if ipaddress.ip_address(bind).is_unspecified else [bind]
+        names = [*self.domains, *more, *bound, "localhost", "127.0.0.1", "::1"]
+        return list(dict.fromkeys(names))
 
     def default_passwords(self, *names: str) -> list[str]:
         """Name the given passwords (all, if none is given) that are the documented defaults."""

@@ -171,7 +171,12 @@ def _find_limits(values: Mapping[str, str]) -> list[str]:
 
 
 def _find_orphans(values: Mapping[str, str], prefix: str, main: str) -> list[str]:
-    names = [n for n in _DEFAULTS if n.startswith(prefix) and values[n] != _DEFAULTS[n]]
+    # Not the secrets: every container finds those in the volume, the others in jupyter's alone.
+    names = [
+        row[0]
+        for row in ROWS
+        if row[0].startswith(prefix) and row[3] != "password" and values[row[0]] != row[1]
+    ]
     if not names:
         return []
     verb = "is" if len(names) == 1 else "are"

@@ -86,7 +86,9 @@ def test_a_table_is_found_read_and_connected_to(stand, chromium, locale, late, c
         field.click()
         expect(page.locator(".copy", has_text="JDBC")).to_contain_text(copied)
         text = page.evaluate("navigator.clipboard.readText()")
-        assert re.fullmatch(r"jdbc:postgresql://127\.0\.0\.1:5432/etl\?user=bi&sslmode=\w+", text)
+        url = r"jdbc:postgresql://127\.0\.0\.1:5432/etl"
+        query = r"user=bi&sslmode=verify-full&sslrootcert=vixtract-ca\.crt"
+        assert re.fullmatch(rf"{url}\?{query}", text)
         page.click("text=Nightly sales")
         assert "/portal/schedules/" in page.url
         assert page.complaints == []

@@ -62,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Access-Control-Allow-Origin", "*")
         self.send_header("Content-Security-Policy", "frame-ancestors 'self'")
+        if "cookie" in self.path:
+            self.send_header("Set-Cookie", "session=1; Path=/jupyter/; HttpOnly")
         if "accel" in self.path:
             self.send_header("X-Accel-Redirect", "/_errors/404")
         self.end_headers()

@@ -107,14 +107,17 @@ def test_entrypoint_refuses_a_system_account_as_administrator():
 # --- who runs what --------------------------------------------------------------------------------
 
 
-def test_root_runs_the_hub_and_the_shelf_and_nothing_else(hub):
+def test_root_runs_the_hub_the_shelf_and_the_watch_and_nothing_else(hub):
     hub.add("ps.person", PASSWORD)
     hub.browser("ps.person", PASSWORD).start_server()
     rows = [line.split(None, 1) for line in hub.run("ps", "-eo", "user:32=,args=").splitlines()]
     of_root = [args for user, args in rows if user == "root" and not args.startswith("ps ")]
-    assert len(of_root) == 4, of_root
+    assert len(of_root) == 5, of_root
     assert all(
-        re.search(r"docker-init|vixtract\.(people\.entry|notebooks\.shelf)|bin/jupyterhub -f", a)
+        re.search(
+            r"docker-init|vixtract\.(people\.entry|notebooks\.(shelf|labwatch))|bin/jupyterhub -f",
+            a,
+        )
         for a in of_root
     )
     assert {user for user, args in rows if "configurable-http-proxy" in args} == {"proxy"}

@@ -496,7 +496,9 @@ def test_home_page_says_how_to_connect(door: Door) -> None:
 
 
 def test_home_page_with_other_settings() -> None:
-    with front_door("-e", "VIXTRACT_BIND=0.0.0.0", "-e", "POSTGRES_PORT=15432") as one:
+    with front_door(
+        "-e", "VIXTRACT_BIND=0.0.0.0", "-e", "HTTPS=off", "-e", "POSTGRES_PORT=15432"
+    ) as one:
         text = one.ask("/").body.decode()
         assert "<code>15432</code>" in text
         assert "--bind" not in text
@@ -647,7 +649,7 @@ def test_reload_of_a_wrong_addition_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("HTTPS=maybe", "HTTPS=off"),
+        ("HTTPS=maybe", "Set it to off"),
         ("VIXTRACT_ENGINE=other", "embedded"),
         ("POSTGRES_PORT=1;x", "not a port"),
     ],

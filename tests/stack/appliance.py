@@ -277,8 +277,11 @@ class Person:
         tokens = [c.value for c in self.http.cookies.jar if c.name == "_xsrf" and c.path == path]
         return {"X-XSRFToken": tokens[-1] or ""} if tokens else {}
 
-    def run_cell(self, code: str, timeout_s: float = 120) -> str:
-        """Run code in a fresh kernel; return its printed output, or the error as text."""
+    def run_cell(self, code: str, timeout_s: float = 120, until: str = "") -> str:
+        """Run code in a fresh kernel; return its printed output, or the error as text.
+
+        ``until`` ends it as soon as the output holds that text: a killed kernel reports no end.
+        """
         base = f"/jupyter/user/{self.name}/api"
         answer = self.http.post(
             f"{base}/kernels", json={"name": "python3"}, headers=self._headers()
@@ -295,7 +298,7 @@ class Person:
             timeout=timeout_s,
         )
         try:
-            return collect_output(channel, code, timeout_s)
+            return collect_output(channel, code, timeout_s, until)
         finally:
             channel.close()
             self.http.delete(f"{base}/kernels/{kernel}", headers=self._headers())
@@ -306,7 +309,7 @@ def self_path_matches(cookie_path: str, path: str) -> bool:
     return path == cookie_path or path.startswith(cookie_path.rstrip("/") + "/")
 
 
-def collect_output(channel: Any, code: str, timeout_s: float) -> str:
+def collect_output(channel: Any, code: str, timeout_s: float, until: str = "") -> str:
     """Send an execute request over a kernel's websocket and collect what it prints."""
     message = uuid.uuid4().hex
     header = {
@@ -345,5 +348,7 @@ def collect_output(channel: Any, code: str, timeout_s: float) -> str:
         elif kind == "error":
             output += f"{answer['content']['ename']}: {answer['content']['evalue']}"
         elif kind == "status" and answer["content"]["execution_state"] == "idle":
+            return output
+        if until and until in output:
             return output
     raise AssertionError(f"cell not finished within {timeout_s} s; so far: {output[-500:]}")

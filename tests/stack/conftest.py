@@ -11,6 +11,7 @@ import pytest
 
 from tests.stack.appliance import ENGINE, ROOT, Appliance, Person
 from tests.waiting import free_port
+from vixtract.ops.envfile import save_env
 
 SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")
 
@@ -43,6 +44,8 @@ def appliance() -> Iterator[Appliance]:
     """Bring one appliance up for the session and take it down with its volumes."""
     instance = new_appliance()
     instance.operate("down", "--volumes", "--yes", check=False)
+    # Small, so that a hog reaches it before the machine that tests suffers.
+    save_env(ROOT / ".vixtract" / f"{instance.project}.env", {"SERVER_MEMORY_MB": "1500"})
     try:
         instance.operate("up", "--yes", "--engine", ENGINE, timeout_s=1800)
         yield instance

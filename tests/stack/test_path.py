@@ -92,10 +92,10 @@ def test_scheduled_notebook_runs_on_time_as_its_owner_and_bi_reads_the_table(app
     output = appliance.execute("jupyter", "cat", f"runs/{job['id']}/load-output.ipynb", user="anna")
     assert "loaded as anna" in json.dumps(json.loads(output)["cells"][0]["outputs"])
     wait_until(
-        lambda: appliance.query(
+        lambda: appliance.execute(
+            "postgresql", "psql", "-XAtU", "postgres", "-d", "vixtract", "-c",
             f"SELECT owner, code FROM vixtract.run WHERE id = '{job['id']}'",
-            user="postgres", database="vixtract",
-        ) == [("anna", 0)],
+        ) == "anna|0\n",
         "the record in PostgreSQL",
         90,
     )  # fmt: skip

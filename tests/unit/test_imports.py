@@ -13,19 +13,24 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 ALLOWED = {
     "__init__": set(),
     "__main__": {"ops"},
-    "settings": {"errors", "settings_signin"},
+    "settings": {"errors", "values", "settings_signin"},
     "settings_signin": set(),
+    "values": set(),
     "errors": set(),
+    "secret_settings": {"settings", "errors"},
     "ledger": {"errors"},
-    "people": {"errors", "settings", "settings_signin"},
+    "certificates": {"errors", "settings", "values"},
+    "people": {"errors", "settings", "settings_signin", "secret_settings", "certificates"},
     "loading": {"errors"},
-    "notebooks": {"settings", "errors", "people", "ledger"},
+    "notebooks": {"settings", "secret_settings", "errors", "people", "ledger"},
     "scheduler": {"settings", "errors", "people", "ledger"},
     "cronicle": {"settings", "errors", "people", "ledger", "scheduler", "notebooks"},
     "portal": {"settings", "errors", "people", "ledger", "scheduler"},
-    "ops": {"settings", "errors"},
+    "ops": {"settings", "secret_settings", "errors", "values"},
 }
-HOST_SIDE = {"ops", "settings", "settings_signin", "errors", "__init__"}
+HOST_SIDE = {
+    *("ops", "settings", "settings_signin", "secret_settings", "values", "errors", "__init__"),
+}
 
 
 def room(path: Path) -> str:

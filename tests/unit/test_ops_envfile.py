@@ -99,13 +99,14 @@ def test_wrong_settings_are_named_all_at_once(tmp_path):
     ("bind", "url"),
     [
         ("127.0.0.1", "http://localhost:8080"),
-        ("0.0.0.0", "http://localhost:8080"),
-        ("::", "http://[::1]:8080"),
-        ("10.1.2.3", "http://10.1.2.3:8080"),
+        ("0.0.0.0", "https://localhost:8443"),
+        ("::", "https://[::1]:8443"),
+        ("10.1.2.3", "https://10.1.2.3:8443"),
     ],
 )
 def test_the_address_that_reaches_the_pages(tmp_path, bind, url):
-    instance = load_instance(tmp_path, {"bind": bind, "http_port": "8080"}, {})
+    options = {"bind": bind, "http_port": "8080", "https_port": "8443"}
+    instance = load_instance(tmp_path, options, {})
     assert instance.base_url == url
 
 

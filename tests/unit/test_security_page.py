@@ -85,4 +85,4 @@ def test_gixy_reads_the_whole_configuration(monkeypatch, capsys):
     told = capsys.readouterr().err
     for name in lint.SKIPPED | {"host_spoofing", "proxy_pass_normalized"} - {"none"}:
         assert name in told or name == "none"
-    assert "engine-cronicle.conf" in told and "engine-embedded.conf" in told
+    assert "VIXTRACT_ENGINE=cronicle HTTPS=self-signed" in told and "HTTPS=acme" in told

@@ -32,6 +32,11 @@ def test_complete_settings_pass(values):
     assert "secret-of-the-lookup" not in repr(settings)
 
 
+def test_secrets_alone_are_no_problem():
+    """The job container reads them from the volume, but is not given the other settings."""
+    Settings.from_environment({"LDAP_BIND_PASSWORD": "x", "OIDC_CLIENT_SECRET": "y"})
+
+
 @pytest.mark.parametrize(
     ("base", "change", "expected"),
     [

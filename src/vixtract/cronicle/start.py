@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import logging
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vixtract.cronicle import places
@@ -140,8 +144,9 @@ def _write_list(
     run_storage(environment, "put", name, text=json.dumps({**head, "length": len(items)}))
 
 
-def retire_default_password(environment: Mapping[str, str], password: str) -> None:
-    """Replace the documented password of `admin` by the one that is set; any other stays.
+def apply_password(environment: Mapping[str, str], password: str) -> None:
+    """Give `admin` the password of the settings where it has the documented one, or where the
+    setting changed since the last start; one that was changed on the page stays.
 
     Storage made on a machine of one's own may be published later, with a generated password.
 
@@ -152,12 +157,49 @@ def retire_default_password(environment: Mapping[str, str], password: str) -> No
     default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
     if password in ("", default):
         return
+    is_changed = remember(places.APPLIED, password)
     user = json.loads(run_storage(environment, "get", f"users/{places.ADMIN_USER}"))
-    if is_password(user, default):
+    if is_changed or is_password(user, default):
         fresh = build_user(places.ADMIN_USER, password)
         user.update({name: fresh[name] for name in ("password", "salt")})
         run_storage(environment, "put", f"users/{places.ADMIN_USER}", text=json.dumps(user))
         log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
+
+
+def remember(path: Path, secret: str) -> bool:
+    """Note a secret's digest; say whether another one stood there before.
+
+    Args:
+        path: the note.
+        secret: what to note.
+    """
+    before = path.read_text("ascii") if path.is_file() else ""
+    if before and hmac.compare_digest(_digest(secret, before[:32]), before):
+        return False
+    write_durably(path, _digest(secret, secrets.token_hex(16)))
+    return bool(before)
+
+
+def _digest(secret: str, salt: str) -> str:
+    return salt + hashlib.scrypt(secret.encode(), salt=salt.encode(), n=2**14, r=8, p=1).hex()
+
+
+def end_old_session(environment: Mapping[str, str], session: str) -> None:
+    """Remove the appliance's session of before its secret was changed.
+
+    Args:
+        environment: Cronicle's.
+        session: the present secret.
+    """
+    before = places.SESSION.read_text("ascii") if places.SESSION.is_file() else ""
+    if before == session:
+        return
+    if before:
+        try:
+            run_storage(environment, "delete", f"sessions/{before}")
+        except StorageError as error:
+            log.warning("%s", error.message)
+    write_durably(places.SESSION, session)
 
 
 def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
@@ -176,7 +218,8 @@ def main() -> int:
     environment = build_environment(os.environ)
     try:
         prepare(environment, os.environ["CRONICLE_SESSION"])
-        retire_default_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
+        end_old_session(environment, os.environ["CRONICLE_SESSION"])
+        apply_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
     except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
         log.error("%s", getattr(error, "message", error))
         log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))

@@ -21,6 +21,7 @@ from vixtract.notebooks.protocol import (
     encode,
     parse_request,
 )
+from vixtract.secret_settings import Masker
 
 _HIGH_WATER = MIB
 _REQUEST_S = 5.0
@@ -152,10 +153,24 @@ class RunLog:
         self._left = limit
         self._limit = limit
         self._is_line_start = True
+        self._masker = Masker([])
+
+    def mask(self, secrets: list[str]) -> None:
+        """Mask these values in what the job writes from now on.
+
+        Args:
+            secrets: values; those under eight characters are not masked.
+        """
+        self._masker = Masker(secrets)
 
     def write(self, data: bytes) -> None:
         """Add output of the job; what is over the limit is dropped."""
         if self._left <= 0 or not data:
+            return
+        self._keep(self._masker.feed(data))
+
+    def _keep(self, data: bytes) -> None:
+        if not data:
             return
         kept = data[: self._left]
         self._left -= len(kept)
@@ -165,11 +180,15 @@ class RunLog:
 
     def note(self, text: str) -> None:
         """Add a line of the runner's own, whatever the limit."""
+        if self._masker.holds:
+            self._put(self._masker.flush())
         start = "" if self._is_line_start else "\n"
         self._put(f"{start}[vixtract] {text}\n".encode(errors="replace"))
 
     def close(self) -> None:
         """Close the file."""
+        if self._masker.holds:
+            self._put(self._masker.flush())
         os.close(self._descriptor)
 
     def _put(self, data: bytes) -> None:

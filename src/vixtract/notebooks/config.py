@@ -43,6 +43,7 @@ class RunnerConfig:
         log_bytes: largest log; more output is dropped, with a line that says so.
         file_bytes: largest file a run may write.
         processes: threads and processes that one person may have.
+        disk_floor_mb: MiB of free disk that runs must leave; 0 means no floor.
         driver: command that runs a notebook, its job on standard input.
         renderer: command that makes the HTML of the executed notebook.
         jobs_bin: directory of commands that jobs find first.
@@ -69,6 +70,7 @@ class RunnerConfig:
     log_bytes: int = 20 * MIB
     file_bytes: int = 8192 * MIB
     processes: int = 1024
+    disk_floor_mb: int = 0
     driver: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.execute")
     renderer: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.render")
     jobs_bin: Path = Path("/opt/vixtract/jobs/bin")

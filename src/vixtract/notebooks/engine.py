@@ -24,6 +24,7 @@ from papermill.utils import nb_language
 from traitlets.config import Config
 
 from vixtract.notebooks.budget import OutputBudget
+from vixtract.secret_settings import Masker, own_secrets
 
 NAME = "vixtract"
 DEFAULT_KERNEL = "python3"
@@ -221,7 +222,7 @@ class WholeFiles:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text)
+                file.write(text and Masker(own_secrets()).mask_text(text))
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -22,8 +22,10 @@ from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.notebooks import worker
 from vixtract.notebooks.config import PASSED_ON, RunnerConfig
 from vixtract.people.accounts import recreate_accounts
+from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
 from vixtract.people.secretfiles import ensure_secret, write_durably
+from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -54,7 +56,9 @@ ADMINS_S = 3.0
 LONGEST_BACK_OFF_S = 30.0
 STABLE_S = 20.0
 
-RUNNER_SETTINGS = ("JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_WARM", "WORKERS")
+RUNNER_SETTINGS = (
+    "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_PROCESSES", "DISK_FLOOR_MB", "JOB_WARM", "WORKERS",
+)  # fmt: skip
 _ENGINE_SETTINGS = (
     "TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNS_KEEP_DAYS",
     "RUNS_KEEP_COUNT",
@@ -70,7 +74,7 @@ def main() -> int:
     )
     os.umask(0o022)
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.from_environment(with_secrets(os.environ))
         if sys.argv[1:] == ["worker"]:
             return Supervisor(build_worker(settings, os.environ)).run()
         settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
@@ -100,6 +104,7 @@ def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
         os.chown(directory, 0, 0)
         # Owners reach their own directory in it, and list nobody's.
         directory.chmod(0o711)
+    close_shared_directories()
     give_to_engine(data, config.engine_uid, config.engine_gid)
     names = recreate_accounts(config.home_root)
     log.info("%d accounts from %s", len(names), config.home_root)

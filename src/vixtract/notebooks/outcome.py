@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from vixtract.notebooks import watch
+from vixtract.notebooks import overuse, watch
 from vixtract.notebooks.config import MIB
 from vixtract.notebooks.protocol import (
     CODE_ABORTED,
@@ -23,6 +23,8 @@ _STOP_CODES = {
     watch.ABORTED: CODE_ABORTED,
     watch.TIMED_OUT: CODE_TIMEOUT,
     watch.OUT_OF_MEMORY: CODE_MEMORY,
+    overuse.DISK_FULL: CODE_FAILED,
+    overuse.TOO_MANY_PROCESSES: CODE_FAILED,
 }
 
 
@@ -81,6 +83,8 @@ def _describe_stop(watched: Watched, facts: Mapping[str, Any], memory_mb: int) -
         watch.ABORTED: f"Aborted after {watched.seconds:.1f} s{where}.",
         watch.TIMED_OUT: f"Timed out: stopped after {watched.seconds:.0f} s{where}.",
         watch.OUT_OF_MEMORY: f"Stopped by the memory limit of {memory_mb} MB{where}.",
+        overuse.DISK_FULL: f"Stopped because the disk is nearly full{where}.",
+        overuse.TOO_MANY_PROCESSES: f"Stopped by the limit of processes and threads{where}.",
     }
     return texts[watched.stopped]
 

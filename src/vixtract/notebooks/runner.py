@@ -253,6 +253,8 @@ def main() -> int:
             RunnerConfig(
                 memory_mb=settings.integer("JOB_MEMORY_MB"),
                 timeout_s=settings.integer("JOB_TIMEOUT_S"),
+                processes=settings.integer("JOB_PROCESSES"),
+                disk_floor_mb=settings.integer("DISK_FLOOR_MB"),
                 environment=passed_environment(os.environ),
                 ensure_account=ensure_account,
                 fork_server=FORK_SERVER if settings["JOB_WARM"] == "on" else (),

@@ -41,9 +41,11 @@ from vixtract.notebooks.source import (
     relative_parts,
 )
 from vixtract.notebooks.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
+from vixtract.notebooks.usage import DiskFloor
 from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
 from vixtract.people.directory import read_admins
+from vixtract.secret_settings import Masker, known_secrets
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,7 @@ class Supervisor:
         self._parts: tuple[str, ...] = ()
         self._memory_mb = request.memory_mb or config.memory_mb
         self._timeout_s = request.timeout_s or config.timeout_s
+        self._masker = Masker([])
 
     def run(self) -> None:
         """Prepare, run, record; tell the plugin what came of it."""
@@ -164,7 +167,8 @@ class Supervisor:
         run_log.note(self._first_line())
         try:
             watched = self._start(work, run_log, reports)
-            facts = outcome.judge(self._request, watched, reports.result, self._memory_mb)
+            result = self._masker.mask_json(reports.result)
+            facts = outcome.judge(self._request, watched, result, self._memory_mb)
             self._tidy(work)
             self._check_files(work, facts)
             with acting_as(self._person):
@@ -184,6 +188,8 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         command = self._command(work, output_end, progress_end)
+        self._masker = Masker(known_secrets(command.environment))
+        run_log.mask(known_secrets(command.environment))
         pid = self._warm.prefork.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
@@ -195,6 +201,8 @@ class Supervisor:
             timeout_s=float(self._timeout_s),
             grace_s=self._config.grace_s,
             stops_group=self._request.kind == "shell",
+            processes=self._config.processes,
+            disk=DiskFloor(self._config.disk_floor_mb, (self._config.runs_root, Path("/"))),
             is_forked=self._warm is not None,
         )
         watched = Watcher(pid, self._person, streams, bounds).run()
@@ -345,6 +353,6 @@ class Supervisor:
             **facts,
         }
         try:
-            work.write_json(RECORD, record)
+            work.write_json(RECORD, self._masker.mask_json(record))
         except OSError as error:
             log.warning("No record of %s: %s", self._request.job, error.strerror)

@@ -83,7 +83,7 @@ def kill_tree(ancestor: int, person: Person, *, deadline_s: float = 5.0) -> bool
         for pid in pids:
             kill(pid)
         time.sleep(0.01)
-    _kill_everything_of(person)
+    kill_everything_of(person)
     limit = time.monotonic() + deadline_s
     while has_children() and time.monotonic() < limit:
         reap()
@@ -162,7 +162,12 @@ def kill(pid: int) -> None:
         return
 
 
-def _kill_everything_of(person: Person) -> None:
+def kill_everything_of(person: Person) -> None:
+    """Kill every process of a person in this container at once.
+
+    Args:
+        person: their owner; never root.
+    """
     pid = os.fork()
     if pid == 0:
         try:

@@ -13,6 +13,8 @@ from vixtract.notebooks import tree
 from vixtract.notebooks.channel import Channel, Reports, RunLog
 from vixtract.notebooks.config import MIB
 from vixtract.notebooks.identity import Person
+from vixtract.notebooks.overuse import Overuse
+from vixtract.notebooks.usage import DiskFloor
 
 _TICK_S = 0.5
 _DRAIN_S = 2.0
@@ -33,6 +35,8 @@ class Bounds:
         grace_s: seconds between the polite signal and the end, for saving.
         stops_group: whether the polite signal goes to the whole group (scripts), or to the leader
             alone (the driver, which saves the notebook and would lose its kernel first).
+        processes: threads and processes of the person; 0 means no limit.
+        disk: free space that the run must leave.
         is_forked: whether it shares memory with the fork server, which then must not count whole.
     """
 
@@ -40,6 +44,8 @@ class Bounds:
     timeout_s: float
     grace_s: float = 3.0
     stops_group: bool = False
+    processes: int = 0
+    disk: DiskFloor = field(default_factory=DiskFloor)
     is_forked: bool = False
 
 
@@ -95,6 +101,7 @@ class Watcher:
         self._person = person
         self._streams = streams
         self._bounds = bounds
+        self._overuse = Overuse(person, bounds.processes, bounds.disk)
         self._started = time.monotonic()
         self._kill_at: float | None = None
         self._next_look = 0.0
@@ -204,6 +211,9 @@ class Watcher:
             victim = tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid
             tree.kill(victim)
             self._stop(OUT_OF_MEMORY, note)
+        elif why := self._overuse.look(pids):
+            tree.kill(tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid)
+            self._stop(why, self._overuse.describe(why))
 
     def _stop(self, why: str, note: str) -> None:
         self._result.stopped = why

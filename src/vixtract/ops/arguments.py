@@ -33,6 +33,13 @@ examples:
   ./vixtract test unit -- --lf -x      further arguments go to pytest
 """
 
+CERTS_EPILOG = """\
+  show                 what is served, how long, and what is wrong (exit code 1)
+  install CERT KEY     take a certificate of your own (HTTPS=files), checked before anything changes
+  authority [FILE]     trust a private ACME server's authorities; without FILE no longer
+  renew                ask the ACME authority for a new one now (HTTPS=acme)
+"""
+
 
 def _port(text: str) -> str:
     problem = check_value(BY_NAME["HTTP_PORT"], text)
@@ -45,6 +52,13 @@ def _address(text: str) -> str:
     problem = check_value(BY_NAME["VIXTRACT_BIND"], text)
     if problem:
         raise argparse.ArgumentTypeError(f"{text!r} {problem}")
+    return text
+
+
+def _names(text: str) -> str:
+    problem = check_value(BY_NAME["HTTPS_DOMAIN"], text)
+    if problem:
+        raise argparse.ArgumentTypeError(problem)
     return text
 
 
@@ -63,6 +77,22 @@ def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
                 "type": _address,
                 "help": "address that the ports are published on (127.0.0.1); with any other, "
                 "`up` generates passwords where the documented ones are in force",
+            },
+        ),
+        (
+            "--https",
+            {
+                "metavar": "MODE",
+                "choices": ("off", "self-signed", "files", "acme"),
+                "help": "off, self-signed, files or acme (off on loopback, else self-signed)",
+            },
+        ),
+        (
+            "--domain",
+            {
+                "metavar": "NAMES",
+                "type": _names,
+                "help": "names of the appliance, the main one first, separated by commas",
             },
         ),
         ("--debug", {"action": "store_true", "help": "show all output, and where errors arise"}),
@@ -129,6 +159,24 @@ def _add_operations(add: Any) -> None:
     logs.add_argument(
         "--tail", default="100", metavar="LINES", help="lines a service, or all (100)"
     )
+    secrets = add("secrets", "change all passwords and keys, or show a setting's password")
+    secrets.add_argument("action", choices=("rotate", "show"), help="what to do")
+    secrets.add_argument("name", nargs="?", default="", metavar="SETTING", help="what to show")
+    _add_yes(secrets)
+    secrets.add_argument(
+        "--wait",
+        type=int,
+        default=600,
+        metavar="SECONDS",
+        help="for running jobs to end (600)",
+    )
+    certs = add("certs", "show the certificate of HTTPS, or change it", CERTS_EPILOG)
+    certs.add_argument(
+        "action", nargs="?", default="show", choices=("show", "install", "authority", "renew")
+    )
+    certs.add_argument("cert", nargs="?", help="PEM file: certificate and those that vouch for it")
+    certs.add_argument("key", nargs="?", help="PEM file: its key")
+    certs.add_argument("--password-file", metavar="FILE", help="file with the key's password")
     demo = add("demo", "run a scheduled notebook on real data and read its tables, start included")
     _add_yes(demo)
     _add_engine(demo)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vixtract import __version__
 from vixtract.errors import UsageError, VixtractError
+from vixtract.ops import certificates
 from vixtract.ops.arguments import build_parser
 from vixtract.ops.compose import build_compose, build_down, build_logs
 from vixtract.ops.console import Session
@@ -27,6 +28,7 @@ from vixtract.ops.engine import ensure_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import OPTIONS, Instance, load_instance
 from vixtract.ops.provision import build_images
+from vixtract.ops.rotate import check_shown, render_rotated, run_rotation
 from vixtract.ops.status import (
     build_accounts,
     build_addresses,
@@ -134,13 +136,43 @@ class Command:
         self.say(f"Scheduler engine: {started.engine} ({started.reason})")
         for line in render_addresses(build_addresses(instance)):
             self.say(line)
+        self._tell_certificate(certificates.load_certificate(self.session.host, instance))
         self.say("")
         accounts = build_accounts(instance, started.passwords)
         for line in render_table(("account of", "name", "password"), accounts):
             self.say(line)
         if started.passwords:
-            shown = os.path.relpath(instance.env_path, instance.root)
+            shown = os.path.relpath(instance.secrets_path, instance.root)
             self.say(f"Generated passwords are shown this once; they are kept in {shown} (0600).")
+
+    def _tell_certificate(self, found: certificates.Certificate | None) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        for line in certificates.render_certificate(found, now) if found else ():
+            self.say(line)
+
+    def certs(self) -> int:
+        """Show or change the front door's certificate."""
+        instance, host, options = self.instance(), self.session.host, self.options
+        require_running(self.session)
+        if options.action == "install":
+            if not (options.cert and options.key):
+                raise UsageError("Certificate and key are needed.", "certs install CERT KEY")
+            password_file = options.password_file or ""
+            self.say(certificates.install(host, instance, options.cert, options.key, password_file))
+            if instance.settings.https_mode != "files":
+                self.say("It is served once HTTPS is files: ./vixtract up --https files")
+        elif options.action == "authority":
+            self.say(certificates.trust_authority(host, instance, options.cert or ""))
+        elif options.action == "renew":
+            self.say(certificates.renew(host, instance))
+        else:
+            found = certificates.load_certificate(host, instance)
+            if found is None:
+                self.say(f"No HTTPS is served (HTTPS={instance.settings.https_mode}).")
+                return int(instance.settings.https_mode != "off")
+            self._tell_certificate(found)
+            return int(bool(found.problem))
+        return 0
 
     def down(self) -> int:
         """Stop the appliance."""
@@ -164,18 +196,35 @@ class Command:
         self.say(f"ViXtract (project {instance.project}) is down; {rest}.")
         return 0
 
+    def secrets(self) -> int:
+        """Change all secrets, or show one of the settings."""
+        instance = self.instance()
+        if self.options.action == "show":
+            self.say(instance.settings[check_shown(self.options.name)])
+            return 0
+        self.session.agree(
+            "Change all passwords and keys: everybody signs in again, the scheduler is away for "
+            "some seconds, and BI tools need the new password",
+            "Add --yes.",
+        )
+        for line in render_rotated(run_rotation(self.session, instance, self.options.wait)):
+            self.say(line)
+        return 0
+
     def status(self) -> int:
         """Show how each service does."""
         instance = self.instance()
         require_running(self.session)
         found = list_containers(self.session.host, instance.project)
         now = datetime.datetime.now(datetime.timezone.utc)
-        status = build_status(instance, found, now)
+        certificate = certificates.load_certificate(self.session.host, instance)
+        status = build_status(instance, found, now, certificate)
         if self.options.json:
             self.say(json.dumps(status, indent=2))
         else:
             for line in render_status(status):
                 self.say(line)
+            self._tell_certificate(certificate)
         return 0 if status["state"] == "up" else 1
 
     def logs(self) -> int:
@@ -244,7 +293,9 @@ class Command:
 
     def doctor(self) -> int:
         """Find what is wrong."""
-        findings = run_doctor(self.session, self.instance())
+        instance = self.instance()
+        findings = run_doctor(self.session, instance)
+        findings += certificates.run_checks(self.session.host, instance)
         if self.options.json:
             self.say(json.dumps(as_json(findings), indent=2))
             return int(is_serious(findings))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.ops.certificates import pinned_context
 from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers
 from vixtract.ops.instance import SERVICES, Instance
@@ -100,7 +101,11 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
     """
     ensure_person(session, instance)
     ensure_notebook(session, instance)
-    scheduler = Scheduler(instance.base_url, read_api_key(session, instance))
+    scheduler = Scheduler(
+        instance.local_url,
+        read_api_key(session, instance),
+        pinned_context(session.host, instance),
+    )
     due = next_minute(now)
     ensure_event(scheduler, build_event(due))
     session.console.say(

@@ -34,17 +34,18 @@ def _plain(value: str) -> str:
     return "" if value.startswith("#") else re.split(r"\s#", value)[0].rstrip()
 
 
-def update_env(text: str, changes: Mapping[str, str]) -> str:
+def update_env(text: str, changes: Mapping[str, str], header: str = HEADER) -> str:
     """Set values and leave every other line as the person wrote it.
 
     Args:
         text: content of the file, may be empty.
         changes: name to new value.
+        header: first line of a new file.
     Returns: new content.
     """
     left = dict(changes)
     lines = []
-    for line in text.splitlines() or [HEADER]:
+    for line in text.splitlines() or [header]:
         found = _LINE.fullmatch(line)
         if found and found[1] in changes:
             # A name that stands twice is kept once: the last one would have won.
@@ -61,16 +62,17 @@ def load_env(path: Path) -> dict[str, str]:
     return parse_env(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def save_env(path: Path, changes: Mapping[str, str]) -> bool:
+def save_env(path: Path, changes: Mapping[str, str], header: str = HEADER) -> bool:
     """Set values in a file that only its owner may read; cut off at any moment, it stays whole.
 
     Args:
         path: the file; made with its folder where it does not exist.
         changes: name to new value.
+        header: first line of a new file.
     Returns: whether the file was written.
     """
     before = path.read_text("utf-8") if path.is_file() else ""
-    after = update_env(before, changes)
+    after = update_env(before, changes, header)
     if path.is_file() and after == before:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,16 +9,20 @@ from pathlib import Path
 
 from vixtract.errors import UsageError
 from vixtract.ops.envfile import load_env, save_env
+from vixtract.secret_settings import FILE_NAMES, SECRET_NAMES, with_secrets
 from vixtract.settings import BY_NAME, SETTINGS, Settings, is_loopback
 
 DEFAULT_PROJECT = "vixtract"
 SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")
+SECRETS_HEADER = "# Generated secrets of this appliance. To choose your own, set them in .env."
 #: Option of the command line to the setting that it stands for.
 OPTIONS = {
     "http_port": "HTTP_PORT",
     "https_port": "HTTPS_PORT",
     "postgres_port": "POSTGRES_PORT",
     "bind": "VIXTRACT_BIND",
+    "https": "HTTPS",
+    "domain": "HTTPS_DOMAIN",
 }
 
 
@@ -74,15 +78,36 @@ class Instance:
 
     @property
     def base_url(self) -> str:
-        """Address of the web pages, without a slash at its end."""
-        port = self.settings["HTTP_PORT"]
+        """Address of the web pages as people know it, without a slash at its end."""
+        domains = self.settings.domains
+        name = f"[{domains[0]}]" if domains and ":" in domains[0] else (domains or [""])[0]
+        return self._url(name) if name else self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """Address that reaches the web pages from this machine, without a slash at its end."""
         host = self.local_address
-        name = "localhost" if is_loopback(host) and ":" not in host else host
-        return f"http://{name}" + ("" if port == "80" else f":{port}")
+        return self._url("localhost" if is_loopback(host) and ":" not in host else host)
+
+    def _url(self, name: str) -> str:
+        scheme, setting, usual = "http", "HTTP_PORT", "80"
+        if self.settings.https_mode != "off":
+            scheme, setting, usual = "https", "HTTPS_PORT", "443"
+        port = self.settings[setting]
+        return f"{scheme}://{name}" + ("" if port == usual else f":{port}")
+
+    @property
+    def secrets_path(self) -> Path:
+        """File of generated secrets, which compose never reads: containers' variables are shown."""
+        return self.root / ".vixtract" / f"{self.project}.secrets"
 
     def variables(self) -> dict[str, str]:
-        """Return what compose gets as environment: it wins over any file that compose reads."""
+        """Return what compose gets as environment: it wins over any file that compose reads.
+
+        Secrets are empty: containers find them in the volume (`vixtract.ops.deliver`).
+        """
         values = {setting.name: self.settings[setting.name] for setting in SETTINGS}
+        values.update(dict.fromkeys(SECRET_NAMES, ""))
         return {**values, "COMPOSE_PROJECT_NAME": self.project}
 
     def changed(self, values: Mapping[str, str]) -> Instance:
@@ -100,7 +125,9 @@ class Instance:
     def keep(self) -> bool:
         """Write what came by option or was generated into the file of settings.
 
-        Returns: whether the file changed.
+        Generated secrets have a file of their own.
+
+        Returns: whether a file changed.
         """
         changes = {name: self.settings[name] for name in self.given}
         known = {n: self.stored.get(n) or BY_NAME[n].default for n in changes}
@@ -108,7 +135,11 @@ class Instance:
         if self.env_path.name != ".env" and not self.env_path.is_file():
             # Compose would read .env, another appliance's settings, where this file is missing.
             changes["COMPOSE_PROJECT_NAME"] = self.project
-        return bool(changes) and save_env(self.env_path, changes)
+        # A secret stays in the file that a person wrote it into.
+        own = {n: v for n, v in changes.items() if n in SECRET_NAMES and not self.stored.get(n)}
+        rest = {name: value for name, value in changes.items() if name not in own}
+        kept = bool(own) and save_env(self.secrets_path, own, header=SECRETS_HEADER)
+        return (bool(rest) and save_env(self.env_path, rest)) or kept
 
 
 def load_instance(
@@ -140,5 +171,15 @@ def load_instance(
         value = environment.get(setting.name) or environment.get(small)
         if value:
             by_environment[setting.name] = value
-    settings = Settings.from_environment({**stored, **by_environment, **by_option})
+    files = {n: environment.get(n) or stored.get(n, "") for n in FILE_NAMES}
+    # A file named in the environment wins over a value in .env, as everything there does.
+    for name in (n for n in FILE_NAMES if environment.get(n)):
+        if not by_environment.get(name.removesuffix("_FILE")):
+            stored.pop(name.removesuffix("_FILE"), None)
+    given = {**stored, **by_environment, **by_option}
+    chosen = {
+        n: v for n, v in with_secrets({**given, **files}, root=root, delivered=None).items() if v
+    }
+    generated = load_env(root / ".vixtract" / f"{project}.secrets")
+    settings = Settings.from_environment({**generated, **chosen})
     return Instance(root, project, env_path, settings, stored, tuple(by_option))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any
@@ -23,13 +24,16 @@ class Scheduler:
     Args:
         base_url: address of the web pages, without a slash at its end.
         api_key: sent as header alone: addresses end up in logs.
+        context: whom to trust; None where the address is no https.
     """
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, context: ssl.SSLContext | None = None) -> None:
         self._base = f"{base_url}/cronicle/api/app"
         self._key = api_key
         # The appliance is on this machine: a proxy set for the outside must not be asked.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
 
     def _send(self, call: str, body: dict[str, Any]) -> bytes:
         request = urllib.request.Request(  # noqa: S310 - the address is the appliance's own

@@ -6,13 +6,17 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vixtract.ops.certificates import Certificate, as_json
 from vixtract.ops.containers import Container
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.tables import format_span, render_table
 
 
 def build_status(
-    instance: Instance, found: Mapping[str, Container], now: datetime.datetime
+    instance: Instance,
+    found: Mapping[str, Container],
+    now: datetime.datetime,
+    certificate: Certificate | None = None,
 ) -> dict[str, Any]:
     """Describe the appliance as `status --json` prints it.
 
@@ -20,7 +24,8 @@ def build_status(
         instance: the appliance.
         found: containers by service.
         now: present time with its zone.
-    Returns: project, engine, state (up, partly, down), addresses, services.
+        certificate: what the front door serves.
+    Returns: project, engine, state (up, partly, down), addresses, certificate, services.
     """
     services = []
     for service in SERVICES:
@@ -45,6 +50,7 @@ def build_status(
         "engine": instance.settings["VIXTRACT_ENGINE"],
         "state": state,
         "addresses": build_addresses(instance),
+        "certificate": as_json(certificate, now),
         "services": services,
     }
 
@@ -68,7 +74,7 @@ def build_addresses(instance: Instance) -> dict[str, str]:
         "jupyter": f"{base}/jupyter",
         "scheduler": f"{base}/cronicle/",
         "portal": f"{base}/portal/",
-        "postgresql": f"postgresql://bi@{instance.local_address}:{port}/etl",
+        "postgresql": f"postgresql://bi@{instance.local_address}:{port}/etl?sslmode=require",
     }
 
 

@@ -18,6 +18,7 @@ from vixtract.ops.compose import (
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, list_containers, wait_healthy
 from vixtract.ops.credentials import build_passwords, scram_verifier
+from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
 from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
@@ -26,6 +27,7 @@ from vixtract.ops.provision import Supply, ensure_images
 from vixtract.settings import BY_NAME
 
 COMPOSE_S = 600.0
+RESTART_S = 120.0
 OPERATOR = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.operator")
 
 
@@ -174,7 +176,11 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     instance.keep()
     # Again: building may have taken minutes, in which somebody else came.
     check_ports_free(session, instance)
+    running = [name for name in list_containers(host, instance.project) if name in READERS]
+    changed = deliver_secrets(session, instance)
     compose_up(session, compose, instance)
+    if changed and running:
+        host.run(build_restart(instance, running), timeout_s=RESTART_S)
     found = list_containers(host, instance.project)
     before = {service: container.restarts for service, container in found.items()}
     wait_healthy(session, instance.project, before=before, services=("postgresql",))

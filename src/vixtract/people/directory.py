@@ -66,6 +66,28 @@ def clear_spawner_state(database: Path) -> int:
         connection.close()
 
 
+def forget_service_tokens(database: Path) -> int:
+    """Forget the tokens of the Hub's services: it makes those of its configuration at each start.
+
+    Without it a token stays good after it was exchanged in the configuration.
+
+    Args:
+        database: the Hub's SQLite file; the Hub must not run.
+    Returns: number of tokens that were forgotten.
+    """
+    if not database.exists():
+        return 0
+    connection = sqlite3.connect(database, timeout=5.0)
+    try:
+        if not _has_table(connection, "api_tokens"):
+            return 0
+        with connection:
+            query = "DELETE FROM api_tokens WHERE service_id IS NOT NULL"
+            return connection.execute(query).rowcount
+    finally:
+        connection.close()
+
+
 def publish_admins(directory: Path, admins: Collection[str]) -> bool:
     """Write `people.json` where its content changed.
 

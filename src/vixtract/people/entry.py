@@ -9,6 +9,7 @@ import logging
 import os
 import pwd
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,10 +19,12 @@ from types import FrameType
 
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.people.accounts import recreate_accounts
-from vixtract.people.directory import clear_spawner_state, read_people
+from vixtract.people.directory import clear_spawner_state, forget_service_tokens, read_people
+from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.secretfiles import ensure_secret
+from vixtract.secret_settings import FILE_NAMES, with_secrets
 from vixtract.settings import BY_NAME, Settings
 
 log = logging.getLogger("vixtract.entry")
@@ -51,7 +54,7 @@ def main() -> int:
     )
     os.umask(0o022)
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.from_environment(with_secrets(os.environ))
         settings.check_exposure("HUB_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "BI_PASSWORD")
         check_name(settings["HUB_ADMIN"])
         check_files(settings)
@@ -90,6 +93,7 @@ def prepare(settings: Settings) -> None:
         directory.chmod(mode)
     for name in ("role_key", "api_key", "hub_token"):
         ensure_secret(SECRETS, name)
+    close_shared_directories()
     clear_spawner_state(DATABASE)
     names = recreate_accounts(preferred={person.name for person in read_people(DATABASE)})
     log.info("%d accounts from /home", len(names))
@@ -126,12 +130,14 @@ def build_hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     wanted = set(BY_NAME) - {"HUB_ADMIN_PASSWORD", "CRONICLE_ADMIN_PASSWORD"}
     wanted |= {
+        *(name for name in FILE_NAMES if name.removesuffix("_FILE") in wanted),
         "LANG",
         "PIP_CERT",
         "SSL_CERT_FILE",
         "REQUESTS_CA_BUNDLE",
         "NODE_EXTRA_CA_CERTS",
         "HOSTNAME",
+        "VIXTRACT_PROJECT",
     }
     kept = {name: environment[name] for name in sorted(wanted) if environment.get(name)}
     return {**kept, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
@@ -173,6 +179,11 @@ class Supervisor:
         return 0
 
     def _run_hub(self) -> int:
+        try:
+            forget_service_tokens(DATABASE)
+        except sqlite3.Error as error:
+            # The Hub must come up all the same; it says what is wrong with its database.
+            log.warning("Old tokens of services stay for now: %s", error)
         self._process = subprocess.Popen(
             self._command, env=self._environment, cwd=STATE, stdin=subprocess.DEVNULL
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vixtract.errors import VixtractError
 from vixtract.people import roles
+from vixtract.people.database_tls import DatabaseTls
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Server:
         role_key: secret that the passwords of people are made from.
         host: host name.
         port: port.
+        tls: what its certificate is made from; None leaves its TLS alone.
     """
 
     password: str
@@ -37,6 +39,7 @@ class Server:
     role_key: str
     host: str = "postgresql"
     port: int = 5432
+    tls: DatabaseTls | None = None
 
     def __repr__(self) -> str:
         return f"Server({self.host}:{self.port})"
@@ -47,11 +50,19 @@ class Server:
         return roles.superuser_conninfo(self.password, host=self.host, port=self.port)
 
     def ensure_databases(self) -> None:
-        """Make databases, groups and service logins; get rid of the documented password on the way.
+        """Make databases, groups and service logins, and switch TLS on.
+
+        The documented password is got rid of on the way.
 
         Raises:
+            CertificateError: there is no certificate to hand over.
             RoleError: PostgreSQL is away or refuses.
         """
+        self._ensure_with_password()
+        if self.tls is not None:
+            self.tls.ensure_served(self.conninfo)
+
+    def _ensure_with_password(self) -> None:
         try:
             self._ensure_databases()
         except roles.RoleError as error:

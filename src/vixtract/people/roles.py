@@ -96,10 +96,13 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
+    from vixtract.people.role_limits import ensure_reader_limits
+
     with _connect(conninfo) as connection:
         for group in (PEOPLE_GROUP, READERS_GROUP):
             _ensure_group(connection, group)
         _ensure_login(connection, BI_LOGIN, bi_password, group=READERS_GROUP)
+        ensure_reader_limits(connection, BI_LOGIN)
         _ensure_login(connection, VIXTRACT, role_password(key, VIXTRACT))
         # Nobody connects to a database without a grant; only new connections ask.
         connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")

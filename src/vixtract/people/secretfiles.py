@@ -34,6 +34,15 @@ _GENERATORS: dict[str, Callable[[], str]] = {
 }
 
 
+def generate_secret(name: str) -> str:
+    """Return a new value of a secret.
+
+    Args:
+        name: as in `ensure_secret`.
+    """
+    return _GENERATORS[name]()
+
+
 def ensure_secret(directory: Path, name: str) -> str:
     """Return a secret, making it first where it is missing.
 
@@ -61,7 +70,7 @@ def write_durably(path: Path, text: str, *, mode: int = 0o600) -> None:
     temporary = _write_temporary(path, text, mode)
     try:
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,7 +83,7 @@ def _create(path: Path, text: str) -> None:
         pass  # another container was first: its secret is the one
     finally:
         temporary.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def read_secret(path: Path) -> str:
@@ -109,7 +118,12 @@ def _write_temporary(path: Path, text: str, mode: int) -> Path:
     return Path(name)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make renames in a directory last through a power cut.
+
+    Args:
+        directory: where something was renamed, made or removed.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 BI_LOGIN = "bi"
 DATABASE = "etl"
+AUTHORITY_FILE = "vixtract-ca.crt"
+"""What /ca.crt is saved as; with it a client checks that it speaks to this appliance."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,14 @@ def list_recipes(host: str, port: int, schema: str, table: str) -> list[Recipe]:
     query = f"SELECT * FROM {quote_name(schema)}.{quote_name(table)}"  # noqa: S608 - a text to show
     url = f"{inside}:{port}/{DATABASE}"
     return [
-        Recipe("DBeaver, JDBC", f"jdbc:postgresql://{url}?user={BI_LOGIN}&sslmode=prefer"),
+        Recipe(
+            "DBeaver, JDBC",
+            f"jdbc:postgresql://{url}?user={BI_LOGIN}&sslmode=verify-full&sslrootcert={AUTHORITY_FILE}",
+        ),
         Recipe(
             "ODBC",
             f"Driver={{PostgreSQL Unicode}};Server={bare};Port={port};Database={DATABASE};"
-            f"Uid={BI_LOGIN};SSLmode=prefer;",
+            f"Uid={BI_LOGIN};SSLmode=verify-full;pqopt={{sslrootcert={AUTHORITY_FILE}}};",
         ),
         Recipe(
             "Excel, Power BI (Power Query)",
@@ -54,7 +59,8 @@ def list_recipes(host: str, port: int, schema: str, table: str) -> list[Recipe]:
         ),
         Recipe(
             "Python",
-            f"pandas.read_sql({query!r}, 'postgresql+psycopg://{quote(BI_LOGIN)}@{url}')",
+            f"pandas.read_sql({query!r}, 'postgresql+psycopg://{quote(BI_LOGIN)}@{url}"
+            f"?sslmode=verify-full&sslrootcert={AUTHORITY_FILE}')",
         ),
         Recipe("SQL", query),
     ]

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 PROBE_S = 2.0
 CACHE_S = 2.0
-# SSLRequest: length 8, then the magic number; a PostgreSQL server answers S or N.
+# GSSENCRequest: length 8, then the magic number; a PostgreSQL server answers G or N.
+# After SSLRequest its log would name each question.
 # Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
-SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+GSS_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x30"
 
 
 def is_runner_up(path: Path) -> bool:
@@ -37,8 +38,8 @@ def is_postgresql_up(database_url: str) -> bool:
         address = (parts.hostname or "postgresql", parts.port or 5432)
         with socket.create_connection(address, timeout=PROBE_S) as probe:
             probe.settimeout(PROBE_S)
-            probe.sendall(SSL_REQUEST)
-            return probe.recv(1) in (b"S", b"N")
+            probe.sendall(GSS_REQUEST)
+            return probe.recv(1) in (b"G", b"N")
     except (OSError, ValueError):
         return False
 

@@ -3,5 +3,6 @@
 
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone && !document.cookie.includes(`vixtract_zone=${encodeURIComponent(zone)}`)) {
-  document.cookie = `vixtract_zone=${encodeURIComponent(zone)}; path=/portal; max-age=31536000; samesite=lax`;
+  const secure = window.location.protocol === 'https:' ? '; secure' : '';
+  document.cookie = `vixtract_zone=${encodeURIComponent(zone)}; path=/portal; max-age=31536000; samesite=lax${secure}`;
 }

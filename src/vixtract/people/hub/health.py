@@ -8,14 +8,15 @@ from typing import Any
 
 from jupyterhub.handlers.base import BaseHandler
 
-# PostgreSQL answers S or N to this before any login, so asking needs no password.
-SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+# GSSENCRequest: PostgreSQL answers G or N to it before any login, so asking needs no password.
+# After SSLRequest its log would name each question.
+GSS_REQUEST = bytes.fromhex("0000000804d21630")
 DEADLINE_S = 2.0
 CACHE_S = 1.0
 
 
 async def probe_postgresql(host: str, port: int, *, deadline_s: float = DEADLINE_S) -> bool:
-    """Ask PostgreSQL whether it speaks TLS; any proper answer means that it is up.
+    """Ask PostgreSQL whether it encrypts by GSSAPI; any proper answer means that it is up.
 
     Args:
         host: host name.
@@ -27,9 +28,9 @@ async def probe_postgresql(host: str, port: int, *, deadline_s: float = DEADLINE
     try:
         async with asyncio.timeout(deadline_s):
             reader, writer = await asyncio.open_connection(host, port)
-            writer.write(SSL_REQUEST)
+            writer.write(GSS_REQUEST)
             await writer.drain()
-            return await reader.readexactly(1) in (b"S", b"N")
+            return await reader.readexactly(1) in (b"G", b"N")
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         return False
     finally:

@@ -13,11 +13,18 @@ from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Any as AnyTrait
 from traitlets import Dict, Unicode
 
+from vixtract.errors import VixtractError
 from vixtract.people import accounts
+from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
+from vixtract.people.listeners import find_listeners
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
 LISTEN_PAUSE_S = 0.05
+
+
+class ListenerError(VixtractError):
+    """Another account listens where a person's server should."""
 
 
 class PersonSpawner(LocalProcessSpawner):
@@ -29,6 +36,7 @@ class PersonSpawner(LocalProcessSpawner):
     )
     person_environment = AnyTrait(help="Gives the variables of a name.").tag(config=True)
     ensure_role = AnyTrait(help="Makes the PostgreSQL role of a name; may block.").tag(config=True)
+    limits = AnyTrait(ServerLimits(), help="What a person's processes may take.").tag(config=True)
     publish = AnyTrait(help="Writes the list of admins; may block.").tag(config=True)
     admin_environment = Dict(help="Variables of administrators' servers.").tag(config=True)
 
@@ -54,22 +62,31 @@ class PersonSpawner(LocalProcessSpawner):
             await result
 
     async def start(self) -> Any:
-        """Start the server and wait until it listens.
+        """Start the server; go on only when it is the person's own process that listens.
 
-        The Hub asks in pauses that double up to five seconds; the person would wait them out.
+        Ports are everybody's: another account could take the chosen one just before the server
+        does, and would be sent the person's requests with their cookies. The Hub itself asks in
+        pauses that double up to five seconds; the person would wait them out.
+
+        Raises:
+            ListenerError: another account listens there.
         """
-        address, port = await super().start()
-        deadline = time.monotonic() + self.http_timeout
-        while time.monotonic() < deadline and await self.poll() is None:
-            try:
-                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.0)
-            except (OSError, asyncio.TimeoutError):
-                await asyncio.sleep(LISTEN_PAUSE_S)
-            else:
-                writer.close()
+        address = await super().start()
+        own = accounts.ensure_account(self.user.name, Path(self.home_root)).pw_uid
+        limit = time.monotonic() + self.http_timeout
+        while time.monotonic() < limit and await self.poll() is None:
+            found = find_listeners(self.port)
+            if found - {own}:
+                await self.stop(now=True)
+                raise ListenerError(
+                    f"Another account listens on port {self.port}, which was meant for "
+                    f"{self.user.name}.",
+                    "Start the server again; look who did it in the log of jupyter.",
+                )
+            if found:
                 break
-        # Whether it came up or not is for the Hub to find out and to say.
-        return address, port
+            await asyncio.sleep(LISTEN_PAUSE_S)
+        return address
 
     def get_env(self) -> dict[str, str]:
         """Return the server's environment; the operator's `c.Spawner.environment` wins."""
@@ -78,6 +95,7 @@ class PersonSpawner(LocalProcessSpawner):
         own = {
             "PATH": f"{home}/.local/bin:/usr/local/bin:/usr/bin:/bin",
             "JUPYTER_RUNTIME_DIR": str(self._runtime_directory()),
+            "TMPDIR": str(self._runtime_directory() / "tmp"),
             **self.person_environment(self.user.name),
             **(self.admin_environment if self.user.admin else {}),
         }
@@ -87,17 +105,21 @@ class PersonSpawner(LocalProcessSpawner):
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
         """Become the person, then do in their name what root must not do in their home."""
         become = super().make_preexec_fn(name)
+        limits = self.limits
         # What one admin installs, another must be able to upgrade.
         umask = 0o002 if self.user.admin else 0o022
         user_site = Path(self.home_root) / name / accounts.USER_SITE
+        temporary = self._runtime_directory() / "tmp"
 
         def preexec() -> None:
+            apply(limits)
             become()
             os.umask(umask)
-            try:
-                user_site.mkdir(parents=True, exist_ok=True)
-            except OSError:
-                return  # the person has put something else there: theirs to decide
+            for directory in (user_site, temporary):
+                try:
+                    directory.mkdir(parents=True, exist_ok=True)
+                except OSError:
+                    continue  # the person has put something else there: theirs to decide
 
         return preexec
 
@@ -109,6 +131,8 @@ class PersonSpawner(LocalProcessSpawner):
         directory = self._runtime_directory()
         directory.mkdir(mode=0o700, exist_ok=True)
         os.chown(directory, account.pw_uid, account.pw_gid)
+        # The new server gets the present values from the Hub.
+        (directory / ENVIRONMENT).unlink(missing_ok=True)
 
     def _prepare_services(self) -> None:
         self.publish()

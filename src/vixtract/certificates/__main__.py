@@ -1,0 +1,142 @@
+"""What `front-door` runs: prepare, watch, install, renew. Exit codes: 0 done, 1 failed, 3 refused.
+
+prepare   choose a certificate before nginx starts
+watch     keep it; does not end
+install   take a certificate from standard input: JSON with `cert`, `key` and `password`
+authority take the authorities of a private ACME server from standard input (PEM; empty: none)
+renew     ask the ACME authority now, whether it is due or not
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+from cryptography import x509
+
+from vixtract.certificates.choose import SUPPLIED
+from vixtract.certificates.files import write_whole
+from vixtract.certificates.keeper import CERTS, RENEW_REQUEST, RUN, Keeper
+from vixtract.certificates.pair import CertificateError, read_pair
+from vixtract.errors import SettingsError, UsageError, VixtractError
+from vixtract.settings import SETTINGS, Settings
+from vixtract.values import is_address
+
+#: What the front door is told of; it must not refuse to start for another service's settings.
+OWN = ("VIXTRACT_BIND", "HTTPS_PORT", "POSTGRES_ALLOW")
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the front door's own settings, defaults for all others.
+
+    Args:
+        environment: the container's.
+    Raises:
+        SettingsError: one is wrong, or HTTPS=acme lacks a name.
+    """
+    own = {
+        setting.name: environment.get(setting.name, "")
+        for setting in SETTINGS
+        if setting.name in OWN or setting.name.startswith("HTTPS")
+    }
+    settings = Settings.from_environment({n: v for n, v in own.items() if n != "HTTPS_PROXY"})
+    if settings.https_mode == "acme" and all(is_address(name) for name in settings.domains):
+        raise SettingsError(
+            "HTTPS=acme needs a host name, and HTTPS_DOMAIN names none.",
+            "Set HTTPS_DOMAIN to the name that the world knows this machine by.",
+        )
+    return settings
+
+
+def take_supplied(text: str) -> str:
+    """Check a certificate and put it where the keeper finds it.
+
+    Args:
+        text: JSON with `cert`, `key` and `password` (may be empty).
+    Returns: what was done, in a sentence.
+    Raises:
+        CertificateError: it cannot be used; nothing was changed.
+    """
+    given = json.loads(text)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    password = str(given.get("password") or "").strip("\r\n")
+    pair = read_pair(given["cert"].encode(), given["key"].encode(), password.encode() or None, now)
+    parts = (given["cert"], given["key"], password)
+    for name, content in zip(SUPPLIED, parts, strict=True):
+        if content:
+            write_whole(CERTS / name, content.encode())
+        else:
+            (CERTS / name).unlink(missing_ok=True)
+    names = ", ".join(pair.names) or "no name"
+    return f"Certificate for {names} taken, valid until {pair.not_after:%Y-%m-%d}."
+
+
+def take_authority(text: str) -> str:
+    """Put the authorities of a private ACME server where certbot is told of them.
+
+    Args:
+        text: PEM; empty takes them away.
+    Returns: what was done, in a sentence.
+    Raises:
+        CertificateError: it holds no certificate.
+    """
+    path = CERTS / "acme-ca.pem"
+    if not text.strip():
+        path.unlink(missing_ok=True)
+        return "The ACME server is checked against the public authorities alone."
+    try:
+        found = x509.load_pem_x509_certificates(text.encode())
+    except ValueError as error:
+        raise CertificateError("The file holds no certificate (PEM).", "Check the file.") from error
+    write_whole(path, text.encode(), mode=0o644)
+    return f"{len(found)} authorities taken for the ACME server."
+
+
+def run(command: str) -> None:
+    """Carry out one command; errors are VixtractError or OSError."""
+    if command == "install":
+        print(take_supplied(sys.stdin.read()))
+        return
+    if command == "authority":
+        print(take_authority(sys.stdin.read()))
+        return
+    settings = read_settings(os.environ)
+    if command == "prepare":
+        Keeper(settings).judge(reload=False)
+    elif command == "watch":
+        Keeper(settings).watch()
+    elif command == "renew":
+        if settings.https_mode != "acme":
+            raise UsageError("HTTPS is not acme.", "Set HTTPS=acme in .env, then ./vixtract up.")
+        (RUN / RENEW_REQUEST).touch()
+        print("The authority is asked now; ./vixtract logs nginx tells.")
+    else:
+        raise UsageError(f"Unknown command {command!r}.", "See the head of this module.")
+
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)sZ certificates: %(levelname)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )  # fmt: skip
+    logging.Formatter.converter = time.gmtime
+    command = sys.argv[1] if len(sys.argv) == 2 else ""
+    try:
+        run(command)
+    except VixtractError as error:
+        print(f"ERROR: {error.message}\n{error.hint}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

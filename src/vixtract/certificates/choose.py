@@ -1,0 +1,191 @@
+"""Which certificate the front door serves: what the operator supplied, else the best there is.
+
+Everything lies in the volume nginx-certs:
+
+  cert.pem key.pem password.txt   supplied by the operator (HTTPS=files)
+  last-good/                      the supplied ones that were served last
+  acme/                           certbot's own directory (HTTPS=acme)
+  acme-ca.pem                     authorities that vouch for a private ACME server
+  self-signed/                    made here, so that there always is a certificate
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vixtract.certificates.files import write_whole
+from vixtract.certificates.make import make_self_signed
+from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
+
+SUPPLIED = ("cert.pem", "key.pem", "password.txt")
+LAST_GOOD = "last-good"
+ACME_LINEAGE = "acme/live/vixtract"
+RENEW_DAYS = 30.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be served, and what kept something better from it.
+
+    Args:
+        pair: the certificate.
+        source: files, last-good, acme or self-signed.
+        problem: what is wrong; empty where nothing is.
+        cure: what to do about it.
+    """
+
+    pair: Pair
+    source: str
+    problem: str = ""
+    cure: str = ""
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether an authority issued it: only then may browsers be told to insist on HTTPS."""
+        return self.source != "self-signed" and not self.pair.is_self_signed
+
+
+def read_supplied(folder: Path, now: datetime.datetime | None) -> Pair:
+    """Read the operator's certificate.
+
+    Args:
+        folder: holds `cert.pem`, `key.pem` and, where the key has one, `password.txt`.
+        now: moment at which it must be valid; None checks no dates.
+    Raises:
+        CertificateError: it cannot be used.
+    """
+    contents = []
+    for name in SUPPLIED[:2]:
+        contents.append(_read(folder / name))
+    password_file = folder / SUPPLIED[2]
+    password = _read(password_file).strip(b"\r\n") if password_file.exists() else None
+    return read_pair(contents[0], contents[1], password, now)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CertificateError(
+            f"There is no {path.name} in the volume nginx-certs.",
+            "Put them there: ./vixtract certs install CERT KEY.",
+        ) from error
+    except OSError as error:
+        raise CertificateError(
+            f"{path} cannot be read: {error.strerror}.",
+            "Put it there by ./vixtract certs install, or give it to uid 33 (chown 33:33).",
+        ) from error
+
+
+def choose(
+    mode: str, certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None
+) -> Choice:
+    """Choose what to serve; there always is something.
+
+    Args:
+        mode: self-signed, files or acme.
+        certs: the volume.
+        names: what a certificate of our own making is for.
+        now: present time with its zone.
+        serving: what is being served; None before the first choice.
+    """
+    if mode == "files":
+        return _choose_supplied(certs, names, now, serving)
+    if mode == "acme":
+        return _choose_acme(certs, names, now, serving)
+    return Choice(ensure_self_signed(certs, names, now, serving), "self-signed")
+
+
+def _choose_supplied(
+    certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None
+) -> Choice:
+    try:
+        pair = read_supplied(certs, now)
+    except CertificateError as error:
+        try:
+            # Its dates do not count: an old certificate says whose the machine is, a new one of our
+            # own says nothing.
+            last = read_supplied(certs / LAST_GOOD, None)
+        except CertificateError:
+            own = ensure_self_signed(certs, names, now, serving)
+            return Choice(own, "self-signed", error.message, error.hint)
+        return Choice(last, "last-good", error.message, error.hint)
+    if serving is None or serving.digest != pair.digest:
+        keep_last_good(certs)
+    return Choice(pair, "files")
+
+
+def keep_last_good(certs: Path) -> None:
+    """Copy the operator's files, which were found good, to where a wrong update cannot reach.
+
+    Args:
+        certs: the volume.
+    """
+    folder = certs / LAST_GOOD
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name in SUPPLIED:
+            if (certs / name).exists():
+                write_whole(folder / name, (certs / name).read_bytes())
+            else:
+                (folder / name).unlink(missing_ok=True)
+    except OSError:
+        # A volume of root's, filled by hand: served all the same, without a copy to fall back on.
+        return
+
+
+def _choose_acme(
+    certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None
+) -> Choice:
+    lineage = certs / ACME_LINEAGE
+    try:
+        chain, key = _read(lineage / "fullchain.pem"), _read(lineage / "privkey.pem")
+        return Choice(read_pair(chain, key, None, now), "acme")
+    except CertificateError as error:
+        # What the authority gave is served also when it is over: it says whose the machine is.
+        if serving is not None and not serving.is_self_signed:
+            return Choice(serving, "acme", error.message, "See ./vixtract logs nginx.")
+        own = ensure_self_signed(certs, names, now, serving)
+        if not lineage.exists():
+            return Choice(own, "self-signed")
+        return Choice(own, "self-signed", error.message, "See ./vixtract logs nginx.")
+
+
+def ensure_self_signed(
+    certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None = None
+) -> Pair:
+    """Return a certificate of our own making, the same one as long as it serves its purpose.
+
+    Args:
+        certs: the volume; where it cannot be written, the certificate lives for this start only.
+        names: what it must be for.
+        now: present time with its zone.
+        serving: what is being served: goes on where the volume could not keep it.
+    """
+    folder = certs / "self-signed"
+
+    def serves_its_purpose(pair: Pair) -> bool:
+        return pair.days_left(now) > RENEW_DAYS and not covers(pair, names)
+
+    try:
+        pair = read_pair(
+            (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes(), None, now
+        )
+        if serves_its_purpose(pair):
+            return pair
+    except (OSError, CertificateError):
+        pass
+    if serving is not None and serving.is_self_signed and serves_its_purpose(serving):
+        return serving
+    pair = make_self_signed(names, now)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # A cut between the two leaves a pair that does not match, and the next start makes another.
+        write_whole(folder / "key.pem", pair.key)
+        write_whole(folder / "cert.pem", pair.chain, mode=0o644)
+    except OSError:
+        return pair
+    return pair

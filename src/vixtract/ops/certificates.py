@@ -1,0 +1,280 @@
+"""The front door's certificate: what it is, how it is doing, and giving it another one."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vixtract.errors import PreconditionError, UsageError, VixtractError
+from vixtract.ops.containers import list_containers
+from vixtract.ops.doctor import Finding
+from vixtract.ops.host import Host
+from vixtract.ops.instance import Instance
+
+STATUS = "/run/nginx/tls-status.json"
+CHAIN = "/run/nginx/tls/current/chain.pem"
+EXEC_S = 60.0
+#: OpenSSL's X509_V_FLAG_PARTIAL_CHAIN; Python names it from 3.10 on.
+PARTIAL_CHAIN = 0x80000
+
+
+class CertificateError(VixtractError):
+    """The front door refused a certificate, or has none."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the front door serves.
+
+    Args:
+        mode: of the setting HTTPS.
+        source: files, last-good, acme or self-signed.
+        names: host names and addresses that it is for.
+        issuer: who signed it.
+        not_after: end of its life, UTC.
+        problem: what is wrong; empty where nothing is.
+        cure: what to do about it.
+    """
+
+    mode: str
+    source: str
+    names: tuple[str, ...]
+    issuer: str
+    not_after: datetime.datetime
+    problem: str = ""
+    cure: str = ""
+
+    def days_left(self, now: datetime.datetime) -> int:
+        """Return the rest of its life in whole days; negative once it is over."""
+        return int((self.not_after - now).total_seconds() // 86400)
+
+
+def _run(host: Host, instance: Instance, *words: str, text: str = "") -> str:
+    """Run a command in the front door and return what it printed."""
+    command = ["docker", "exec", "--interactive", instance.container("nginx"), *words]
+    done = host.run(command, timeout_s=EXEC_S, input_text=text)
+    if done.ok:
+        return done.stdout
+    if "is not running" in done.stderr or "No such container" in done.stderr:
+        raise PreconditionError("The front door does not run.", "Run: ./vixtract up")
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    message = said[0].replace("ERROR: ", "", 1) if said else done.last_line
+    raise CertificateError(message, said[1] if len(said) > 1 else "See ./vixtract logs nginx.")
+
+
+def parse_certificate(text: str) -> Certificate:
+    """Read what the front door's keeper leaves behind.
+
+    Args:
+        text: JSON of the status file.
+    """
+    found: Mapping[str, Any] = json.loads(text)
+    return Certificate(
+        mode=found["mode"],
+        source=found["source"],
+        names=tuple(found["names"]),
+        issuer=found["issuer"],
+        not_after=datetime.datetime.fromisoformat(found["not_after"]),
+        problem=found["problem"],
+        cure=found["cure"],
+    )
+
+
+def load_certificate(host: Host, instance: Instance) -> Certificate | None:
+    """Return what the front door serves; None where it serves no HTTPS or does not run.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+    """
+    if instance.settings.https_mode == "off":
+        return None
+    try:
+        return parse_certificate(_run(host, instance, "cat", STATUS))
+    except (VixtractError, ValueError, KeyError):
+        return None
+
+
+def render_certificate(found: Certificate, now: datetime.datetime) -> list[str]:
+    """Return the lines that `status` and `up` print.
+
+    Args:
+        found: what is served.
+        now: present time with its zone.
+    """
+    kind = {
+        "self-signed": "self-signed: browsers warn once",
+        "files": f"yours, issued by {found.issuer}",
+        "last-good": f"your former one, issued by {found.issuer}",
+        "acme": f"issued by {found.issuer}",
+    }.get(found.source, found.source)
+    days = found.days_left(now)
+    until = f"until {found.not_after:%Y-%m-%d} ({days} days left)"
+    lines = [f"HTTPS {found.mode}: {', '.join(found.names)}; {kind}; {until}"]
+    if found.problem:
+        lines += [f"  problem: {found.problem}", f"  cure: {found.cure}"]
+    return lines
+
+
+def as_json(found: Certificate | None, now: datetime.datetime) -> dict[str, Any] | None:
+    """Return a certificate as `status --json` prints it."""
+    if found is None:
+        return None
+    return {
+        "mode": found.mode,
+        "source": found.source,
+        "names": list(found.names),
+        "issuer": found.issuer,
+        "not_after": found.not_after.isoformat(),
+        "days_left": found.days_left(now),
+        "problem": found.problem,
+    }
+
+
+def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
+    """Judge the certificate.
+
+    Args:
+        instance: the appliance, whose front door runs.
+        found: what it serves.
+    """
+    mode = instance.settings.https_mode
+    if mode == "off":
+        return Finding("https", "ok", "HTTPS is off, as set")
+    if found is None:
+        cure = "./vixtract up, and if that does not help ./vixtract logs nginx"
+        return Finding("https", "serious", f"HTTPS={mode}, but nothing is served", cure)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    text = f"{found.source}, {found.days_left(now)} days left"
+    if found.problem:
+        level = "serious" if found.days_left(now) < 0 else "warning"
+        return Finding("https", level, f"{text}: {found.problem}", found.cure)
+    return Finding("https", "ok", text)
+
+
+def check_database_tls(host: Host, instance: Instance) -> Finding:
+    """Judge whether PostgreSQL has its certificate: without it nobody gets in from outside.
+
+    Args:
+        host: the machine.
+        instance: the appliance, whose PostgreSQL runs.
+    """
+    container = instance.container("postgresql")
+    command = ["docker", "exec", "--user", "postgres", container, "psql", "-XAtc", "SHOW ssl"]
+    answer = host.run(command, timeout_s=30)
+    if answer.ok and answer.stdout.strip() == "on":
+        return Finding("database", "ok", "PostgreSQL speaks TLS")
+    cure = "The Hub hands its certificate over: ./vixtract logs jupyter"
+    return Finding(
+        "database", "serious", "PostgreSQL has no certificate: BI tools do not get in", cure
+    )
+
+
+def run_checks(host: Host, instance: Instance) -> list[Finding]:
+    """Judge the front door's certificate and PostgreSQL's, where both run.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+    """
+    if not host.which("docker"):
+        return []
+    found = list_containers(host, instance.project)
+    findings = []
+    if "nginx" in found and found["nginx"].is_up:
+        findings.append(check_certificate(instance, load_certificate(host, instance)))
+    if "postgresql" in found and found["postgresql"].is_up:
+        findings.append(check_database_tls(host, instance))
+    return findings
+
+
+def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
+    """Return a context that trusts what the front door serves and nothing else.
+
+    The command asks its own container what to expect, so the name does not matter: the answer can
+    come from nobody else.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+    Returns: None where HTTPS is off.
+    Raises:
+        CertificateError: nothing is served.
+    """
+    if instance.settings.https_mode == "off":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= PARTIAL_CHAIN
+    context.load_verify_locations(cadata=_run(host, instance, "cat", CHAIN))
+    return context
+
+
+def read_file(path: str) -> str:
+    """Return a file of the operator's.
+
+    Args:
+        path: the file; PEM or a password.
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return Path(path).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not PEM (text).",
+            "Convert it: openssl x509 -inform der -in FILE, or openssl pkcs12 -in FILE.pfx.",
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+
+
+def install(host: Host, instance: Instance, cert: str, key: str, password_file: str) -> str:
+    """Give the front door a certificate; it checks it before anything changes.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+        cert: PEM file of the certificate, followed by those that vouch for it.
+        key: PEM file of its key.
+        password_file: file with the key's password; empty for none.
+    Returns: what was done.
+    Raises:
+        CertificateError: the certificate cannot be used.
+    """
+    given = {
+        "cert": read_file(cert),
+        "key": read_file(key),
+        "password": read_file(password_file) if password_file else "",
+    }
+    words = ("front-door", "certificates", "install")
+    return _run(host, instance, *words, text=json.dumps(given)).strip()
+
+
+def trust_authority(host: Host, instance: Instance, path: str) -> str:
+    """Tell the front door which authorities vouch for a private ACME server.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+        path: PEM file; empty takes them away.
+    Returns: what was done.
+    """
+    text = read_file(path) if path else ""
+    return _run(host, instance, "front-door", "certificates", "authority", text=text).strip()
+
+
+def renew(host: Host, instance: Instance) -> str:
+    """Ask the ACME authority for a new certificate now.
+
+    Args:
+        host: the machine.
+        instance: the appliance.
+    Returns: what was done.
+    """
+    return _run(host, instance, "front-door", "certificates", "renew").strip()

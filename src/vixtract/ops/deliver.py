@@ -1,0 +1,68 @@
+"""Hands secret settings to the containers through a volume: `docker inspect` shows none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from vixtract.errors import VixtractError
+from vixtract.ops.compose import PROJECT_LABEL
+from vixtract.ops.console import Session
+from vixtract.ops.instance import Instance
+from vixtract.secret_settings import SECRET_NAMES
+from vixtract.settings import BY_NAME
+
+VOLUME = "secrets"
+DELIVER_S = 60.0
+#: Services that read secret settings when they start. PostgreSQL's volume keeps its own.
+READERS = ("jupyter", "cronicle")
+
+
+class DeliveryError(VixtractError):
+    """The secrets did not reach the volume."""
+
+
+def build_volume(instance: Instance) -> list[str]:
+    """Build the command that makes the volume as compose would; nothing happens where it is."""
+    labels = {PROJECT_LABEL: instance.project, "com.docker.compose.volume": VOLUME}
+    words = [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+    return ["docker", "volume", "create", *words, f"{instance.project}_{VOLUME}"]
+
+
+def build_delivery(instance: Instance) -> list[str]:
+    """Build the command that takes the values on standard input, in a container of its own."""
+    return [
+        *("docker", "run", "--rm", "--interactive", "--network", "none"),
+        *("--volume", f"{instance.project}_{VOLUME}:/srv/secrets"),
+        *("--entrypoint", "/opt/jupyterhub/bin/python", instance.image("jupyter")),
+        *("-I", "-m", "vixtract.people.delivery"),
+    ]
+
+
+def deliver_secrets(session: Session, instance: Instance) -> list[str]:
+    """Write the secrets that are not the documented ones into the volume.
+
+    Args:
+        session: this call.
+        instance: the appliance; its images are here.
+    Returns: names whose value differs from what the volume had.
+    Raises:
+        DeliveryError: it could not be done.
+    """
+    settings = instance.settings
+    values = {n: settings[n] for n in SECRET_NAMES if settings[n] not in ("", BY_NAME[n].default)}
+    steps = ((build_volume(instance), ""), (build_delivery(instance), json.dumps(values)))
+    for command, text in steps:
+        done = session.host.run(command, timeout_s=DELIVER_S, input_text=text)
+        if not done.ok:
+            raise DeliveryError(
+                f"The secrets did not reach the volume {instance.project}_{VOLUME}: "
+                f"{done.last_line}",
+                "Run: ./vixtract doctor",
+            )
+    return done.stdout.split()
+
+
+def build_restart(instance: Instance, services: Sequence[str] = READERS) -> list[str]:
+    """Build the command that starts services again, so that they read their secrets."""
+    return ["docker", "restart", *(instance.container(service) for service in services)]
