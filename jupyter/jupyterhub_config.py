@@ -81,16 +81,23 @@ c.ConfigurableHTTPProxy.command = [
 # People's servers outlive the Hub: it is started again beside them.
 c.JupyterHub.cleanup_servers = False
 
-# Login: local passwords; nobody signs up. The first administrator only while there is nobody.
+# Login: local accounts, LDAP, OpenID Connect; nobody signs up. The first administrator only while
+# there is nobody.
 c.JupyterHub.authenticator_class = PeopleAuthenticator
 c.Authenticator.allow_existing_users = True
 c.Authenticator.allow_all = False
 c.Authenticator.admin_users = set() if directory.read_people(DATABASE) else {settings["HUB_ADMIN"]}
 c.PeopleAuthenticator.database = str(DATABASE)
+c.PeopleAuthenticator.signin = settings
 # Functions, not methods: traitlets copies configuration deeply, and a thread cannot be copied.
 c.PeopleAuthenticator.person_added = lambda name: provisioner.add(name)  # noqa: PLW0108
 c.PeopleAuthenticator.get_lifecycle = lambda: lifecycle
 c.JupyterHub.template_paths = [str(PREFIX / "share/vixtract/templates")]
+# A drop-in may choose the predecessor's class, LocalLDAPCreateUsers. It makes accounts by this
+# command: Debian's adduser is not in the image, and knows no owners of homes.
+c.LocalAuthenticator.add_user_cmd = [
+    *(str(PREFIX / "bin/python"), "-I", "-m", "vixtract.people.accounts"),
+]
 
 # Servers. `-I` keeps a person's own libraries out of the server; kernels run on Debian's Python.
 c.JupyterHub.spawner_class = PersonSpawner
@@ -211,6 +218,17 @@ c.JupyterHub.extra_handlers = [
 
 for drop_in in sorted(Path("/etc/jupyterhub/conf.d").glob("*.py")):
     load_subconfig(str(drop_in))  # noqa: F821  traitlets provides it
+
+has_own_login = c.JupyterHub.authenticator_class is PeopleAuthenticator
+c.JupyterHub.template_vars = {
+    **c.JupyterHub.get("template_vars", {}),
+    "has_passwords": has_own_login,
+}
+# The predecessor let in everybody whom its directory knew, and its recipe relies on that.
+if "LocalLDAPCreateUsers" in str(c.JupyterHub.authenticator_class):
+    chosen = {**c.Authenticator, **c.LDAPAuthenticator, **c.LocalLDAPCreateUsers}
+    if not (chosen.get("allowed_users") or chosen.get("allowed_groups")):
+        c.LocalLDAPCreateUsers.setdefault("allow_all", True)
 
 events.install(publish_admins)
 publish_admins()

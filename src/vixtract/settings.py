@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vixtract import __version__
+from vixtract import __version__, settings_signin
 from vixtract.errors import SettingsError
 from vixtract.values import check_kind, is_loopback, read_workers, split_list
 
@@ -245,6 +245,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
     Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
     Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
+    *(Setting(*row, group=settings_signin.GROUP) for row in settings_signin.ROWS),
     Setting(
         "WORKERS",
         "",
@@ -318,6 +319,7 @@ class Settings:
             if problem:
                 shown = "(hidden)" if setting.is_secret else repr(values[setting.name])
                 problems.append(f"{setting.name}={shown} {problem}")
+        problems += settings_signin.find_problems(values)
         if problems:
             raise SettingsError(
                 "Wrong settings: " + "; ".join(problems), "Correct them in .env and start again."

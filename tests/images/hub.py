@@ -67,7 +67,7 @@ class Hub:
 
     def wait_up(self) -> None:
         """Wait until the Hub answers."""
-        wait_until(lambda: self.health()["hub"] == "up", "the Hub", 60)
+        wait_until(lambda: self.health()["hub"] == "up", "the Hub", 180)
 
     def health(self) -> dict[str, str]:
         """Return what the Hub says of itself."""

@@ -53,6 +53,9 @@ def _add_user(words: Any) -> None:
         ("revoke-admin", "make an administrator a user"),
     ):
         _word(words, name, text).add_argument("name", metavar="NAME")
+    move = _word(words, "source", "decide where a person signs in from now on, work and all")
+    move.add_argument("name", metavar="NAME")
+    move.add_argument("source", choices=("local", "ldap", "oidc"))
     remove = _word(words, "remove", "remove a person; what they own is archived", asks=True)
     remove.add_argument("name", metavar="NAME")
     what = remove.add_mutually_exclusive_group()
@@ -107,7 +110,7 @@ def build_words(options: argparse.Namespace) -> list[str]:
     if getattr(options, "hand_over_to", ""):
         words.append(f"--hand-over-to={options.hand_over_to}")
     words += [f"--schema={schema}" for schema in getattr(options, "schema", [])]
-    names = [getattr(options, name) for name in ("name", "person") if hasattr(options, name)]
+    names = [getattr(options, name) for name in ("name", "person", "source") if hasattr(options, name)]
     # A name that begins with a dash must not become an option there.
     return [*words, "--", *names] if names else words
 

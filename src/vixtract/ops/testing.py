@@ -21,13 +21,14 @@ DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 BENCH = "bench"
 OLDEST = (3, 11)
-# Package to a file of it below /usr/lib. The server package starts a cluster, which is not used.
+# Package to a file of it below /usr/lib. The server packages start a server, which is not used.
 CONTRACT_PACKAGES = {
     # Without its service, which a test starts by itself; its helper comes with the client.
     "mariadb-server-core": "../sbin/mariadbd",
     "mariadb-client-core": "../bin/my_print_defaults",
     "postgresql": "postgresql/*/bin/initdb",
     "faketime": "*/faketime/libfaketimeMT.so.1",
+    "slapd": "ldap/back_mdb.so",
 }
 # The build file only adds where images are built from.
 COMPOSE_FILE = "docker-compose.yml"
@@ -255,7 +256,7 @@ def prepare_engine(
 
 
 def prepare_servers(session: Session, *, required: bool) -> None:
-    """Install what the contract tier runs on this machine itself: PostgreSQL, and a clock to move.
+    """Install what tests run on this machine itself: PostgreSQL, slapd, and a clock to move.
 
     Args:
         session: this call.
@@ -294,7 +295,7 @@ def run_tests(
     if not asked or LINT in asked:
         run_linters(session, root, programs, outcome)
     measures = not asked or BENCH in asked
-    if "contract" in tiers or measures:
+    if {"contract", "images"} & set(tiers) or measures:
         prepare_servers(session, required=required)
     if any(tier in DOCKER_TIERS for tier in tiers):
         problem = prepare_engine(session, instance, tiers, required=required)

@@ -13,6 +13,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Collection
@@ -316,3 +317,20 @@ def _run(command: list[str], *, group: int | None = None) -> None:
         raise AccountError(
             f"{Path(command[0]).name} failed for {command[-1]!r}: {result.stderr.strip()}"
         )
+
+
+def main() -> int:
+    """Make one person's account and home: what authenticators of drop-ins call.
+
+    The name is the last word of the command. Returns: exit code; 1 with the reason on stderr.
+    """
+    try:
+        ensure_account(sys.argv[-1], create_home=True)
+    except (InvalidNameError, AccountError) as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

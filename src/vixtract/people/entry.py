@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from vixtract.errors import PreconditionError, VixtractError
+from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.directory import clear_spawner_state, forget_service_tokens, read_people
 from vixtract.people.limits import close_shared_directories
@@ -58,11 +58,29 @@ def main() -> int:
         settings = Settings.from_environment(with_secrets(os.environ))
         settings.check_exposure("HUB_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "BI_PASSWORD")
         check_name(settings["HUB_ADMIN"])
+        check_files(settings)
         prepare(settings)
     except VixtractError as error:
         sys.stderr.write(f"{error.message}\n{error.hint}\n")
         return max(error.exit_code, PreconditionError.exit_code)
     return Supervisor(build_hub_environment(os.environ)).run()
+
+
+def check_files(settings: Settings) -> None:
+    """Refuse CA files that are not there; unlike other settings they are checked in the container.
+
+    Args:
+        settings: checked settings.
+    Raises:
+        SettingsError: names the file and says how to bring it.
+    """
+    for name in ("LDAP_CA_FILE", "OIDC_CA_FILE"):
+        if settings[name] and not Path(settings[name]).is_file():
+            raise SettingsError(
+                f"{name}={settings[name]!r} is not there in the jupyter container.",
+                "Bring it: docker cp ca.pem vixtract_jupyter:/etc/jupyterhub/conf.d/ "
+                "(the folder is kept).",
+            )
 
 
 def prepare(settings: Settings) -> None:

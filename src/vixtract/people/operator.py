@@ -13,12 +13,16 @@ import secrets
 import string
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from vixtract.errors import UsageError, VixtractError
 from vixtract.people.hub_client import HubError, call_hub, list_users
 from vixtract.people.operator_words import build_parser, render_json, render_table
+from vixtract.people.sources import LOCAL, WORDS, SourceStore
+
+DATABASE = Path("/srv/jupyterhub/jupyterhub.sqlite")
 
 
 class UnfinishedError(VixtractError):
@@ -87,6 +91,17 @@ def _set_password(options: argparse.Namespace) -> None:
         # Whoever knew the old one may have a server open.
         _finish(call_hub("POST", "/vixtract/people/end", {"name": options.name}))
     _show_password(password, is_first=is_first)
+
+
+def _assign_source(options: argparse.Namespace) -> None:
+    """Move a person between local accounts, LDAP and OIDC, with home and work."""
+    name = options.name.strip().lower()
+    if name not in {user["name"] for user in list_users()}:
+        raise UsageError(f"There is no person {name!r}.", "Names are shown by: user list")
+    SourceStore(DATABASE, Path("/home")).assign(name, options.source)
+    print(f"{name} signs in with {WORDS[options.source]} from now on.")
+    if options.source == LOCAL:
+        print(f"Make a password: ./vixtract user passwd {name}")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -233,6 +248,8 @@ _COMMANDS = {
     "add-user": _add,
     "passwd": _set_password,
     "list": _list,
+    "source": _assign_source,
+    "user-source": _assign_source,
     "user-add": _add,
     "user-passwd": _set_password,
     "user-list": _list,

@@ -1,4 +1,4 @@
-"""The words of the operator's commands, and how lists look. Standard library only."""
+"""The words of the operator's commands, and how lists look."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from vixtract.people.sources import LDAP, LOCAL, OIDC
+
+SOURCE_HELP = "decide where a person signs in from now on"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,6 +32,7 @@ def _add_old_words(kinds: Any) -> None:
     for command in (add, change):
         command.add_argument("name")
         _add_password(command)
+    _add_source(_word(kinds, "source", "source", SOURCE_HELP))
     show = _word(kinds, "list", "list", "list people")
     show.add_argument("--json", action="store_true", help="print JSON")
 
@@ -43,10 +48,16 @@ def _add_user(words: Any) -> None:
     _word(words, "user-list", "list", "list people").add_argument("--json", action="store_true")
     for word in ("disable", "enable", "grant-admin", "revoke-admin"):
         _word(words, f"user-{word}", word, word).add_argument("name")
+    _add_source(_word(words, "user-source", "source", SOURCE_HELP))
     remove = _word(words, "user-remove", "remove", "remove a person")
     remove.add_argument("name")
     remove.add_argument("--keep-home", action="store_true")
     remove.add_argument("--hand-over-to", default="", metavar="NAME")
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name")
+    command.add_argument("source", choices=(LOCAL, LDAP, OIDC))
 
 
 def _add_team(words: Any) -> None:

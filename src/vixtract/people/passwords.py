@@ -174,19 +174,23 @@ class PasswordStore:
         Raises:
             LockedError: too many failures; the password was not looked at.
         """
-        self._check_lock(name, client)
+        self.check_lock(name, client)
         stored = self._stored_hash(name)
         if is_hash_of(stored or self._nobody, password) and stored is not None:
-            with self._transaction() as connection:
-                connection.execute(
-                    "DELETE FROM vixtract_login_failure WHERE name = ? AND client = ?",
-                    (name, client),
-                )
+            self.clear_failures(name, client)
             return True
-        self._record_failure(name, client)
+        self.record_failure(name, client)
         return False
 
-    def _check_lock(self, name: str, client: str) -> None:
+    def check_lock(self, name: str, client: str) -> None:
+        """Refuse a name that failed too often, whatever its password is checked against.
+
+        Args:
+            name: person as typed, already checked against the rules of names.
+            client: as `verify`.
+        Raises:
+            LockedError: says how long to wait.
+        """
         now = self._clock()
         query = (
             "SELECT client, failed_at FROM vixtract_login_failure WHERE name = ? AND failed_at > ?"
@@ -207,7 +211,15 @@ class PasswordStore:
                 "An administrator can set a new password, which unlocks at once.",
             )
 
-    def _record_failure(self, name: str, client: str) -> None:
+    def clear_failures(self, name: str, client: str) -> None:
+        """Forget a client's failures: it has signed in."""
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM vixtract_login_failure WHERE name = ? AND client = ?", (name, client)
+            )
+
+    def record_failure(self, name: str, client: str) -> None:
+        """Count one wrong password."""
         now = self._clock()
         with self._transaction() as connection:
             connection.execute(

@@ -1,4 +1,4 @@
-"""Login with local passwords, and what happens when the Hub adds or deletes a person."""
+"""Who signs in how (local, LDAP, OpenID Connect), and what happens to people added or deleted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from tornado import web
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from vixtract.people import accounts
+from vixtract.people import accounts, sources
 from vixtract.people.hub import first
+from vixtract.people.hub.outside import Outside
 from vixtract.people.hub.sessions import end_sessions
 from vixtract.people.names import InvalidNameError, check_name
+from vixtract.people.oidc import Identity
 from vixtract.people.passwords import LockedError, PasswordStore
 from vixtract.people.state import Plan
+from vixtract.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -30,19 +33,23 @@ BROWSER_DAYS = 180
 
 
 class PeopleAuthenticator(Authenticator):
-    """The Hub's local accounts. Nobody signs up: an administrator adds each person.
+    """Local accounts, which administrators add, beside people of LDAP and OpenID Connect.
 
-    Subclasses may add another source of identities in `authenticate`; see the docs on LDAP.
+    Each name has one source for good (`vixtract.people.sources`), which alone is asked for it.
     """
 
     database = Unicode(help="SQLite file with the table of passwords.").tag(config=True)
     home_root = Unicode("/home", help="Directory of the homes.").tag(config=True)
+    signin = AnyTrait(None, allow_none=True, help="Checked settings of sign-in.").tag(config=True)
     person_added = AnyTrait(None, allow_none=True, help="Called with a name.").tag(config=True)
     get_lifecycle = AnyTrait(None, allow_none=True, help="Gives the `Lifecycle`.").tag(config=True)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.store = PasswordStore(Path(self.database))
+        self.sources = sources.SourceStore(Path(self.database), Path(self.home_root))
+        self.outside = Outside(self.signin or Settings.from_environment({}))
+        self.directory, self.provider = self.outside.directory, self.outside.provider
         # Two: hashing takes 32 MiB and a fifth of a second, and must never stop the Hub's loop.
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="passwords")
 
@@ -67,14 +74,29 @@ class PeopleAuthenticator(Authenticator):
             raise web.HTTPError(400, f"{error.message} {error.hint}") from error
         return bool(super().validate_username(username))
 
-    async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:
-        """Check name and password of the login form."""
-        name = self.normalize_username(data.get("username", ""))
-        if await self.check_password(handler, name, data.get("password", "")):
+    async def authenticate(self, handler: Any, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Check what the login form or the issuer brought.
+
+        Raises:
+            HTTPError: 403, 429 or 503 with words for the person.
+        """
+        if isinstance(data.get("identity"), Identity):
+            return await self._admit_identity(data["identity"])
+        username, password = data.get("username", ""), data.get("password", "")
+        # The Hub's API takes a sign-in as JSON, too: anything may stand there.
+        if not (isinstance(username, str) and isinstance(password, str)):
+            return None
+        name = self.normalize_username(username)
+        if self.directory and await self._find_source(name) in ("", sources.LDAP):
+            return await self._sign_in_by_ldap(handler, name, password)
+        if await self.check_password(handler, name, password):
             if name in await self.run_blocking(self.store.first_names):
                 first.ask_for_password(handler, name, self.store.fingerprint(name))
             self._remember_browser(handler, name)
             return {"name": name}
+        if self.directory:
+            shown = name if len(name) <= 32 else f"{name[:32]}…"
+            self.log.warning("%r is a local name here, so LDAP was not asked.", shown)
         return None
 
     def check_blocked_users(self, username: str, authentication: Any = None) -> bool:
@@ -86,6 +108,14 @@ class PeopleAuthenticator(Authenticator):
         if self.get_lifecycle and username in self.get_lifecycle().state.blocked():
             raise web.HTTPError(403, "This account is disabled. Ask an administrator.")
         return bool(super().check_blocked_users(username, authentication))
+
+    async def check_allowed(
+        self, username: str, authentication: dict[str, Any] | None = None
+    ) -> bool:
+        """Let everybody in who came this far: directory and issuer have looked at the groups."""
+        if authentication and authentication.get("vixtract_source"):
+            return True
+        return bool(super().check_allowed(username, authentication))
 
     async def check_password(self, handler: Any, name: str, password: str) -> bool:
         """Check a password and count failures.
@@ -107,6 +137,46 @@ class PeopleAuthenticator(Authenticator):
         except LockedError as error:
             raise web.HTTPError(429, error.message) from error
 
+    async def _find_source(self, name: str) -> str:
+        """Return a name's source; one that nobody may have counts as local, and fails there."""
+        try:
+            check_name(name)
+        except InvalidNameError:
+            return sources.LOCAL
+        return await self.run_blocking(self.sources.find, name)
+
+    async def _sign_in_by_ldap(
+        self, handler: Any, name: str, password: str
+    ) -> dict[str, Any] | None:
+        client = self._identify_client(handler, name)
+        try:
+            await self.run_blocking(self.store.check_lock, name, client)
+        except LockedError as error:
+            raise web.HTTPError(429, error.message) from error
+        found = await self.outside.check_password(name, password)
+        if found is None:
+            await self.run_blocking(self.store.record_failure, name, client)
+            return None
+        await self.run_blocking(self.store.clear_failures, name, client)
+        model = await self._admit(sources.LDAP, found.name, found.subject, found.is_admin)
+        self._remember_browser(handler, name)
+        return model
+
+    async def _admit_identity(self, identity: Identity) -> dict[str, Any]:
+        return await self._admit(sources.OIDC, identity.name, identity.subject, identity.is_admin)
+
+    async def _admit(
+        self, source: str, name: str, subject: str, is_admin: bool | None
+    ) -> dict[str, Any]:
+        """Give a person from outside their name here, unless it is somebody else's."""
+        try:
+            check_name(name)
+            await self.run_blocking(self.sources.claim, name, source, subject)
+        except (InvalidNameError, sources.TakenError) as error:
+            self.log.warning("%s: sign-in refused: %s", sources.WORDS[source], error.message)
+            raise web.HTTPError(403, f"{error.message} {error.hint}") from error
+        return {"name": name, "admin": is_admin, "vixtract_source": source}
+
     async def add_user(self, user: Any) -> None:
         """Make account and home; called for a new person, and for everybody when the Hub starts."""
         super().add_user(user)
@@ -118,6 +188,7 @@ class PeopleAuthenticator(Authenticator):
             accounts.ensure_account, name, Path(self.home_root), create_home=True
         )
         await self.run_blocking(accounts.set_admin, name, bool(user.admin))
+        await self.run_blocking(self.sources.note_added, name)
         if self.person_added:
             self.person_added(name)
 
@@ -145,12 +216,14 @@ class PeopleAuthenticator(Authenticator):
                 )  # fmt: skip
         super().delete_user(user)
         await self.run_blocking(self.store.delete, user.name)
+        await self.run_blocking(self.sources.note_deleted, user.name)
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
-        """Add the password pages to the Hub's own login page."""
-        from vixtract.people.hub import life, pages
+        """Add the pages of passwords, sign-in and people; begin to watch people from outside."""
+        from vixtract.people.hub import life, pages, signin, watch
 
-        handlers = (*pages.HANDLERS, *first.HANDLERS, *life.HANDLERS)
+        watch.start(app, self)
+        handlers = (*signin.HANDLERS, *pages.HANDLERS, *first.HANDLERS, *life.HANDLERS)
         return [*super().get_handlers(app), *handlers]
 
     def _identify_client(self, handler: Any, name: str) -> str:

@@ -12,6 +12,7 @@ from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from vixtract.people import sources
 from vixtract.people.hub.sessions import end_sessions
 from vixtract.people.passwords import PasswordError, check_new_password
 
@@ -27,8 +28,13 @@ class _PasswordMixin:
             password: new one.
             is_first: the person has to choose another one at the next login.
         Raises:
-            PasswordError: the rules refuse it.
+            PasswordError: the rules refuse it, or the person signs in from outside.
         """
+        source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
+        if source in (sources.LDAP, sources.OIDC):
+            raise PasswordError(
+                f"{user.name} signs in with {sources.WORDS[source]}; the password is kept there."
+            )
         check_new_password(password, name=user.name)
         await self.authenticator.run_blocking(
             self.authenticator.store.set_password, user.name, password, is_first=is_first
@@ -80,8 +86,17 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
         is_local = await self.authenticator.run_blocking(
             self.authenticator.store.has_password, user.name
         )
+        source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
+        settings = self.authenticator.outside.settings
+        labels = {
+            sources.LDAP: "your organisation's directory",
+            sources.OIDC: settings["OIDC_LABEL"],
+        }
+        is_outside = source in labels
         html = await self.render_template(
             "change-password.html", problem=problem, done=done, is_local=is_local,
+            source=source, source_label=labels.get(source, ""),
+            password_url=settings[f"{source.upper()}_PASSWORD_URL"] if is_outside else "",
             xsrf=self.xsrf_token.decode("ascii"),
         )  # fmt: skip
         self.finish(html)
@@ -116,8 +131,10 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
         if problem:
             self.set_status(400)
         local = await self.authenticator.run_blocking(self.authenticator.store.names)
+        origins = await self.authenticator.run_blocking(self.authenticator.sources.origins)
+        outside = {origin.name: sources.WORDS[origin.source] for origin in origins}
         people = [
-            (u.name, u.admin, u.name in local)
+            (u.name, u.admin, u.name in local, outside.get(u.name, ""))
             for u in self.db.query(orm.User).order_by(orm.User.name)
         ]
         html = await self.render_template(
