@@ -110,7 +110,8 @@ def build_words(options: argparse.Namespace) -> list[str]:
     if getattr(options, "hand_over_to", ""):
         words.append(f"--hand-over-to={options.hand_over_to}")
     words += [f"--schema={schema}" for schema in getattr(options, "schema", [])]
-    names = [getattr(options, name) for name in ("name", "person", "source") if hasattr(options, name)]
+    plain = ("name", "person", "source")
+    names = [getattr(options, name) for name in plain if hasattr(options, name)]
     # A name that begins with a dash must not become an option there.
     return [*words, "--", *names] if names else words
 
