@@ -22,7 +22,7 @@ class Stand:
 
     def __init__(self, folder) -> None:
         self.vault = VaultStand(folder, portal=0)
-        self.vault.teams.write_text("sales:anna\n")
+        self.vault.set_team("sales", "anna")
         for name in ("engine", "portal"):
             (folder / name).mkdir()
         self.engine = start_engine(folder / "engine")

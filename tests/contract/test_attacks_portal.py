@@ -10,8 +10,11 @@ import pytest
 
 import vixtract.portal
 from tests.contract.portal_stand import FakeHub, Portal, start_engine
+from tests.contract.vault_stand import CAN_SERVE, WHY_NOT, VaultStand
+from tests.scratch import open_folder
 from vixtract.portal.config import PREFIX
 
+pytestmark = pytest.mark.skipif(not CAN_SERVE, reason=WHY_NOT)
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # What anybody may ask: the login itself, and whether the portal lives.
 OPEN = {"/login", "/oauth_callback", "/health", "/static", "/assets", "/api/openapi.json"}
@@ -38,17 +41,30 @@ def list_routes() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory):
-    """A portal with one schedule and one run of anna's."""
-    directory = tmp_path_factory.mktemp("portal")
+    """A portal with one schedule, one run and one connection of anna's."""
+    with open_folder() as folder:
+        # The portal runs as root here, so root is the vault's portal.
+        vault = VaultStand(folder, portal=0)
+        yield from make_stand(tmp_path_factory.mktemp("portal"), vault)
+        vault.stop()
+        assert "Traceback" not in vault.log, vault.log
+
+
+def make_stand(directory, vault):
     engine, hub = start_engine(directory), FakeHub()
-    portal = Portal(directory, hub, f"http://127.0.0.1:{engine.port}")
+    place = {"VIXTRACT_VAULT_SOCKET": str(vault.socket)}
+    portal = Portal(directory, hub, f"http://127.0.0.1:{engine.port}", **place)
+    values = {"host": "crm", "database": VICTIM, "user": "etl", "password": VICTIM}
+    number = vault.ask(
+        0, do="save", person="anna", name="crm", kind="postgresql", values=values, kept=[]
+    )["id"]
     schedule = engine.client.create_event(
         {"title": VICTIM, "plugin": "notebook", "username": "anna", "timing": False,
          "params": {"notebook": "etl/load.ipynb", "parameters": {"steps": [["log", VICTIM]]}}}
     )  # fmt: skip
     run = engine.client.run_event(schedule)
     engine.client.wait_for_job(run, 20)
-    yield SimpleNamespace(portal=portal, engine=engine, schedule=schedule, run=run)
+    yield SimpleNamespace(portal=portal, engine=engine, schedule=schedule, run=run, number=number)
     portal.stop()
     hub.close()
     engine.stop()
@@ -63,6 +79,7 @@ def fill(path: str, stand) -> str:
         ("table", "sales"),
         ("name:path", "sales"),
         ("name", "sales"),
+        ("number", str(stand.number)),
     ):
         path = path.replace(f"{{{name}}}", value)
     assert "{" not in path, f"{path}: say here what stands for this"

@@ -31,7 +31,7 @@ CRM = {"host": "crm.example.com", "database": "crm", "user": "etl", "password": 
 def stand():
     with open_folder() as folder:
         stand = VaultStand(folder)
-        stand.teams.write_text("sales:anna,carol\n")
+        stand.set_team("sales", "anna", "carol")
         yield stand
         stand.stop()
         assert "Traceback" not in stand.log, stand.log
@@ -105,10 +105,10 @@ def test_a_team_s_connection_is_for_its_members_until_they_leave(stand):
     for uid in (ANNA, CAROL):
         assert stand.ask(uid, do="get", name="dwh")["connection"]["values"]["password"] == SECRET
     assert "somebody else's" in stand.ask(BOB, do="get", name="dwh")["error"]
-    stand.teams.write_text("sales:anna\n")
+    stand.set_team("sales", "anna")
     assert "somebody else's" in stand.ask(CAROL, do="get", name="dwh")["error"]
     # A person's own comes first; the team's has its whole name.
-    stand.teams.write_text("sales:anna,bob\n")
+    stand.set_team("sales", "anna", "bob")
     stand.save("bob", "extra", "http", address="https://a.example.com", token="t")
     assert stand.save("bob", "DWH", "postgresql", **CRM)["problems"] == {"name": "taken"}
     assert stand.ask(BOB, do="get", name="sales/dwh")["connection"]["owner"] == ["team", "sales"]

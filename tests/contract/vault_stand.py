@@ -18,20 +18,15 @@ PORTAL, ENGINE, ANNA, BOB, CAROL = 48323, 48324, 48400, 48401, 48402
 PEOPLE = {"anna": ANNA, "bob": BOB, "carol": CAROL}
 LOOPBACK = "127.0.0.1"
 LIBRARIES = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
-# Accounts and groups of the test stand in for the machine's; all else is the real process.
+# Accounts of the test stand in for the machine's; all else is the real process.
 LAUNCH = """
-import grp, os, pwd, sys
+import os, pwd, sys
 sys.path.insert(0, {source!r})
 from pathlib import Path
 from types import SimpleNamespace as Entry
 people = {people!r}
 names = dict((uid, name) for name, uid in people.items())
 pwd.getpwuid = lambda uid: Entry(pw_name=names[uid])
-teams = Path({teams!r})
-grp.getgrall = lambda: [
-    Entry(gr_name="team-" + line.split(":")[0], gr_mem=line.split(":")[1].split(","))
-    for line in teams.read_text().split()
-]
 from vixtract.vault import trial
 from vixtract.vault.server import Vault, VaultConfig
 boot = "import sys; sys.path[:0] = {path!r}; from vixtract.vault.probe import main; main()"
@@ -83,10 +78,9 @@ class VaultStand:
         self.directory = directory
         self.socket = directory / "vault" / "vault.sock"
         self.secrets = directory / "secrets"
-        self.teams = directory / "teams"
-        self.teams.touch()
+        self.homes = directory / "vault-home"
         for name, uid in people.items():
-            home = directory / "vault-home" / name
+            home = self.homes / name
             home.mkdir(parents=True)
             os.chown(home, uid, uid)
         self._people = people
@@ -96,10 +90,10 @@ class VaultStand:
     def start(self) -> None:
         """Start the process."""
         code = LAUNCH.format(
-            source=str(ROOT / "src"), people=dict(self._people), teams=str(self.teams),
+            source=str(ROOT / "src"), people=dict(self._people),
             path=LIBRARIES, python=find_python(),
             socket=str(self.socket), secrets=str(self.secrets),
-            homes=str(self.directory / "vault-home"), portal=self._portal,
+            homes=str(self.homes), portal=self._portal,
             deadline=self._deadline, allowed=self._allowed,
         )  # fmt: skip
         with (self.directory / "vault.log").open("ab") as log:
@@ -108,6 +102,13 @@ class VaultStand:
             )
         wait_until(self._listens_or_ended, "the vault's socket", 20, 0.05)
         assert self.process.poll() is None, self.log
+
+    def set_team(self, name: str, *members: str) -> None:
+        """Make a team with these members, as the Hub's list of teams says it."""
+        place = self.homes / ".vixtract"
+        place.mkdir(mode=0o700, exist_ok=True)
+        teams = {"teams": {name: {"gid": 60000, "members": members}}}
+        (place / "teams.json").write_text(json.dumps(teams), encoding="ascii")
 
     def _listens_or_ended(self) -> bool:
         return self.process.poll() is not None or self.socket.is_socket()

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -212,6 +213,9 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 class WholeFiles:
     """papermill's way to files that appear whole or not at all."""
 
+    # Secrets of the owner's connections; the job says them.
+    masked: Sequence[str] = ()
+
     def read(self, path: str) -> str:
         """Read a notebook."""
         return Path(path).read_text(encoding="utf-8")
@@ -222,7 +226,7 @@ class WholeFiles:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text and Masker(own_secrets()).mask_text(text))
+                file.write(text and Masker([*own_secrets(), *self.masked]).mask_text(text))
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """The driver: runs one notebook with papermill, as its owner, inside a run's directory.
 
 Reads its job as JSON from standard input: input, notebook (its path for people), output, cwd,
-parameters, kernel. Writes the log to standard output and reports to the progress descriptor.
+parameters, kernel, masked (what no output may show). Writes the log to standard output and reports
+to the progress descriptor.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
     load_notebook(Path(job["input"]).read_bytes(), name)
     output = Path(job["output"])
     engine.register(str(output.parent), engine_class)
+    engine.WholeFiles.masked = job.get("masked", ())
     engine.Cells.shown_paths = {"input_path": job["notebook"], "output_path": job["output"]}
     try:
         papermill.execute_notebook(

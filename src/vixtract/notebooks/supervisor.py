@@ -6,6 +6,7 @@ owner's rights for every touch of their files, and never looks into a notebook.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -46,6 +47,7 @@ from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
 from vixtract.people.directory import read_admins, read_blocked
 from vixtract.secret_settings import Masker, known_secrets
+from vixtract.vault import wire
 
 log = logging.getLogger(__name__)
 
@@ -189,8 +191,9 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         command = self._command(work, output_end, progress_end)
-        self._masker = Masker(known_secrets(command.environment))
-        run_log.mask(known_secrets(command.environment))
+        masked = [*known_secrets(command.environment), *self._connection_secrets]
+        self._masker = Masker(masked)
+        run_log.mask(masked)
         pid = self._warm.prefork.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
@@ -249,6 +252,19 @@ class Supervisor:
             return received_database(self._request.database, self._config)
         return ask_database_environment(self._person, self._config)
 
+    @functools.cached_property
+    def _connection_secrets(self) -> list[str]:
+        """What must not be shown of the owner's connections; workers have none."""
+        if self._config.is_worker or not wire.SOCKET.parent.is_dir():
+            return []
+        try:
+            # The vault reads them: the key of everybody's must not be in this process.
+            answer = wire.ask({"do": "secrets", "person": self._request.owner})
+        except VixtractError as error:
+            log.warning("Connections' secrets are not masked in %s: %s", self._request.job, error)
+            return []
+        return [str(value) for value in answer.get("secrets", ())]
+
     def _job_description(self, work: Workspace) -> int:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
         folder = self._person.home.joinpath(*self._parts[:-1])
@@ -263,6 +279,7 @@ class Supervisor:
             "cwd": str(cwd),
             "parameters": self._request.parameters,
             "kernel": self._request.kernel,
+            "masked": self._connection_secrets,
         }
         descriptor = os.memfd_create("job")
         with os.fdopen(os.dup(descriptor), "wb") as file:

@@ -19,6 +19,7 @@ from vixtract.people.names import FIRST_UID
 from vixtract.people.provisioner import Server
 from vixtract.people.schedules import Scheduler
 from vixtract.people.state import PeopleState, Plan
+from vixtract.vault import owners
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Lifecycle:
         packer: woken when there is something to pack.
         home_root: directory of the homes.
         runtime_root: directory of people's sockets.
+        secrets: directory of the vault's store.
     """
 
     state: PeopleState
@@ -79,6 +81,7 @@ class Lifecycle:
     packer: archive.Packer
     home_root: Path = Path("/home")
     runtime_root: Path = Path("/run/vixtract")
+    secrets: Path = Path("/srv/secrets")
 
     def provision(self, name: str) -> Report:
         """Make a person's PostgreSQL role now, and say what there is."""
@@ -138,6 +141,7 @@ class Lifecycle:
         report.step("processes", lambda: self._end_processes(name))
         report.step("PostgreSQL", lambda: self._retire_role(name, plan, now))
         report.step("teams", lambda: self._leave_teams(name))
+        report.step("connections", lambda: self._give_connections(name, plan))
         moved = report.step("home", lambda: self._move_home(name, plan))
         if paused and moved:
             report.step("schedules", lambda: self._give_schedules(name, now))
@@ -192,6 +196,14 @@ class Lifecycle:
         for team in left:
             teams.set_member(team.name, name, self.home_root, is_member=False)
         return f"left {', '.join(team.name for team in left)}" if left else ""
+
+    def _give_connections(self, name: str, plan: Plan) -> str:
+        to, place = plan.hand_over_to, self.secrets
+        if to:
+            moved = owners.hand_over("person", name, "person", to, who="operator", directory=place)
+            return f"{len(moved)} belong to {to}" if moved else ""
+        deleted = owners.forget_owner("person", name, who="operator", directory=place)
+        return f"{len(deleted)} deleted: {', '.join(deleted)}" if deleted else ""
 
     def _move_home(self, name: str, plan: Plan) -> str:
         if not plan.hand_over_to:

@@ -26,6 +26,7 @@ from vixtract.people.secretfiles import generate_secret, sync_directory, write_d
 from vixtract.people.state import PeopleState
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
+from vixtract.vault import owners
 
 #: Keys that can be exchanged. Others, such as one that data are encrypted with, stay.
 KEYS = ("role_key", "api_key", "hub_token", "cronicle_key", "cronicle_session", "cronicle_oauth")
@@ -181,12 +182,14 @@ def main() -> int:
         people = directory.read_people(DATABASE)
         names = [person.name for person in people if person.name not in blocked]
         count = change_roles(server, names)
+        connections = owners.rotate(SECRETS)
         changed = swap(SECRETS)
         restart_hub()
     except VixtractError as error:
         sys.stderr.write(f"{error.message} {error.hint}\n")
         return error.exit_code
-    json.dump({"people": count, "keys": changed, "servers": servers}, sys.stdout)
+    done = {"people": count, "keys": changed, "servers": servers, "connections": connections}
+    json.dump(done, sys.stdout)
     return 0
 
 

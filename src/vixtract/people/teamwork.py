@@ -12,6 +12,7 @@ from vixtract.people import retire, sharing, teams
 from vixtract.people.archive import Packer
 from vixtract.people.lifecycle import Report
 from vixtract.people.provisioner import Server
+from vixtract.vault import owners
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class Teamwork:
         server: PostgreSQL.
         home_root: directory of the homes.
         packer: woken when a folder is to be packed.
+        secrets: directory of the vault's store.
     """
 
     server: Server
     home_root: Path
     packer: Packer | None = None
+    secrets: Path = Path("/srv/secrets")
 
     def list_teams(self) -> list[dict[str, Any]]:
         """Return all teams by name, with members and folder."""
@@ -127,8 +130,13 @@ class Teamwork:
             archived = retire.archive_role(self.server.conninfo, name, now, group)
             return f"schema {name} stays for readers, as {archived}" if archived else ""
 
-        # First: the list of teams says what is left to do.
-        if report.step("PostgreSQL", archive):
+        def forget() -> str:
+            deleted = owners.forget_owner("team", name, who="operator", directory=self.secrets)
+            return f"{len(deleted)} deleted: {', '.join(deleted)}" if deleted else ""
+
+        # The list of teams says what is left to do, so it comes last.
+        done = report.step("PostgreSQL", archive)
+        if report.step("connections", forget) and done:
             report.step("folder", self._archive_folder(name))
         return report
 

@@ -69,10 +69,12 @@ def answer(question: Mapping[str, Any], peer: Peer, config: VaultConfig) -> dict
 
 def _answer_person(question: Mapping[str, Any], person: str, config: VaultConfig) -> dict[str, Any]:
     """Answer a person's own process."""
-    store, seen = Store(config.secrets_dir), owners.owners_seen_by(person)
+    store, seen = Store(config.secrets_dir), owners.owners_seen_by(person, config.home_root)
     task = question.get("do")
     if task == "list":
         return {"connections": [_describe(saved) for saved in store.list_of(seen)]}
+    if task == "secrets":
+        return {"secrets": store.secret_values(seen)}
     if task == "get":
         saved = store.find(seen, _text(question, "name", 200))
         return {"connection": {**_describe(saved), "values": dict(saved.values)}}
@@ -83,7 +85,7 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
     """Answer the portal, which acts for a person that is signed in there."""
     person = _text(question, "person", 32)
     check_name(person)
-    store, seen = Store(config.secrets_dir), owners.owners_seen_by(person)
+    store, seen = Store(config.secrets_dir), owners.owners_seen_by(person, config.home_root)
     task = question.get("do")
     if task == "list":
         return {"connections": [_describe(saved) for saved in store.list_of(seen)]}

@@ -5,43 +5,32 @@ Everything that asks for membership of teams asks here.
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 from pathlib import Path
 
 from vixtract.errors import VixtractError
+from vixtract.people import teams
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.vault.errors import VaultError
 from vixtract.vault.records import Owner
-from vixtract.vault.store import SECRETS, Store
+from vixtract.vault.store import SECRETS, Store, is_there
 
-TEAM_PREFIX = "team-"
-
-
-def teams_of(person: str) -> list[str]:
-    """Return the names of a person's teams: the groups `team-NAME` that they are a member of.
-
-    Args:
-        person: account name.
-    """
-    return sorted(
-        group.gr_name.removeprefix(TEAM_PREFIX)
-        for group in grp.getgrall()
-        if group.gr_name.startswith(TEAM_PREFIX) and person in group.gr_mem
-    )
+HOMES = Path("/home")
 
 
-def owners_seen_by(person: str) -> list[Owner]:
+def owners_seen_by(person: str, home_root: Path = HOMES) -> list[Owner]:
     """Return whose connections a person sees: the person first.
 
     Args:
         person: account name.
+        home_root: directory of the homes, with the list of teams.
     """
-    return [Owner("person", person), *(Owner("team", name) for name in teams_of(person))]
+    names = (team.name for team in teams.teams_of(person, home_root))
+    return [Owner("person", person), *(Owner("team", name) for name in names)]
 
 
-def person_of(uid: int, home_root: Path = Path("/home")) -> str:
+def person_of(uid: int, home_root: Path = HOMES) -> str:
     """Return whose processes have a uid.
 
     Args:
@@ -73,7 +62,7 @@ def forget_owner(kind: str, name: str, *, who: str, directory: Path = SECRETS) -
         who: for the record of changes.
         directory: of the store.
     """
-    return Store(directory).forget_owner(Owner(kind, name), who)
+    return Store(directory).forget_owner(Owner(kind, name), who) if is_there(directory) else []
 
 
 def hand_over(
@@ -89,17 +78,9 @@ def hand_over(
         who: for the record of changes.
         directory: of the store.
     """
+    if not is_there(directory):
+        return {}
     return Store(directory).hand_over(Owner(kind, name), Owner(new_kind, new_name), who)
-
-
-def secret_values(person: str, directory: Path = SECRETS) -> list[str]:
-    """Return every secret text that a person's processes can be handed, longest first.
-
-    Args:
-        person: account name.
-        directory: of the store.
-    """
-    return Store(directory).secret_values(owners_seen_by(person))
 
 
 def rotate(directory: Path = SECRETS) -> int:
@@ -108,4 +89,4 @@ def rotate(directory: Path = SECRETS) -> int:
     Args:
         directory: of the store.
     """
-    return Store(directory).rotate()
+    return Store(directory).rotate() if is_there(directory) else 0

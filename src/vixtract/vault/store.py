@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vixtract.vault.cipher import Cipher, add_key, drop_old_keys
-from vixtract.vault.database import note, open_database
+from vixtract.vault.database import FILE, note, open_database
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError
 from vixtract.vault.kinds import KINDS, check_connection_name, check_values
 from vixtract.vault.records import Change, Draft, Owner, Saved
@@ -24,6 +24,15 @@ from vixtract.vault.records import Change, Draft, Owner, Saved
 LOCK = "connections.lock"
 SECRETS = Path("/srv/secrets")
 _COLUMNS = "id, name, owner_kind, owner, kind, sealed, changed_at, changed_by"
+
+
+def is_there(directory: Path) -> bool:
+    """Tell whether anybody has saved a connection yet.
+
+    Args:
+        directory: of the store.
+    """
+    return (directory / FILE).exists()
 
 
 class Store:
