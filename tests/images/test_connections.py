@@ -55,13 +55,29 @@ class Jobs:
 
     def script(self, person: str, code: str) -> str:
         """Run a job of this person's, as the engine starts it; return its log."""
-        self.count += 1
         script = f"#!/bin/bash\npython3 -c {shlex.quote(code)}\n"
+        return self._start(person, "shell", script=script)
+
+    def notebook(self, hub: Hub, person: str, code: str) -> str:
+        """Run a notebook of one cell; return the executed notebook."""
+        cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": code, "outputs": []}
+        notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
+        text = json.dumps(notebook).replace('"outputs"', '"execution_count": null, "outputs"')
+        write = ("exec", "-i", "-u", person, hub.container, "tee", f"/home/{person}/cell.ipynb")
+        docker(*write, text=text)
+        log = self._start(person, "notebook", notebook="cell.ipynb", parameters={})
+        output = f"/runs/{person}/jconn{self.count}/cell-output.ipynb"
+        done = self.run("cat", output)
+        assert done.returncode == 0, log
+        return done.stdout
+
+    def _start(self, person: str, kind: str, **parameters) -> str:
+        self.count += 1
         job = {
             "id": f"jconn{self.count}", "event": "e", "event_title": "Test", "now": 1700000000,
-            "params": {"script": script, "owner": person}, "username": person, "timeout": 90,
+            "params": {"owner": person, **parameters}, "username": person, "timeout": 90,
         }  # fmt: skip
-        command = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.notebooks.plugin", "shell")
+        command = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.notebooks.plugin", kind)
         done = self.run(*command, user="990:990", text=json.dumps(job) + "\n")
         assert '"complete"' in done.stdout, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -125,6 +141,9 @@ def test_anna_s_kernel_and_job_read_it_and_bob_s_do_not(hub, crm, jobs):
     told = jobs.script("anna", f"{GET}; import hashlib; print({DIGEST})")
     assert hashlib.sha256(SECRET.encode()).hexdigest() in told
     assert SECRET not in told and "***" in told
+    executed = jobs.notebook(hub, "anna", f"import hashlib\n{GET}\nprint({DIGEST})")
+    assert hashlib.sha256(SECRET.encode()).hexdigest() in executed
+    assert SECRET not in executed and "***" in executed
     answer = jobs.script("bob", GET)
     assert SECRET not in answer
     assert "somebody else" in answer
