@@ -398,9 +398,10 @@ def test_one_huge_allocation_is_a_memory_error_with_a_hint(box):
 
 def test_fork_bomb_ends_and_others_still_run(box):
     result = box.run(
-        "shell", {"owner": "anna", "script": "bomb() { bomb | bomb & }; bomb; sleep 60"}, timeout=5
+        "shell", {"owner": "anna", "script": "bomb() { bomb | bomb & }; bomb; sleep 60"}, timeout=60
     )
-    assert result.end["code"] == 124
+    assert result.end["code"] == 1
+    assert "limit of processes and threads" in result.text
     wait_until(lambda: box.processes_of("anna") == [], what="its end", timeout_s=30)
     assert box.run_cells("print('alive')", person="bob").end["code"] == 0
 
