@@ -312,6 +312,9 @@ def run_tests(
         command = [str(programs / "python"), "-m", "pytest", *folders, *arguments]
         session.console.say(f"pytest {' '.join([*folders, *arguments])}")
         code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
+        if code not in (0, 1):
+            # A pytest that was killed, say for want of memory, has no last words of its own.
+            session.console.say(f"pytest ended with exit code {code}")
         outcome.note("pytest", code)
     if measures:
         run_bench(session, root, programs, outcome)
