@@ -51,7 +51,8 @@ def publish_admins():
     people = directory.read_people(DATABASE)
     state.forget_gone([person.name for person in people])
     admins = [person.name for person in people if person.is_admin]
-    directory.publish_admins(SECRETS, admins, state.blocked())
+    stamps = directory.read_stamps(DATABASE)
+    directory.publish_admins(SECRETS, admins, state.blocked(), stamps)
 
 
 teamwork = Teamwork(postgresql, Path("/home"), packer)

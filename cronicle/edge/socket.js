@@ -3,6 +3,7 @@
 // Cronicle serves to anybody, and its login, are left to the gateway in front. Nor does it write
 // credentials into its log.
 'use strict';
+const events = require('events');
 const fs = require('fs');
 const net = require('net');
 
@@ -32,3 +33,34 @@ net.Server.prototype.listen = function (options, ...rest) {
     this.prependListener('request', hideCredentials);
     return listen.call(this, { path: path }, ...rest);
 };
+
+// After a jump of the clock Cronicle would start one job for each slot that it skipped, all at
+// once where an event has no limit: 1440 processes for an hourly event and two months. The slots
+// are left to the reconciler, which runs one for all.
+const JUMP_S = 3600;
+const on = events.EventEmitter.prototype.on;
+events.EventEmitter.prototype.on = function (name, listener) {
+    const scheduler = name === 'minute' && this.Cronicle;
+    if (scheduler && scheduler.schedulerMinuteTick && !scheduler.isJumpSafe) {
+        scheduler.isJumpSafe = true;
+        guardTicks(scheduler);
+    }
+    return on.call(this, name, listener);
+};
+
+function guardTicks(scheduler) {
+    const tick = scheduler.schedulerMinuteTick;
+    let last = Date.now() / 1000;
+    scheduler.schedulerMinuteTick = function (...args) {
+        const now = Date.now() / 1000;
+        const cursors = (this.state && this.state.cursors) || {};
+        if (now - last > JUMP_S) {
+            const minute = now - (now % 60) - 60;
+            for (const event of Object.keys(cursors)) {
+                cursors[event] = Math.max(cursors[event], minute);
+            }
+        }
+        last = now;
+        return tick.apply(this, args);
+    };
+}

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from vixtract.cronicle.people import HubUserError, People
+from vixtract.cronicle.sessions import find_sessions
 
 TOKENS = {
     "adminsToken": {"kind": "user", "name": "admin", "admin": True},
@@ -54,7 +55,7 @@ def people(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     admins = tmp_path / "people.json"
     admins.write_text(json.dumps({"admins": ["admin", "olga", "ad.min", "vixtract"]}))
-    people = People(Accounts(), admins, f"http://127.0.0.1:{server.server_port}")
+    people = People(Accounts(), admins, f"http://127.0.0.1:{server.server_port}", tmp_path)
     yield people
     server.shutdown()
     server.server_close()
@@ -94,3 +95,44 @@ def test_a_list_that_is_not_there_yet_admits_nobody(people):
     people._admins.unlink()
     with pytest.raises(HubUserError):
         people.admit("Bearer adminsToken")
+
+
+def test_logins_end_with_the_hubs(people, monkeypatch):
+    ended = []
+    monkeypatch.setattr(
+        "vixtract.cronicle.sessions.end_sessions", lambda up, name, storage: ended.append(name) or 1
+    )
+    cuts = []
+    people.on_end = lambda: cuts.append(1)
+
+    def look(stamps, admins=("admin", "olga")):
+        people._admins.write_text(json.dumps({"admins": list(admins), "stamps": stamps}))
+        ended.clear()
+        people.sync()
+        return list(ended)
+
+    assert look({"admin": "a", "olga": "b"}) == [], "first seen"
+    assert look({"admin": "a", "olga": "b"}) == []
+    assert look({"admin": "a2", "olga": "b"}) == ["admin"], "a new password"
+    assert set(look({"admin": "a2"}, ["admin"])) == {"olga"}, "no administrator any more"
+    assert look({"olga": "b"}, ["olga"]) == ["admin"], "also of the account that stays"
+    assert look({"admin": "a2", "olga": "b"}) == []
+    assert len(cuts) >= 3
+    people._admins.write_text(json.dumps({"admins": ["admin", "olga"]}))
+    ended.clear()
+    people.sync()
+    assert ended == [], "the Hub of an older version writes none"
+
+
+def test_sessions_are_found_by_their_person(tmp_path):
+    place = tmp_path / "sessions" / "ab" / "cd"
+    place.mkdir(parents=True)
+    for name, session in (
+        ("1", {"id": "s1", "username": "olga"}),
+        ("2", {"id": "s2", "username": "admin"}),
+        ("3", []),
+    ):
+        (place / f"{name}.json").write_text(json.dumps(session))
+    (place / "4.json").write_text("cut o")
+    assert find_sessions("olga", tmp_path) == ["s1"]
+    assert find_sessions("olga", tmp_path / "absent") == []

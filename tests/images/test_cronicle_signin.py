@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -143,3 +144,32 @@ def test_who_is_no_administrator_any_more_is_out(place):
     finally:
         assert hub.call("PATCH", "/users/boss", {"admin": True}).status_code == 200
     wait_until(lambda: accounts(place.box)["boss"], "the account is on again", 60, 1)
+    assert place.schedule(session) != 0, "a session of before comes back with the account"
+
+
+def test_a_new_password_ends_ones_sessions_and_open_connections(place):
+    session = place.session_of(place.sign_in("boss"))
+    another = place.box.log_in()["X-Session-ID"]
+    assert place.schedule(session) == place.schedule(another) == 0
+    with connect_page(place.box) as connection:
+        place.hub.operate("passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
+        wait_until(lambda: place.schedule(session) != 0, "the session's end", 60, 1)
+        connection.settimeout(30)
+        while connection.recv(4096):
+            pass
+    assert place.schedule(another) == 0, "of somebody else"
+    again = place.session_of(place.sign_in("boss"))
+    assert again and place.schedule(again) == 0
+
+
+def connect_page(box: EdgeBox) -> socket.socket:
+    """Open the websocket that Cronicle's page gets its news by."""
+    connection = socket.create_connection(("127.0.0.1", box.port), 10)
+    lines = (
+        "GET /cronicle/socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        f"Host: 127.0.0.1:{box.port}", "Upgrade: websocket", "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )  # fmt: skip
+    connection.sendall("\r\n".join((*lines, "", "")).encode())
+    assert b" 101 " in connection.recv(4096)
+    return connection

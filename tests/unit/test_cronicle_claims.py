@@ -160,3 +160,21 @@ def test_a_dead_process_is_told_from_one_that_lives():
     assert is_ending(child.pid)
     child.wait()
     assert is_ending(child.pid)
+
+
+def test_a_slot_of_too_many_stays_missed(database):
+    hourly = NIGHTLY.updated({"id": "hourly", "timing": {"minutes": [0]}, "catch_up": 1})
+    store.put_event(database, hourly, 0)
+    store.put_event(database, hourly.updated({"id": "plain", "title": "p", "catch_up": 0}), 0)
+    due = int(time.time()) // 3600 * 3600
+    for event in ("hourly", "plain"):
+        claims.miss_slot(database, event, due, "the clock was set forward")
+    late = claims.begin(database, job(1, due, "hourly"), os.getpid())
+    assert late.refusal == "Missed: the clock was set forward." and late.due_at == due
+    # Without catch-up it was recorded because Cronicle had not come to it yet.
+    assert claims.begin(database, job(2, due, "plain"), os.getpid()).refusal == ""
+    rows = database.rows("SELECT event, outcome, run FROM slot ORDER BY event")
+    assert rows == [
+        {"event": "hourly", "outcome": "missed", "run": None},
+        {"event": "plain", "outcome": None, "run": "j2"},
+    ]

@@ -8,6 +8,9 @@ import pytest
 
 from vixtract.cronicle import places, start
 from vixtract.cronicle.config import build_user, is_password
+from vixtract.ledger.database import Database
+from vixtract.scheduler import store
+from vixtract.scheduler.events import Event
 
 
 @pytest.fixture
@@ -51,3 +54,22 @@ def test_an_exchanged_session_ends_the_old_one(storage):
     assert "sessions/old" in storage
     start.end_old_session({}, "new")
     assert "sessions/old" not in storage
+
+
+def test_what_is_made_up_for_is_limited_to_the_cap(storage, tmp_path):
+    now = 1_800_000_000
+    ledger = Database(tmp_path / "ledger.sqlite3")
+    for name, catch_up in (("each", 1), ("plain", 0), ("behind", 1)):
+        event = Event(
+            name, name, "shellplug", timing={"minutes": [0]} if name == "behind" else {},
+            timezone="UTC", catch_up=catch_up,
+        )  # fmt: skip
+        store.put_event(ledger, event, 0)
+    ledger.close()
+    cursors = {"each": now - 7 * 86400, "plain": now - 7 * 86400, "behind": now - 7200, "gone": 5}
+    storage["global/state"] = {"cursors": dict(cursors), "enabled": 1}
+    start.limit_catch_up({"CATCH_UP_CAP": "3"}, tmp_path / "ledger.sqlite3", now)
+    state = storage["global/state"]
+    # Due are now, and the two minutes before it.
+    assert state["cursors"] == {**cursors, "each": now - 180} and state["enabled"] == 1
+    start.limit_catch_up({}, tmp_path / "absent.sqlite3", now)

@@ -12,6 +12,7 @@ from vixtract.people.directory import (
     publish_admins,
     read_admins,
     read_people,
+    read_stamps,
 )
 
 
@@ -21,7 +22,8 @@ def database(tmp_path):
     path = tmp_path / "jupyterhub.sqlite"
     with sqlite3.connect(path) as connection:
         connection.executescript(
-            "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, admin BOOLEAN);"
+            "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, admin BOOLEAN,"
+            " cookie_id TEXT DEFAULT 'c');"
             "CREATE TABLE spawners (id INTEGER PRIMARY KEY, state TEXT);"
             "INSERT INTO users (name, admin) VALUES ('zoe', 0), ('admin', 1), ('q', NULL);"
             """INSERT INTO spawners (state) VALUES ('{"pid": 17}'), ('{}'), (NULL);"""
@@ -70,3 +72,18 @@ def test_admins_are_written_when_they_change(tmp_path):
 def test_broken_list_makes_nobody_an_admin(tmp_path, text):
     (tmp_path / "people.json").write_text(text)
     assert read_admins(tmp_path) == frozenset()
+
+
+def test_a_stamp_changes_with_the_logins_and_shows_nothing_of_them(database, tmp_path):
+    before = read_stamps(database)
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute("UPDATE users SET cookie_id = 'another' WHERE name = 'admin'")
+    connection.close()
+    after = read_stamps(database)
+    assert before["zoe"] == after["zoe"] and before["admin"] != after["admin"]
+    assert publish_admins(tmp_path, ["admin"], (), after)
+    text = (tmp_path / "people.json").read_text()
+    assert after["admin"] in text and after["zoe"] not in text and "another" not in text
+    assert read_admins(tmp_path) == {"admin"}
+    assert read_stamps(tmp_path / "absent") == {}

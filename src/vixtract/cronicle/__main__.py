@@ -89,6 +89,7 @@ def main() -> int:
     if config.database_url:
         mirror = Mirror(database, config.database_url, partial(find_next_due, database))
     gateway = Gateway(contract, people, Status(config, upstream), reconciler.look)
+    people.on_end = gateway.cut_sockets
     notifier = Notifier(database, config.notify)
     notifier.start()
     reconciler.start()

@@ -112,7 +112,10 @@ def _claim(
     """Return the slot of a job, and why it may not run."""
     moment = int(job.get("now") or 0)
     row = database.row("SELECT * FROM slot WHERE event = ? AND due_at = ?", (event.id, moment))
-    is_open = row is not None and row["run"] is None and row["outcome"] in (None, MISSED)
+    # A slot of a catch-up event is recorded as missed only where more were due than are made up
+    # for: a job that Cronicle starts for it nevertheless must not run.
+    open_outcomes = (None,) if event.catch_up else (None, MISSED)
+    is_open = row is not None and row["run"] is None and row["outcome"] in open_outcomes
     if job.get("source"):
         # By hand; or the reconciler, which opened the slot before.
         if not (is_open and row is not None and row["outcome"] is None):
@@ -128,6 +131,8 @@ def _claim(
             (event.id, moment, int(time.time())),
         )
     elif not is_open:
+        if row["run"] is None and row["outcome"] == MISSED:
+            return moment, f"Missed: {row['note']}."
         by = f"by job {row['run']}" if row["run"] else "already"
         return None, f"This slot was claimed {by}; a slot is run once."
     connection.execute(

@@ -102,12 +102,28 @@ class Gateway:
         self._on_change = on_change
         self._throttle = Throttle()
         self._socket = contract.upstream.path
+        self._joined: set[asyncio.StreamWriter] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, host: str, port: int) -> None:
         """Listen until cancelled."""
+        self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
         async with server:
             await server.serve_forever()
+
+    def cut_sockets(self) -> None:
+        """Close all websockets; the pages connect again, those with a session that is good.
+
+        Cronicle asks for the session at the connection alone. May be called from any thread.
+        """
+
+        def cut() -> None:
+            for writer in tuple(self._joined):
+                writer.transport.abort()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(cut)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = str((writer.get_extra_info("peername") or ("",))[0])
@@ -134,7 +150,11 @@ class Gateway:
         if request.headers.get("upgrade", "").lower() == "websocket":
             if request.path != "/cronicle/socket.io/" or request.method != "GET":
                 raise HttpError("404 Not Found", "There is nothing here.")
-            await splice(request, self._socket, reader, writer)
+            self._joined.add(writer)
+            try:
+                await splice(request, self._socket, reader, writer)
+            finally:
+                self._joined.discard(writer)
         elif request.path == "/internal/hub-user":
             writer.write(await asyncio.to_thread(self._hub_user, request))
         elif api and request.method in ("GET", "POST"):

@@ -12,10 +12,11 @@ import re
 import secrets
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vixtract.cronicle import places
+from vixtract.cronicle import places, sessions
 from vixtract.cronicle.upstream import Upstream, UpstreamError
 from vixtract.errors import VixtractError
 
@@ -39,21 +40,34 @@ class People:
         upstream: Cronicle.
         admins: file that names the Hub's administrators.
         hub_api: address of the Hub's API.
+        storage: Cronicle's, where sessions are found.
     """
 
     def __init__(
-        self, upstream: Upstream, admins: Path = places.ADMINS, hub_api: str = places.HUB_API
+        self,
+        upstream: Upstream,
+        admins: Path = places.ADMINS,
+        hub_api: str = places.HUB_API,
+        storage: Path = places.STORAGE,
     ) -> None:
         self._upstream = upstream
         self._admins = admins
         self._hub_api = hub_api
+        self._storage = storage
+        self._stamps = sessions.Stamps(admins.with_name(places.STAMPS.name))
+        #: Called after sessions were ended: who was connected has to show a session again.
+        self.on_end: Callable[[], None] = lambda: None
+
+    def _read(self) -> Mapping[str, Any]:
+        try:
+            content = json.loads(self._admins.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def list_admins(self) -> list[str]:
         """Return the Hub's administrators whose names Cronicle takes as they are."""
-        try:
-            named = json.loads(self._admins.read_text(encoding="utf-8")).get("admins", [])
-        except (OSError, ValueError, AttributeError):
-            return []
+        named = self._read().get("admins", [])
         return [name for name in named if isinstance(name, str) and is_plain(name)]
 
     def admit(self, authorization: str) -> str:
@@ -106,6 +120,24 @@ class People:
             if is_ours and int(user.get("active") or 0) != wanted:
                 self._upstream.call("user/admin_update", {"username": name, "active": wanted})
                 logger.info("Cronicle's account %s is %s", name, "on" if wanted else "off")
+                if not wanted:
+                    self._end(name)
+        self._end_stale()
+
+    def _end_stale(self) -> None:
+        """End the sessions of those whose logins the Hub has ended, as after a new password."""
+        stamps = self._read().get("stamps")
+        # The Hub of an older version writes none.
+        if not isinstance(stamps, dict):
+            return
+        present = {name: str(stamp) for name, stamp in stamps.items() if is_plain(name)}
+        for name in self._stamps.find_changed(present):
+            self._end(name)
+        self._stamps.note(present)
+
+    def _end(self, name: str) -> None:
+        if sessions.end_sessions(self._upstream, name, self._storage):
+            self.on_end()
 
     def _list_accounts(self) -> dict[str, dict[str, Any]]:
         answer = self._upstream.call("user/admin_get_users", {"offset": 0, "limit": 1000})

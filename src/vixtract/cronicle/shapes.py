@@ -87,6 +87,9 @@ def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
         "uid",
     )
     shown = {name: value for name, value in job.items() if name not in hidden}
+    # Cronicle says that a job is complete when its plugin does, before it has noted the end.
+    if shown.get("complete") and not shown.get("time_end") and shown.get("action") is None:
+        shown["complete"] = 0
     # Escaped by the plugin, for Cronicle's page shows it as it is.
     for name in ("description", "memo"):
         if isinstance(shown.get(name), str):

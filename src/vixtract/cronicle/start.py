@@ -10,7 +10,9 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,8 +25,13 @@ from vixtract.cronicle.config import (
     build_user,
     is_password,
 )
+from vixtract.cronicle.sessions import find_sessions
 from vixtract.errors import VixtractError
+from vixtract.ledger.database import Database
 from vixtract.people.secretfiles import write_durably
+from vixtract.scheduler import store
+from vixtract.scheduler.events import Event
+from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 from vixtract.settings import BY_NAME
 
 log = logging.getLogger("vixtract.cronicle")
@@ -163,6 +170,8 @@ def apply_password(environment: Mapping[str, str], password: str) -> None:
         fresh = build_user(places.ADMIN_USER, password)
         user.update({name: fresh[name] for name in ("password", "salt")})
         run_storage(environment, "put", f"users/{places.ADMIN_USER}", text=json.dumps(user))
+        for session in find_sessions(places.ADMIN_USER, places.STORAGE):
+            run_storage(environment, "delete", f"sessions/{session}")
         log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
 
 
@@ -202,6 +211,65 @@ def end_old_session(environment: Mapping[str, str], session: str) -> None:
     write_durably(places.SESSION, session)
 
 
+def limit_catch_up(
+    environment: Mapping[str, str], ledger: Path = places.LEDGER, now: float | None = None
+) -> None:
+    """Leave Cronicle no more slots to make up for than CATCH_UP_CAP.
+
+    It starts one job for each, all at once where an event has no limit: a week of an event of every
+    minute is ten thousand processes. Older slots are the reconciler's to record.
+
+    Args:
+        environment: Cronicle's.
+        ledger: where the schedule is.
+        now: epoch seconds; the present by default.
+    """
+    if not ledger.is_file():
+        return
+    cap, moment = int(environment.get("CATCH_UP_CAP") or 24), int(now or time.time())
+    database = Database(ledger)
+    try:
+        events = [s.event for s in store.list_events(database)]
+    finally:
+        database.close()
+    waiting = [event for event in events if event.catch_up and event.enabled]
+    if not waiting:
+        return
+    state = json.loads(run_storage(environment, "get", "global/state"))
+    cursors = state.setdefault("cursors", {})
+    later = {
+        event.id: find_cursor(event, int(cursors[event.id]), moment, cap)
+        for event in waiting
+        if event.id in cursors
+    }
+    if any(cursors[name] != cursor for name, cursor in later.items()):
+        cursors.update(later)
+        run_storage(environment, "put", "global/state", text=json.dumps(state))
+
+
+def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
+    """Return the cursor after which an event has at most `cap` due slots.
+
+    Args:
+        event: with a timing.
+        cursor: present one, epoch seconds.
+        now: epoch seconds.
+        cap: number of slots.
+    """
+    if not isinstance(event.timing, Mapping):
+        return cursor
+    timing, zone = build_timing(event.timing), get_zone(event.timezone)
+    span = 3600
+    while True:
+        since = max(cursor, now - span)
+        due = list(takewhile(lambda at: at <= now, iterate_due(timing, zone, since)))
+        if len(due) > cap:
+            return due[-cap] - 60
+        if since == cursor:
+            return cursor
+        span *= 24
+
+
 def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
     """Replace this process by Cronicle."""
     os.chdir(places.HOME)
@@ -209,6 +277,14 @@ def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
     command += ["--foreground", "--manager", "--color", "0", "--debug", "0"]
     everything = {**environment, "CRONICLE_SOCKET": str(places.SOCKET)}
     os.execve(places.NODE, command, everything)  # noqa: S606 - a constant program, no shell
+
+
+def _try_to_limit(environment: Mapping[str, str]) -> None:
+    """Limit what is made up for; Cronicle starts without it too."""
+    try:
+        limit_catch_up(environment)
+    except (VixtractError, ValueError) as error:
+        log.warning("What Cronicle makes up for could not be limited: %s", error)
 
 
 def main() -> int:
@@ -220,6 +296,7 @@ def main() -> int:
         prepare(environment, os.environ["CRONICLE_SESSION"])
         end_old_session(environment, os.environ["CRONICLE_SESSION"])
         apply_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
+        _try_to_limit(environment)
     except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
         log.error("%s", getattr(error, "message", error))
         log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,25 @@ def read_people(database: Path) -> list[Person]:
     finally:
         connection.close()
     return [Person(name, bool(admin)) for name, admin in rows]
+
+
+def read_stamps(database: Path) -> dict[str, str]:
+    """Say of each person, by a digest, which logins are good: it changes when the Hub ends them.
+
+    Args:
+        database: the Hub's SQLite file; an absent file or an empty database has no users.
+    """
+    if not database.exists():
+        return {}
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)
+    try:
+        if not _has_table(connection, "users"):
+            return {}
+        rows = connection.execute("SELECT name, cookie_id FROM users").fetchall()
+    finally:
+        connection.close()
+    # The cookie id is a random word of the Hub's own, which is nobody else's business.
+    return {name: hashlib.sha256(str(word).encode()).hexdigest()[:16] for name, word in rows}
 
 
 def clear_spawner_state(database: Path) -> int:
@@ -89,7 +109,10 @@ def forget_service_tokens(database: Path) -> int:
 
 
 def publish_admins(
-    directory: Path, admins: Collection[str], blocked: Collection[str] = ()
+    directory: Path,
+    admins: Collection[str],
+    blocked: Collection[str] = (),
+    stamps: Mapping[str, str] | None = None,
 ) -> bool:
     """Write `people.json` where its content changed.
 
@@ -97,11 +120,16 @@ def publish_admins(
         directory: usually /srv/secrets.
         admins: names of the Hub's admins, in any order.
         blocked: names of people for whom nothing may run.
+        stamps: what `read_stamps` returned; those of admins are written, for services that keep
+            sessions of their own.
     Returns: whether the file was written.
     """
     content: dict[str, object] = {"admins": sorted(set(admins) - set(blocked))}
     if blocked:
         content["blocked"] = sorted(blocked)
+    if stamps:
+        kept = sorted(set(admins) & set(stamps))
+        content["stamps"] = {name: stamps[name] for name in kept}
     text = json.dumps(content) + "\n"
     path = directory / FILE_NAME
     if path.exists() and path.read_text(encoding="utf-8") == text:
