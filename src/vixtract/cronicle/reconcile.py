@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -166,15 +166,22 @@ class Reconciler:
         due = list(takewhile(lambda t: t <= until, iterate_due(timing, zone, cursor)))
         open_ones = self._list_open(event.id, until)
         lost = [at for at in due if not self._is_claimed(event.id, at)]
-        lost = sorted(set(lost) | set(open_ones))
-        if lost and self._is_busy(event, active):
+        if (lost or open_ones) and self._is_busy(event, active):
             # Cronicle itself holds the slot back: looked for again when there is a place.
             return
-        if lost:
-            self._start_or_record(event, Claim(
-                event.id, cursor, now, lost, bool(event.catch_up), self._cap,
+        if lost or open_ones:
+            # What was to be made up for once still is, however many were due meanwhile.
+            again = set(open_ones) if event.catch_up else set()
+            wanted = {*lost, *open_ones} - again
+            # Planned over all that were due: the newest that Cronicle has started already count.
+            plan = plan_slots(Claim(
+                event.id, cursor, now, sorted({*due, *wanted}), bool(event.catch_up), self._cap,
                 self._watch.drift() > JUMP_S,
             ))  # fmt: skip
+            for due_at, reason in plan.missed:
+                if due_at in wanted:
+                    claims.miss_slot(self._database, event.id, due_at, reason)
+            self._start(event, sorted(again | wanted.intersection(plan.run)))
         if until > cursor:
             self._database.execute(
                 "UPDATE event SET cursor = ? WHERE id = ? AND cursor = ?", (until, event.id, cursor)
@@ -206,11 +213,8 @@ class Reconciler:
         answer = self._contract.upstream.call("app/get_event", {"id": event.id})
         return bool(answer.get("queue"))
 
-    def _start_or_record(self, event: Event, claim: Claim) -> None:
-        plan = plan_slots(claim)
-        for due_at, reason in plan.missed:
-            claims.miss_slot(self._database, event.id, due_at, reason)
-        for due_at in plan.run:
+    def _start(self, event: Event, slots: Sequence[int]) -> None:
+        for due_at in slots:
             note = "the scheduler lost it; started by the reconciler"
             if not claims.open_slot(self._database, event.id, due_at, note):
                 continue
