@@ -249,6 +249,13 @@ def test_keys_are_changed_while_both_containers_read(hub, crm, jobs):
     assert terminal.stdout.strip() == SECRET
 
 
+def test_the_only_administrator_is_not_removed(hub):
+    for words in (("user", "remove", "admin"), ("user", "revoke-admin", "admin")):
+        done = hub.operate(*words, check=False)
+        assert done.returncode == 1
+        assert "only administrator" in done.stderr
+
+
 def test_a_killed_vault_comes_back(hub, crm, jobs):
     for name in (hub.container, jobs.name):
         pid = docker("exec", name, "pgrep", "-o", "-f", "vixtract.vault.server").stdout.split()[0]

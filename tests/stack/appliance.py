@@ -289,6 +289,9 @@ class Person:
         ``until`` ends it as soon as the output holds that text: a killed kernel reports no end.
         """
         base = f"/jupyter/user/{self.name}/api"
+        if self.http.get(f"{base}/status").status_code != 200:
+            # A test before this one killed or re-created the container.
+            self.start_server()
         answer = self.http.post(
             f"{base}/kernels", json={"name": "python3"}, headers=self._headers()
         )

@@ -342,7 +342,6 @@ def test_reader_sees_chosen_schemas_through_the_published_port(appliance, olga):
         ("user", "add", "postgres"),
         ("user", "add", "-rf"),
         ("user", "remove", "nobody.here", "--yes"),
-        ("user", "remove", "admin", "--yes"),
         ("user", "remove", "olga", "--hand-over-to", "nobody.here", "--yes"),
         ("team", "add", "olga"),
         ("team", "add", 'a" b'),

@@ -229,6 +229,16 @@ def test_a_bench_without_a_server_says_that_it_did_not_run(tmp_path, monkeypatch
     assert "Not run: bench, PostgreSQL is not installed here" in session.console.text
 
 
+@pytest.mark.parametrize(("codes", "own"), [((-9, 0), 0), ((-9, 1), 1), ((-9, -9), 1)])
+def test_a_pytest_that_was_killed_runs_once_more(tmp_path, codes, own):
+    repository(tmp_path)
+    host = machine(tmp_path, **{"-m pytest": [Completed(code, "") for code in codes]})
+    session, outcome = run(host, tmp_path, "unit")
+    assert outcome.exit_code == own
+    assert len(host.called("-m pytest")) == 2
+    assert "killed by signal 9" in session.console.text
+
+
 def test_linters_run_alone_and_tiers_without_them(tmp_path):
     repository(tmp_path)
     host = machine(tmp_path)

@@ -312,9 +312,11 @@ def run_tests(
         command = [str(programs / "python"), "-m", "pytest", *folders, *arguments]
         session.console.say(f"pytest {' '.join([*folders, *arguments])}")
         code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
-        if code not in (0, 1):
-            # A pytest that was killed, say for want of memory, has no last words of its own.
-            session.console.say(f"pytest ended with exit code {code}")
+        if code < 0:
+            # Killed from outside, say for want of memory: that is no verdict.
+            session.console.say(f"pytest was killed by signal {-code}; it runs once more")
+            code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
+        session.console.detail(f"pytest ended with {code}")
         outcome.note("pytest", code)
     if measures:
         run_bench(session, root, programs, outcome)

@@ -223,8 +223,8 @@ class PeopleAuthenticator(Authenticator):
         from vixtract.people.hub import life, pages, signin, watch
 
         watch.start(app, self)
-        handlers = (*signin.HANDLERS, *pages.HANDLERS, *first.HANDLERS, *life.HANDLERS)
-        return [*super().get_handlers(app), *handlers]
+        # Not the Hub's own: its login page comes with `signin`.
+        return [*signin.HANDLERS, *pages.HANDLERS, *first.HANDLERS, *life.HANDLERS]
 
     def _identify_client(self, handler: Any, name: str) -> str:
         """Name who is trying: a browser that has logged in as this person, or else an address."""
