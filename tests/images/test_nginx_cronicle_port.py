@@ -88,3 +88,18 @@ def test_a_wrong_port_is_refused(value):
         docker("start", container)
         assert docker("wait", container).stdout.strip() == "3"
         assert "not a port" in logs(container)
+
+
+def test_a_forged_name_is_led_nowhere_where_the_appliance_has_a_name():
+    options = (*OPTIONS, "--env=HTTPS_DOMAIN=etl.example.com")
+    with (
+        front_door(*options) as one,
+        one.service("cronicle", state=UP["cronicle"]),
+    ):
+        other = Door(one.network, one.container)
+        other.port = one.published(8012)
+        for door in (one, other):
+            answer = door.ask("/cronicle/", Host="evil.example.net")
+            assert answer.status == 421 and "location" not in answer.headers
+        answer = one.ask("/cronicle/", Host="etl.example.com")
+        assert answer.headers["location"] == "http://etl.example.com:9999/cronicle/"
