@@ -180,7 +180,7 @@ def later(clock: Clock, event: str) -> set[str]:
 
 
 def test_a_long_absence_is_made_up_for_by_so_many_jobs_alone(clock, tmp_path):
-    """A week of an event of each minute: ten thousand slots, and no limit to jobs at once."""
+    """A week of an event of each second minute: 5040 slots, and no limit to jobs at once."""
     event = clock.box.make_event(SCRIPT, timing={"minutes": list(range(0, 60, 2))}, catch_up=1)
     clock.box.client.update_event(event, {"max_children": 0})
     # Cronicle's storage has the event's cursor after its next minute.
@@ -195,4 +195,5 @@ def test_a_long_absence_is_made_up_for_by_so_many_jobs_alone(clock, tmp_path):
     ran = [due for due, outcome in found.items() if outcome == "succeeded"]
     assert 20 <= len(ran) <= 24 + 4, len(ran)
     assert len(found) >= 7 * 24 * 30 and set(found.values()) <= {"succeeded", "missed", None}
-    assert clock.box.client.get_event_history(event).length <= 24 + 12
+    # Each of the newest is started by the reconciler and by Cronicle; the ledger refuses one of both.
+    assert clock.box.client.get_event_history(event).length <= 2 * (24 + 2)
