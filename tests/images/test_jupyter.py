@@ -548,7 +548,7 @@ def test_container_stopped_at_once_after_its_start_starts_again(own_hub):
             docker("kill", hub.container, check=False)
     hub.start()
     assert hub.try_login("admin", "vixtract").status_code == 302
-    assert read_people(hub) == {"admins": ["admin"]}
+    assert read_people(hub)["admins"] == ["admin"]
 
 
 def hub_start_without_waiting(hub):
