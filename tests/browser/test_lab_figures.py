@@ -29,10 +29,12 @@ def test_plotly_is_loaded_when_a_figure_is_shown(appliance, chromium):
             large.append(request.url)
 
     page.on("requestfinished", weigh)
-    page.goto("/jupyter/hub/login?next=/jupyter/user/clara/lab/tree/figure.ipynb")
+    page.goto("/jupyter/hub/login")
     page.fill("input[name=username]", "clara")
     page.fill("input[name=password]", password)
     page.click("[type=submit]")
+    page.wait_for_selector(".jp-Launcher")
+    page.goto("/jupyter/user/clara/lab/tree/figure.ipynb")
     page.locator(".jp-Notebook .cm-content").first.click()
     page.wait_for_load_state("networkidle")
     assert large == []

@@ -127,9 +127,12 @@ from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.roles import superuser_conninfo
 from vixtract.people import database_tls
 from vixtract.secret_settings import with_secrets
+from vixtract.settings import Settings
 database_tls.RENEW_DAYS = 1000.0  # whatever there is, is due
 names = ["postgresql", "localhost", "127.0.0.1"]
-conninfo = superuser_conninfo(with_secrets(os.environ)["POSTGRES_PASSWORD"])
+conninfo = superuser_conninfo(
+    Settings.from_environment(with_secrets(os.environ))["POSTGRES_PASSWORD"]
+)
 DatabaseTls(Path("/srv/secrets"), names).ensure_served(conninfo)
 """
 
