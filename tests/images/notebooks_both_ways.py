@@ -49,7 +49,9 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         "sorted(go.Figure(go.Bar(y=[1]))._repr_mimebundle_())",
     ),
     "streams": (
-        "import os, sys, subprocess, ctypes\nprint('python'); os.write(1, b'descriptor\\n'); print('again')",
+        # The pauses are for the kernel that is started: it keeps no order between the two on its own.
+        "import os, sys, subprocess, ctypes, time\nprint('python', flush=True); time.sleep(0.5)\n"
+        "os.write(1, b'descriptor\\n'); time.sleep(0.5); print('again')",
         "import time\nsubprocess.run(['echo', 'program']); time.sleep(0.5)\nprint('after it')",
         "ctypes.CDLL(None).puts(b'from C'); ctypes.CDLL(None).fflush(None); time.sleep(0.5); print('python')",
         "os.system('echo shell')",
