@@ -131,6 +131,9 @@ class Freshness:
             return
         self._refreshed = time.monotonic()
         with self._connect() as connection:
+            there = connection.execute("SELECT to_regclass('vixtract.loaded')").fetchone()
+            if there is None or there[0] is None:
+                return  # nothing has been loaded yet
             try:
                 found = connection.execute(
                     "SELECT event, extract(epoch FROM started_at)::float8,"
@@ -138,7 +141,7 @@ class Freshness:
                     " GROUP BY event, started_at"
                 ).fetchall()
             except psycopg.errors.Error:
-                return  # nothing has been loaded yet
+                return
             values = [
                 (self._late_after(event, start, end - start), event, start)
                 for event, start, end in found
