@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vixtract.people import passwords
+from vixtract.people.hub_tables import open_transaction
 from vixtract.people.passwords import LockedError, PasswordError, PasswordStore
 
 HOME = "address:10.0.0.1"
@@ -129,7 +130,7 @@ def test_old_failures_do_not_pile_up(store, clock):
     fail(store, 4, name="one")
     clock.now += passwords.WINDOW_S + 1
     fail(store, 1, name="two")
-    with store._transaction() as connection:
+    with open_transaction(store._database) as connection:
         rows = connection.execute("SELECT name FROM vixtract_login_failure").fetchall()
     assert rows == [("two",)]
 

@@ -12,13 +12,12 @@ import hashlib
 import hmac
 import math
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from vixtract.errors import VixtractError
+from vixtract.people.hub_tables import open_transaction
 
 MIN_LENGTH = 8
 MAX_LENGTH = 256
@@ -108,7 +107,7 @@ class PasswordStore:
         self._clock = clock
         # An unknown name must take as long as a known one.
         self._nobody = hash_password(base64.b64encode(os.urandom(16)).decode("ascii"))
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             connection.executescript(_SCHEMA)
 
     def has_password(self, name: str) -> bool:
@@ -122,7 +121,7 @@ class PasswordStore:
 
     def names(self) -> frozenset[str]:
         """Return all names with a local password."""
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             rows = connection.execute("SELECT name FROM vixtract_password").fetchall()
         return frozenset(row[0] for row in rows)
 
@@ -135,7 +134,7 @@ class PasswordStore:
             is_first: somebody else knows it, so it is good for choosing another one alone.
         """
         row = (name, hash_password(password), self._clock())
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             connection.execute("INSERT OR REPLACE INTO vixtract_password VALUES (?, ?, ?)", row)
             connection.execute("DELETE FROM vixtract_first_password WHERE name = ?", (name,))
             if is_first:
@@ -144,7 +143,7 @@ class PasswordStore:
 
     def first_names(self) -> frozenset[str]:
         """Return the names whose password must be changed at the next login."""
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             rows = connection.execute("SELECT name FROM vixtract_first_password").fetchall()
         return frozenset(row[0] for row in rows)
 
@@ -159,7 +158,7 @@ class PasswordStore:
 
     def delete(self, name: str) -> None:
         """Forget a person's password and failures."""
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             for table in ("vixtract_password", "vixtract_first_password"):
                 connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
             connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
@@ -195,7 +194,7 @@ class PasswordStore:
         query = (
             "SELECT client, failed_at FROM vixtract_login_failure WHERE name = ? AND failed_at > ?"
         )
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             rows = connection.execute(query, (name, now - WINDOW_S)).fetchall()
         own = sorted(failed_at for who, failed_at in rows if who == client)
         unknown = sorted(failed_at for who, failed_at in rows if who.startswith("address:"))
@@ -213,7 +212,7 @@ class PasswordStore:
 
     def clear_failures(self, name: str, client: str) -> None:
         """Forget a client's failures: it has signed in."""
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_login_failure WHERE name = ? AND client = ?", (name, client)
             )
@@ -221,7 +220,7 @@ class PasswordStore:
     def record_failure(self, name: str, client: str) -> None:
         """Count one wrong password."""
         now = self._clock()
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_login_failure WHERE failed_at < ?", (now - WINDOW_S,)
             )
@@ -231,19 +230,9 @@ class PasswordStore:
 
     def _stored_hash(self, name: str) -> str | None:
         query = "SELECT hash FROM vixtract_password WHERE name = ?"
-        with self._transaction() as connection:
+        with open_transaction(self._database) as connection:
             row = connection.execute(query, (name,)).fetchone()
         return None if row is None else str(row[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        # One connection per call: calls come from several threads, and opening takes microseconds.
-        connection = sqlite3.connect(self._database, timeout=10.0)
-        try:
-            with connection:
-                yield connection
-        finally:
-            connection.close()
 
 
 def _derive(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
