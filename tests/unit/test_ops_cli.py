@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,25 @@ def test_the_wrapper_runs_on_its_own_from_anywhere(tmp_path):
             [str(program), "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=30
         )
         assert (done.returncode, done.stdout.split()[0]) == (0, "vixtract"), done.stderr
+
+
+def test_a_reader_that_leaves_early_ends_it_quietly():
+    with subprocess.Popen(
+        [str(ROOT / "vixtract"), "status", "--project", "nobody-made-this"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        process.stdout = None
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (cli.READER_LEFT, "")
+
+
+def test_calling_it_leaves_the_signals_of_the_process_alone(machine, capsys):
+    before = signal.getsignal(signal.SIGPIPE)
+    call(capsys, "status")
+    assert signal.getsignal(signal.SIGPIPE) is before
 
 
 def test_the_wrapper_says_what_is_missing(tmp_path):

@@ -229,14 +229,12 @@ def test_a_bench_without_a_server_says_that_it_did_not_run(tmp_path, monkeypatch
     assert "Not run: bench, PostgreSQL is not installed here" in session.console.text
 
 
-@pytest.mark.parametrize(("codes", "own"), [((-9, 0), 0), ((-9, 1), 1), ((-9, -9), 1)])
-def test_a_pytest_that_was_killed_runs_once_more(tmp_path, codes, own):
+def test_a_pytest_that_was_killed_is_a_failure_with_its_signal(tmp_path):
     repository(tmp_path)
-    host = machine(tmp_path, **{"-m pytest": [Completed(code, "") for code in codes]})
+    host = machine(tmp_path, **{"-m pytest": Completed(-13, "")})
     session, outcome = run(host, tmp_path, "unit")
-    assert outcome.exit_code == own
-    assert len(host.called("-m pytest")) == 2
-    assert "killed by signal 9" in session.console.text
+    assert outcome.exit_code == 1
+    assert "killed by signal 13" in session.console.text
 
 
 def test_linters_run_alone_and_tiers_without_them(tmp_path):

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -51,7 +50,13 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Without a terminal, progress inside a step is printed at most this often.
 QUIET_S = 15.0
 DOWN_S = 300.0
+#: What a shell reports for a program whose reader left (128 and SIGPIPE).
+READER_LEFT = 141
 FOLLOW_S = 86400.0
+
+
+class ReaderLeftError(BaseException):
+    """Nobody reads standard output any more; no step on the way may catch this."""
 
 
 class Terminal:
@@ -65,14 +70,14 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a line."""
         self._clear()
-        print(text, flush=True)
+        self._print(f"{text}\n")
         self._last = time.monotonic()
 
     def detail(self, text: str) -> None:
         """Show progress: on a terminal it is overwritten by what comes next."""
         if self._fancy:
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r\033[K{' '.join(text.split())[:width]}", end="", flush=True)
+            self._print(f"\r\033[K{' '.join(text.split())[:width]}")
             self._open = True
         elif time.monotonic() - self._last > QUIET_S:
             self.say(f"  {text}")
@@ -96,8 +101,14 @@ class Terminal:
 
     def _clear(self) -> None:
         if self._open:
-            print("\r\033[K", end="", flush=True)
+            self._print("\r\033[K")
             self._open = False
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            raise ReaderLeftError from None
 
 
 class Command:
@@ -333,11 +344,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.command:
         parser.print_help()
         return 2
-    # A reader that leaves early (`… | head`) ends this quietly, as it does other programs.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return run_command(options, words[split + 1 :])
+
+
+def run_command(options: argparse.Namespace, passed_on: list[str]) -> int:
+    """Run one subcommand, and tell errors in two lines.
+
+    Args:
+        options: the parsed command line.
+        passed_on: words after `--`.
+    Returns: exit code, as of `main`.
+    """
     terminal = Terminal()
     try:
-        command = Command(options, words[split + 1 :], terminal)
+        command = Command(options, passed_on, terminal)
         code: int = getattr(command, options.command)()
     except VixtractError as error:
         if options.debug:
@@ -347,6 +367,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         terminal.fail("Interrupted.", "Run the same command again to go on.")
         return 130
+    except ReaderLeftError:
+        # As other programs do after `… | head`. SIGPIPE itself stays ignored: with its default,
+        # any connection that the other side closed would end this process without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_LEFT
     except Exception as error:
         if options.debug:
             raise

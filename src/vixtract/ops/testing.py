@@ -313,10 +313,7 @@ def run_tests(
         session.console.say(f"pytest {' '.join([*folders, *arguments])}")
         code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
         if code < 0:
-            # Killed from outside, say for want of memory: that is no verdict.
-            session.console.say(f"pytest was killed by signal {-code}; it runs once more")
-            code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
-        session.console.detail(f"pytest ended with {code}")
+            session.console.say(f"pytest was killed by signal {-code}")
         outcome.note("pytest", code)
     if measures:
         run_bench(session, root, programs, outcome)
