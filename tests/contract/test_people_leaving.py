@@ -238,7 +238,8 @@ def test_bad_names_of_readers_are_refused(server, name):
 
 
 @pytest.mark.parametrize(
-    "schema", ["", "nobody", "pg_catalog", "information_schema", "vixtract", 'x"; DROP SCHEMA x; --']
+    "schema",
+    ["", "nobody", "pg_catalog", "information_schema", "vixtract", 'x"; DROP SCHEMA x; --'],
 )
 def test_bad_schemas_are_refused(server, schema):
     with pytest.raises(RoleError):

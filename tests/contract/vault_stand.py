@@ -57,7 +57,9 @@ def find_python() -> str:
             done = subprocess.run([name, "-c", version], capture_output=True, text=True, timeout=30)
             if done.stdout.strip() == str(sys.version_info[:2]):
                 return name
-    raise AssertionError(f"No account but root can run {own}: make the tests' environment elsewhere.")
+    raise AssertionError(
+        f"No account but root can run {own}: make the tests' environment elsewhere."
+    )
 
 
 class VaultStand:

@@ -122,7 +122,6 @@ class Hub:
         form = {"username": name, "password": password, "_xsrf": xsrf_of(page)}
         return http.post("/jupyter/hub/login", data=form)
 
-
     def choose_password(self, name: str, first: str, password: str) -> httpx.Response:
         """Log in with a first password and choose another one; 302 is success."""
         http = self.client()

@@ -381,7 +381,7 @@ def test_sign_in_by_the_issuer_runs_out(place, hub):
     assert http.get("/jupyter/hub/home").status_code == 200
     age = (
         "import sqlite3; c = sqlite3.connect('/srv/jupyterhub/jupyterhub.sqlite', timeout=30);"
-        "c.execute(\"UPDATE vixtract_source SET signed_in_at = signed_in_at - 13 * 3600"
+        'c.execute("UPDATE vixtract_source SET signed_in_at = signed_in_at - 13 * 3600'
         " WHERE name = 'daily'\"); c.commit()"
     )
     hub.run(*PYTHON, "-c", age)

@@ -75,7 +75,9 @@ class Doors:
         assert set(self.open()) == self.all()
 
     def all(self):
-        return {"hub", "lab", "portal", "token"} | ({"postgresql"} if self.database_password else set())
+        return {"hub", "lab", "portal", "token"} | (
+            {"postgresql"} if self.database_password else set()
+        )
 
     def open(self) -> list[str]:
         """Name the ways in that are open, with what the browser has and no new login."""
@@ -137,7 +139,9 @@ def lena(appliance, olga):
     person.run_cell(
         "import psycopg\nwith psycopg.connect() as c: c.execute('CREATE TABLE kept AS SELECT 7 AS n')"
     )
-    appliance.write_notebook("lena", "/home/lena/etl/load.ipynb", "import getpass; print(getpass.getuser())")
+    appliance.write_notebook(
+        "lena", "/home/lena/etl/load.ipynb", "import getpass; print(getpass.getuser())"
+    )
     params = {"owner": "lena", "notebook": "etl/load.ipynb"}
     event = appliance.create_event(
         "load of lena", "notebook", params, username="lena", timing={"years": [2099]}

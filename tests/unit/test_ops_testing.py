@@ -140,7 +140,7 @@ def test_every_tracked_script_and_recipe_is_linted(tmp_path):
     linters = build_linters(tmp_path, tmp_path / "bin", names)
     assert linters["shellcheck"][1:] == ["--external-sources", "run", "lib.sh"]
     assert linters["hadolint"][1:] == ["--no-color", "Dockerfile"]
-    own = ["ruff", "mypy", "bandit", "compose-lint", "gixy"]
+    own = ["ruff", "ruff format", "mypy", "bandit", "compose-lint", "gixy"]
     assert list(linters) == [*own, "shellcheck", "hadolint"]
 
 
@@ -206,7 +206,7 @@ def test_cronicles_tests_get_their_image_where_the_published_one_is(tmp_path, mo
 def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):
     repository(tmp_path)
     ruff = Completed(2, "code:1: E501\n")
-    host = machine(tmp_path, **{"bin/ruff": ruff, "-m pytest": Completed(1, "")})
+    host = machine(tmp_path, **{"bin/ruff check": ruff, "-m pytest": Completed(1, "")})
     session, outcome = run(host, tmp_path)
     assert (outcome.failed, outcome.exit_code) == (["ruff", "pytest"], 1)
     assert "  code:1: E501" in session.console.lines

@@ -195,6 +195,7 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
     recipes = [name for name in names if Path(name).name == "Dockerfile"]
     linters = {
         "ruff": [str(programs / "ruff"), "check", "."],
+        "ruff format": [*(str(programs / "ruff"), "format", "--check", "--quiet", ".")],
         "mypy": [str(programs / "mypy")],
         "bandit": [*(str(programs / "bandit"), "-q", "-ll", "-c", "pyproject.toml", "-r", "src")],
         "compose-lint": [*(str(programs / "compose-lint"), "--fail-on", "low", COMPOSE_FILE)],
