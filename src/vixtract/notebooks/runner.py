@@ -64,7 +64,8 @@ class Runner:
                 self._collect()
                 self._fork_server.keep()
                 self._welcome()
-                ready, _, _ = select.select([listener, signals], [], [], 1.0)
+                sources = [listener, signals, *self._fork_server.sockets]
+                ready, _, _ = select.select(sources, [], [], 1.0)
                 if signals in ready:
                     signals.recv(4096)
                 if listener in ready:
@@ -152,7 +153,7 @@ class Runner:
             os._exit(0)
 
     def _collect(self) -> None:
-        for pid, code in tree.reap().items():
+        for pid, code in {**self._fork_server.collect(), **tree.reap()}.items():
             if pid == self._fork_server.pid:
                 self._fork_server.ended(code)
             elif pid in self._supervisors:

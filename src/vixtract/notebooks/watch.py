@@ -104,7 +104,8 @@ class Watcher:
         self._overuse = Overuse(person, bounds.processes, bounds.disk)
         self._started = time.monotonic()
         self._kill_at: float | None = None
-        self._next_look = 0.0
+        # Most runs are over by then; looking costs milliseconds.
+        self._next_look = self._started + _TICK_S
         self._result = Watched()
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._waker = socket.socketpair()
