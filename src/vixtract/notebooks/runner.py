@@ -29,6 +29,7 @@ from vixtract.settings import Settings, read_workers
 log = logging.getLogger(__name__)
 
 _STOP_S = 6.0
+_ORPHANS_S = 10.0
 _SETTLED_NS = 5_000_000_000
 
 
@@ -43,6 +44,7 @@ class Runner:
         self._config = config
         self._supervisors: set[int] = set()
         self._wants_stop = False
+        self._orphans_until = 0.0
         self._lock = -1
         self._homes_changed = 0
         self._left: set[tuple[str, int]] = set()
@@ -160,7 +162,10 @@ class Runner:
                 self._supervisors.discard(pid)
                 if code:
                     log.error("The supervisor %s ended with code %s", pid, code)
-                    self._kill_orphans()
+                    self._orphans_until = time.monotonic() + _ORPHANS_S
+        # More than once: a process that dies meanwhile leaves others.
+        if time.monotonic() < self._orphans_until:
+            self._kill_orphans()
 
     def _kill_orphans(self) -> None:
         """End what a killed supervisor left: its processes have become the daemon's children."""

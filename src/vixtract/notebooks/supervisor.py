@@ -212,10 +212,14 @@ class Supervisor:
         os.close(output)
         os.close(progress)
         # A peak between two looks: the system knows it for the biggest process.
-        biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        biggest = usage.ru_maxrss * 1024
         if self._warm:
             # What it shares with this process is not its own.
             biggest -= tree.resident_bytes([os.getpid()])
+            if not watched.peak_bytes:
+                # Over before the first look: each page that it wrote to was missing once.
+                biggest = max(biggest, usage.ru_minflt * resource.getpagesize())
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
