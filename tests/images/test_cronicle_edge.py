@@ -149,8 +149,11 @@ def test_even_an_administrators_page_cannot_change_the_engine(box, session, call
 
 EVIL = {
     "uid": "root", "gid": "root", "debug_sudo": 1, "cwd": "/srv/secrets", "command": "/bin/id",
-    "env": {"LD_PRELOAD": "/tmp/x.so"}, "detached": 1, "log_file": "/etc/passwd", "api_key": "stolen",
-    "web_hook": "http://127.0.0.1/", "chain": "x", "multiplex": 1, "ticks": "* * * * *", "interval": 60,
+    "env": {"LD_PRELOAD": "/tmp/x.so"}, "log_file": "/etc/passwd", "api_key": "stolen", "multiplex": 1,
+}  # fmt: skip
+TYPED = {
+    "web_hook": "http://127.0.0.1/", "chain": "x", "ticks": "* * * * *", "interval": 60, "detached": 1,
+    "notify_fail": "a@x.test", "secret_value": "A=1",
 }  # fmt: skip
 
 
@@ -164,6 +167,11 @@ def test_page_cannot_choose_account_environment_or_command(box, session):
     assert answer["code"] == 0, answer
     stored = box.ask("app/get_event", {"id": answer["id"]}, session)[1]["event"]
     assert not set(EVIL) & set(stored) and set(stored["params"]) == {"script", "owner"}
+    for name, value in TYPED.items():
+        refused = box.ask("app/update_event", {"id": answer["id"], name: value}, session)[1]
+        assert refused["code"] == "api" and name in refused["description"], refused
+    stored = box.ask("app/get_event", {"id": answer["id"]}, session)[1]["event"]
+    assert not [name for name in TYPED if stored.get(name)]
     changed = {"id": answer["id"], "title": "evil", **EVIL, "params": {"python_x": "1"}}
     assert box.ask("app/update_event", changed, session)[1]["code"] == 0
     stored = box.ask("app/get_event", {"id": answer["id"]}, session)[1]["event"]

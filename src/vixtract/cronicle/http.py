@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
+from vixtract.cronicle.checks import find_method
 from vixtract.errors import VixtractError
 
 MAX_HEAD = 32 * 1024
@@ -73,16 +74,37 @@ class Request:
         Raises:
             HttpError: the body is no JSON object.
         """
-        found: dict[str, Any] = dict(parse_qsl(self.query, keep_blank_values=True))
-        if self.body.strip():
-            try:
-                content = json.loads(self.body)
-            except (ValueError, RecursionError):
-                raise HttpError("400 Bad Request", "The request's body is no JSON.") from None
-            if not isinstance(content, dict):
-                raise HttpError("400 Bad Request", "The request's body is no JSON object.")
-            found.update(content)
-        return found
+        return {**self._read_query(), **self._read_body()}
+
+    def settle(self) -> dict[str, Any]:
+        """Write query and body anew from what is read of them, so that Cronicle reads the same.
+
+        Returns: both as one object.
+        Raises:
+            HttpError: the body is no JSON object, or has a name that ends Cronicle.
+        """
+        query, body = self._read_query(), self._read_body()
+        method = find_method([query, body])
+        if method:
+            raise HttpError("400 Bad Request", f"{method} is no name of a parameter.")
+        self.query = urlencode(query)
+        self.body = json.dumps(body).encode() if body else b""
+        self.headers["content-type"] = "application/json"
+        return {**query, **body}
+
+    def _read_query(self) -> dict[str, Any]:
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def _read_body(self) -> dict[str, Any]:
+        if not self.body.strip():
+            return {}
+        try:
+            content = json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise HttpError("400 Bad Request", "The request's body is no JSON.") from None
+        if not isinstance(content, dict):
+            raise HttpError("400 Bad Request", "The request's body is no JSON object.")
+        return content
 
     def encode(self, *, upgrade: bool = False) -> bytes:
         """Write the request for Cronicle."""

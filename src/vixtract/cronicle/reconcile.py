@@ -17,6 +17,7 @@ from typing import Any
 from vixtract.cronicle import claims
 from vixtract.cronicle.calls import Contract
 from vixtract.cronicle.people import People
+from vixtract.cronicle.plugins import show_title
 from vixtract.cronicle.shapes import read_event
 from vixtract.cronicle.upstream import UpstreamError
 from vixtract.errors import VixtractError
@@ -141,10 +142,18 @@ class Reconciler:
             for identifier in set(stored) - {str(record.get("id")) for record in records}:
                 store.delete_event(self._database, identifier)
             for record in records:
+                self._repair_title(record)
                 known = stored.get(str(record.get("id")))
                 event = read_event(record, known)
                 if event is not None and event != known:
                     self._contract.keep(record, {})
+
+    def _repair_title(self, record: Mapping[str, Any]) -> None:
+        """Write a title of an older version's anew, which Cronicle's page would take for markup."""
+        title = str(record.get("title") or "")
+        if title != show_title(title):
+            changed = {"id": record["id"], "title": show_title(title)}
+            self._contract.upstream.call("app/update_event", changed)
 
     def _recover_runs(self) -> None:
         """Give runs whose plugin is gone their outcome, or another attempt."""
