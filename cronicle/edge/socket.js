@@ -51,7 +51,7 @@ const JUMP_S = 3600;
 const on = events.EventEmitter.prototype.on;
 events.EventEmitter.prototype.on = function (name, listener) {
     // A browser's connection (Socket.IO), where these names are not a message but its own end.
-    if (this.handshake && !['error', 'disconnect', 'disconnecting'].includes(name)) {
+    if (this.nsp && this.handshake && !['error', 'disconnect', 'disconnecting'].includes(name)) {
         return on.call(this, name, plainMessages(listener));
     }
     const scheduler = name === 'minute' && this.Cronicle;
