@@ -194,7 +194,6 @@ class Gateway:
             writer.write(json_answer(await asyncio.to_thread(self._status)))
             return
         if name == "config":
-            request.body = b""
             request.settle()
             await forward(request, self._socket, writer)
             return

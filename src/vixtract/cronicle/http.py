@@ -83,13 +83,16 @@ class Request:
         Raises:
             HttpError: the body is no JSON object, or has a name that ends Cronicle.
         """
-        query, body = self._read_query(), self._read_body()
+        query = self._read_query()
+        body = self._read_body() if self.method == "POST" else {}
         method = find_method([query, body])
         if method:
             raise HttpError("400 Bad Request", f"{method} is no name of a parameter.")
-        self.query = urlencode(query)
-        self.body = json.dumps(body).encode() if body else b""
-        self.headers["content-type"] = "application/json"
+        self.query, self.body = urlencode(query), b""
+        self.headers.pop("content-type", None)
+        if self.method == "POST":
+            self.body = json.dumps(body).encode()
+            self.headers["content-type"] = "application/json"
         return {**query, **body}
 
     def _read_query(self) -> dict[str, Any]:
