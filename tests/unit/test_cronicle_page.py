@@ -141,6 +141,8 @@ def test_cronicle_reads_what_was_read_here():
     assert request.settle() == {"id": "2", "a": 2}
     assert (request.query, request.body) == ("id=2", b'{"a": 2}')
     assert request.headers["content-type"] == "application/json"
+    link = Request("GET", "/x", "id=1", {"content-type": "text/plain"}, b"{")
+    assert link.settle() == {"id": "1"} and not link.body and not link.headers
 
 
 def test_a_script_that_fits_no_environment_is_refused():
