@@ -98,7 +98,7 @@ def test_no_text_of_an_analyst_runs_on_the_page(box):
             )
         for number, job in enumerate(jobs):
             page.goto(f"{root}#JobDetails?id={job}")
-            page.wait_for_selector("text=Jump to History")
+            page.wait_for_selector("b:visible:text-is('Jump to History')")
             check(page, f"job-{number}")
         ways = [f"#History?sub=event_{what}&id={events[0]}" for what in ("history", "stats")]
         for where in ("#History", *ways, "#Admin?sub=activity", "#Home"):
