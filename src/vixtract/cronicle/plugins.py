@@ -53,6 +53,6 @@ def escape_line(line: Mapping[str, Any], job: str) -> dict[str, Any]:
         if line.get("complete"):
             address = html.escape(f"/portal/runs/{job}")
             link = f'<a href="{address}" target="_blank">Open it in the portal</a>'
-            rows.append(["Executed notebook and log", link])
+            rows.append(["Log and files", link])
         safe["table"] = {"title": "Run", "header": ["", ""], "rows": rows}
     return safe
