@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+APPLIANCE_TIERS = ("stack", "browser")
 DOCKER_TIERS = ("images", "stack", "browser")
 
 
@@ -26,8 +27,28 @@ def docker_problem() -> str:
     return "" if answer.returncode == 0 else answer.stderr.strip().splitlines()[-1]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Say which tests one worker runs one after the other: a file; and all of the appliance's."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "appliance" if file.split("/")[1] in APPLIANCE_TIERS else file
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark the container tiers; without an engine they fail in CI and are skipped elsewhere."""
+    """Mark the container tiers; without an engine they fail in CI and are skipped elsewhere.
+
+    The appliance's tests come first where there are two workers: together they take about as long
+    as all others.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name not in APPLIANCE_TIERS)
     needing = [
         item for item in items if item.path.relative_to(ROOT / "tests").parts[0] in DOCKER_TIERS
     ]

@@ -17,6 +17,8 @@ from tests.contract.test_people_roles import server as server  # noqa: PLC0414 -
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.ledger.runs import NewRun, Outcome, add_run, finish_run
+from vixtract.loading import load
+from vixtract.loading.errors import ExpectationError
 from vixtract.people import roles
 from vixtract.portal.catalog import Catalog
 from vixtract.portal.config import PortalConfig
@@ -40,7 +42,7 @@ def people(server):
         server.ensure_role(name)
     with connect_superuser(server) as connection:
         connection.execute("DROP VIEW IF EXISTS vixtract.freshness")
-        connection.execute("DROP TABLE IF EXISTS vixtract.loaded")
+        connection.execute("DROP TABLE IF EXISTS vixtract.loaded, vixtract.load")
     with connect_person(server, "olga") as connection:
         connection.execute("DROP TABLE IF EXISTS olga.sales CASCADE")
         connection.execute("CREATE TABLE olga.sales (city text NOT NULL, people int)")
@@ -104,6 +106,79 @@ def test_nobody_can_claim_anothers_table_or_learn_its_name(people, database):
         assert read(connection) == [("olga.sales", "j1", False)]
     with connect_person(people, "pavel") as connection:
         assert read(connection) == []
+
+
+def test_a_load_in_lab_is_the_newest_and_the_schedule_stays_named(people, database):
+    finish(database, "j1", ["olga.sales"], end=NOW - 9000)
+    copy(database, people, lambda event, after: after + 3600)
+    with connect_person(people, "olga") as connection:
+        assert read(connection) == [("olga.sales", "j1", True)]
+        load([{"city": "Bern", "people": 1}], "olga.sales", mode="append", connection=connection)
+        assert read(connection) == [("olga.sales", "j1", False)]
+        found = connection.execute("SELECT rows, mode, event, age FROM vixtract.freshness")
+        (*seen, age) = found.fetchone()
+        assert (seen, age.total_seconds() < 600) == ([1, "append", "e1"], True)
+
+
+def test_a_table_that_no_schedule_loads_is_known_too(people, database):
+    copy(database, people)
+    with connect_person(people, "olga") as connection:
+        load([{"x": 1}], "olga.by_hand", connection=connection)
+        assert ("olga.by_hand", "", False) in read(connection)
+        connection.execute("DROP TABLE olga.by_hand")
+        assert read(connection) == []
+
+
+def test_rows_are_compared_with_the_last_load_in_every_mode(people, database):
+    copy(database, people)
+    rows = [{"city": f"c{number}", "people": number} for number in range(10)]
+    expect = {"rows_change": (0.5, 2)}
+    with connect_person(people, "olga") as connection:
+        for some in (rows, rows[:6]):
+            load(some, "olga.sales", mode="append", expect=expect, connection=connection)
+        with pytest.raises(ExpectationError, match="2 rows after 6 in the last load"):
+            load(rows[:2], "olga.sales", mode="append", expect=expect, connection=connection)
+
+
+def test_nobody_can_record_a_load_of_anothers_table_or_as_another(people, database):
+    copy(database, people)
+    record = 'INSERT INTO vixtract.load (schema, "table", mode, rows, loaded_by, at) VALUES ({})'
+    for values in (
+        "'olga', 'sales', 'append', 1, 'pavel', now()",
+        "'olga', 'sales', 'append', 1, 'olga', now()",
+        "'olga', 'nothing', 'append', 1, 'pavel', now()",
+        "'pavel', 'own', 'append', 1, 'pavel', now() + interval '1 year'",
+    ):
+        with connect_person(people, "pavel") as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS pavel.own (x int)")
+            connection.commit()
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(record.format(values))
+    with connect_person(people, "olga") as connection:
+        load([{"x": 1}], "olga.sales2", connection=connection)
+        assert connection.execute("SELECT count(*) FROM vixtract.load").fetchone()[0] == 1
+    with connect_person(people, "pavel") as connection:
+        assert connection.execute("SELECT count(*) FROM vixtract.load").fetchone()[0] == 0
+        for change in ("DELETE FROM vixtract.load", "UPDATE vixtract.load SET rows = 0"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(change)
+        connection.execute("DROP TABLE pavel.own")
+    with connect_person(people, "olga") as connection:
+        connection.execute("DROP TABLE olga.sales2")
+
+
+def test_old_loads_go_but_the_last_of_each_table_stays(people, database):
+    copy(database, people)
+    with connect_superuser(people, "etl") as connection:
+        connection.execute(
+            'INSERT INTO vixtract.load (schema, "table", mode, rows, at, loaded_by)'
+            " SELECT 'olga', name, 'append', days, now() - make_interval(days => days), 'olga'"
+            " FROM (VALUES ('sales', 90), ('sales', 60), ('other', 50), ('other', 1)) v(name, days)"
+        )
+    copy(database, people)
+    with connect_superuser(people, "etl") as connection:
+        found = connection.execute('SELECT "table", rows FROM vixtract.load ORDER BY 1').fetchall()
+    assert found == [("other", 1), ("sales", 60)]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pytest
 
 import vixtract
 from tests.waiting import wait_until
+from vixtract.ledger.freshness import OBJECTS
 from vixtract.loading import load
 from vixtract.loading.errors import (
     BadRowError,
@@ -371,8 +372,7 @@ def test_load_is_recorded_in_the_run_and_in_the_database(database, tmp_path, mon
     folder.mkdir()
     monkeypatch.setenv("VIXTRACT_OUTPUT_DIR", str(folder))
     database.execute(
-        'CREATE SCHEMA vixtract; CREATE TABLE vixtract.load (run text, schema text, "table" text, mode text,'
-        " rows bigint, bytes bigint, seconds double precision, at timestamptz)"
+        "CREATE SCHEMA vixtract; CREATE ROLE bi_readers; CREATE ROLE etl_users;" + OBJECTS
     )
     load(NEW, "public.t", connection=database)
     load(NEW, "public.t", mode="append", connection=database)

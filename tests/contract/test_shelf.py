@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scratch import open_folder
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -40,17 +41,15 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming people needs
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place():
     """A folder with homes of two people, reachable for every account."""
-    place = tmp_path_factory.mktemp("shelf")
-    for parent in (place, *place.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o055)
-    for name, uid in (("anna", ANNA), ("bob", BOB)):
-        home = place / "home" / name
-        home.mkdir(parents=True, mode=0o700)
-        write(home / "etl/load.ipynb", "year = 2026  # which year")
-        own(home, uid)
-    return place
+    with open_folder() as place:
+        for name, uid in (("anna", ANNA), ("bob", BOB)):
+            home = place / "home" / name
+            home.mkdir(parents=True, mode=0o700)
+            write(home / "etl/load.ipynb", "year = 2026  # which year")
+            own(home, uid)
+        yield place
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,9 @@ def appliance() -> Iterator[Appliance]:
     save_env(ROOT / ".vixtract" / f"{instance.project}.env", {"SERVER_MEMORY_MB": "1500"})
     try:
         instance.operate("up", "--yes", "--engine", ENGINE, timeout_s=1800)
+        # People's uids go on from here: a limit of processes counts a uid's in all containers, and
+        # other tests run beside these.
+        instance.execute("jupyter", "useradd", "--uid=4000", "--no-create-home", "spacer")
         yield instance
     finally:
         instance.close()

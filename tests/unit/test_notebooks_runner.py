@@ -23,6 +23,9 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other people: needs root")
 SOURCE = Path(__file__).parents[2] / "src"
+# Another run of these tests on this machine has others: all processes of a uid are looked at.
+ANNA = 42001 + 2 * (os.getpid() % 5000)
+BOB = ANNA + 1
 DAEMON = """
 import logging, sys
 from pathlib import Path
@@ -96,7 +99,7 @@ class Daemon:
             return {**request, "script": content}
         path = self.root / "home/anna/test.ipynb"
         path.write_text(content)
-        os.chown(path, 42001, 42001)
+        os.chown(path, ANNA, ANNA)
         return {**request, "notebook": "test.ipynb"}
 
     def run(self, kind: str, content: str, **fields: object) -> tuple[dict, str]:
@@ -110,7 +113,7 @@ class Daemon:
         found = []
         for entry in Path("/proc").iterdir():
             try:
-                if entry.name.isdigit() and entry.stat().st_uid == 42001:
+                if entry.name.isdigit() and entry.stat().st_uid == ANNA:
                     found.append((entry / "cmdline").read_text().replace("\0", " "))
             except OSError:
                 continue
@@ -137,7 +140,7 @@ def daemon():
     for name, mode in (("home", 0o755), ("runs", 0o711), ("tmp", 0o711), ("secrets", 0o700)):
         (root / name).mkdir()
         (root / name).chmod(mode)
-    for name, uid in (("anna", 42001), ("bob", 42002)):
+    for name, uid in (("anna", ANNA), ("bob", BOB)):
         (root / "home" / name).mkdir(mode=0o700)
         os.chown(root / "home" / name, uid, uid)
     (root / "driver.py").write_text(DRIVER)
@@ -153,7 +156,7 @@ def test_everybody_with_a_home_finds_a_place_for_runs(daemon):
         status = (daemon.root / "runs" / name).stat()
         return status.st_uid, stat.S_IMODE(status.st_mode)
 
-    assert wait_until(lambda: owner_of("bob"), "bob's place", 5) == (42002, 0o700)
+    assert wait_until(lambda: owner_of("bob"), "bob's place", 5) == (BOB, 0o700)
     home = daemon.root / "home/carl"
     home.mkdir(mode=0o700)
     time.sleep(1.5)  # the daemon has looked at a home that is still root's
@@ -172,7 +175,7 @@ def test_process_has_dropped_everything_of_root(daemon):
         "print(sorted(os.environ), os.environ['TZ'])",
     )
     assert end["code"] == 0, log
-    assert "(42001, 42001, 42001) (42001, 42001, 42001) [42001] 0o77" in log
+    assert f"({ANNA}, {ANNA}, {ANNA}) ({ANNA}, {ANNA}, {ANNA}) [{ANNA}] 0o77" in log
     assert f"[0, 1, 2, 3, 321] {end['run_dir']} True" in log
     assert "['0000000000000000', '0000000000000000', '1']" in log
     assert "SECRET" not in log
@@ -186,10 +189,10 @@ def test_record_belongs_to_the_owner_and_the_input_is_gone(daemon):
     run_dir = Path(end["run_dir"])
     assert sorted(path.name for path in run_dir.iterdir()) == ["log.txt", "run.json"]
     assert {(p.stat().st_uid, p.stat().st_mode & 0o777) for p in run_dir.iterdir()} == {
-        (42001, 0o600)
+        (ANNA, 0o600)
     }
-    assert (run_dir.stat().st_uid, run_dir.stat().st_mode & 0o777) == (42001, 0o700)
-    assert (run_dir.parent.stat().st_uid, run_dir.parent.stat().st_mode & 0o777) == (42001, 0o700)
+    assert (run_dir.stat().st_uid, run_dir.stat().st_mode & 0o777) == (ANNA, 0o700)
+    assert (run_dir.parent.stat().st_uid, run_dir.parent.stat().st_mode & 0o777) == (ANNA, 0o700)
     record = json.loads((run_dir / "run.json").read_text())
     assert (record["cells_total"], record["exit"], record["kind"]) == (2, 0, "notebook")
 
@@ -338,7 +341,7 @@ def test_socket_is_the_engine_s_alone(daemon):
     assert (path.stat().st_mode & 0o777, path.stat().st_gid) == (0o660, 990)
     assert (path.parent.stat().st_mode & 0o777, path.parent.stat().st_gid) == (0o750, 990)
     code = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); print(s.recv(999))"
-    for uid, gid, words in ((42001, 990, "Only the scheduler"), (42001, 42001, "PermissionError")):
+    for uid, gid, words in ((ANNA, 990, "Only the scheduler"), (ANNA, ANNA, "PermissionError")):
         answer = subprocess.run(
             ["/usr/bin/python3", "-c", code], user=uid, group=gid, extra_groups=[],
             capture_output=True, text=True, timeout=10,
@@ -389,7 +392,7 @@ def test_plugin_speaks_the_protocol_and_nothing_else(daemon):
     (last,) = map(json.loads, output.splitlines())
     assert (last["complete"], last["code"]) == (1, 255)
     assert last["description"] == "The script ended with a warning (code 255)."
-    assert last["chain_data"]["uid"] == 42001
+    assert last["chain_data"]["uid"] == ANNA
     assert b'{"complete":1,"code":0}' in errors
     assert b"oops" in errors
 
@@ -402,7 +405,7 @@ def test_plugin_passes_progress_and_a_failed_cell_on(daemon):
         " {'cell': 2, 'name': 'ValueError', 'message': job['parameters']['a']}}}) + '\\n')\n"
         "sys.exit(1)"
     )
-    os.chown(daemon.root / "home/anna/cells.ipynb", 42001, 42001)
+    os.chown(daemon.root / "home/anna/cells.ipynb", ANNA, ANNA)
     process = plugin(daemon, "notebook", {"notebook": "cells.ipynb", "parameters": '{"a": "b"}'})
     output, _ = process.communicate(timeout=20)
     progress, last = map(json.loads, output.splitlines())

@@ -167,7 +167,7 @@ def test_missing_docker_is_said_plainly(tmp_path):
     assert list(outcome.left_out) == ["stack"]
     assert host.called("benchmarks/check.py")
     assert "Not run: stack, no container engine" in session.console.text
-    assert host.called("-m pytest tests/unit$")
+    assert host.called("-m pytest tests/unit -n 2 .*reorder$")
 
 
 def test_missing_docker_fails_where_it_is_required(tmp_path):
@@ -186,7 +186,8 @@ def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
     _, outcome = run(host, tmp_path, more=["-x"])
     assert outcome.exit_code == 0
     (line,) = host.called("-m pytest")
-    assert line.endswith("-m pytest tests/unit tests/stack -x")
+    assert "-m pytest tests/unit tests/stack -n 2 " in line
+    assert line.endswith(" -x"), "what a person gives comes last, and wins"
 
 
 @pytest.mark.parametrize("is_here", [True, False])

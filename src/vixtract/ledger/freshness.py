@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,12 @@ REFRESH_S = 60.0
 # A load may take this long after its minute, or twice as long as it did last, before it is late.
 PATIENCE_S = 1800.0
 
+# How long loads are kept beside the last of each table, and how often old ones are removed.
+KEEP_LOADS_DAYS = 30
+PRUNE_S = 3600.0
+
+# `loaded` is what the scheduler heard from runs; `load` is what `vixtract.load` wrote itself, from
+# Lab, too. Each role adds rows of its own to `load`, for tables that it may write.
 OBJECTS = """
 CREATE TABLE IF NOT EXISTS vixtract.loaded (
     schema_name text NOT NULL,
@@ -35,24 +42,72 @@ CREATE TABLE IF NOT EXISTS vixtract.loaded (
     run text NOT NULL,
     PRIMARY KEY (schema_name, table_name, owner)
 );
+CREATE TABLE IF NOT EXISTS vixtract.load (
+    run text,
+    schema text NOT NULL,
+    "table" text NOT NULL,
+    mode text NOT NULL,
+    rows bigint NOT NULL,
+    bytes bigint,
+    seconds double precision,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    loaded_by text NOT NULL DEFAULT current_user
+);
+CREATE INDEX IF NOT EXISTS load_newest ON vixtract.load (schema, "table", loaded_by, at DESC);
+ALTER TABLE vixtract.load ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS add ON vixtract.load;
+CREATE POLICY add ON vixtract.load FOR INSERT WITH CHECK (loaded_by = current_user
+    AND at BETWEEN now() - interval '1 day' AND clock_timestamp() + interval '1 minute' AND EXISTS (
+    SELECT FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = "table"
+    WHERE n.nspname = schema AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(c.oid, 'INSERT')));
+DROP POLICY IF EXISTS see ON vixtract.load;
+CREATE POLICY see ON vixtract.load FOR SELECT USING (EXISTS (
+    SELECT FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = "table"
+    WHERE n.nspname = schema AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(c.oid, 'SELECT')));
 CREATE OR REPLACE VIEW vixtract.freshness AS
-SELECT DISTINCT ON (l.schema_name, l.table_name)
-    l.schema_name, l.table_name, l.loaded_at AS data_as_of, now() - l.loaded_at AS age,
-    l.late_after, coalesce(now() > l.late_after, false) AS is_late,
-    l.rows, l.mode, l.owner, l.notebook, l.schedule, l.event, l.run
-FROM vixtract.loaded l
-JOIN pg_catalog.pg_namespace n ON n.nspname = l.schema_name
-JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = l.table_name
-JOIN pg_catalog.pg_roles o ON o.rolname = l.owner
-WHERE pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-    AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-    AND pg_catalog.has_schema_privilege(o.oid, n.oid, 'USAGE')
-    AND pg_catalog.has_table_privilege(o.oid, c.oid, 'INSERT')
-ORDER BY l.schema_name, l.table_name, l.loaded_at DESC;
-COMMENT ON VIEW vixtract.freshness IS 'When each table was loaded last, by what, and whether it is late';
+WITH claim AS (
+    SELECT schema_name, table_name, loaded_at, late_after, rows, mode, owner,
+        notebook, schedule, event, run, true AS is_scheduled
+    FROM vixtract.loaded
+    UNION ALL
+    (SELECT DISTINCT ON (schema, "table", loaded_by)
+        schema, "table", at, NULL::timestamptz, rows, mode, loaded_by,
+        '', '', '', coalesce(run, ''), false
+    FROM vixtract.load ORDER BY schema, "table", loaded_by, at DESC)
+), fit AS (
+    SELECT l.*, first_value(l.loaded_at) OVER newest AS data_as_of,
+        first_value(l.rows) OVER newest AS last_rows, first_value(l.mode) OVER newest AS last_mode
+    FROM claim l
+    JOIN pg_catalog.pg_namespace n ON n.nspname = l.schema_name
+    JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = l.table_name
+    JOIN pg_catalog.pg_roles o ON o.rolname = l.owner
+    WHERE pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+        AND pg_catalog.has_schema_privilege(o.oid, n.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(o.oid, c.oid, 'INSERT')
+    WINDOW newest AS (PARTITION BY l.schema_name, l.table_name ORDER BY l.loaded_at DESC)
+)
+SELECT DISTINCT ON (schema_name, table_name)
+    schema_name, table_name, data_as_of, now() - data_as_of AS age, late_after,
+    coalesce(now() > late_after AND data_as_of <= late_after, false) AS is_late,
+    last_rows AS rows, last_mode AS mode, owner, notebook, schedule, event, run
+FROM fit
+ORDER BY schema_name, table_name, is_scheduled DESC, loaded_at DESC;
+COMMENT ON VIEW vixtract.freshness IS
+    'When each table was loaded last, by which schedule, and whether it is late';
 GRANT USAGE ON SCHEMA vixtract TO bi_readers, etl_users;
 GRANT SELECT ON vixtract.freshness TO bi_readers, etl_users;
-"""  # noqa: E501 - a comment of SQL
+GRANT SELECT, INSERT ON vixtract.load TO etl_users;
+"""
+PRUNE = """
+DELETE FROM vixtract.load l WHERE at < now() - make_interval(days => %s) AND EXISTS (
+    SELECT FROM vixtract.load n
+    WHERE n.schema = l.schema AND n."table" = l."table" AND n.at > l.at)
+"""
 PUT = """
 INSERT INTO vixtract.loaded (schema_name, table_name, owner, loaded_at, started_at, late_after,
     rows, mode, notebook, event, schedule, run)
@@ -103,7 +158,8 @@ class Freshness:
     def __init__(self, url: str, expect: Expect) -> None:
         self._url = url
         self._expect = expect
-        self._refreshed = 0.0
+        self._refreshed = self._pruned = -math.inf
+        self._is_current = False
 
     def note(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """Note what runs have loaded.
@@ -124,24 +180,25 @@ class Freshness:
         return len(values) if self._write(PUT, values) else 0
 
     def refresh(self) -> None:
-        """Bring `late_after` up to date with the schedules, once a minute."""
-        import psycopg
+        """Bring `late_after` up to date with the schedules, once a minute; make what is missing.
 
+        Raises:
+            psycopg.Error: PostgreSQL is away.
+        """
         if time.monotonic() - self._refreshed < REFRESH_S:
             return
         self._refreshed = time.monotonic()
         with self._connect() as connection:
-            there = connection.execute("SELECT to_regclass('vixtract.loaded')").fetchone()
-            if there is None or there[0] is None:
-                return  # nothing has been loaded yet
-            try:
-                found = connection.execute(
-                    "SELECT event, extract(epoch FROM started_at)::float8,"
-                    " extract(epoch FROM max(loaded_at))::float8 FROM vixtract.loaded"
-                    " GROUP BY event, started_at"
-                ).fetchall()
-            except psycopg.errors.Error:
+            if not self._ensure_objects(connection):
                 return
+            if time.monotonic() - self._pruned > PRUNE_S:
+                connection.execute(PRUNE, [KEEP_LOADS_DAYS])
+                self._pruned = time.monotonic()
+            found = connection.execute(
+                "SELECT event, extract(epoch FROM started_at)::float8,"
+                " extract(epoch FROM max(loaded_at))::float8 FROM vixtract.loaded"
+                " GROUP BY event, started_at"
+            ).fetchall()
             values = [
                 (self._late_after(event, start, end - start), event, start)
                 for event, start, end in found
@@ -161,24 +218,45 @@ class Freshness:
         import psycopg
 
         return psycopg.connect(
-            self._url, dbname="etl", connect_timeout=5, options="-c statement_timeout=20000"
+            self._url,
+            dbname="etl",
+            connect_timeout=5,
+            options="-c statement_timeout=20000 -c lock_timeout=5000",
         )
 
-    def _write(self, statement: str, values: Sequence[tuple[Any, ...]]) -> bool:
+    def _ensure_objects(self, connection: Any) -> bool:
+        """Make tables and view; the view of an earlier version is replaced, once in a process.
+
+        Args:
+            connection: to `etl`, in a transaction.
+        Returns: whether they are there.
+        """
         import psycopg
 
+        connection.execute("SELECT pg_advisory_xact_lock(7041777)")
+        there = all(
+            connection.execute("SELECT to_regclass(%s)", [f"vixtract.{name}"]).fetchone()[0]
+            for name in ("freshness", "load", "loaded")
+        )
+        if there and self._is_current:
+            return True
         try:
-            with self._connect() as connection:
-                connection.execute("SELECT pg_advisory_xact_lock(7041777)")
-                if (
-                    connection.execute("SELECT to_regclass('vixtract.freshness')").fetchone()[0]
-                    is None
-                ):
-                    connection.execute(OBJECTS)
-                with connection.cursor() as cursor:
-                    cursor.executemany(statement, values)
+            with connection.transaction():
+                connection.execute(OBJECTS)
         except (psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege) as error:
-            # The Hub makes the schema; a database that it has not touched yet keeps no claims.
+            # The Hub makes the schema; a database that it has not touched yet keeps no loads.
             logger.warning("loads are not noted: %s", error)
             return False
+        except psycopg.errors.LockNotAvailable:
+            # Somebody reads it in a transaction that stays open: the next minute will do.
+            return there
+        self._is_current = True
+        return True
+
+    def _write(self, statement: str, values: Sequence[tuple[Any, ...]]) -> bool:
+        with self._connect() as connection:
+            if not self._ensure_objects(connection):
+                return False
+            with connection.cursor() as cursor:
+                cursor.executemany(statement, values)
         return True

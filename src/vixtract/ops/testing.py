@@ -17,6 +17,8 @@ from vixtract.ops.instance import Instance
 from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
+# Most tests wait for a container: two at a time. tests/conftest.py says which stay together.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 BENCH = "bench"
@@ -309,9 +311,9 @@ def run_tests(
         session.console.say(f"Failed so far: {', '.join(outcome.failed)}")
     if tiers:
         # One run for all tiers: pytest's own last line then counts every test.
-        folders = [f"tests/{tier}" for tier in tiers]
-        command = [str(programs / "python"), "-m", "pytest", *folders, *arguments]
-        session.console.say(f"pytest {' '.join([*folders, *arguments])}")
+        words = [*(f"tests/{tier}" for tier in tiers), *SIDE_BY_SIDE, *arguments]
+        command = [str(programs / "python"), "-m", "pytest", *words]
+        session.console.say(f"pytest {' '.join(words)}")
         code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
         if code < 0:
             session.console.say(f"pytest was killed by signal {-code}")
