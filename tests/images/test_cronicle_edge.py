@@ -321,6 +321,8 @@ def test_the_appliances_own_account_has_no_login(box):
         "GET http://x/cronicle/ HTTP/1.1\r\n\r\n",
         "OPTIONS /cronicle/api/app/ping HTTP/1.1\r\n\r\n",
         "GET /db HTTP/1.1\r\n\r\n",
+        "GET /cronicle/DB HTTP/1.1\r\n\r\n",
+        "GET /cronicle/custom/dashboard.html HTTP/1.1\r\n\r\n",
         "GET /cronicle/ HTTP/1.1\r\nX: a\x00b\r\n\r\n",
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from vixtract.cronicle import config, gateway
 from vixtract.cronicle.checks import check_names, find_method, tell_params
-from vixtract.cronicle.http import HttpError, Request
+from vixtract.cronicle.http import HttpError, Request, _rewrite
 from vixtract.cronicle.people import is_plain
 from vixtract.cronicle.plugins import escape_line, read_text
 from vixtract.cronicle.shapes import clean_event, read_event, tell
@@ -175,6 +175,18 @@ def test_foreign_credentials_are_not_passed_on():
     headers = {"x-wf-signature": "s", "x-hub-signature": "s", "x-api-key": "k", "x-session-id": "i"}
     text = Request("POST", "/cronicle/api/app/ping", "", headers, b"{}").encode().decode().lower()
     assert "signature" not in text and "x-api-key" not in text and "x-session-id: i" in text
+
+
+@pytest.mark.parametrize("is_https", [True, False])
+def test_the_session_s_cookie_is_secure_where_it_can_be(is_https):
+    head = b"HTTP/1.1 302 Found\r\nSet-Cookie: session_id=1; Path=/; Secure=True; HttpOnly\r\n\r\n"
+    cookie = next(
+        line
+        for line in _rewrite(head, is_https=is_https).decode().split("\r\n")
+        if "session" in line
+    )
+    words = [word.strip() for word in cookie.split(";")]
+    assert ("Secure" in words) == is_https and "HttpOnly" in words and "Secure=True" not in words
 
 
 def test_logins_from_one_address_are_counted():

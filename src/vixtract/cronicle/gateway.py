@@ -62,6 +62,8 @@ _NOT_HERE: Mapping[str, str] = {
     **dict.fromkeys(("args", "secret_value", "detached"), "It is not available here."),
 }
 _STATIC = re.compile(r"/cronicle/(?:[\w.-]+/)*(?:[\w.-]+)?", re.ASCII)
+# A dashboard whose scripts would come from four other sites, and the websocket's other transport.
+_NO_PAGE = re.compile(r"/cronicle/(db$|custom/dashboard|socket\.io)", re.IGNORECASE)
 _API = re.compile(r"(?:/cronicle)?/api/(app|user)/([a-z_]{1,40})", re.ASCII)
 # Guesses of a password from one address: so many at once, then so many a second.
 LOGIN_BURST = 60
@@ -174,7 +176,7 @@ class Gateway:
             request.path = f"{places.BASE_PATH}/api/{api.group(1)}/{api.group(2)}"
             await self._api(api.group(1), api.group(2), request, writer)
         elif request.method in ("GET", "HEAD") and _STATIC.fullmatch(request.path):
-            if ".." in request.path or request.path.startswith("/cronicle/socket.io"):
+            if ".." in request.path or _NO_PAGE.match(request.path):
                 raise HttpError("404 Not Found", "There is nothing here.")
             request.query, request.body = "", b""
             await forward(request, self._socket, writer)

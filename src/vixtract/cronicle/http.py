@@ -212,7 +212,8 @@ async def forward(request: Request, socket_path: Path, writer: asyncio.StreamWri
         sink.write(request.encode())
         await sink.drain()
         head = await asyncio.wait_for(source.readuntil(b"\r\n\r\n"), UPSTREAM_S)
-        writer.write(_rewrite(head))
+        is_https = request.headers.get("x-forwarded-proto") == "https"
+        writer.write(_rewrite(head, is_https=is_https))
         while data := await asyncio.wait_for(source.read(65536), UPSTREAM_S):
             writer.write(data)
             await writer.drain()
@@ -222,7 +223,7 @@ async def forward(request: Request, socket_path: Path, writer: asyncio.StreamWri
         sink.close()
 
 
-def _rewrite(head: bytes) -> bytes:
+def _rewrite(head: bytes, *, is_https: bool) -> bytes:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     kept = [first]
     for line in lines:
@@ -230,18 +231,18 @@ def _rewrite(head: bytes) -> bytes:
         low = name.lower()
         if low in ("access-control-allow-origin", "connection", "keep-alive", "server"):
             continue
-        kept.append(f"{name}: {_rewrite_value(low, value.strip())}")
+        kept.append(f"{name}: {_rewrite_value(low, value.strip(), is_https=is_https)}")
     kept += ["X-Content-Type-Options: nosniff", "Connection: close"]
     return ("\r\n".join(kept) + "\r\n\r\n").encode("latin-1")
 
 
-def _rewrite_value(name: str, value: str) -> str:
+def _rewrite_value(name: str, value: str, *, is_https: bool) -> str:
     if name == "location":
         # Addresses within the appliance, by whatever name it was reached.
         return re.sub(r"^https?://hub\.invalid/", "/", value)
     if name == "set-cookie":
         # Read once by the page that follows; over plain HTTP a Secure cookie would be dropped.
-        return re.sub(r";\s*Secure(=True)?", "", value)
+        return re.sub(r";\s*Secure(=True)?", "", value) + ("; Secure" if is_https else "")
     return value
 
 
