@@ -76,7 +76,7 @@ def test_from_the_form_to_a_run_on_time_to_the_archive(over_cronicle, page):
         if runs.count():
             break
         page.wait_for_timeout(3000)
-    shoot(page, "cronicle-runs")
+    shoot(page, "over-cronicle-runs")
     runs.first.locator("a").first.click()
     page.wait_for_url("**/portal/runs/j*")
     expect(page.locator("#log")).to_contain_text("loaded Rome")
@@ -84,7 +84,7 @@ def test_from_the_form_to_a_run_on_time_to_the_archive(over_cronicle, page):
     with page.expect_download() as download:
         page.click(".files a[href$='report.csv']")
     assert download.value.path().read_text() == "city,Rome\n"
-    shoot(page, "cronicle-run")
+    shoot(page, "over-cronicle-run")
 
     # A mistake, run by hand: the page shows the words of the error as they are.
     page.goto(f"/portal/schedules/{schedule}")
@@ -95,5 +95,5 @@ def test_from_the_form_to_a_run_on_time_to_the_archive(over_cronicle, page):
     expect(page.locator(".panel.bad").first).to_contain_text(
         'no such city: "Atlantis"', timeout=90_000
     )
-    shoot(page, "cronicle-failed")
+    shoot(page, "over-cronicle-failed")
     assert over_cronicle.schedule("get_event", id=schedule)["event"]["enabled"] == 0
