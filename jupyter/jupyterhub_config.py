@@ -16,12 +16,13 @@ from vixtract.people.hub.spawner import PersonSpawner, list_variables
 from vixtract.people.lifecycle import Lifecycle
 from vixtract.people.limits import ServerLimits
 from vixtract.people.provisioner import Provisioner, Server
+from vixtract.people.roles import superuser_conninfo
 from vixtract.people.secretfiles import ensure_secret
 from vixtract.people.state import PeopleState
 from vixtract.people.teamwork import Teamwork
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
-from vixtract.settings import Settings
+from vixtract.settings import Settings, is_loopback
 
 c = get_config()  # noqa: F821  traitlets provides it
 
@@ -29,10 +30,11 @@ PREFIX = Path("/opt/jupyterhub")
 settings = Settings.from_environment(with_secrets(os.environ))
 project = os.environ.get("VIXTRACT_PROJECT") or "vixtract"
 postgresql = Server(
-    password=settings["POSTGRES_PASSWORD"],
+    superuser_conninfo(),
     bi_password=settings["BI_PASSWORD"],
     role_key=ensure_secret(SECRETS, "role_key"),
     tls=DatabaseTls(SECRETS, settings.certificate_names("postgresql", f"{project}_postgresql")),
+    is_public=not is_loopback(settings["VIXTRACT_BIND"]),
 )
 
 

@@ -46,9 +46,14 @@ class Cluster:
             "dbname=postgres connect_timeout=5"
         )
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        self._control("start", "-w", "-t", "60", "-l", str(self.directory / "log"))
+    def start(self, options: str = "") -> None:
+        """Start the server and wait until it answers.
+
+        Args:
+            options: of `postgres`, beside the file's.
+        """
+        log = str(self.directory / "log")
+        self._control("start", "-w", "-t", "60", "-l", log, *(("-o", options) if options else ()))
 
     def stop(self) -> None:
         """Stop the server; connections are cut."""

@@ -124,7 +124,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "POSTGRES_PASSWORD",
         "vixtract",
-        "Password of PostgreSQL's superuser `postgres`, set when the database is first made.",
+        "Password of PostgreSQL's superuser `postgres`. It opens no door: that account gets in by "
+        "the socket alone.",
         "password",
         group="Passwords",
     ),

@@ -28,7 +28,7 @@ NASTY = ['a"b', "a'b", "a; DROP ROLE bi", "A", "", "a" * 64, "pg_read_all_data",
 @pytest.fixture(scope="module")
 def server(postgres):
     """PostgreSQL with databases and groups made."""
-    server = Server(postgres.password, BI_PASSWORD, KEY, "127.0.0.1", postgres.port)
+    server = Server(postgres.conninfo, BI_PASSWORD, KEY, "127.0.0.1", postgres.port)
     server.ensure_databases()
     return server
 

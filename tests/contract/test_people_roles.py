@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from tests.waiting import free_port, wait_until
 from vixtract.people import roles
+from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.names import InvalidNameError
 from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.scram import build_verifier, is_verifier_of
@@ -19,13 +25,14 @@ pytest_plugins = ["tests.postgres"]
 
 KEY = "00" * 32
 BI_PASSWORD = "bi-password-of-the-tests"
+STORED = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'"
 
 
 @pytest.fixture(scope="module")
 def server(postgres):
     """PostgreSQL with databases and groups made, twice: the second run must not mind the first."""
     server = Server(
-        password=postgres.password,
+        conninfo=postgres.conninfo,
         bi_password=BI_PASSWORD,
         role_key=KEY,
         host="127.0.0.1",
@@ -53,7 +60,7 @@ def connect_person(server, name, database="etl"):
 
 
 def connect_superuser(server, database="etl"):
-    return connect(server, "postgres", server.password, database)
+    return psycopg.connect(server.conninfo, dbname=database, autocommit=True)
 
 
 @pytest.mark.parametrize("name", ["q", "a.b", "ivan.petrov", "user-1", "order", "x" * 32])
@@ -229,7 +236,8 @@ def test_same_role_made_at_once_by_two_services(server):
 
 
 def test_absent_postgresql_is_a_quick_error_without_a_secret():
-    server = Server("secret-1", "secret-2", KEY, host="127.0.0.1", port=free_port())
+    conninfo = f"host=127.0.0.1 port={free_port()} user=postgres password=secret-1"
+    server = Server(conninfo, "secret-2", KEY)
     started = time.monotonic()
     with pytest.raises(roles.RoleError) as caught:
         server.ensure_role("anna")
@@ -237,13 +245,54 @@ def test_absent_postgresql_is_a_quick_error_without_a_secret():
     assert "secret" not in str(caught.value) + repr(server)
 
 
-def test_documented_superuser_password_is_replaced(server, postgres):
-    with connect_superuser(server) as connection:
-        connection.execute("ALTER ROLE postgres PASSWORD 'vixtract'")
-    with pytest.raises(psycopg.OperationalError):
-        connect_superuser(server)
-    server.ensure_databases()
-    connect_superuser(server).close()
+def test_documented_password_of_the_superuser_goes_when_others_can_come(server):
+    own = server.conninfo
+    with psycopg.connect(own, autocommit=True) as kept:
+        verifier = kept.execute(STORED).fetchone()[0]
+        kept.execute("ALTER ROLE postgres PASSWORD 'vixtract'")
+        documented = dataclasses.replace(server, conninfo=make_conninfo(own, password="vixtract"))
+        try:
+            documented.ensure_databases()
+            psycopg.connect(documented.conninfo).close()
+            dataclasses.replace(documented, is_public=True).ensure_databases()
+            assert kept.execute(STORED).fetchone() == (None,)
+        finally:
+            kept.execute(sql.SQL("ALTER ROLE postgres PASSWORD {}").format(verifier))
+    dataclasses.replace(server, is_public=True).ensure_databases()
+    psycopg.connect(own).close()
+
+
+def test_server_of_a_first_boot_is_left_alone(postgres, tmp_path):
+    """It listens on the socket alone; the image's entrypoint makes a database in it meanwhile."""
+    sockets = Path(tempfile.mkdtemp(prefix="vixtract-socket-"))
+    shutil.chown(sockets, postgres.directory.owner())
+    sockets.chmod(0o711)
+    query = "SELECT count(*) FROM pg_roles"
+    with psycopg.connect(postgres.conninfo) as connection:
+        before = connection.execute(query).fetchone()
+    postgres.stop()
+    options = f"-c listen_addresses= -c unix_socket_directories={sockets}"
+    try:
+        postgres.start(options)
+        text = make_conninfo(
+            roles.superuser_conninfo(sockets, port=postgres.port), password=postgres.password
+        )
+        with psycopg.connect(text) as connection:
+            assert connection.execute(query).fetchone() == before, "it can be reached"
+        for act in (
+            Server(text, BI_PASSWORD, KEY).ensure_databases,
+            lambda: Server(text, BI_PASSWORD, KEY).ensure_role("early.bird"),
+            lambda: roles.ensure_database(text, "early", owner="postgres"),
+            lambda: DatabaseTls(tmp_path, ["postgresql"]).ensure_served(text),
+        ):
+            with pytest.raises(roles.RoleError, match="first boot"):
+                act()
+    finally:
+        postgres.stop()
+        postgres.start()
+        shutil.rmtree(sockets)
+    with psycopg.connect(postgres.conninfo) as connection:
+        assert connection.execute(query).fetchone() == before
 
 
 def test_provisioner_waits_for_postgresql_then_makes_everybody(server, postgres):

@@ -27,6 +27,7 @@ MOUNTS = {
     "data": "/srv/jupyterhub",
     "secrets": "/srv/secrets",
     "runs": "/runs:ro",
+    "socket": "/srv/postgresql/socket:nocopy",
 }
 PYTHON = ("/opt/jupyterhub/bin/python", "-I")
 
@@ -48,7 +49,8 @@ class Hub:
         docker(
             *("run", "-d", "--name", self.postgres, "--network", self.name),
             *("--network-alias", "postgresql", "-e", f"POSTGRES_PASSWORD={password}"),
-            *("-v", f"{self.name}-pg:/var/lib/postgresql/data", POSTGRES_IMAGE),
+            *("-v", f"{self.name}-pg:/var/lib/postgresql/data"),
+            *("-v", f"{self.name}-socket:/var/run/postgresql:nocopy", POSTGRES_IMAGE),
         )
 
     def start(self, **environment: str) -> None:

@@ -121,19 +121,13 @@ def served_by(appliance) -> bytes:
 
 
 RENEW = """
-import os, sys
 from pathlib import Path
 from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.roles import superuser_conninfo
 from vixtract.people import database_tls
-from vixtract.secret_settings import with_secrets
-from vixtract.settings import Settings
 database_tls.RENEW_DAYS = 1000.0  # whatever there is, is due
 names = ["postgresql", "localhost", "127.0.0.1"]
-conninfo = superuser_conninfo(
-    Settings.from_environment(with_secrets(os.environ))["POSTGRES_PASSWORD"]
-)
-DatabaseTls(Path("/srv/secrets"), names).ensure_served(conninfo)
+DatabaseTls(Path("/srv/secrets"), names).ensure_served(superuser_conninfo())
 """
 
 

@@ -88,3 +88,23 @@ def test_a_shared_volume_is_filled_from_one_image_only():
         if "nocopy" not in volume
     ]
     assert {name for name in copying if copying.count(name) > 1} <= empty
+
+
+def test_postgresql_and_the_hub_alone_share_the_superuser_s_socket():
+    mount = "postgresql-socket:/srv/postgresql/socket:nocopy"
+    sharing = [name for name, service in SERVICES.items() if mount in service["volumes"]]
+    assert sorted(sharing) == ["jupyter", "postgresql"]
+    others = [v for s in SERVICES.values() for v in s["volumes"] if v.startswith("postgresql-s")]
+    assert set(others) == {mount}
+    # The mode of the directory above keeps everybody else from it; the entry point sets it too.
+    dockerfile = (ROOT / "jupyter/Dockerfile").read_text(encoding="utf-8")
+    assert "install -d -m 0700 /srv/postgresql;" in dockerfile
+
+
+def test_the_superuser_is_rejected_before_any_other_line_for_the_network():
+    script = SERVICES["postgresql"]["entrypoint"][2]
+    rules = [line.split() for line in re.findall(r'^ *"((?:local|host)\w* .*)" \\$', script, re.M)]
+    assert [rule[:3] for rule in rules if rule[0] == "local"] == [["local", "all", "postgres"]]
+    network = [rule for rule in rules if rule[0] != "local"]
+    assert network[0] == ["host", "all", "postgres", "all", "reject"]
+    assert "POSTGRES_PASSWORD" not in SERVICES["jupyter"]["environment"]

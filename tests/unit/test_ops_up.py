@@ -37,7 +37,6 @@ from vixtract.ops.status import build_accounts, build_status, render_status, sho
 from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.up import (
     StartError,
-    build_password_probe,
     check_ports_differ,
     check_ports_free,
     choose_engine,
@@ -183,19 +182,20 @@ def test_scram_verifiers_are_postgresqls():
     assert scram_verifier("pencil") != verifier, "a salt of its own each time"
 
 
-REFUSED = Completed(2, "", 'FATAL:  password authentication failed for user "postgres"')
+STORED = Completed(0, scram_verifier("vixtract", bytes(range(16))) + "\n")
 
 
 def test_a_password_that_fits_changes_nothing(tmp_path):
-    host = FakeHost(tmp_path, {"docker exec": OK})
+    host = FakeHost(tmp_path, {"docker exec": STORED})
     instance = load_instance(tmp_path, {}, {})
     ensure_postgres_password(make_session(host), instance)
-    assert host.calls == [" ".join(build_password_probe("vixtract_postgresql"))]
-    assert host.given[0]["environment"] == {"PGPASSWORD": "vixtract"}
+    assert len(host.calls) == 1 and "--user postgres vixtract_postgresql psql" in host.calls[0]
+    assert host.given[0]["input_text"].startswith("SELECT rolpassword")
 
 
-def test_a_changed_password_is_changed_in_the_volume_without_being_shown(tmp_path):
-    host = FakeHost(tmp_path, {"PGPASSWORD": REFUSED, "--user postgres": OK})
+@pytest.mark.parametrize("stored", [STORED.stdout, "", "md5abc", "SCRAM-SHA-256$4096:!$a:b"])
+def test_a_changed_password_is_changed_in_the_volume_without_being_shown(tmp_path, stored):
+    host = FakeHost(tmp_path, {"docker exec": Completed(0, stored)})
     instance = load_instance(tmp_path, {}, {"POSTGRES_PASSWORD": "topsecret"})
     session = make_session(host)
     ensure_postgres_password(session, instance)
@@ -206,8 +206,7 @@ def test_a_changed_password_is_changed_in_the_volume_without_being_shown(tmp_pat
 
 
 def test_a_password_that_cannot_be_changed_says_how(tmp_path):
-    failed = Completed(1, "", "no socket")
-    host = FakeHost(tmp_path, {"PGPASSWORD": REFUSED, "--user postgres": failed})
+    host = FakeHost(tmp_path, {"docker exec": Completed(1, "", "no socket")})
     with pytest.raises(StartError) as caught:
         ensure_postgres_password(make_session(host), load_instance(tmp_path, {}, {}))
     assert "no socket" in caught.value.message and "\\password" in caught.value.hint
@@ -390,7 +389,8 @@ def test_only_documented_and_generated_passwords_are_shown(tmp_path):
     environment = {"POSTGRES_PASSWORD": "persons-own", "BI_PASSWORD": "new"}
     instance = load_instance(tmp_path, {}, environment)
     rows = build_accounts(instance, {"BI_PASSWORD": "new"})
-    assert [row[2] for row in rows] == ["vixtract", "new", "(as set: POSTGRES_PASSWORD)"]
+    assert [row[2] for row in rows[:2]] == ["vixtract", "new"]
+    assert rows[2][2] == "docker exec -it vixtract_postgresql psql -U postgres"
 
 
 def test_tables_align_numbers_right():

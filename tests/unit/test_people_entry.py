@@ -71,7 +71,6 @@ def test_hub_gets_no_path_of_the_admins_and_no_password_that_it_has_no_use_for()
     assert environment == {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
-        "POSTGRES_PASSWORD": "b",
         "LANG": "C.UTF-8",
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import string
 import unicodedata
@@ -56,3 +57,20 @@ def scram_verifier(password: str, salt: bytes | None = None, rounds: int = 4096)
     server = hmac.digest(salted, b"Server Key", "sha256")
     texts = [base64.b64encode(part).decode() for part in (salt, stored, server)]
     return f"SCRAM-SHA-256${rounds}:{texts[0]}${texts[1]}:{texts[2]}"
+
+
+def is_scram_of(verifier: str, password: str) -> bool:
+    """Say whether PostgreSQL made a verifier of this password.
+
+    Args:
+        verifier: as PostgreSQL stores it; other forms, and none, are of no password.
+        password: the password.
+    """
+    found = re.match(r"SCRAM-SHA-256\$(\d{1,9}):([A-Za-z0-9+/]+=*)\$", verifier)
+    if found is None:
+        return False
+    try:
+        salt = base64.b64decode(found[2], validate=True)
+    except ValueError:
+        return False
+    return hmac.compare_digest(scram_verifier(password, salt, int(found[1])), verifier)

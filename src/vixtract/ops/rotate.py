@@ -191,10 +191,7 @@ def render_rotated(rotated: Rotated) -> list[str]:
     Args:
         rotated: outcome of `run_rotation`.
     """
-    accounts = {
-        "BI_PASSWORD": "PostgreSQL, reading (bi)",
-        "POSTGRES_PASSWORD": "PostgreSQL, owner (postgres)",
-    }
+    accounts = {"BI_PASSWORD": "PostgreSQL, reading (bi)"}
     if rotated.instance.settings["VIXTRACT_ENGINE"] == "cronicle":
         accounts["CRONICLE_ADMIN_PASSWORD"] = "Cronicle (admin)"  # noqa: S105 - a label
     lines = [

@@ -124,7 +124,7 @@ def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tup
     Args:
         instance: the appliance.
         generated: passwords made in this start.
-    Returns: rows; a password that a person set is never shown.
+    Returns: rows; a password that a person set is never shown. Who owns PostgreSQL needs a command.
     """
 
     def shown(name: str) -> str:
@@ -134,10 +134,12 @@ def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tup
             return instance.settings[name]
         return f"(as set: {name})"
 
+    owner = instance.container("postgresql")
     cronicle = [("Cronicle", "admin", shown("CRONICLE_ADMIN_PASSWORD"))]
     return [
         ("JupyterHub", instance.settings["HUB_ADMIN"], shown("HUB_ADMIN_PASSWORD")),
         *(cronicle if instance.settings["VIXTRACT_ENGINE"] == "cronicle" else []),
         ("PostgreSQL, reading", "bi", shown("BI_PASSWORD")),
-        ("PostgreSQL, owner", "postgres", shown("POSTGRES_PASSWORD")),
+        # Its password opens no door.
+        ("PostgreSQL, owner", "postgres", f"docker exec -it {owner} psql -U postgres"),
     ]

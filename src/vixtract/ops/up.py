@@ -17,7 +17,7 @@ from vixtract.ops.compose import (
 )
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, list_containers, wait_healthy
-from vixtract.ops.credentials import build_passwords, scram_verifier
+from vixtract.ops.credentials import build_passwords, is_scram_of, scram_verifier
 from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
 from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
@@ -272,17 +272,9 @@ def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
         raise StartError(f"Compose failed: {why[:300]}", "Run: ./vixtract doctor")
 
 
-def build_password_probe(container: str) -> list[str]:
-    """Build the command that logs in as postgres over TCP, password from the environment."""
-    # Over the container's own address: pg_hba.conf of older volumes trusts 127.0.0.1.
-    address = '"$(hostname -i | cut -d" " -f1)"'
-    script = f"exec psql -h {address} -U postgres -d postgres -Atqc 'SELECT 1'"
-    return ["docker", "exec", "--env", "PGPASSWORD", container, "sh", "-c", script]
-
-
 def build_local_psql(container: str) -> list[str]:
     """Build the command that runs SQL from standard input as postgres over the local socket."""
-    psql = ["psql", "--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
+    psql = ["psql", "--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
     return ["docker", "exec", "--interactive", "--user", "postgres", container, *psql]
 
 
@@ -297,16 +289,16 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
     """
     container = instance.container("postgresql")
     password = instance.settings["POSTGRES_PASSWORD"]
-    host = session.host
-    probe = build_password_probe(container)
-    answer = host.run(probe, timeout_s=30, environment={"PGPASSWORD": password})
-    if answer.ok or "password authentication failed" not in answer.stderr:
+    psql = build_local_psql(container)
+    query = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres';"
+    done = session.host.run(psql, timeout_s=30, input_text=query)
+    if done.ok and is_scram_of(done.stdout.strip(), password):
         return
     statement = f"ALTER USER postgres PASSWORD '{scram_verifier(password)}';"
-    done = host.run(build_local_psql(container), timeout_s=30, input_text=statement)
+    done = session.host.run(psql, timeout_s=30, input_text=statement) if done.ok else done
     if not done.ok:
         raise StartError(
-            f"PostgreSQL's volume has another password than POSTGRES_PASSWORD: {done.last_line}",
+            f"PostgreSQL's account postgres could not be given POSTGRES_PASSWORD: {done.last_line}",
             f"Run: docker exec -it -u postgres {container} psql -c '\\password postgres'",
         )
     session.console.say(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vixtract.certificates.files import write_whole
 from vixtract.certificates.make import issue, make_authority
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
-from vixtract.people.roles import RoleError
+from vixtract.people.roles import RoleError, open_connection
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -108,7 +108,7 @@ class DatabaseTls:
         pair = self.ensure_server_certificate()
         content = (pair.key + pair.chain).decode("ascii")
         try:
-            with psycopg.connect(conninfo, autocommit=True) as connection:
+            with open_connection(conninfo, autocommit=True) as connection:
                 if _is_served(connection, content):
                     return
                 connection.execute("SET statement_timeout = '30s'")

@@ -23,6 +23,7 @@ from vixtract.people.directory import clear_spawner_state, forget_service_tokens
 from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.passwords import KNOWN_DEFAULTS, PasswordStore
+from vixtract.people.roles import SOCKETS
 from vixtract.people.secretfiles import ensure_secret
 from vixtract.people.teams import ensure_teams
 from vixtract.secret_settings import FILE_NAMES, with_secrets
@@ -56,7 +57,7 @@ def main() -> int:
     os.umask(0o022)
     try:
         settings = Settings.from_environment(with_secrets(os.environ))
-        settings.check_exposure("HUB_ADMIN_PASSWORD", "POSTGRES_PASSWORD", "BI_PASSWORD")
+        settings.check_exposure("HUB_ADMIN_PASSWORD", "BI_PASSWORD")
         check_name(settings["HUB_ADMIN"])
         check_files(settings)
         prepare(settings)
@@ -89,7 +90,10 @@ def prepare(settings: Settings) -> None:
     Args:
         settings: checked settings.
     """
-    for directory, mode in ((STATE, 0o700), (SECRETS, 0o700), (RUNTIME, 0o755)):
+    # Root alone gets to the socket below SOCKETS.parent: PostgreSQL goes by numbers of accounts,
+    # and its own may be another program's here.
+    closed = (STATE, SECRETS, SOCKETS.parent)
+    for directory, mode in (*((path, 0o700) for path in closed), (RUNTIME, 0o755)):
         directory.mkdir(mode=mode, parents=True, exist_ok=True)
         directory.chmod(mode)
     for name in ("role_key", "api_key", "hub_token"):
@@ -129,7 +133,8 @@ def build_hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
     Args:
         environment: the container's.
     """
-    wanted = set(BY_NAME) - {"HUB_ADMIN_PASSWORD", "CRONICLE_ADMIN_PASSWORD"}
+    wanted = set(BY_NAME)
+    wanted -= {"HUB_ADMIN_PASSWORD", "CRONICLE_ADMIN_PASSWORD", "POSTGRES_PASSWORD"}
     wanted |= {
         *(name for name in FILE_NAMES if name.removesuffix("_FILE") in wanted),
         "LANG",

@@ -20,63 +20,47 @@ LONGEST_RETRY_S = 30.0
 FULL_PASS_S = 600.0
 """A pass over everybody, also when nothing was asked for: the volume may have been replaced."""
 
-DEFAULT_PASSWORD = "vixtract"  # noqa: S105  the documented one, tried to get rid of it
-
 
 @dataclass(frozen=True)
 class Server:
     """PostgreSQL as the superuser sees it.
 
     Args:
-        password: of `postgres`.
+        conninfo: superuser's connection text.
         bi_password: that the login `bi` is to have.
         role_key: secret that the passwords of people are made from.
         host: host name.
         port: port.
         home_root: directory of the homes, which remembers who left.
         tls: what its certificate is made from; None leaves its TLS alone.
+        is_public: whether others can reach the appliance: no documented password then.
     """
 
-    password: str
+    conninfo: str
     bi_password: str
     role_key: str
     host: str = "postgresql"
     port: int = 5432
     home_root: Path = Path("/home")
     tls: DatabaseTls | None = None
+    is_public: bool = False
 
     def __repr__(self) -> str:
         return f"Server({self.host}:{self.port})"
 
-    @property
-    def conninfo(self) -> str:
-        """Connection text of the superuser; a secret."""
-        return roles.superuser_conninfo(self.password, host=self.host, port=self.port)
-
     def ensure_databases(self) -> None:
         """Make databases, groups and service logins, and switch TLS on.
-
-        The documented password is got rid of on the way.
 
         Raises:
             CertificateError: there is no certificate to hand over.
             RoleError: PostgreSQL is away or refuses.
         """
-        self._ensure_with_password()
+        roles.ensure_databases(self.conninfo, key=self.role_key, bi_password=self.bi_password)
+        # A volume made with the documented password, on an appliance that was opened since.
+        if self.is_public and roles.void_documented_password(self.conninfo):
+            log.warning("PostgreSQL's superuser had the documented password; it has none now.")
         if self.tls is not None:
             self.tls.ensure_served(self.conninfo)
-
-    def _ensure_with_password(self) -> None:
-        try:
-            self._ensure_databases()
-        except roles.RoleError as error:
-            if "password authentication failed" not in error.message:
-                raise
-            # A volume made with the documented password, and the operator has set an own one since.
-            old = roles.superuser_conninfo(DEFAULT_PASSWORD, host=self.host, port=self.port)
-            roles.replace_password(old, self.password)
-            log.warning("PostgreSQL's superuser had the documented password; it has yours now.")
-            self._ensure_databases()
 
     def ensure_role(self, name: str) -> None:
         """Make a person's role and schema; errors as `roles.ensure_role`."""
@@ -94,9 +78,6 @@ class Server:
     def disable_role(self, name: str) -> None:
         """Shut a person out; errors as `retire.lock_role`."""
         retire.lock_role(self.conninfo, name)
-
-    def _ensure_databases(self) -> None:
-        roles.ensure_databases(self.conninfo, key=self.role_key, bi_password=self.bi_password)
 
 
 class Provisioner:

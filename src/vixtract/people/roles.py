@@ -12,6 +12,7 @@ import hmac
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Where PostgreSQL shares its socket with root of this container: the directory above is root's.
+SOCKETS = Path("/srv/postgresql/socket")
+SUPERUSER = "postgres"
+DOCUMENTED_PASSWORD = "vixtract"  # noqa: S105  looked for, to get rid of it
 ETL = "etl"
 VIXTRACT = "vixtract"
 PEOPLE_GROUP = "etl_users"
@@ -76,22 +81,21 @@ def person_environment(
     }
 
 
-def superuser_conninfo(
-    password: str, *, host: str = "postgresql", port: int = 5432, timeout_s: int = 3
-) -> str:
-    """Return the connection text of the superuser, with short deadlines.
+def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s: int = 3) -> str:
+    """Return the connection text of the superuser, with short deadlines; it holds no secret.
+
+    PostgreSQL takes this account over a socket alone, and asks the kernel who is there.
 
     Args:
-        password: of `postgres`.
-        host: PostgreSQL's host name.
-        port: its port.
+        directory: where PostgreSQL's socket lies.
+        port: part of the socket's name.
         timeout_s: seconds for connecting; each statement has five.
     """
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(
-        host=host, port=port, user="postgres", password=password, dbname="postgres",
-        connect_timeout=timeout_s, tcp_user_timeout=10000, application_name="vixtract-people",
+        host=str(directory), port=port, user=SUPERUSER, dbname="postgres",
+        connect_timeout=timeout_s, application_name="vixtract-people",
         options="-c statement_timeout=5000 -c lock_timeout=3000 -c log_min_error_statement=panic",
     )  # fmt: skip
 
@@ -116,7 +120,7 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
         _ensure_login(connection, VIXTRACT, role_password(key, VIXTRACT))
         # Nobody connects to a database without a grant; only new connections ask.
         connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
-    ensure_database(conninfo, ETL, owner="postgres")
+    ensure_database(conninfo, ETL, owner=SUPERUSER)
     ensure_database(conninfo, VIXTRACT, owner=VIXTRACT)
     with connect(conninfo, ETL) as connection:
         connection.execute("REVOKE ALL ON DATABASE etl, vixtract FROM PUBLIC")
@@ -146,20 +150,43 @@ def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> N
         _ensure_schema(connection, name)
 
 
-def replace_password(conninfo: str, password: str) -> None:
-    """Give the connecting role another password.
+def void_documented_password(conninfo: str) -> bool:
+    """Leave the superuser without a password where it has the documented one.
 
     Args:
-        conninfo: connection text with the present password.
-        password: new one.
+        conninfo: superuser's connection text, which needs no password.
+    Returns: whether it had that one.
     Raises:
-        RoleError: the present password is wrong too, or PostgreSQL is away.
+        RoleError: PostgreSQL is away.
     """
-    from psycopg import sql
-
     with connect(conninfo) as connection:
-        statement = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}")
-        connection.execute(statement.format(sql.Literal(build_verifier(password))))
+        found = find_role(connection, SUPERUSER)
+        if found is None or not is_verifier_of(found.verifier, DOCUMENTED_PASSWORD):
+            return False
+        connection.execute("ALTER ROLE postgres PASSWORD NULL")
+        return True
+
+
+@contextmanager
+def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Connection]:
+    """Connect, but not to the server of a first boot, which is about to end.
+
+    It listens on the same socket as the real one, and makes a database meanwhile.
+
+    Args:
+        conninfo: superuser's connection text.
+        autocommit: whether each statement is a transaction.
+    Raises:
+        RoleError: it is that server.
+        psycopg.Error: PostgreSQL is away or refuses.
+    """
+    import psycopg
+
+    with psycopg.connect(conninfo, autocommit=autocommit) as connection:
+        row = connection.execute("SELECT current_setting('listen_addresses')").fetchone()
+        if row is None or not row[0]:
+            raise RoleError("PostgreSQL is in its first boot.", "Try again in a moment.")
+        yield connection
 
 
 @contextmanager
@@ -176,7 +203,7 @@ def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
     from psycopg.conninfo import make_conninfo
 
     try:
-        with psycopg.connect(make_conninfo(conninfo, **_dbname(database))) as connection:
+        with open_connection(make_conninfo(conninfo, **_dbname(database))) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             yield connection
     except psycopg.Error as error:
@@ -288,7 +315,7 @@ def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
     from psycopg import sql
 
     try:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
+        with open_connection(conninfo, autocommit=True) as connection:
             # It runs in no transaction, and copying the template may take longer than the usual.
             connection.execute("SET statement_timeout = '60s'")
             query = "SELECT 1 FROM pg_database WHERE datname = %s"

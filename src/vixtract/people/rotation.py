@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.people import directory
+from vixtract.people import directory, roles
 from vixtract.people.entry import DATABASE, HUB, RUNTIME, SECRETS, STATE
 from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
@@ -80,7 +80,7 @@ def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) 
     """Give every role the password that its new key makes, and tell people's running servers.
 
     Args:
-        server: with the new key and the superuser's present password.
+        server: with the new key.
         names: people; those that the Hub does not know stay shut out.
         runtime: directory of people's runtime directories.
     Returns: number of people.
@@ -172,7 +172,7 @@ def main() -> int:
         ready = stage(SECRETS)
         key = ready / "role_key" if (ready / "role_key").is_file() else SECRETS / "role_key"
         server = Server(
-            password=settings["POSTGRES_PASSWORD"],
+            roles.superuser_conninfo(),
             bi_password=settings["BI_PASSWORD"],
             role_key=key.read_text("ascii").strip(),
         )
