@@ -34,12 +34,26 @@ net.Server.prototype.listen = function (options, ...rest) {
     return listen.call(this, { path: path }, ...rest);
 };
 
+// Cronicle reads a message before it asks who sent it, and ends where that is no object, or where
+// what should be a text cannot be made one: a stranger's single message would end all jobs.
+function plainMessages(listener) {
+    return function (message, ...rest) {
+        const fields = Object.entries(Object(message));
+        const plain = fields.filter(([, value]) => value === null || typeof value !== 'object');
+        return listener.call(this, Object.fromEntries(plain), ...rest);
+    };
+}
+
 // After a jump of the clock Cronicle would start one job for each slot that it skipped, all at
 // once where an event has no limit: 1440 processes for an hourly event and two months. The slots
 // are left to the reconciler, which runs one for all.
 const JUMP_S = 3600;
 const on = events.EventEmitter.prototype.on;
 events.EventEmitter.prototype.on = function (name, listener) {
+    // A browser's connection (Socket.IO), where these names are not a message but its own end.
+    if (this.nsp && this.handshake && !['error', 'disconnect', 'disconnecting'].includes(name)) {
+        return on.call(this, name, plainMessages(listener));
+    }
     const scheduler = name === 'minute' && this.Cronicle;
     if (scheduler && scheduler.schedulerMinuteTick && !scheduler.isJumpSafe) {
         scheduler.isJumpSafe = true;

@@ -55,6 +55,8 @@ def test_slots_survive_kills_at_their_minute(box):
     for _ in range(KILLS):
         wait_for_second(random.uniform(-0.8, 1.5))
         box.kill_engine()
+        # Else one that came before the minute would be followed by the next one after it.
+        wait_for_second(8)
         wait_until(box.is_up, "the engine's return", 120)
     wait_for_second(58)
     last = int(time.time() // 60) * 60
@@ -164,3 +166,28 @@ def test_schedules_go_from_one_engine_to_the_other_and_back(box):
     assert back["notes"] == "changed there" and back["username"] == "anna"
     done = box.client.wait_for_job(box.client.run_event(event), 30)
     assert done["code"] == 0
+
+
+def test_a_run_that_waits_when_its_engine_ends_gets_an_outcome(box):
+    """For another attempt in Cronicle, which forgets it; for a place in the embedded engine."""
+
+    def state(job):
+        return box.query(f"SELECT state, outcome FROM run WHERE id = '{job}'")
+
+    event = box.make_event("#!/bin/bash\nexit 1\n", retries=1, retry_delay=3600)
+    job = box.client.run_event(event)
+    wait_until(lambda: state(job) == [["waiting", None]], "the first attempt's end", 60)
+    # Long enough to be looked for twice while Cronicle still has it.
+    time.sleep(35)
+    assert state(job) == [["waiting", None]]
+    box.kill_engine()
+    wait_until(lambda: state(job) == [["done", "failed"]], "its outcome", 120, 2)
+    box.remove()
+    box.start("--env", "VIXTRACT_ENGINE=embedded", "--env", "MAX_JOBS=1")
+    box.client.run_event(box.make_event("#!/bin/bash\nsleep 300\n"))
+    queued = box.client.run_event(box.make_event(QUICK))
+    wait_until(lambda: state(queued) == [["queued", None]], "its place in the queue", 30)
+    box.remove()
+    box.start()
+    wait_until(lambda: state(queued)[0][0] == "done", "its outcome", 120, 2)
+    assert state(queued) == [["done", "failed"]]

@@ -81,9 +81,13 @@ def test_cronicle_itself_is_told_nobody_to_write_to(box):
     assert box.client.get_event(event)["notify_success"] == "bob@example.com"
     # A change on the page leaves them as they are, and cannot set others.
     changed = {
-        "id": event, "title": told["title"], "notes": "new", "notify_success": "eve@example.com",
+        "id": event, "title": told["title"], "notes": "new", "notify_success": "",
         "plugin": "shellplug", "params": told["params"],
     }  # fmt: skip
+    others = {**changed, "notes": "others", "notify_success": "eve@example.com"}
+    refused = box.ask("app/update_event", others, session)[1]
+    assert refused["code"] == "api" and "set in the portal" in refused["description"]
+    assert box.client.get_event(event)["notes"] != "others"
     assert box.ask("app/update_event", changed, session)[1]["code"] == 0
     wait_until(lambda: box.client.get_event(event)["notes"] == "new", "the change", 20, 0.5)
     assert box.client.get_event(event)["notify_success"] == "bob@example.com"

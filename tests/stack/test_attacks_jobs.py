@@ -95,7 +95,9 @@ def test_neither_root_nor_the_engine_runs_what_an_admin_planted(appliance, plant
     """Both containers' root processes start again, make accounts and run jobs over the plants."""
     appliance.docker("restart", "--time", "10", appliance.container("cronicle"))
     wait_until(
-        lambda: appliance.schedule("status").get("runner") == "up",
+        lambda: (
+            (answer := appliance.schedule("status"))["code"] == 0 and answer.get("runner") == "up"
+        ),
         "the scheduler after a restart",
         90,
     )

@@ -211,7 +211,7 @@ def test_removed_person_s_things_go_to_another_and_not_to_a_namesake(appliance, 
     assert cut.returncode == 1
     assert "NOT DONE: schedules" in cut.stderr
     doors.wait_closed()
-    wait_until(lambda: appliance.schedule("ping")["code"] == 0, "the scheduler", 60)
+    wait_until(lambda: appliance.schedule("status")["code"] == 0, "the scheduler", 90)
     # As it was begun: the second call need not say again to whom.
     done = appliance.operate("user", "remove", "lena", "--yes")
     assert "belong to olga" in done.stdout

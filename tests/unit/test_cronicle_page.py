@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import bcrypt
 import pytest
 
 from vixtract.cronicle import config, gateway
-from vixtract.cronicle.http import Request
+from vixtract.cronicle.checks import check_names, find_method, tell_params
+from vixtract.cronicle.http import HttpError, Request, _rewrite
 from vixtract.cronicle.people import is_plain
-from vixtract.cronicle.plugins import escape_line
-from vixtract.cronicle.shapes import clean_event, read_event
+from vixtract.cronicle.plugins import escape_line, read_text
+from vixtract.cronicle.shapes import clean_event, read_event, tell
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.calls import ApiError
@@ -79,9 +82,73 @@ def test_texts_on_cronicles_page_are_escaped():
         "table": {"title": "<i>", "rows": [["a", "<svg>"]]}, "chain": "e2",
     }  # fmt: skip
     safe = escape_line(line, "j1")
-    assert safe["description"] == "&lt;img src=x&gt;"
+    assert safe["description"] == "\u2039img src=x\u203a"
     assert safe["table"]["rows"][0] == ["a", "&lt;svg&gt;"] and safe["table"]["title"] == "Run"
     assert not {"html", "update_event", "chain"} & set(safe)
+
+
+def test_people_read_texts_as_they_were_on_either_side():
+    shown = escape_line({"description": "KeyError: 'a' < \"b\" & c", "memo": "it's on"}, "j1")
+    # Cronicle escapes these itself in some places: entities would be seen.
+    assert not set('<>"') & set(shown["description"]) and "&" not in shown["memo"]
+    assert read_text(shown["description"]) == "KeyError: 'a' < \"b\" & c"
+
+
+def test_a_title_s_quotes_are_no_markup_to_cronicle_and_come_back():
+    told = tell({**EVENT, "title": 'Load "a" onfocus=x'})
+    assert '"' not in told["title"]
+    event = read_event(told)
+    assert event is not None and event.title == 'Load "a" onfocus=x'
+    kept = gateway.clean_change("update_event", {"id": "e1", "title": 'a"b'})
+    assert '"' not in kept["title"]
+
+
+@pytest.mark.parametrize(
+    "field", ["interval", "ticks", "chain", "web_hook", "notify_fail", "detached", "memory_limit"]
+)
+def test_what_is_typed_and_means_nothing_here_is_said(field):
+    with pytest.raises(ApiError, match=f"{field} cannot be set on this page"):
+        gateway.clean_change("update_event", {**EVENT, field: "1"})
+    assert gateway.clean_change("update_event", {**EVENT, field: 0})
+
+
+def test_names_that_end_cronicle_are_found_anywhere():
+    assert find_method({"a": [{"b": {"toString": 1}}]}) == "toString"
+    assert not find_method({"a": ["toString", {"b": "valueOf"}], "to_string": 1})
+    params = {"notebook": "a.ipynb", "parameters": {"toString": 1, "limit": 5}}
+    told = tell_params(params)
+    assert not find_method(told) and json.loads(told["parameters"]) == params["parameters"]
+    assert tell_params({"parameters": {"limit": 5}})["parameters"] == {"limit": 5}
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("", b'{"username": {"toString": 1}}'),
+        ("", b'{"a": [{"\\u0074oString": 1}]}'),
+        ("__proto__=x", b""),
+        ("", b"[1]"),
+        ("", b"username=admin"),
+    ],
+)
+def test_a_request_that_would_end_cronicle_is_refused(query, body):
+    with pytest.raises(HttpError):
+        Request("POST", "/cronicle/api/user/login", query, {}, body).settle()
+
+
+def test_cronicle_reads_what_was_read_here():
+    request = Request("POST", "/x", "id=1&id=2", {"content-type": "text/plain"}, b'{"a":1,"a":2}')
+    assert request.settle() == {"id": "2", "a": 2}
+    assert (request.query, request.body) == ("id=2", b'{"a": 2}')
+    assert request.headers["content-type"] == "application/json"
+    link = Request("GET", "/x", "id=1", {"content-type": "text/plain"}, b"{")
+    assert link.settle() == {"id": "1"} and not link.body and not link.headers
+
+
+def test_a_script_that_fits_no_environment_is_refused():
+    check_names("shellplug", {"script": "x" * 131_000})
+    with pytest.raises(ApiError, match="Put it into a file"):
+        check_names("shellplug", {"script": "\u00e9" * 66_000})
 
 
 @pytest.mark.parametrize("name", ["ad.min", "a-b", "Admin", "vixtract", "", "имя", "a" * 33])
@@ -108,6 +175,18 @@ def test_foreign_credentials_are_not_passed_on():
     headers = {"x-wf-signature": "s", "x-hub-signature": "s", "x-api-key": "k", "x-session-id": "i"}
     text = Request("POST", "/cronicle/api/app/ping", "", headers, b"{}").encode().decode().lower()
     assert "signature" not in text and "x-api-key" not in text and "x-session-id: i" in text
+
+
+@pytest.mark.parametrize("is_https", [True, False])
+def test_the_session_s_cookie_is_secure_where_it_can_be(is_https):
+    head = b"HTTP/1.1 302 Found\r\nSet-Cookie: session_id=1; Path=/; Secure=True; HttpOnly\r\n\r\n"
+    cookie = next(
+        line
+        for line in _rewrite(head, is_https=is_https).decode().split("\r\n")
+        if "session" in line
+    )
+    words = [word.strip() for word in cookie.split(";")]
+    assert ("Secure" in words) == is_https and "HttpOnly" in words and "Secure=True" not in words
 
 
 def test_logins_from_one_address_are_counted():

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vixtract.cronicle import places
-from vixtract.cronicle.checks import check_names, check_values
-from vixtract.cronicle.shapes import MESSAGES, clean_event, clean_job, read_event
+from vixtract.cronicle.checks import check_names, check_values, tell_params
+from vixtract.cronicle.plugins import read_title
+from vixtract.cronicle.shapes import MESSAGES, clean_event, clean_job, read_event, tell
 from vixtract.cronicle.upstream import Upstream, UpstreamError
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
@@ -124,7 +125,7 @@ class Contract:
         by = {name: str(params[name]) for name in ("id", "title") if params.get(name)}
         if not by:
             raise ApiError("event", "Failed to locate event: No criteria specified")
-        answer = self._ask("get_event", by)
+        answer = self._ask("get_event", tell(by))
         if not caller.owns(str(answer["event"].get("username") or "")):
             raise ApiError("event", f"Failed to locate event: {next(iter(by.values()))}")
         return answer
@@ -188,7 +189,7 @@ class Contract:
     def put(self, event: Event) -> None:
         """Create an event in Cronicle alone, under its author's name."""
         body = {k: v for k, v in event.to_dict().items() if k not in (*_OWN, *MESSAGES)}
-        self._ask("create_event", body)
+        self._ask("create_event", tell(body))
         if event.username != SERVICE_ACCOUNT:
             self._ask("update_event", {"id": event.id, "username": event.username})
 
@@ -213,7 +214,7 @@ class Contract:
             if known.get("timing", False) is None:
                 known["timing"] = False
             told = {k: v for k, v in known.items() if k not in MESSAGES}
-            self._ask("update_event", {**told, "id": identifier})
+            self._ask("update_event", tell({**told, "id": identifier}))
             self.keep(self._ask("get_event", {"id": identifier})["event"], known)
         logger.info("event %s updated by %s", identifier, caller.title)
         return {}
@@ -269,7 +270,7 @@ class Contract:
             if problems:
                 raise ApiError("api", "; ".join(str(problem) for problem in problems))
             check_names(str(event.get("plugin")), merged)
-            body["params"] = merged
+            body["params"] = tell_params(merged)
         answer = self._ask("run_event", body)
         return {name: answer[name] for name in ("ids", "queue") if name in answer}
 
@@ -337,7 +338,8 @@ class Contract:
             size, data = offset, b""
         whole = data.decode(errors="ignore" if len(data) == _CONSOLE else "replace")
         read = len(whole.encode()) if len(data) == _CONSOLE and whole else len(data)
-        shown = {name: answer.get(name) for name in ("event_title", "hostname")}
+        title = read_title(str(answer.get("event_title") or ""))
+        shown = {"event_title": title, "hostname": answer.get("hostname")}
         place = {"next": min(offset, size) + read, "fileSize": size, "skipBytes": 0}
         return {**shown, "data": whole, **place}
 

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from vixtract.scheduler.calls import ApiError
 from vixtract.scheduler.events import check_event
+
+# Cronicle makes texts of values by their methods: a JSON object with one of these names ends it,
+# and all jobs with it.
+METHODS = frozenset(
+    ("toString", "valueOf", "toJSON", "hasOwnProperty", "constructor", "prototype", "__proto__")
+)
+# What the kernel takes of one variable of an environment (MAX_ARG_STRLEN), less room for its name.
+VARIABLE_BYTES = 128 * 1024 - 64
+
+
+def find_method(value: object) -> str:
+    """Return a name within a JSON value that Cronicle would call; empty where there is none."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, Mapping):
+            found = METHODS.intersection(inner)
+            if found:
+                return str(min(found))
+            waiting.extend(inner.values())
+        elif isinstance(inner, (list, tuple)):
+            waiting.extend(inner)
+    return ""
+
+
+def tell_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plugin's parameters as Cronicle survives them: a notebook's may have any names."""
+    told = dict(params)
+    if find_method(told.get("parameters")):
+        told["parameters"] = json.dumps(told["parameters"], ensure_ascii=False)
+    return told
 
 
 def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
@@ -38,8 +70,15 @@ def check_names(plugin: str, params: Mapping[str, Any]) -> None:
     such as LD_PRELOAD would have that process run anybody's code.
 
     Raises:
-        ApiError: names the parameters.
+        ApiError: names the parameters, or one that is too long for an environment.
     """
     unknown = sorted(set(params) - PARAMETERS.get(plugin, frozenset()))
     if unknown:
         raise ApiError("api", f"params.{unknown[0][:40]} is no parameter of the plugin {plugin}")
+    for name, value in tell_params(params).items():
+        if isinstance(value, str) and len(value.encode()) > VARIABLE_BYTES:
+            raise ApiError(
+                "api",
+                f"params.{name} must have at most {VARIABLE_BYTES} bytes with this engine."
+                " Put it into a file in the home, and call that.",
+            )

@@ -28,6 +28,7 @@ from vixtract.cronicle.http import (
     splice,
 )
 from vixtract.cronicle.people import HubUserError, People
+from vixtract.cronicle.plugins import show_title
 from vixtract.cronicle.shapes import MESSAGES
 from vixtract.errors import VixtractError
 from vixtract.scheduler.calls import ApiError, get_id
@@ -48,7 +49,21 @@ PAGE_CALLS = frozenset(
 )  # fmt: skip
 USER_CALLS = frozenset(("login", "logout", "resume_session", "oauth", "callback"))
 CHANGES = frozenset(("create_event", "update_event", "run_event"))
+# What an administrator may type into Cronicle's form and has no meaning here; dropped without a
+# word it would be missed at night.
+_NOT_HERE: Mapping[str, str] = {
+    **dict.fromkeys(("interval", "repeat", "ticks"), "Use the lists of hours and minutes."),
+    **dict.fromkeys(("start_time", "end_time"), "Enable and disable the event instead."),
+    **dict.fromkeys(("chain", "chain_error"), "Start the next one from the notebook's last cell."),
+    **dict.fromkeys((*MESSAGES, "web_hook_start"), "Messages are set in the portal."),
+    **dict.fromkeys(
+        ("memory_limit", "cpu_limit", "log_max_size"), "Jobs have the runner's limits."
+    ),
+    **dict.fromkeys(("args", "secret_value", "detached"), "It is not available here."),
+}
 _STATIC = re.compile(r"/cronicle/(?:[\w.-]+/)*(?:[\w.-]+)?", re.ASCII)
+# A dashboard whose scripts would come from four other sites, and the websocket's other transport.
+_NO_PAGE = re.compile(r"/cronicle/(db$|custom/dashboard|socket\.io)", re.IGNORECASE)
 _API = re.compile(r"(?:/cronicle)?/api/(app|user)/([a-z_]{1,40})", re.ASCII)
 # Guesses of a password from one address: so many at once, then so many a second.
 LOGIN_BURST = 60
@@ -161,8 +176,9 @@ class Gateway:
             request.path = f"{places.BASE_PATH}/api/{api.group(1)}/{api.group(2)}"
             await self._api(api.group(1), api.group(2), request, writer)
         elif request.method in ("GET", "HEAD") and _STATIC.fullmatch(request.path):
-            if ".." in request.path or request.path.startswith("/cronicle/socket.io"):
+            if ".." in request.path or _NO_PAGE.match(request.path):
                 raise HttpError("404 Not Found", "There is nothing here.")
+            request.query, request.body = "", b""
             await forward(request, self._socket, writer)
         else:
             raise HttpError("404 Not Found", "There is nothing here.")
@@ -180,13 +196,13 @@ class Gateway:
             writer.write(json_answer(await asyncio.to_thread(self._status)))
             return
         if name == "config":
-            request.body = b""
+            request.settle()
             await forward(request, self._socket, writer)
             return
         params = request.params()
         key = str(request.headers.get("x-api-key") or "")
         if not key and has_session(request, params):
-            await self._page(name, request, params, writer)
+            await self._page(name, request, writer)
             return
         key = key or str(params.get("api_key") or "")
         params.pop("api_key", None)
@@ -224,21 +240,19 @@ class Gateway:
         if name not in USER_CALLS:
             raise HttpError("403 Forbidden", "Accounts are kept in the Hub.")
         if name == "login":
-            # Cronicle reads a body by its type: it must not read another name than is read here.
-            request.headers["content-type"] = "application/json"
             request.query = ""
             # An account that only the appliance uses is nobody's to log in to.
-            named = str(request.params().get("username") or "")
+            named = str(request.settle().get("username") or "")
             if re.sub(r"\W+", "", named.lower()) == places.SERVICE_USER:
                 raise HttpError("403 Forbidden", "This account has no login.")
         if name in ("login", "callback") and not self._throttle.admits(request.peer):
             raise HttpError("429 Too Many Requests", "Too many logins. Try again in a minute.")
+        request.settle()
         await forward(request, self._socket, writer)
 
-    async def _page(
-        self, name: str, request: Request, params: dict[str, Any], writer: asyncio.StreamWriter
-    ) -> None:
+    async def _page(self, name: str, request: Request, writer: asyncio.StreamWriter) -> None:
         """Pass a call of Cronicle's page on; what it changes is checked as with a key."""
+        params = request.settle()
         if name not in PAGE_CALLS:
             raise HttpError("403 Forbidden", "This is not done on Cronicle's page here.")
         if name in CHANGES:
@@ -287,6 +301,12 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         ApiError: the event is malformed.
     """
     kept = {k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None}
+    if isinstance(kept.get("title"), str):
+        kept["title"] = show_title(kept["title"])
+    if name != "run_event":
+        lost = next((k for k in _NOT_HERE if params.get(k)), None)
+        if lost:
+            raise ApiError("api", f"{lost} cannot be set on this page. {_NOT_HERE[lost]}")
     if name == "run_event":
         kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
         plugin = str(params.get("plugin") or "")

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
+from vixtract.cronicle.checks import find_method
 from vixtract.errors import VixtractError
 
 MAX_HEAD = 32 * 1024
@@ -73,16 +74,40 @@ class Request:
         Raises:
             HttpError: the body is no JSON object.
         """
-        found: dict[str, Any] = dict(parse_qsl(self.query, keep_blank_values=True))
-        if self.body.strip():
-            try:
-                content = json.loads(self.body)
-            except (ValueError, RecursionError):
-                raise HttpError("400 Bad Request", "The request's body is no JSON.") from None
-            if not isinstance(content, dict):
-                raise HttpError("400 Bad Request", "The request's body is no JSON object.")
-            found.update(content)
-        return found
+        return {**self._read_query(), **self._read_body()}
+
+    def settle(self) -> dict[str, Any]:
+        """Write query and body anew from what is read of them, so that Cronicle reads the same.
+
+        Returns: both as one object.
+        Raises:
+            HttpError: the body is no JSON object, or has a name that ends Cronicle.
+        """
+        query = self._read_query()
+        body = self._read_body() if self.method == "POST" else {}
+        method = find_method([query, body])
+        if method:
+            raise HttpError("400 Bad Request", f"{method} is no name of a parameter.")
+        self.query, self.body = urlencode(query), b""
+        self.headers.pop("content-type", None)
+        if self.method == "POST":
+            self.body = json.dumps(body).encode()
+            self.headers["content-type"] = "application/json"
+        return {**query, **body}
+
+    def _read_query(self) -> dict[str, Any]:
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def _read_body(self) -> dict[str, Any]:
+        if not self.body.strip():
+            return {}
+        try:
+            content = json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise HttpError("400 Bad Request", "The request's body is no JSON.") from None
+        if not isinstance(content, dict):
+            raise HttpError("400 Bad Request", "The request's body is no JSON object.")
+        return content
 
     def encode(self, *, upgrade: bool = False) -> bytes:
         """Write the request for Cronicle."""
@@ -187,7 +212,8 @@ async def forward(request: Request, socket_path: Path, writer: asyncio.StreamWri
         sink.write(request.encode())
         await sink.drain()
         head = await asyncio.wait_for(source.readuntil(b"\r\n\r\n"), UPSTREAM_S)
-        writer.write(_rewrite(head))
+        is_https = request.headers.get("x-forwarded-proto") == "https"
+        writer.write(_rewrite(head, is_https=is_https))
         while data := await asyncio.wait_for(source.read(65536), UPSTREAM_S):
             writer.write(data)
             await writer.drain()
@@ -197,7 +223,7 @@ async def forward(request: Request, socket_path: Path, writer: asyncio.StreamWri
         sink.close()
 
 
-def _rewrite(head: bytes) -> bytes:
+def _rewrite(head: bytes, *, is_https: bool) -> bytes:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     kept = [first]
     for line in lines:
@@ -205,18 +231,18 @@ def _rewrite(head: bytes) -> bytes:
         low = name.lower()
         if low in ("access-control-allow-origin", "connection", "keep-alive", "server"):
             continue
-        kept.append(f"{name}: {_rewrite_value(low, value.strip())}")
+        kept.append(f"{name}: {_rewrite_value(low, value.strip(), is_https=is_https)}")
     kept += ["X-Content-Type-Options: nosniff", "Connection: close"]
     return ("\r\n".join(kept) + "\r\n\r\n").encode("latin-1")
 
 
-def _rewrite_value(name: str, value: str) -> str:
+def _rewrite_value(name: str, value: str, *, is_https: bool) -> str:
     if name == "location":
         # Addresses within the appliance, by whatever name it was reached.
         return re.sub(r"^https?://hub\.invalid/", "/", value)
     if name == "set-cookie":
         # Read once by the page that follows; over plain HTTP a Secure cookie would be dropped.
-        return re.sub(r";\s*Secure(=True)?", "", value)
+        return re.sub(r";\s*Secure(=True)?", "", value) + ("; Secure" if is_https else "")
     return value
 
 

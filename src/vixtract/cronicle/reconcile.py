@@ -17,6 +17,7 @@ from typing import Any
 from vixtract.cronicle import claims
 from vixtract.cronicle.calls import Contract
 from vixtract.cronicle.people import People
+from vixtract.cronicle.plugins import show_title
 from vixtract.cronicle.shapes import read_event
 from vixtract.cronicle.upstream import UpstreamError
 from vixtract.errors import VixtractError
@@ -62,6 +63,7 @@ class Reconciler:
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
         self._is_adopted = False
+        self._nowhere: set[str] = set()
 
     def start(self) -> None:
         """Start the loop."""
@@ -101,8 +103,8 @@ class Reconciler:
             self._adopt()
             self._is_adopted = True
         self.sync_events()
-        self._recover_runs()
         active = self._contract.upstream.call("app/get_active_jobs").get("jobs") or {}
+        self._recover_runs(active)
         for stored in store.list_events(self._database):
             try:
                 self._settle(stored, active)
@@ -141,18 +143,38 @@ class Reconciler:
             for identifier in set(stored) - {str(record.get("id")) for record in records}:
                 store.delete_event(self._database, identifier)
             for record in records:
+                self._repair_title(record)
                 known = stored.get(str(record.get("id")))
                 event = read_event(record, known)
                 if event is not None and event != known:
                     self._contract.keep(record, {})
 
-    def _recover_runs(self) -> None:
-        """Give runs whose plugin is gone their outcome, or another attempt."""
-        for run in runs.open_runs(self._database, "running"):
-            if run["pid"] and read_start_time(run["pid"]) == run["pid_start"]:
-                continue
-            logger.warning("job %s was cut off", run["id"])
-            claims.cut_off(self._database, run["id"], crashed=True)
+    def _repair_title(self, record: Mapping[str, Any]) -> None:
+        """Write a title of an older version's anew, which Cronicle's page would take for markup."""
+        title = str(record.get("title") or "")
+        if title != show_title(title):
+            changed = {"id": record["id"], "title": show_title(title)}
+            self._contract.upstream.call("app/update_event", changed)
+
+    def _recover_runs(self, active: Mapping[str, Any]) -> None:
+        """Give runs whose plugin is gone their outcome, or another attempt.
+
+        So those which waited for another attempt when Cronicle ended, for it forgets them, or for a
+        place in the embedded engine before a switch.
+        """
+        known = {str(job.get("id")) for job in active.values()}
+        lost, nowhere = [], set()
+        for run in runs.open_runs(self._database):
+            if run["state"] != "running":
+                if run["id"] not in known:
+                    nowhere.add(run["id"])
+            elif not run["pid"] or read_start_time(run["pid"]) != run["pid_start"]:
+                lost.append(run["id"])
+        # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
+        for identifier in [*lost, *sorted(nowhere & self._nowhere)]:
+            logger.warning("job %s was cut off", identifier)
+            claims.cut_off(self._database, identifier, crashed=True)
+        self._nowhere = nowhere
 
     def _settle(self, stored: store.StoredEvent, active: Mapping[str, Any]) -> None:
         event, cursor, now = stored.event, stored.cursor, int(time.time())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
+from vixtract.cronicle.checks import tell_params
+from vixtract.cronicle.plugins import read_text, read_title, show_title
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
+from vixtract.ledger.slots import FAILED, SUCCEEDED
 from vixtract.scheduler import store
 from vixtract.scheduler.events import FIELDS, PLUGINS, Event
 
@@ -43,6 +45,7 @@ def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event |
         "modified",
     ):
         kept[name] = _whole(kept.get(name))
+    kept["title"] = read_title(str(kept["title"]))
     kept["username"] = str(kept.get("username") or "")
     kept["timezone"] = str(kept.get("timezone") or "UTC")
     if not isinstance(kept.get("params"), Mapping):
@@ -62,9 +65,20 @@ def _whole(value: Any) -> int:
         return 0
 
 
+def tell(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event's fields as Cronicle and its page survive them."""
+    told = dict(values)
+    if isinstance(told.get("title"), str):
+        told["title"] = show_title(told["title"])
+    if isinstance(told.get("params"), Mapping):
+        told["params"] = tell_params(told["params"])
+    return told
+
+
 def clean_event(database: Database, values: Mapping[str, Any]) -> dict[str, Any]:
     """Show an event without what nobody may see, with what the ledger alone knows."""
     shown = {name: value for name, value in values.items() if name not in SECRETS}
+    shown["title"] = read_title(str(shown.get("title") or ""))
     stored = store.get_event(database, id=str(values.get("id") or ""))
     return {**shown, **messages_of(stored.event if stored else None)}
 
@@ -90,13 +104,16 @@ def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
     # Cronicle says that a job is complete when its plugin does, before it has noted the end.
     if shown.get("complete") and not shown.get("time_end") and shown.get("action") is None:
         shown["complete"] = 0
-    # Escaped by the plugin, for Cronicle's page shows it as it is.
-    for name in ("description", "memo"):
+    reads = {"description": read_text, "memo": read_text, "event_title": read_title}
+    for name, read in reads.items():
         if isinstance(shown.get(name), str):
-            shown[name] = html.unescape(shown[name])
+            shown[name] = read(shown[name])
     run = runs.get_run(database, str(job.get("id") or ""))
     if run is not None:
         shown.update(username=run["username"], due_at=run["due_at"], outcome=run["outcome"])
+        if run["outcome"] in (SUCCEEDED, FAILED) and run["description"]:
+            # Word for word.
+            shown["description"] = run["description"]
         shown.setdefault("chain_data", run["result"].get("chain_data") or {})
         if run["outcome"] == "aborted" and job.get("action") != "job_complete":
             shown.setdefault("abort_reason", shown.get("description") or "Aborted")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.cronicle import places
+from vixtract.cronicle.checks import find_method
 from vixtract.errors import VixtractError
 
 TIMEOUT_S = 20.0
@@ -61,6 +62,9 @@ class Upstream:
         Raises:
             UpstreamError: Cronicle is away, or answered with a code other than 0.
         """
+        method = find_method(params)
+        if method:
+            raise UpstreamError(f"{method} is no name that Cronicle survives.", "api")
         connection = _Connection(self.path, TIMEOUT_S)
         headers = {
             "Content-Type": "application/json",

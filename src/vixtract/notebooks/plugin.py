@@ -171,10 +171,13 @@ def _table(end: Mapping[str, Any]) -> dict[str, Any]:
         ["Ran as", end.get("owner", "")],
         ["Seconds", end.get("seconds", 0)],
         ["Memory, MB", end.get("peak_mb", 0)],
-        ["Cells", f"{end.get('cells_done', 0)} of {end.get('cells_total', 0)}"],
-        ["Executed notebook", end.get("output", "")],
-        ["Directory", end.get("run_dir", "")],
     ]
+    # A script has neither.
+    if end.get("cells_total"):
+        rows.append(["Cells", f"{end.get('cells_done', 0)} of {end['cells_total']}"])
+    if end.get("output"):
+        rows.append(["Executed notebook", end["output"]])
+    rows.append(["Directory", end.get("run_dir", "")])
     rows += [[f"Loaded {load['table']}", _describe_load(load)] for load in end.get("loads") or []]
     return {"title": "Run", "header": ["", ""], "rows": rows}
 
