@@ -17,6 +17,7 @@ from tests.contract.vault_stand import (
     VaultStand,
 )  # fmt: skip
 from tests.scratch import open_folder
+from vixtract.people.roles import role_password
 from vixtract.vault import owners
 from vixtract.vault.cipher import KEY_FILE
 from vixtract.vault.records import Owner
@@ -59,6 +60,18 @@ def test_no_other_account_gets_anything(stand, uid):
         assert SECRET not in str(answer)
         assert answer.get("error") or answer == {"connections": []}, (question, answer)
     assert stand.ask(ANNA, do="get", name="crm")["connection"]["name"] == "crm"
+
+
+def test_root_alone_is_told_what_a_run_needs(stand):
+    stand.save("anna", "crm", "postgresql", **CRM)
+    question = {"do": "run", "person": "anna"}
+    assert stand.ask(0, **question)["password"] == "", "there is no key"
+    (stand.secrets / "role_key").write_text("a-role-key\n")
+    told = stand.ask(0, **question)
+    assert SECRET in told["secrets"]
+    assert told["password"] == role_password("a-role-key", "anna")
+    for uid in (ANNA, BOB, PORTAL):
+        assert "does not answer" in stand.ask(uid, **question)["error"]
 
 
 def test_the_portal_never_gets_a_secret(stand):

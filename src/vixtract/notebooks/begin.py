@@ -42,7 +42,6 @@ def begin(command: Command) -> NoReturn:
     """
     code = 1
     try:
-        _hidden.update(hide_renderer())
         warm = {name.partition(".")[0] for name in sys.modules}
         become_owner(command.environment)
         job = json.loads(os.pread(0, os.fstat(0).st_size, 0))
@@ -76,6 +75,7 @@ def render_notebook(command: Command) -> NoReturn:
         os.environ.update(command.environment)
         # Where the templates are; a cold renderer finds them beside its own Python.
         os.environ["JUPYTER_PATH"] = f"{RENDERERS}/share/jupyter"
+        sys.modules.update(_hidden)
         tempfile.tempdir = None
         gc.enable()
         sys.argv = ["render", *command.argv[-2:]]
@@ -127,6 +127,8 @@ def look(job: dict[str, Any], warm: set[str]) -> str:
     try:
         import site
 
+        # It would write to each of some thousand modules, whose paths are absolute already.
+        site.abs_paths = lambda: None
         site.main()
         return suitability.find_obstacle(job, warm, hooks)
     except Exception as error:
@@ -189,19 +191,11 @@ def fork_kernel(
         os._exit(1)
 
 
-def hide_renderer() -> dict[str, Any]:
-    """Take the renderer's libraries out of sight: notebooks do not have them.
-
-    Returns: the modules, to be kept: taking them apart would copy their memory.
-    """
-    found = {
-        name: module
-        for name, module in sys.modules.items()
-        if str(getattr(module, "__file__", None)).startswith(f"{RENDERERS}/lib/")
-    }
-    for name in found:
-        del sys.modules[name]
-    return found
+def hide_renderer() -> None:
+    """Take the renderer's libraries out of sight: notebooks do not have them."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(f"{RENDERERS}/lib/"):
+            _hidden[name] = sys.modules.pop(name)
 
 
 def freshen_libraries() -> None:

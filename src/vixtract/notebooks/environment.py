@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from vixtract.errors import VixtractError
 from vixtract.notebooks.config import RunnerConfig
 from vixtract.notebooks.identity import Person
+from vixtract.people.roles import login_environment
+from vixtract.vault import wire
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +53,36 @@ def build_environment(
     }
 
 
+def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str], list[str]]:
+    """Ask the vault what a run needs that is made from keys of everybody's.
+
+    The keys must not be in a supervisor, whose memory goes to what is forked from it.
+
+    Args:
+        person: the owner.
+        config: the daemon's.
+    Returns: the owner's PostgreSQL variables, and the secrets of their connections, for masking.
+    """
+    if wire.SOCKET.parent.is_dir():
+        try:
+            answer = wire.ask({"do": "run", "person": person.name})
+        except VixtractError as error:
+            log.warning("Connections' secrets of %s are not masked: %s", person.name, error)
+        else:
+            host, port = config.postgresql
+            password = str(answer.get("password") or "")
+            if not password:
+                log.warning("Runs have no database variables: there is no role_key")
+            variables = login_environment(person.name, password, host=host, port=port)
+            secrets = [str(value) for value in answer.get("secrets", ())]
+            return (variables if password else {}), secrets
+    return ask_database_environment(person, config), []
+
+
 def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
     """Have a process that ends at once work out `database_environment`.
 
-    The key opens everybody's role: it must not stay in a supervisor, whose memory goes to the
-    processes that are forked from it.
+    For where there is no vault; the key must not stay in a supervisor, as above.
 
     Args:
         person: the owner.

@@ -12,9 +12,8 @@ import sys
 
 _IMAGE_LIBRARIES = "/usr/lib/python3/dist-packages"
 _RENDERER_LIBRARIES = "/opt/vixtract/lib/python3.13/site-packages"
+_UNREHEARSED = "unrehearsed"
 _RENDERER = ("nbconvert.exporters.html", "bleach", "vixtract.notebooks.render")
-# The only Python whose objects `share_objects` knows.
-_KNOWN_PYTHON = (3, 13)
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
 # surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
 LIBRARIES = (
@@ -69,6 +68,7 @@ def import_libraries() -> None:
         prepare_validators()
         prepare_renderer()
         sys.path.remove(_RENDERER_LIBRARIES)
+        sys.modules["vixtract.notebooks.begin"].hide_renderer()
     del os.environ["MPLBACKEND"], os.environ["MPLCONFIGDIR"]
     delattr(builtins, "get_ipython")
     del sys.modules["debugpy"]
@@ -95,7 +95,8 @@ def prepare_renderer() -> None:
     paths.SYSTEM_JUPYTER_PATH[:] = []
     os.environ["JUPYTER_PATH"] = "/opt/vixtract/share/jupyter"
     try:
-        render.rehearse()
+        for _ in range(8):
+            render.rehearse()
     except Exception as error:
         render.make_exporter.cache_clear()
         sys.stderr.write(f"The renderer is not prepared: {error}\n")
@@ -104,34 +105,12 @@ def prepare_renderer() -> None:
         del os.environ["JUPYTER_PATH"]
 
 
-def share_objects() -> None:
-    """Make all objects immortal, so that using them does not write to their memory.
-
-    Each use of an object counts references in it, and so each forked process would soon have a
-    copy of most of what it shares: 58 MB in place of 28 for a run. These objects live as long as
-    the process anyway.
-
-    Source: https://peps.python.org/pep-0683/ (object.h: `_Py_IMMORTAL_REFCNT`)
-    """
-    import ctypes
-    import gc
-    import sysconfig
-
-    if sys.version_info[:2] != _KNOWN_PYTHON or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return
-    found: dict[int, object] = {}
-    layer = gc.get_objects()
-    while layer:
-        fresh = {id(thing): thing for thing in layer if id(thing) not in found}
-        found.update(fresh)
-        layer = gc.get_referents(*fresh.values()) if fresh else []
-    for address in found:
-        ctypes.c_uint32.from_address(address).value = 0xFFFFFFFF
-
-
 def main() -> None:
     """Import, then fork on request until the daemon is gone."""
     prepare_path()
+    from vixtract.notebooks import sharing
+
+    reserved = sharing.reserve_memory()
     import gc
     import pickle
     import signal
@@ -140,60 +119,110 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     import_libraries()
+    gc.freeze()
+    if _UNREHEARSED not in sys.argv:
+        rehearse(control)
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
         # The daemon's own configuration, over a pipe that nobody else has.
         config = pickle.load(pipe)  # noqa: S301
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    del reserved
     gc.collect()
+    sharing.share_objects()
     # Collections would touch, and so copy, the memory that all forks share.
-    share_objects()
     gc.freeze()
     gc.disable()
+    gaps = sharing.fill_gaps()
+    sharing.join_pages()
     control.send(b"ready")
-    while True:
-        _, descriptors, _, _ = socket.recv_fds(control, 16, 1)
-        if not descriptors:
-            return
-        control.send(fork_supervisor(control, socket.socket(fileno=descriptors[0]), config))
+    serve(control, config)
+    del gaps
 
 
-def fork_supervisor(control, connection, config) -> bytes:  # type: ignore[no-untyped-def]
-    """Fork a supervisor that is the daemon's child, not this process's.
+def rehearse(control) -> None:  # type: ignore[no-untyped-def]
+    """Run notebooks of our own; where they fail, start this process anew without them.
 
     Args:
-        control: the daemon's socket, closed in the supervisor.
-        connection: a plugin's.
+        control: the daemon's socket.
+    """
+    from vixtract.notebooks import rehearsal
+
+    try:
+        rehearsal.rehearse()
+    except Exception as error:
+        # What it left half done must not be in any run.
+        sys.stderr.write(f"The fork server has not rehearsed: {type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+        os.set_inheritable(control.fileno(), True)
+        command = [sys.executable, "-S", *sys.argv[:3], _UNREHEARSED]
+        os.execv(command[0], command)  # noqa: S606 - no shell
+
+
+def serve(control, config) -> None:  # type: ignore[no-untyped-def]
+    """Fork on request and tell who ended, until the daemon is gone.
+
+    Args:
+        control: the daemon's socket: in comes a connection, out goes the process id of its
+            supervisor; and later that id with the exit code.
         config: the daemon's.
-    Returns: its process id, packed; 0 where the system has no room for it.
+    """
+    import select
+    import signal
+    import socket
+
+    woken, waker = socket.socketpair()
+    for end in (woken, waker):
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([control, woken], [], [])
+        if woken in ready:
+            woken.recv(4096)
+            tell_ended(control)
+        if control in ready:
+            _, descriptors, _, _ = socket.recv_fds(control, 16, 1)
+            if not descriptors:
+                return
+            with socket.socket(fileno=descriptors[0]) as connection:
+                pid = fork_supervisor()
+                if pid == 0:
+                    for end in (control, woken, waker):
+                        end.close()
+                    supervise(connection, config)
+            control.send(pid.to_bytes(4, sys.byteorder, signed=True))
+
+
+def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
+    """Collect supervisors that ended, and tell the daemon.
+
+    Args:
+        control: the daemon's socket.
     """
     import struct
 
-    reader, writer = os.pipe()
-    with connection:
+    while True:
         try:
-            middle = os.fork()
-        except OSError:
-            os.close(reader)
-            os.close(writer)
-            return struct.pack("i", 0)
-        if middle == 0:
-            try:
-                pid = os.fork()
-            except OSError:
-                pid = -1
-            if pid == 0:
-                os.close(reader)
-                os.close(writer)
-                control.close()
-                supervise(connection, config)
-            os.write(writer, struct.pack("i", max(pid, 0)))
-            # Its child goes to the nearest subreaper above, which is the daemon.
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read(4)
-    os.waitpid(middle, 0)
-    return answer if len(answer) == 4 else struct.pack("i", 0)
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        control.send(struct.pack("ii", pid, os.waitstatus_to_exitcode(status)))
+
+
+def fork_supervisor() -> int:
+    """Fork; returns -1 where the system has no room for a process."""
+    import signal
+
+    try:
+        pid = os.fork()
+    except OSError:
+        return -1
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return pid
 
 
 def supervise(connection, config) -> None:  # type: ignore[no-untyped-def]

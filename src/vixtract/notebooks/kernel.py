@@ -7,6 +7,7 @@ taken what stands in the pipes, so their order is the cell's own.
 
 from __future__ import annotations
 
+import _io
 import array
 import asyncio
 import atexit
@@ -20,7 +21,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
 from tornado.ioloop import IOLoop
+from traitlets.config import Config
 
 from vixtract.notebooks.wire import Wire
 
@@ -155,6 +157,10 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
     write_connection_file = _nothing  # type: ignore[assignment]
     init_crash_handler = _nothing
 
+    def parse_command_line(self, argv: Any = None) -> None:
+        """Take the one option of the command line; reading it takes longer than a small cell."""
+        self.update_config(Config({"HistoryManager": {"hist_file": ":memory:"}}))
+
     def init_io(self) -> None:
         """Take the process's own streams as they are."""
         self.displayhook = SimpleNamespace()
@@ -200,7 +206,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         sys.orig_argv = ["/usr/bin/python3", "-m", "ipykernel_launcher", *sys.argv[1:]]
         session = WireSession(wire=None, username=os.environ.get("USER", ""))
         session.wire, session.outputs = Wire(messages), outputs
-        code = asyncio.run(_serve(session, requests))
+        code = asyncio.run(serve(session, requests, _finish))
     except BaseException as error:
         os.write(2, f"The kernel failed: {type(error).__name__}: {error}\n".encode())
         raise
@@ -208,7 +214,17 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         os._exit(code)
 
 
-async def _serve(session: WireSession, requests: socket.socket) -> int:
+async def serve(
+    session: WireSession, requests: socket.socket, finish: Callable[[Any], None]
+) -> int:
+    """Answer requests until they end.
+
+    Args:
+        session: where answers go.
+        requests: where cells come from.
+        finish: called with the shell at the end.
+    Returns: exit code.
+    """
     owner = os.getpid()
     app = KernelApp.instance()
     app.session_of_run = session
@@ -244,8 +260,16 @@ async def _serve(session: WireSession, requests: socket.socket) -> int:
             await kernel.answer(message)
             if os.getpid() != owner:
                 os._exit(0)  # a cell forked, and the child came back from it
-    _finish(app.shell)
+    finish(app.shell)
     return 0
+
+
+def forget() -> None:
+    """Let go of the kernel of this process, for the next one."""
+    shell: Any = KernelApp.instance().shell
+    type(shell).clear_instance()
+    Kernel.clear_instance()
+    KernelApp.clear_instance()
 
 
 def _finish(shell: Any) -> None:
@@ -258,10 +282,12 @@ def _finish(shell: Any) -> None:
         shell.user_ns.clear()
         shell.user_ns_hidden.clear()
         gc.collect()
-    for thing in gc.get_objects():
+    # By the type, which asks nothing of objects that pretend.
+    files = [thing for thing in gc.get_objects() if issubclass(type(thing), _io._IOBase)]
+    for file in files:
         with contextlib.suppress(BaseException):
-            if isinstance(thing, io.IOBase) and not thing.closed and thing.writable():
-                thing.flush()
+            if not file.closed and file.writable():
+                file.flush()
 
 
 def language_info(message: Mapping[str, Any]) -> dict[str, Any]:

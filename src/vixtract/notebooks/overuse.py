@@ -30,7 +30,7 @@ class Overuse:
         self._person = person
         self._processes = processes
         self._disk = disk
-        self._writes = WriteMeter()
+        self._writes = WriteMeter(is_young=True)
         self._full_since: float | None = None
 
     def look(self, pids: Sequence[int]) -> str:

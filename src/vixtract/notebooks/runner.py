@@ -29,6 +29,7 @@ from vixtract.settings import Settings, read_workers
 log = logging.getLogger(__name__)
 
 _STOP_S = 6.0
+_ORPHANS_S = 10.0
 _SETTLED_NS = 5_000_000_000
 
 
@@ -43,6 +44,7 @@ class Runner:
         self._config = config
         self._supervisors: set[int] = set()
         self._wants_stop = False
+        self._orphans_until = 0.0
         self._lock = -1
         self._homes_changed = 0
         self._left: set[tuple[str, int]] = set()
@@ -64,7 +66,8 @@ class Runner:
                 self._collect()
                 self._fork_server.keep()
                 self._welcome()
-                ready, _, _ = select.select([listener, signals], [], [], 1.0)
+                sources = [listener, signals, *self._fork_server.sockets]
+                ready, _, _ = select.select(sources, [], [], 1.0)
                 if signals in ready:
                     signals.recv(4096)
                 if listener in ready:
@@ -152,14 +155,17 @@ class Runner:
             os._exit(0)
 
     def _collect(self) -> None:
-        for pid, code in tree.reap().items():
+        for pid, code in {**self._fork_server.collect(), **tree.reap()}.items():
             if pid == self._fork_server.pid:
                 self._fork_server.ended(code)
             elif pid in self._supervisors:
                 self._supervisors.discard(pid)
                 if code:
                     log.error("The supervisor %s ended with code %s", pid, code)
-                    self._kill_orphans()
+                    self._orphans_until = time.monotonic() + _ORPHANS_S
+        # More than once: a process that dies meanwhile leaves others.
+        if time.monotonic() < self._orphans_until:
+            self._kill_orphans()
 
     def _kill_orphans(self) -> None:
         """End what a killed supervisor left: its processes have become the daemon's children."""

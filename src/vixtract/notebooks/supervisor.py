@@ -25,7 +25,7 @@ from vixtract.notebooks import outcome, tree
 from vixtract.notebooks.channel import Channel, Reports, RunLog, read_request
 from vixtract.notebooks.config import MIB, RunnerConfig
 from vixtract.notebooks.environment import (
-    ask_database_environment,
+    ask_for_run,
     build_environment,
     received_database,
 )
@@ -47,7 +47,6 @@ from vixtract.notebooks.watch import Bounds, Streams, Watched, Watcher
 from vixtract.notebooks.workspace import Workspace, make_workspace
 from vixtract.people.directory import read_admins, read_blocked
 from vixtract.secret_settings import Masker, known_secrets
-from vixtract.vault import wire
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +190,7 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         command = self._command(work, output_end, progress_end)
-        masked = [*known_secrets(command.environment), *self._connection_secrets]
+        masked = [*known_secrets(command.environment), *self._asked[1]]
         self._masker = Masker(masked)
         run_log.mask(masked)
         pid = self._warm.prefork.start(command) if self._warm else spawn(command)
@@ -213,10 +212,14 @@ class Supervisor:
         os.close(output)
         os.close(progress)
         # A peak between two looks: the system knows it for the biggest process.
-        biggest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        biggest = usage.ru_maxrss * 1024
         if self._warm:
             # What it shares with this process is not its own.
             biggest -= tree.resident_bytes([os.getpid()])
+            if not watched.peak_bytes:
+                # Over before the first look: each page that it wrote to was missing once.
+                biggest = max(biggest, usage.ru_minflt * resource.getpagesize())
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
@@ -226,7 +229,7 @@ class Supervisor:
                 self._person, self._config, run_dir=work.path, private=work.private,
                 job=self._request.job,
             ),
-            **self._database(),
+            **self._asked[0],
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
@@ -247,23 +250,12 @@ class Supervisor:
             return replace(command, stdin=self._job_description(work))
         return replace(command, argv=self._script(work))
 
-    def _database(self) -> Mapping[str, str]:
-        if self._config.is_worker:
-            return received_database(self._request.database, self._config)
-        return ask_database_environment(self._person, self._config)
-
     @functools.cached_property
-    def _connection_secrets(self) -> list[str]:
-        """What must not be shown of the owner's connections; workers have none."""
-        if self._config.is_worker or not wire.SOCKET.parent.is_dir():
-            return []
-        try:
-            # The vault reads them: the key of everybody's must not be in this process.
-            answer = wire.ask({"do": "secrets", "person": self._request.owner})
-        except VixtractError as error:
-            log.warning("Connections' secrets are not masked in %s: %s", self._request.job, error)
-            return []
-        return [str(value) for value in answer.get("secrets", ())]
+    def _asked(self) -> tuple[Mapping[str, str], list[str]]:
+        """The database's variables, and what to mask of connections; workers have none."""
+        if self._config.is_worker:
+            return received_database(self._request.database, self._config), []
+        return ask_for_run(self._person, self._config)
 
     def _job_description(self, work: Workspace) -> int:
         """Give the driver its job on standard input: arguments are public, parameters may not."""
@@ -279,7 +271,7 @@ class Supervisor:
             "cwd": str(cwd),
             "parameters": self._request.parameters,
             "kernel": self._request.kernel,
-            "masked": self._connection_secrets,
+            "masked": self._asked[1],
         }
         descriptor = os.memfd_create("job")
         with os.fdopen(os.dup(descriptor), "wb") as file:

@@ -48,6 +48,15 @@ def resident_bytes(pids: list[int]) -> int:
     return sum(_resident(pid) for pid in pids)
 
 
+def reserved_bytes(pids: list[int]) -> int:
+    """Add up the private memory that processes have asked for, touched or not.
+
+    Args:
+        pids: processes; those that are gone count nothing.
+    """
+    return sum(_statm(pid, 5) for pid in pids)
+
+
 def proportional_bytes(pids: list[int], person: Person) -> int:
     """Add up memory with shared pages split among their users; slower, and exact.
 
@@ -138,8 +147,12 @@ def _parent(entry: str) -> int:
 
 
 def _resident(pid: int) -> int:
+    return _statm(pid, 1)
+
+
+def _statm(pid: int, field: int) -> int:
     try:
-        return int(Path(_PROC, str(pid), "statm").read_bytes().split()[1]) * _PAGE
+        return int(Path(_PROC, str(pid), "statm").read_bytes().split()[field]) * _PAGE
     except (OSError, IndexError):
         return 0
 

@@ -77,11 +77,15 @@ def _read(pid: int) -> Process | None:
 
 
 class WriteMeter:
-    """Tells who writes to disk between two looks."""
+    """Tells who writes to disk between two looks.
 
-    def __init__(self) -> None:
+    Args:
+        is_young: whether the processes began a moment before the first look.
+    """
+
+    def __init__(self, *, is_young: bool = False) -> None:
         self._before: dict[int, int] = {}
-        self._is_first = True
+        self._is_first = not is_young
 
     def measure(self, pids: Iterable[int], person: Person) -> dict[int, int]:
         """Return bytes written since the last look, by process; small amounts are left out.
@@ -93,7 +97,7 @@ class WriteMeter:
         with acting_as(person):
             now = {pid: _written(pid) for pid in pids}
         # One that was not there at the last look has written all of it since; at the first look
-        # nobody knows when it was.
+        # at old ones nobody knows when it was.
         before = now if self._is_first else self._before
         self._is_first = False
         grown = {pid: size - before.get(pid, 0) for pid, size in now.items()}

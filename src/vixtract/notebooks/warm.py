@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -21,6 +22,8 @@ _ANSWER_S = 10.0
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 60.0
 _STABLE_S = 60.0
+_PID = struct.Struct("i")
+_END = struct.Struct("ii")
 
 
 class ForkServer:
@@ -38,6 +41,7 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._is_ready = False
+        self._ended: dict[int, int] = {}
         self._started = 0.0
         self._next_start = 0.0
         self._back_off_s = _FIRST_BACK_OFF_S
@@ -73,6 +77,7 @@ class ForkServer:
         )  # fmt: skip
         if self._process is not None:
             self._process.returncode = code
+        self._listen()
         if self._control is not None:
             self._control.close()
         self._process = self._control = None
@@ -84,8 +89,8 @@ class ForkServer:
 
         Args:
             connection: of a checked peer.
-        Returns: the supervisor's process id, a child of the daemon's; 0: it did not work, and
-            nothing runs; None: nobody knows, and the connection must not be used.
+        Returns: the supervisor's process id; 0: it did not work, and nothing runs; None: nobody
+            knows, and the connection must not be used.
         """
         if not self._is_ready or self._control is None:
             return 0
@@ -95,15 +100,47 @@ class ForkServer:
             self.kill()
             return 0
         self._control.settimeout(_ANSWER_S)
-        try:
-            answer = self._control.recv(4)
-        except (TimeoutError, socket.timeout, OSError):
-            answer = b""
-        if len(answer) < 4:
+        answer = b""
+        with contextlib.suppress(OSError):
+            answer = self._receive(self._control)
+        if len(answer) != _PID.size:
             self.kill()
             return None
-        pid: int = struct.unpack("i", answer)[0]
-        return pid
+        pid: int = _PID.unpack(answer)[0]
+        return max(pid, 0)
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """What is readable when supervisors have ended."""
+        return [self._control] if self._control is not None and self._is_ready else []
+
+    def collect(self) -> dict[int, int]:
+        """Return the supervisors that have ended and their exit codes.
+
+        They are this process's children only after the fork server died; then the system says.
+        """
+        if self._is_ready:
+            self._listen()
+        ended, self._ended = self._ended, {}
+        return ended
+
+    def _listen(self) -> None:
+        """Take what the fork server has said."""
+        if self._control is None:
+            return
+        self._control.setblocking(False)
+        with contextlib.suppress(OSError):
+            while self._receive(self._control):
+                continue
+
+    def _receive(self, control: socket.socket) -> bytes:
+        """Return the next word that is not the end of a supervisor; those are kept."""
+        while True:
+            word = control.recv(64)
+            if len(word) != _END.size:
+                return word
+            pid, code = _END.unpack(word)
+            self._ended[pid] = code
 
     def kill(self) -> None:
         """End it; `keep` starts it again."""

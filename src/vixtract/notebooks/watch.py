@@ -17,6 +17,7 @@ from vixtract.notebooks.overuse import Overuse
 from vixtract.notebooks.usage import DiskFloor
 
 _TICK_S = 0.5
+_GLANCE_S = 0.1
 _DRAIN_S = 2.0
 
 # Why a run was stopped from outside.
@@ -104,7 +105,10 @@ class Watcher:
         self._overuse = Overuse(person, bounds.processes, bounds.disk)
         self._started = time.monotonic()
         self._kill_at: float | None = None
-        self._next_look = 0.0
+        # Many runs are over by then; looking costs milliseconds, a glance less than one.
+        self._next_look = self._started + _TICK_S
+        self._next_glance = self._started + _GLANCE_S
+        self._shared = tree.reserved_bytes([os.getpid()]) if bounds.is_forked else 0
         self._result = Watched()
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._waker = socket.socketpair()
@@ -194,9 +198,22 @@ class Watcher:
             self._stop(ABORTED, "Aborted.")
         elif self._bounds.timeout_s and now - self._started > self._bounds.timeout_s:
             self._stop(TIMED_OUT, f"Stopped after {self._bounds.timeout_s:.0f} s, the time limit.")
-        elif now >= self._next_look:
+        elif now >= self._next_look or self._is_suddenly_big(now):
             self._next_look = now + _TICK_S
             self._look_at_memory()
+
+    def _is_suddenly_big(self, now: float) -> bool:
+        """Glance at a run that has just begun: a gigabyte is soon filled.
+
+        Args:
+            now: of the monotonic clock.
+        """
+        if now < self._next_glance or now > self._started + _TICK_S:
+            return False
+        self._next_glance = now + _GLANCE_S
+        pids = tree.descendants(os.getpid())
+        own = tree.reserved_bytes(pids) - len(pids) * self._shared
+        return own > self._bounds.memory_bytes > 0
 
     def _look_at_memory(self) -> None:
         pids = tree.descendants(os.getpid())

@@ -69,7 +69,18 @@ def person_environment(
         port: its port.
         generation: as for `role_password`.
     """
-    password = role_password(key, name, generation)
+    return login_environment(name, role_password(key, name, generation), host=host, port=port)
+
+
+def login_environment(name: str, password: str, *, host: str, port: int) -> dict[str, str]:
+    """Return `person_environment` for a password that is known.
+
+    Args:
+        name: person.
+        password: of `role_password`.
+        host: PostgreSQL's host name.
+        port: its port.
+    """
     login = f"{quote(name, safe='')}:{password}"
     return {
         "PGHOST": host,

@@ -2,7 +2,7 @@
 
 A person's own process gets that person's and their teams' connections with all values. The portal
 names the person it acts for, may change what that person sees, and never gets a secret value. Root
-may ask as anybody.
+may ask as anybody, and for what a run of somebody's needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.people.archive import generation
 from vixtract.people.names import check_name
+from vixtract.people.roles import role_password
 from vixtract.vault import owners, trial
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError, VaultError
 from vixtract.vault.kinds import KINDS
@@ -57,6 +59,8 @@ def answer(question: Mapping[str, Any], peer: Peer, config: VaultConfig) -> dict
             return _answer_portal(question, config)
         if peer.uid == 0 and isinstance(question.get("person"), str):
             person = str(question["person"])
+            if question.get("do") == "run":
+                return _answer_run(person, config)
         else:
             person = owners.person_of(peer.uid, config.home_root)
         return _answer_person(question, person, config)
@@ -79,6 +83,20 @@ def _answer_person(question: Mapping[str, Any], person: str, config: VaultConfig
         saved = store.find(seen, _text(question, "name", 200))
         return {"connection": {**_describe(saved), "values": dict(saved.values)}}
     raise VaultError("The vault does not answer this question.")
+
+
+def _answer_run(person: str, config: VaultConfig) -> dict[str, Any]:
+    """Answer root, which starts a run: what to mask, and the password of the person's role.
+
+    Both are made from keys of everybody's, which must not be in a process that a run comes from.
+    """
+    seen = owners.owners_seen_by(person, config.home_root)
+    try:
+        key = (config.secrets_dir / "role_key").read_text(encoding="ascii").strip()
+        password = role_password(key, person, generation(person, config.home_root))
+    except FileNotFoundError:
+        password = ""
+    return {"secrets": Store(config.secrets_dir).secret_values(seen), "password": password}
 
 
 def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str, Any]:
