@@ -15,38 +15,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.docker
 COLD = "A kernel is started for it"
 COLD_CELL = ": # ipykernel"
-REHEARSE = """
-import gc, sys, threading, builtins
-sys.path.insert(0, '/opt/vixtract/lib/python3.13/site-packages/vixtract/notebooks')
-import forkserver
-forkserver.prepare_path()
-forkserver.import_libraries()
-gc.freeze()
-from vixtract.notebooks import rehearsal
-
-def state():
-    import asyncio, atexit, logging, os, signal, warnings
-    return {
-        'sys': {name: id(value) for name, value in vars(sys).items()}, 'path': list(sys.path),
-        'builtins': dict(vars(builtins)), 'environment': dict(os.environ), 'folder': os.getcwd(),
-        'signals': [signal.getsignal(number) for number in signal.valid_signals()],
-        'main': id(sys.modules['__main__']), 'filters': list(warnings.filters),
-        'logging': (list(logging.root.handlers), logging.root.level),
-        'exits': atexit._ncallbacks(), 'descriptors': os.listdir('/proc/self/fd'),
-        'files': sorted(os.listdir('/tmp')), 'threads': threading.active_count(),
-        'loop': asyncio.events._event_loop_policy,
-    }
-
-before = state()
-rehearsal.rehearse()
-after = state()
-print([name for name in before if before[name] != after[name]] or 'no trace')
-from IPython import get_ipython
-from ipykernel.kernelapp import IPKernelApp
-print(get_ipython(), IPKernelApp.initialized())
-data = int(open('/proc/self/statm').read().split()[5]) * 4096
-print(data < 600 << 20 or f'{data} bytes count against the limits of runs')
-"""
 
 
 @pytest.fixture(scope="module")
@@ -186,11 +154,6 @@ def test_own_library_that_shadows_nothing_is_found_warm(box):
         assert "56" in result.log
     finally:
         box.in_home("anna", "rm -rf .local nearlib.py")
-
-
-def test_rehearsal_of_the_fork_server_leaves_no_trace(box):
-    told = box.execute("python3", "-S", "-W", "ignore", "-c", REHEARSE)
-    assert told.splitlines() == ["no trace", "None False", "True"]
 
 
 def test_killed_kernel_leaves_earlier_cells_and_a_failed_one(box):

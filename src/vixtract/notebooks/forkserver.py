@@ -12,7 +12,6 @@ import sys
 
 _IMAGE_LIBRARIES = "/usr/lib/python3/dist-packages"
 _RENDERER_LIBRARIES = "/opt/vixtract/lib/python3.13/site-packages"
-_UNREHEARSED = "unrehearsed"
 _RENDERER = ("nbconvert.exporters.html", "bleach", "vixtract.notebooks.render")
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
 # surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
@@ -95,8 +94,7 @@ def prepare_renderer() -> None:
     paths.SYSTEM_JUPYTER_PATH[:] = []
     os.environ["JUPYTER_PATH"] = "/opt/vixtract/share/jupyter"
     try:
-        for _ in range(8):
-            render.rehearse()
+        render.rehearse()
     except Exception as error:
         render.make_exporter.cache_clear()
         sys.stderr.write(f"The renderer is not prepared: {error}\n")
@@ -119,9 +117,6 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
     import_libraries()
-    gc.freeze()
-    if _UNREHEARSED not in sys.argv:
-        rehearse(control)
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
         # The daemon's own configuration, over a pipe that nobody else has.
         config = pickle.load(pipe)  # noqa: S301
@@ -132,30 +127,9 @@ def main() -> None:
     # Collections would touch, and so copy, the memory that all forks share.
     gc.freeze()
     gc.disable()
-    gaps = sharing.fill_gaps()
     sharing.join_pages()
     control.send(b"ready")
     serve(control, config)
-    del gaps
-
-
-def rehearse(control) -> None:  # type: ignore[no-untyped-def]
-    """Run notebooks of our own; where they fail, start this process anew without them.
-
-    Args:
-        control: the daemon's socket.
-    """
-    from vixtract.notebooks import rehearsal
-
-    try:
-        rehearsal.rehearse()
-    except Exception as error:
-        # What it left half done must not be in any run.
-        sys.stderr.write(f"The fork server has not rehearsed: {type(error).__name__}: {error}\n")
-        sys.stderr.flush()
-        os.set_inheritable(control.fileno(), True)
-        command = [sys.executable, "-S", *sys.argv[:3], _UNREHEARSED]
-        os.execv(command[0], command)  # noqa: S606 - no shell
 
 
 def serve(control, config) -> None:  # type: ignore[no-untyped-def]

@@ -21,7 +21,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -206,7 +206,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         sys.orig_argv = ["/usr/bin/python3", "-m", "ipykernel_launcher", *sys.argv[1:]]
         session = WireSession(wire=None, username=os.environ.get("USER", ""))
         session.wire, session.outputs = Wire(messages), outputs
-        code = asyncio.run(serve(session, requests, _finish))
+        code = asyncio.run(_serve(session, requests))
     except BaseException as error:
         os.write(2, f"The kernel failed: {type(error).__name__}: {error}\n".encode())
         raise
@@ -214,17 +214,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         os._exit(code)
 
 
-async def serve(
-    session: WireSession, requests: socket.socket, finish: Callable[[Any], None]
-) -> int:
-    """Answer requests until they end.
-
-    Args:
-        session: where answers go.
-        requests: where cells come from.
-        finish: called with the shell at the end.
-    Returns: exit code.
-    """
+async def _serve(session: WireSession, requests: socket.socket) -> int:
     owner = os.getpid()
     app = KernelApp.instance()
     app.session_of_run = session
@@ -260,16 +250,8 @@ async def serve(
             await kernel.answer(message)
             if os.getpid() != owner:
                 os._exit(0)  # a cell forked, and the child came back from it
-    finish(app.shell)
+    _finish(app.shell)
     return 0
-
-
-def forget() -> None:
-    """Let go of the kernel of this process, for the next one."""
-    shell: Any = KernelApp.instance().shell
-    type(shell).clear_instance()
-    Kernel.clear_instance()
-    KernelApp.clear_instance()
 
 
 def _finish(shell: Any) -> None:

@@ -91,7 +91,6 @@ def rehearse() -> None:
     cells = [
         make.new_markdown_cell("# Title\n\n*text* & <b>more</b>, a [link](x)\n\n- item"),
         make.new_code_cell("import os\n%time x = f'{1}'", outputs=outputs, execution_count=1),
-        make.new_code_cell("def f(a: int = 1):  # words\n    return [a + 2.5, 'text']\nf(1)"),
     ]
     metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     make_exporter().from_notebook_node(make.new_notebook(cells=cells, metadata=metadata))

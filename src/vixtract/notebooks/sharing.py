@@ -20,9 +20,6 @@ _OBJECTS_BYTES = 110 * 1024 * 1024
 # Python keeps small objects in arenas of this size, and gives an arena back when it is empty.
 _ARENA = 1024 * 1024
 _BLOCK = 448
-_LARGEST_BLOCK = 512
-_POOL = 16384
-_MOST_GAPS = 50_000
 
 
 def reserve_memory() -> list[bytes]:
@@ -58,54 +55,6 @@ def share_objects() -> None:
         layer = gc.get_referents(*fresh.values()) if fresh else []
     for address in found:
         ctypes.c_uint32.from_address(address).value = 0xFFFFFFFF
-
-
-def fill_gaps() -> list[object]:
-    """Use up the free places between objects, so that forked processes take new memory instead.
-
-    What a process puts into such a place copies the page around it; there are thousands of them.
-
-    Returns: what fills them; to be held on to.
-    """
-    kept: list[object] = []
-    for size in range(16, _LARGEST_BLOCK + 1, 16):
-        streak = last = 0
-        for number in range(_MOST_GAPS):
-            thing = _make_object(size, number)
-            kept.append(thing)
-            # Near the one before, a whole pool long: the pools with gaps are used up. The numbers
-            # here take places themselves.
-            streak = streak + 1 if last < id(thing) <= last + 4 * size else 0
-            last = id(thing)
-            if streak >= _POOL // size:
-                break
-    _fill_heap()
-    return kept
-
-
-def _make_object(size: int, number: int) -> object:
-    if size == 16:
-        return object()
-    if size == 32:
-        return number + 0.5
-    return bytes(size - sys.getsizeof(b""))
-
-
-def _fill_heap() -> None:
-    """Use up the free places of the C library's heap, large ones first."""
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype = libc.sbrk.restype = ctypes.c_size_t
-    libc.malloc.argtypes = [ctypes.c_size_t]
-    libc.sbrk.argtypes = [ctypes.c_ssize_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    # Without free room at its end: what is found beyond is new.
-    libc.malloc_trim(0)
-    end = libc.sbrk(0)
-    for size in (*range(1 << 20, 8192, -4096), *range(8192, _LARGEST_BLOCK, -16)):
-        place = libc.malloc(size)
-        while 0 < place < end:
-            place = libc.malloc(size)
-        libc.free(place)
 
 
 def join_pages() -> int:
