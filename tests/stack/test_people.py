@@ -268,8 +268,12 @@ def test_removed_person_s_things_are_archived_for_root_alone(appliance, olga):
     for service in ("jupyter", "cronicle"):
         refused = appliance.execute(service, "ls", "/home/.vixtract", user="olga", check=False)
         assert "Permission denied" in refused
-    archived = appliance.execute("cronicle", "ls", "/runs/.removed")
-    assert "mia." in archived
+    # The runner looks at the homes once a second.
+    wait_until(
+        lambda: "mia." in appliance.execute("cronicle", "ls", "/runs/.removed", check=False),
+        "the archive of her runs",
+        30,
+    )
     again = add(appliance, "mia")
     again.http.get("/portal/")
     assert events_of(again) == {}
