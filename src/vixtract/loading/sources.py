@@ -178,7 +178,10 @@ def _pandas_column(series: Any) -> Any:
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         return array
-    return [None if missing else v for v, missing in zip(series, series.isna(), strict=True)]
+    values: list[Any] = series.tolist()
+    for position in series.isna().to_numpy().nonzero()[0]:
+        values[position] = None
+    return values
 
 
 def _pandas_type(series: Any) -> str:
