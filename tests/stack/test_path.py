@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import textwrap
 
 import httpx
 
-from tests.stack.appliance import ENGINE, Person
+from tests.stack.appliance import ENGINE, ROOT, Person
 from tests.waiting import wait_until
 
 LOAD = """
@@ -170,3 +171,12 @@ def test_status_is_readable_by_programs(appliance):
     assert {s["service"]: s["health"] for s in status["services"]} == dict.fromkeys(
         ("nginx", "jupyter", "cronicle", "postgresql"), "healthy"
     )
+
+
+def test_first_notebook_of_the_readme_loads_its_table_in_lab(appliance, anna):
+    text = (ROOT / "README.md").read_text("utf-8")
+    source = textwrap.dedent(text.split("   ```python\n", 1)[1].split("   ```", 1)[0])
+    output = anna.run_cell(source)
+    assert "Warning" not in output and "Error" not in output, output
+    found = appliance.query("SELECT city, people FROM anna.cities ORDER BY 1")
+    assert found == [("Oslo", 717710), ("Rome", 2748109)]

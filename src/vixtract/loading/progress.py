@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from typing import Any
 
 # A log wants to be read: one line per so many seconds at most.
@@ -31,7 +32,10 @@ class Progress:
         self._rows = 0
         self._next = time.monotonic() + LINE_EVERY_S
         if show and watched:
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                # Without ipywidgets the bar is text; tqdm's advice to install them is no news.
+                warnings.simplefilter("ignore")
+                from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, unit=" rows", unit_scale=True, desc=title, leave=False)
 
