@@ -210,8 +210,16 @@ class WarmClient(Client):
 
     def _request(self, cell: Any, store_history: bool) -> str:
         identity = uuid4().hex
-        request = make_request(cell.source, identity, is_kept=store_history)
-        self._parent = request["header"]
+        header = {"msg_id": identity, "msg_type": "execute_request", "username": "", "session": ""}
+        content = {
+            "code": cell.source, "silent": False, "store_history": store_history,
+            "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
+        }  # fmt: skip
+        self._parent = header
+        request = {
+            "header": header, "msg_id": identity, "msg_type": "execute_request",
+            "parent_header": {}, "metadata": {}, "content": content,
+        }  # fmt: skip
         try:
             self._link.requests.send(request)
         except OSError:
@@ -286,22 +294,3 @@ class WarmClient(Client):
                 print(text, end="", flush=True)
                 raise DeadKernelError("Kernel died")
         raise RuntimeError("Kernel didn't respond in time")
-
-
-def make_request(code: str, identity: str, *, is_kept: bool) -> dict[str, Any]:
-    """Return the message that asks for a cell to be run.
-
-    Args:
-        code: of the cell.
-        identity: of the message.
-        is_kept: whether the cell goes into the history.
-    """
-    header = {"msg_id": identity, "msg_type": "execute_request", "username": "", "session": ""}
-    content = {
-        "code": code, "silent": False, "store_history": is_kept,
-        "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
-    }  # fmt: skip
-    return {
-        "header": header, "msg_id": identity, "msg_type": "execute_request",
-        "parent_header": {}, "metadata": {}, "content": content,
-    }  # fmt: skip
