@@ -20,7 +20,7 @@ def docker_problem() -> str:
             ["docker", "version", "--format", "{{.Server.Version}}"],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
@@ -75,7 +75,7 @@ def pytest_report_header(config):
             ],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired):
         return "container engine: none"

@@ -48,7 +48,7 @@ class Issuer:
         self._server = make_server(address, port, app, threaded=True, ssl_context=pair)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
-        self.http = httpx.Client(base_url=self.url, verify=tls_context(folder), timeout=30)
+        self.http = httpx.Client(base_url=self.url, verify=tls_context(folder), timeout=60)
         body = {
             "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": "client_secret_basic",

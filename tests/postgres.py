@@ -43,7 +43,7 @@ class Cluster:
         """Connection text of the superuser to database postgres."""
         return (
             f"host=127.0.0.1 port={self.port} user=postgres password={self.password} "
-            "dbname=postgres connect_timeout=5"
+            "dbname=postgres connect_timeout=60"
         )
 
     def start(self, options: str = "") -> None:

@@ -115,7 +115,7 @@ class Slapd:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._answers, "slapd", 30)
+        wait_until(self._answers, "slapd")
 
     def stop(self) -> None:
         """End the server; its data stay."""

@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def wait_until(
-    look: Callable[[], T], what: str, timeout_s: float = 60.0, interval_s: float = 0.5
+    look: Callable[[], T], what: str, timeout_s: float = 120.0, interval_s: float = 0.5
 ) -> T:
     """Return the first true value of a look, or fail with what was last seen.
 
     Args:
         look: called until it returns something true; an exception counts as "not yet".
         what: what is awaited, for the message.
-        timeout_s: seconds until the wait is given up.
+        timeout_s: seconds until the wait is given up: for a hang, as busy machines are slow.
         interval_s: seconds between looks.
     """
     deadline = time.monotonic() + timeout_s

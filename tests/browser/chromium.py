@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.contract.portal_stand import Portal
 
 # Where screenshots go that a person looks at; none are made where it is not set.
 SHOTS = os.environ.get("VIXTRACT_SCREENSHOTS", "")
+# For a page that hangs: two workers on two cores make a first kernel or a first page slow.
+DEADLINE_MS = 120_000
+expect.set_options(timeout=DEADLINE_MS)
 
 
 @contextmanager
@@ -45,7 +48,7 @@ def open_page(browser: Browser, portal: Portal, name: str, **options) -> Iterato
         ]
     context = browser.new_context(base_url=f"http://127.0.0.1:{portal.port}", **options)
     context.add_cookies(cookies)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(DEADLINE_MS)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

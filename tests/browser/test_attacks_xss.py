@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.browser.chromium import open_chromium, open_page
+from tests.browser.chromium import DEADLINE_MS, open_chromium, open_page
 from tests.browser.test_portal_tables import load_late
 from tests.contract.run_stand import CAN_SERVE, WHY_NOT, RunStand, notebook
 from tests.contract.test_people_roles import KEY, connect_person
@@ -185,7 +185,7 @@ def lab(appliance, chromium):
     appliance.write(name, file, json.dumps(given))
     appliance.write(name, "given.md", f"{EVIL}\n\n[x]({LINK})\n\nend of markdown")
     context = chromium.new_context(base_url=appliance.url, locale="en-US")
-    context.set_default_timeout(120_000)
+    context.set_default_timeout(DEADLINE_MS)
     page = context.new_page()
     page.goto("/jupyter/hub/login")
     page.fill("input[name=username]", name)
@@ -223,7 +223,6 @@ def test_no_address_runs_on_the_page_that_it_asks_for(lab, path):
     seen = wait_until(
         lambda: (page.evaluate("window.pwned"), page.locator(".evil").count()),
         "the page stays where it is",
-        20,
     )
     assert (seen, asked) == ((None, 0), [])
     page.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.chromium import open_chromium, shoot
+from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot
 from tests.images.docker_cli import unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
 from tests.waiting import wait_until
@@ -73,7 +73,7 @@ def test_no_text_of_an_analyst_runs_on_the_page(box):
     assert box.client.get_event(events[0])["title"] == f"{TITLES[0]} 0"
     with open_chromium() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 900})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(DEADLINE_MS)
         root = f"http://127.0.0.1:{box.port}/cronicle/"
         page.goto(root)
         page.fill("#fe_login_username", "admin")
@@ -93,9 +93,7 @@ def test_no_text_of_an_analyst_runs_on_the_page(box):
             page.wait_for_selector("#fe_ee_notes")
             check(page, f"event-{number}")
         for job in jobs:
-            wait_until(
-                lambda job=job: box.client.get_job_status(job).get("complete"), "its end", 60
-            )
+            wait_until(lambda job=job: box.client.get_job_status(job).get("complete"), "its end")
         for number, job in enumerate(jobs):
             page.goto(f"{root}#JobDetails?id={job}")
             page.wait_for_selector("b:visible:text-is('Jump to History')")

@@ -50,17 +50,17 @@ def test_a_person_runs_an_event_and_reads_its_log(box, page):
     page.fill("#fe_login_username", "admin")
     page.fill("#fe_login_password", "admin")
     page.press("#fe_login_password", "Enter")
-    page.wait_for_selector("text=Active Jobs", timeout=20_000)
+    page.wait_for_selector("text=Active Jobs")
     page.goto(f"{root}#Schedule")
     row = page.locator("tr", has_text="test ").first
-    row.locator("text=Run").first.click(timeout=20_000)
-    page.wait_for_function("Object.keys(app.activeJobs).length == 1", timeout=20_000)
+    row.locator("text=Run").first.click()
+    page.wait_for_function("Object.keys(app.activeJobs).length == 1")
     job = page.evaluate("Object.keys(app.activeJobs)[0]")
     page.goto(f"{root}#JobDetails?id={job}")
-    page.wait_for_selector("text=line 3", timeout=20_000)
+    page.wait_for_selector("text=line 3")
     assert "line 8" not in page.inner_text("body")
-    page.wait_for_selector("text=Open it in the portal", timeout=30_000)
-    page.wait_for_function("document.body.innerText.includes('line 8')", timeout=20_000)
+    page.wait_for_selector("text=Open it in the portal")
+    page.wait_for_function("document.body.innerText.includes('line 8')")
     strangers = {url.split("?")[0] for url in asked if not url.startswith(root)}
     # The picture of an account: nginx's content policy keeps the browser from asking for it.
     assert all("://en.gravatar.com/avatar/" in url for url in strangers), strangers

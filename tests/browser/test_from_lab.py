@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import open_chromium, shoot
+from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot
 
 CELL = """\
 # Which year to load.
@@ -46,7 +46,7 @@ def lab(appliance, chromium, locale):
         parameters=CELL,
     )
     context = chromium.new_context(base_url=appliance.url, locale=locale, timezone_id="Europe/Oslo")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(DEADLINE_MS)
     page = context.new_page()
     page.began = time.monotonic()
     page.goto("/jupyter/hub/login")
@@ -101,9 +101,9 @@ def test_a_newcomer_gets_from_the_notebook_to_tomorrow_and_sees_why_it_failed(
     appliance.write_notebook(owner, NOTEBOOK, "print('another notebook')")
     form.get_by_role("button", name=say["run"], exact=True).click()
     form.wait_for_url(re.compile(r"/portal/runs/"))
-    expect(form.locator("#state, .heading").get_by_text(re.compile("failed|ошибка"))).to_be_visible(
-        timeout=60_000
-    )
+    expect(
+        form.locator("#state, .heading").get_by_text(re.compile("failed|ошибка"))
+    ).to_be_visible()
 
     form.goto("/")
     worst = form.locator("#overview section").first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chromium import open_chromium, shoot
+from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_plotly_is_loaded_when_a_figure_is_shown(appliance, chromium):
         "clara", "figure.ipynb", "import plotly.express as px\npx.bar(x=['a', 'b'], y=[1, 3])"
     )
     context = chromium.new_context(base_url=appliance.url)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(DEADLINE_MS)
     page = context.new_page()
     large: list[str] = []
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import open_chromium, shoot
+from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot
 from tests.images.edge_box import IMAGE, has_image
 from tests.stack.appliance import ENGINE, Appliance
 from tests.stack.conftest import new_appliance
@@ -46,7 +46,7 @@ def page(over_cronicle) -> Iterator[Page]:
     over_cronicle.write_notebook("anna", "etl/cities.ipynb", *CELLS, parameters="city = 'Rome'")
     with open_chromium() as browser:
         context = browser.new_context(base_url=over_cronicle.url, locale="en-US")
-        context.set_default_timeout(40_000)
+        context.set_default_timeout(DEADLINE_MS)
         page = context.new_page()
         page.goto("/jupyter/hub/login?next=%2Fjupyter%2Fhub%2Fhome")
         page.fill("input[name=username]", "anna")
@@ -92,8 +92,6 @@ def test_from_the_form_to_a_run_on_time_to_the_archive(over_cronicle, page):
     page.fill("#p-city", "Atlantis")
     page.locator("p.acts button[name=run]").click()
     page.wait_for_url("**/portal/runs/j*")
-    expect(page.locator(".panel.bad").first).to_contain_text(
-        'no such city: "Atlantis"', timeout=90_000
-    )
+    expect(page.locator(".panel.bad").first).to_contain_text('no such city: "Atlantis"')
     shoot(page, "over-cronicle-failed")
     assert over_cronicle.schedule("get_event", id=schedule)["event"]["enabled"] == 0

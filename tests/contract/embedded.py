@@ -78,7 +78,7 @@ class EmbeddedEngine:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-c", LAUNCH], env=self.environment(), stdout=log, stderr=log
             )
-        wait_until(self._answers_or_ended, "engine's answer", 20, 0.05)
+        wait_until(self._answers_or_ended, "engine's answer", interval_s=0.05)
         if self.process.poll() is not None:
             raise AssertionError(f"the engine ended with {self.process.returncode}:\n{self.log}")
         return self
@@ -101,7 +101,7 @@ class EmbeddedEngine:
             return 0
         if process.poll() is None:
             os.kill(process.pid, number)
-        return process.wait(timeout=30)
+        return process.wait(timeout=120)
 
     def create(self, title: str, steps: list[list[Any]] | None = None, **fields: Any) -> str:
         """Create a notebook event whose plugin does the given steps, then reports success."""
@@ -122,6 +122,6 @@ class EmbeddedEngine:
         )["rows"]
         return rows
 
-    def run(self, event: str, timeout_s: float = 20.0) -> dict[str, Any]:
+    def run(self, event: str, timeout_s: float = 120.0) -> dict[str, Any]:
         """Run an event by hand and return the finished job."""
         return self.client.wait_for_job(self.client.run_event(event), timeout_s)

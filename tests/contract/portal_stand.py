@@ -117,7 +117,7 @@ class Browser(httpx.Client):
         super().__init__(
             base_url=f"http://127.0.0.1:{port}",
             headers={"Accept-Language": language, "Accept": "text/html"},
-            timeout=30,
+            timeout=60,
             # Reading the machine's certificates takes longer than most requests.
             verify=False,
         )
@@ -185,7 +185,7 @@ class Portal:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._answers_or_ended, "portal's answer", 30, 0.1)
+        wait_until(self._answers_or_ended, "portal's answer", interval_s=0.1)
         assert self.process.poll() is None, self.log
 
     @property
@@ -220,7 +220,7 @@ class Portal:
     def stop(self) -> int:
         """End the process; return its exit code."""
         self.process.terminate()
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=120)
 
 
 def start_engine(directory: Path) -> EmbeddedEngine:

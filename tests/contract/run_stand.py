@@ -47,7 +47,7 @@ def start_shelf(directory: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-I", "-c", SHELF, str(ROOT / "src"), str(directory)]
     )
-    wait_until((directory / "s").exists, "the shelf's socket", 10, 0.05)
+    wait_until((directory / "s").exists, "the shelf's socket", interval_s=0.05)
     return process
 
 
@@ -106,7 +106,7 @@ class RunStand:
     def run(self, schedule: str) -> str:
         """Run a schedule to its end, hand its record over to anna, and return the run's id."""
         job = self.engine.client.run_event(schedule)
-        self.engine.client.wait_for_job(job, 20)
+        self.engine.client.wait_for_job(job, 120)
         if os.getuid() == 0 and (self.runs / "anna" / job).exists():
             for path in (self.runs / "anna" / job, *(self.runs / "anna" / job).rglob("*")):
                 os.chown(path, 2345, 2345)

@@ -54,7 +54,7 @@ def open_mariadb(folder: Path) -> Iterator[int]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **options,
     )  # fmt: skip
     try:
-        wait_until(lambda: _answers(port), "MariaDB's answer", 60, 0.2)
+        wait_until(lambda: _answers(port), "MariaDB's answer", interval_s=0.2)
         yield port
     finally:
         process.terminate()
@@ -172,7 +172,7 @@ def open_s3() -> Iterator[dict[str, str]]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_until(lambda: _is_up(url), "moto's answer", 60, 0.2)
+        wait_until(lambda: _is_up(url), "moto's answer", interval_s=0.2)
         login = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
         iam = boto3.client("iam", endpoint_url=url, **login)
         iam.create_user(UserName="etl")
@@ -196,7 +196,7 @@ def open_s3() -> Iterator[dict[str, str]]:
 def check_logins(url: str, *, wanted: bool) -> None:
     """Have moto check signatures; it then refuses right ones too where a bucket is in the path."""
     count = b"0" if wanted else b"1000000000"
-    answer = httpx.post(f"{url}/moto-api/reset-auth", content=count, timeout=20)
+    answer = httpx.post(f"{url}/moto-api/reset-auth", content=count, timeout=60)
     assert answer.status_code == 200, answer.text
 
 

@@ -63,7 +63,7 @@ def make_stand(directory, vault):
          "params": {"notebook": "etl/load.ipynb", "parameters": {"steps": [["log", VICTIM]]}}}
     )  # fmt: skip
     run = engine.client.run_event(schedule)
-    engine.client.wait_for_job(run, 20)
+    engine.client.wait_for_job(run, 120)
     yield SimpleNamespace(portal=portal, engine=engine, schedule=schedule, run=run, number=number)
     portal.stop()
     hub.close()

@@ -43,7 +43,7 @@ def test_certificate_is_handed_over_and_verified_in_full(postgres, secrets):
     served = postgres.directory / SERVED
     assert served.stat().st_mode & 0o777 == 0o600
     for host in ("127.0.0.1", "db.example.org"):
-        with wait_until(lambda h=host: connect(postgres, secrets, h), "TLS", 10) as connection:
+        with wait_until(lambda h=host: connect(postgres, secrets, h), "TLS") as connection:
             query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
             assert connection.execute(query).fetchone() == (True,)
     with pytest.raises(psycopg.OperationalError, match="does not match host name"):
@@ -58,7 +58,7 @@ def test_certificate_is_handed_over_and_verified_in_full(postgres, secrets):
 def test_new_names_mean_a_new_certificate_of_the_same_authority(postgres, secrets):
     before = (secrets / AUTHORITY).read_bytes()
     DatabaseTls(secrets, ["new.example.org", "127.0.0.1"]).ensure_served(postgres.conninfo)
-    wait_until(lambda: connect(postgres, secrets, "new.example.org"), "the new name", 10).close()
+    wait_until(lambda: connect(postgres, secrets, "new.example.org"), "the new name").close()
     assert (secrets / AUTHORITY).read_bytes() == before
     assert (secrets / SERVER).stat().st_mode & 0o777 == 0o600
 
@@ -82,7 +82,7 @@ def test_file_that_was_tampered_with_is_put_right(postgres, secrets):
     assert served.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
     postgres.stop()
     postgres.start()
-    wait_until(lambda: connect(postgres, secrets), "TLS after a restart", 10).close()
+    wait_until(lambda: connect(postgres, secrets), "TLS after a restart").close()
 
 
 def test_spoilt_authority_is_never_replaced(tmp_path):

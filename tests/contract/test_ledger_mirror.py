@@ -152,7 +152,7 @@ def test_loop_survives_an_outage(database, postgres, postgres_database, monkeypa
         assert database.row("SELECT mirrored FROM run") == {"mirrored": 0}
     finally:
         postgres.start()
-    wait_until(lambda: copied_slots(postgres_database)[1][0] == DUE, "the copy", 20, 0.3)
+    wait_until(lambda: copied_slots(postgres_database)[1][0] == DUE, "the copy", interval_s=0.3)
     settle(database, DUE + 600, run="j2")
     mirror.stop()
     assert len(copied_slots(postgres_database)) == 4

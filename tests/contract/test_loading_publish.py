@@ -495,7 +495,7 @@ def test_memory_does_not_grow_with_the_source(postgres_database, tmp_path, kind)
     """)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     argv = [sys.executable, "-c", program, kind, str(tmp_path), postgres_database]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     small, big = map(int, done.stdout.split())
     assert big < 400, "MB"

@@ -50,7 +50,7 @@ def connect(server, name, password, database="etl"):
         user=name,
         password=password,
         dbname=database,
-        connect_timeout=5,
+        connect_timeout=60,
         autocommit=True,
     )
 
@@ -302,12 +302,12 @@ def test_provisioner_waits_for_postgresql_then_makes_everybody(server, postgres)
     try:
         time.sleep(1)
         postgres.start()
-        wait_until(lambda: connect_person(server, "m"), "role of m", 20).close()
+        wait_until(lambda: connect_person(server, "m"), "role of m").close()
         connect_person(server, "lena").close()
         provisioner.add("nina")
-        wait_until(lambda: connect_person(server, "nina"), "role of nina", 20).close()
+        wait_until(lambda: connect_person(server, "nina"), "role of nina").close()
         provisioner.remove("nina")
-        wait_until(lambda: cannot_log_in(server, "nina"), "nina is shut out", 20)
+        wait_until(lambda: cannot_log_in(server, "nina"), "nina is shut out")
     finally:
         provisioner.stop()
 

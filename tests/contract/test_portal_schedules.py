@@ -289,7 +289,7 @@ def test_a_late_schedule_and_a_failed_one_stand_first(stand):
             "params": {"notebook": "a.ipynb", "parameters": {"steps": [FAIL]}},
             "timing": {"hours": [3], "minutes": [0]},
         })  # fmt: skip
-        client.wait_for_job(client.run_event(broken), 20)
+        client.wait_for_job(client.run_event(broken), 120)
         page = boris.get("/portal/overview").text
         assert "Cell 2 failed: no such city" in page
         assert page.index("Broken") < page.index("Running now")
@@ -344,6 +344,6 @@ def test_the_newest_kernels_are_offered(stand, anna):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "kernel.json").write_text('{"display_name": "My own kernel"}')
     put(stand, "anna", "etl/load.ipynb", CELL)
-    wait_until(lambda: "My own kernel" in open_new(anna).text, "the kernel", 5, 0.1)
+    wait_until(lambda: "My own kernel" in open_new(anna).text, "the kernel", interval_s=0.1)
     event = event_of(stand, save(anna, open_new(anna), title="Own kernel", kernel="mine"))
     assert event["params"]["kernel"] == "mine"

@@ -72,7 +72,7 @@ def await_end(browser, run: str) -> dict:
         answer = browser.get(f"/portal/api/runs/{run}").json()
         return answer if answer["state"] not in {"queued", "running", "waiting"} else None
 
-    return wait_until(look, f"end of {run}", 15, 0.1)
+    return wait_until(look, f"end of {run}", interval_s=0.1)
 
 
 # Signing in.
@@ -306,7 +306,7 @@ def test_a_run_is_followed_to_its_end(anna):
         part = anna.get(api).json()
         return part if part["run"]["memo"] and "line one" in part["data"] else None
 
-    part = wait_until(half_way, "progress", 10, 0.05)
+    part = wait_until(half_way, "progress", interval_s=0.05)
     assert (part["run"]["state"], part["run"]["progress"], part["done"]) == ("running", 0.5, False)
     assert anna.get(api, params={"offset": part["next"]}).json()["data"] == ""
     page = anna.get(f"/portal/runs/{run}").text
@@ -562,7 +562,7 @@ def test_hostile_json_is_refused_and_named(portal, body):
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_that_is_too_large_is_refused(portal, anna, declared):
     cookie = "; ".join(f"{name}={value}" for name, value in anna.cookies.items())
-    connection = http.client.HTTPConnection("127.0.0.1", portal.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", portal.port, timeout=60)
     body = b"form_token=" + b"x" * 300_000
     headers = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
     content = body if declared else iter([body[:200_000], body[200_000:]])
@@ -622,17 +622,17 @@ def test_the_portal_ends_with_the_hub_that_started_it(tmp_path):
         [sys.executable, "-c", parent_code], env=portal.environment, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_until(portal.is_up, "the portal", 20, 0.1)
+    wait_until(portal.is_up, "the portal", interval_s=0.1)
     parent.send_signal(signal.SIGKILL)
-    parent.wait(timeout=10)
+    parent.wait(timeout=120)
     parent.stdout.close()
-    wait_until(lambda: not portal.is_up(), "the portal's end", 10, 0.1)
+    wait_until(lambda: not portal.is_up(), "the portal's end", interval_s=0.1)
     hub.close()
 
 
 def test_a_portal_without_its_settings_says_what_is_missing():
     ended = subprocess.run(
-        [sys.executable, "-I", "-c", LAUNCH], env={}, capture_output=True, text=True, timeout=30
+        [sys.executable, "-I", "-c", LAUNCH], env={}, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 3
     assert "without SCHEDULER_API_KEY, JUPYTERHUB_API_TOKEN, JUPYTERHUB_API_URL" in ended.stderr

@@ -60,12 +60,12 @@ def ask(place):
         source=str(ROOT / "src"), socket=str(path), homes=str(place / "home"), portal=PORTAL
     )
     process = subprocess.Popen([sys.executable, "-I", "-c", code])
-    wait_until(path.is_socket, "the shelf's socket", 10, 0.05)
+    wait_until(path.is_socket, "the shelf's socket", interval_s=0.05)
 
     def ask(uid: int = PORTAL, **question) -> dict:
         done = subprocess.run(
             ["/usr/bin/python3", "-I", "-c", ASK, str(path), json.dumps(question)],
-            user=uid, group=uid, extra_groups=[], capture_output=True, timeout=30,
+            user=uid, group=uid, extra_groups=[], capture_output=True, timeout=60,
         )  # fmt: skip
         if done.returncode:
             raise PermissionError(done.stderr.decode())
@@ -74,7 +74,7 @@ def ask(place):
     ask.process = process
     yield ask
     process.terminate()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=120) == 0
 
 
 def write(path: Path, source: str) -> None:
@@ -104,7 +104,7 @@ def test_nobody_else_gets_an_answer(ask, uid):
 def test_another_account_of_the_group_gets_no_answer(ask, place):
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-c", ASK, str(place / "shelf.sock"), '{"do":"list","person":"anna"}'],
-        user=BOB, group=PORTAL, extra_groups=[], capture_output=True, timeout=30,
+        user=BOB, group=PORTAL, extra_groups=[], capture_output=True, timeout=60,
     )  # fmt: skip
     assert b"etl/load" not in done.stdout
     assert done.stdout == b""

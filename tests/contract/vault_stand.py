@@ -54,7 +54,7 @@ def find_python() -> str:
     version = "import sys; print(sys.version_info[:2])"
     for name in ("/usr/bin/python3", "/usr/local/bin/python3"):
         if Path(name).exists():
-            done = subprocess.run([name, "-c", version], capture_output=True, text=True, timeout=30)
+            done = subprocess.run([name, "-c", version], capture_output=True, text=True, timeout=60)
             if done.stdout.strip() == str(sys.version_info[:2]):
                 return name
     raise AssertionError(
@@ -102,7 +102,7 @@ class VaultStand:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-c", code], stdout=log, stderr=log
             )
-        wait_until(self._listens_or_ended, "the vault's socket", 20, 0.05)
+        wait_until(self._listens_or_ended, "the vault's socket", interval_s=0.05)
         assert self.process.poll() is None, self.log
 
     def set_team(self, name: str, *members: str) -> None:

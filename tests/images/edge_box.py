@@ -98,7 +98,7 @@ class EdgeBox:
             {"Content-Type": "application/json", **(headers or {})},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 status, text = response.status, response.read()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read()
@@ -127,8 +127,8 @@ class EdgeBox:
     def run_script(self, script: str) -> tuple[dict[str, Any], str]:
         """Run a script as anna; returns the finished job and its log."""
         job = self.client.run_event(self.make_event(script))
-        done = self.client.wait_for_job(job, 60)
-        return done, wait_until(lambda: self.client.get_job_log(job), "the log", 15, 0.3)
+        done = self.client.wait_for_job(job, 120)
+        return done, wait_until(lambda: self.client.get_job_log(job), "the log", interval_s=0.3)
 
     def query(self, sql: str) -> list[list[Any]]:
         """Ask the ledger."""
@@ -147,7 +147,7 @@ class EdgeBox:
             lines = self.execute("ps", "-eo", "pid=,args=").splitlines()
             return next((line.split()[0] for line in lines if "Cronicle Server" in line), "")
 
-        return wait_until(find, "Cronicle's process", 90, 0.3)
+        return wait_until(find, "Cronicle's process", interval_s=0.3)
 
     def kill_engine(self) -> None:
         """Kill Cronicle, as the kernel does when memory is short."""

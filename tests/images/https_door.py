@@ -62,7 +62,7 @@ class TlsDoor:
     ) -> Answer:
         """Send one request."""
         port = self.https_port if tls else self.http_port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         if tls:
             connection.sock = self.connect()
         connection.request(method, path, headers={"Host": f"{host}:{port}"})
@@ -105,7 +105,7 @@ def https_door(*options: str, files: dict[str, bytes] | None = None) -> Iterator
             for file, content in (files or {}).items():
                 put_file(name, "/etc/nginx/certs", file, content)
             docker("start", name)
-            wait_until(lambda: is_alive(name), what="the front door is healthy", timeout_s=60)
+            wait_until(lambda: is_alive(name), what="the front door is healthy")
             yield TlsDoor(name, network, ports)
     finally:
         docker("network", "rm", network, check=False)
@@ -128,7 +128,7 @@ def stub(door: TlsDoor) -> Iterator[str]:
     with created_container(STUB_IMAGE, options, "-I", "/stub.py", "jupyter", "8000") as container:
         put_file(container, "/", "stub.py", STUB.encode())
         docker("start", container)
-        wait_until(lambda: "ready" in logs(container), what="the stub", timeout_s=30)
+        wait_until(lambda: "ready" in logs(container), what="the stub")
         yield container
 
 

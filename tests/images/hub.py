@@ -112,7 +112,7 @@ class Hub:
 
     def client(self) -> httpx.Client:
         """Return a browser without a login; it is closed with the Hub."""
-        self._clients.append(httpx.Client(base_url=self.url, timeout=30))
+        self._clients.append(httpx.Client(base_url=self.url, timeout=60))
         return self._clients[-1]
 
     def try_login(
@@ -146,7 +146,7 @@ class Browser(Person):
             answer = self.http.get(path)
             return answer.status_code == 200 and answer.url.path.startswith(path)
 
-        wait_until(is_open, f"Lab of {self.name}", 90)
+        wait_until(is_open, f"Lab of {self.name}")
 
     def post(self, page: str, **fields: str) -> httpx.Response:
         """Open a page of the Hub and send its form."""

@@ -22,7 +22,7 @@ REFUSED = {400, 405, 413, 414, 501}
 def door() -> Iterator[Door]:
     """A front door with services that tell what reached them."""
     with front_door() as one, one.service("jupyter", state=UP["jupyter"]), one.service("cronicle"):
-        wait_until(lambda: one.ask("/jupyter/").status == 200, what="jupyter", timeout_s=30)
+        wait_until(lambda: one.ask("/jupyter/").status == 200, what="jupyter")
         yield one
 
 

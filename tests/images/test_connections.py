@@ -47,7 +47,7 @@ class Jobs:
             JOBS_IMAGE,
         )  # fmt: skip
         for path in ("/run/vixtract/runner.sock", "/run/vixtract-vault/vault.sock"):
-            wait_until(lambda path=path: self.run("test", "-S", path).returncode == 0, path, 60)
+            wait_until(lambda path=path: self.run("test", "-S", path).returncode == 0, path)
 
     def run(self, *command: str, user: str = "0", text: str | None = None):
         return docker(
@@ -268,4 +268,4 @@ def test_a_killed_vault_comes_back(hub, crm, jobs):
         )
         return done.stdout.strip() == SECRET
 
-    wait_until(reads, "the Hub starts the vault again", 90)
+    wait_until(reads, "the Hub starts the vault again")

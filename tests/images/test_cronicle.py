@@ -355,8 +355,8 @@ def test_killed_plugin_ends_its_run(box):
     process, job = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"})
     wait_until(lambda: len(box.processes_of("anna")) > 1, what="the kernel")
     box.execute("pkill", "-KILL", "-f", "vixtract.notebooks.plugin", user="990")
-    process.communicate(timeout=20)
-    wait_until(lambda: box.processes_of("anna") == [], what="its end", timeout_s=20)
+    process.communicate(timeout=120)
+    wait_until(lambda: box.processes_of("anna") == [], what="its end")
     record = f"/runs/anna/{job}/run.json"
     wait_until(
         lambda: docker("exec", box.name, "test", "-s", record, check=False).returncode == 0,
@@ -402,7 +402,7 @@ def test_fork_bomb_ends_and_others_still_run(box):
     )
     assert result.end["code"] == 1
     assert "limit of processes and threads" in result.text
-    wait_until(lambda: box.processes_of("anna") == [], what="its end", timeout_s=30)
+    wait_until(lambda: box.processes_of("anna") == [], what="its end")
     assert box.run_cells("print('alive')", person="bob").end["code"] == 0
 
 
@@ -588,9 +588,7 @@ def test_socket_is_closed_to_people_and_to_floods(box):
         "import time; time.sleep(1)\n"
     )
     box.execute(PYTHON, "-I", "-c", flood, user="990:990", check=False)
-    wait_until(
-        lambda: box.run_cells("1").end["code"] == 0, what="a run after the flood", timeout_s=30
-    )
+    wait_until(lambda: box.run_cells("1").end["code"] == 0, what="a run after the flood")
     refused = docker("exec", "--user", "2001:990", box.name, PYTHON, "-I", "-c",
         "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/vixtract/runner.sock'); print(s.recv(999))")  # fmt: skip
     assert "Only the scheduler may talk" in refused.stdout
@@ -665,7 +663,6 @@ def test_container_becomes_healthy_stops_in_time_and_boots_after_a_cut():
             wait_until(
                 lambda: docker("exec", name, PYTHON, "-I", "-m", "vixtract.notebooks.health", check=False).returncode == 0,
                 what="health",
-                timeout_s=60,
             )  # fmt: skip
             places = "/srv/secrets", "/opt/cronicle/data", "/runs", "/run/vixtract/runner.sock"
             modes = docker("exec", name, "stat", "-c", "%a %u %g", *places).stdout.split("\n")

@@ -77,7 +77,7 @@ def image() -> Iterator[str]:
     name = f"{unique_name('vixtract-clock')}:tests"
     done = subprocess.run(
         ["docker", "build", "--quiet", "--tag", name, "-"],
-        input=buffer.getvalue(), capture_output=True, timeout=300,
+        input=buffer.getvalue(), capture_output=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     yield name
@@ -122,8 +122,8 @@ def test_a_time_that_comes_twice_is_run_once(clock):
     clock.set(first + 3580)
     # Shown by another event that Cronicle came past the second 02:30.
     other = clock.box.make_event(SCRIPT, timing={"hours": [1], "minutes": [30]}, timezone="UTC")
-    wait_until(lambda: first + 3600 in clock.slots(other), "01:30 UTC", 120, 1)
-    wait_until(lambda: set(clock.slots(other).values()) == {"succeeded"}, "its end", 60, 1)
+    wait_until(lambda: first + 3600 in clock.slots(other), "01:30 UTC", interval_s=1)
+    wait_until(lambda: set(clock.slots(other).values()) == {"succeeded"}, "its end", interval_s=1)
     # The reconciler looks for lost slots within 20 s and a look.
     time.sleep(40)
     assert clock.slots(event) == {first: "succeeded"}
@@ -168,9 +168,11 @@ def test_a_jump_of_two_months_starts_no_storm_and_back_runs_nothing_twice(clock)
     assert jobs <= 3, "refused jobs are processes too"
     clock.set(start + 300)
     job = clock.box.client.run_event(clock.box.make_event(SCRIPT))
-    assert clock.box.client.wait_for_job(job, 90)["code"] == 0
+    assert clock.box.client.wait_for_job(job, 120)["code"] == 0
     # By the right clock those slots are still to come.
-    wait_until(lambda: "missed" not in later(clock, plain), "no slot of the time to come", 90, 2)
+    wait_until(
+        lambda: "missed" not in later(clock, plain), "no slot of the time to come", interval_s=2
+    )
     assert [due for due, what in clock.slots(caught_up).items() if what == "succeeded"] == ran
 
 

@@ -58,8 +58,8 @@ def test_mail_and_web_hook_are_sent_once_by_the_settings_for_mail(box, host, inb
             "#!/bin/bash\nexit 3\n", notify_fail="anna@example.com", web_hook=f"{hook.url}/x"
         )
         job = box.client.run_event(event)
-        assert box.client.wait_for_job(job, 60)["code"] == 3
-        wait_until(lambda: inbox.mails and hook.got, "mail and call", 40, 0.5)
+        assert box.client.wait_for_job(job, 120)["code"] == 3
+        wait_until(lambda: inbox.mails and hook.got, "mail and call", interval_s=0.5)
         # Long enough for a second one of Cronicle's own.
         time.sleep(5)
         assert [list(to) for to in inbox.to] == [["anna@example.com"]]
@@ -89,7 +89,7 @@ def test_cronicle_itself_is_told_nobody_to_write_to(box):
     assert refused["code"] == "api" and "set in the portal" in refused["description"]
     assert box.client.get_event(event)["notes"] != "others"
     assert box.ask("app/update_event", changed, session)[1]["code"] == 0
-    wait_until(lambda: box.client.get_event(event)["notes"] == "new", "the change", 20, 0.5)
+    wait_until(lambda: box.client.get_event(event)["notes"] == "new", "the change", interval_s=0.5)
     assert box.client.get_event(event)["notify_success"] == "bob@example.com"
     box.client.update_event(event, {"notify_success": "", "web_hook": ""})
     assert box.client.get_event(event)["notify_success"] == ""

@@ -49,7 +49,7 @@ class Place:
 
     def sign_in(self, name: str) -> httpx.Response:
         """Press SSO on Cronicle's login page as a person in a new browser; returns the last answer."""
-        with httpx.Client(base_url=self.url, timeout=30, follow_redirects=True) as browser:
+        with httpx.Client(base_url=self.url, timeout=60, follow_redirects=True) as browser:
             page = browser.get("/cronicle/api/user/oauth")
             assert page.url.path == "/jupyter/hub/login", page.url
             form = {"username": name, "password": PASSWORD, "_xsrf": xsrf_of(page)}
@@ -96,7 +96,7 @@ def place(request, parts) -> Iterator[Place]:
     try:
         wait_until(
             lambda: httpx.get(f"{place.url}/cronicle/", timeout=5).status_code == 200,
-            "Cronicle's page", 30,
+            "Cronicle's page",
         )  # fmt: skip
         yield place
     finally:
@@ -137,13 +137,13 @@ def test_who_is_no_administrator_any_more_is_out(place):
     hub = place.hub.browser("admin", "vixtract")
     try:
         assert hub.call("PATCH", "/users/boss", {"admin": False}).status_code == 200
-        wait_until(lambda: not accounts(place.box)["boss"], "the account is off", 60, 1)
+        wait_until(lambda: not accounts(place.box)["boss"], "the account is off", interval_s=1)
         assert place.schedule(session) != 0
         again = place.session_of(place.sign_in("boss"))
         assert not again or place.schedule(again) != 0
     finally:
         assert hub.call("PATCH", "/users/boss", {"admin": True}).status_code == 200
-    wait_until(lambda: accounts(place.box)["boss"], "the account is on again", 60, 1)
+    wait_until(lambda: accounts(place.box)["boss"], "the account is on again", interval_s=1)
     assert place.schedule(session) != 0, "a session of before comes back with the account"
 
 
@@ -153,7 +153,7 @@ def test_a_new_password_ends_ones_sessions_and_open_connections(place):
     assert place.schedule(session) == place.schedule(another) == 0
     with connect_page(place.box) as connection:
         place.hub.operate("passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
-        wait_until(lambda: place.schedule(session) != 0, "the session's end", 60, 1)
+        wait_until(lambda: place.schedule(session) != 0, "the session's end", interval_s=1)
         connection.settimeout(30)
         while connection.recv(4096):
             pass

@@ -38,7 +38,7 @@ class Page:
 
     def __init__(self, box: EdgeBox) -> None:
         address = f"ws://127.0.0.1:{box.port}/cronicle/socket.io/?EIO=4&transport=websocket"
-        self._socket = websocket.create_connection(address, timeout=20)
+        self._socket = websocket.create_connection(address, timeout=60)
         assert self._socket.recv().startswith("0")
         self._socket.send("40")
         assert self._socket.recv().startswith("40")
@@ -78,7 +78,7 @@ def page(box) -> Iterator[Page]:
 def read(box: EdgeBox, call: str) -> str:
     """Follow a link as a browser does."""
     address = f"http://127.0.0.1:{box.port}/cronicle/api/{call}"
-    with urllib.request.urlopen(address, timeout=20) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         data = answer.read()
     # Logs are kept packed.
     return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
@@ -86,7 +86,7 @@ def read(box: EdgeBox, call: str) -> str:
 
 def test_a_stranger_s_connection_hears_nothing_and_starts_nothing(box, page):
     job = box.client.run_event(box.make_event("#!/bin/bash\necho hidden words\nsleep 8\n"))
-    wait_until(lambda: job in box.client.get_active_jobs(), "the job", 20, 0.2)
+    wait_until(lambda: job in box.client.get_active_jobs(), "the job", interval_s=0.2)
     planted = "/opt/cronicle/data/edge/planted"
     page.say(
         "launch_job", id="j1", event="e1", plugin="shellplug", command=f"/usr/bin/touch {planted}",
@@ -98,7 +98,7 @@ def test_a_stranger_s_connection_hears_nothing_and_starts_nothing(box, page):
     page.say("shutdown_server")
     heard = page.hear(6)
     assert not [text for text in heard if "hidden words" in text or '"update"' in text], heard
-    assert box.client.wait_for_job(job, 30)["code"] == 0
+    assert box.client.wait_for_job(job, 120)["code"] == 0
     assert box.execute("ls", planted, check=False) == "" and box.is_up()
 
 
@@ -129,7 +129,7 @@ def test_the_configuration_that_everybody_may_read_has_no_secret(box):
 def test_a_person_s_session_is_in_no_log(box):
     session = box.log_in()["X-Session-ID"]
     job = box.client.run_event(box.make_event("#!/bin/bash\necho hidden words\n"))
-    box.client.wait_for_job(job, 60)
+    box.client.wait_for_job(job, 120)
     # As the page's links have it.
     assert "hidden words" in read(box, f"app/get_job_log?id={job}&session_id={session}")
     header = {"X-Session-ID": session}

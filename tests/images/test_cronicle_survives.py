@@ -38,9 +38,9 @@ def alive(box) -> Iterator[None]:
     """See that Cronicle is the same process after the test, and a job that ran meanwhile ends well."""
     before = box.engine_pid()
     job = box.client.run_event(box.make_event("#!/bin/bash\nsleep 5\n"))
-    wait_until(lambda: job in box.client.get_active_jobs(), "the job", 20, 0.2)
+    wait_until(lambda: job in box.client.get_active_jobs(), "the job", interval_s=0.2)
     yield
-    assert box.client.wait_for_job(job, 60)["code"] == 0
+    assert box.client.wait_for_job(job, 120)["code"] == 0
     assert box.engine_pid() == before
     crashes = "/opt/cronicle/data/edge/logs/crash.log"
     assert box.execute("ls", crashes, check=False) == "", box.execute("cat", crashes)
@@ -51,7 +51,7 @@ def test_a_stranger_s_message_without_contents(box, alive):
     contents = ("", ",null", ",1", ',"x"', ",[]", f",{json.dumps({'token': BAD, 'id': BAD})}")
     server = {"manager_hostname": BAD, "now": BAD, "token": BAD}
     for name in MESSAGES:
-        socket = websocket.create_connection(address, timeout=20)
+        socket = websocket.create_connection(address, timeout=60)
         assert socket.recv().startswith("0")
         socket.send("40")
         assert socket.recv().startswith("40")
@@ -87,7 +87,7 @@ def test_parameters_and_calls_with_a_key(box, alive):
     anna.update_event(event, {"notes": "changed"})
     kept = anna.get_event(event)["params"]["parameters"]
     assert (json.loads(kept) if isinstance(kept, str) else kept) == names
-    done = anna.wait_for_job(anna.run_event(event), 60)
+    done = anna.wait_for_job(anna.run_event(event), 120)
     assert "absent.ipynb" in done["description"], done
     for values in ({"reset_cursor": BAD}, {"title": BAD}, {"timing": {"hours": [BAD]}}):
         with pytest.raises(SchedulerError):

@@ -55,8 +55,8 @@ def test_events_come_along_once_and_run_as_their_owners(box):
     assert events["ejx1"]["timing"] == EVENT["timing"] and events["ejx1"]["username"] == "anna"
     assert "uid" not in json.dumps(events)
     job = box.client.run_event("ejx2")
-    assert box.client.wait_for_job(job, 60)["code"] == 0
-    wait_until(lambda: "\n2000\n" in box.client.get_job_log(job), "the log", 15, 0.3)
+    assert box.client.wait_for_job(job, 120)["code"] == 0
+    wait_until(lambda: "\n2000\n" in box.client.get_job_log(job), "the log", interval_s=0.3)
 
 
 def test_a_wrong_file_or_owner_changes_nothing(box):

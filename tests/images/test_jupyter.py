@@ -377,7 +377,7 @@ def test_admin_flag_gives_sudo_and_global_installs_and_is_published(hub, admin):
     admin.call("PATCH", "/users/boss", {"name": "boss", "admin": False})
     assert "boss" not in read_people(hub)["admins"]
     assert admin.call("DELETE", "/users/boss/server").status_code in {202, 204}
-    wait_until(lambda: not json.loads(admin.call("GET", "/users/boss").text)["servers"], "stop", 30)
+    wait_until(lambda: not json.loads(admin.call("GET", "/users/boss").text)["servers"], "stop")
     boss.start_server()
     assert "returncode=1" in boss.run_cell(shell.format("sudo -n id -u")), "from the next start on"
 
@@ -443,9 +443,8 @@ def kill_hub(hub):
     wait_until(
         lambda: pid not in hub.run("pgrep", "-f", "bin/jupyterhub -f", check=False).split(),
         "death",
-        20,
     )
-    wait_until(lambda: hub.run("pgrep", "-f", "bin/jupyterhub -f", check=False), "the next Hub", 20)
+    wait_until(lambda: hub.run("pgrep", "-f", "bin/jupyterhub -f", check=False), "the next Hub")
     time.sleep(2)  # the old proxy still answers until the new Hub replaces it
     hub.wait_up()
 
@@ -530,14 +529,14 @@ def test_own_passwords_replace_documented_ones_of_an_older_volume(own_hub):
         ):
             return True
 
-    wait_until(lambda: connect("bi", "own-bi-1"), "PostgreSQL has the own passwords", 60)
+    wait_until(lambda: connect("bi", "own-bi-1"), "PostgreSQL has the own passwords")
 
     def is_void():
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             connect("postgres", "vixtract")
         return True
 
-    wait_until(is_void, "the superuser has the documented password no more", 60)
+    wait_until(is_void, "the superuser has the documented password no more")
 
 
 def test_container_stopped_at_once_after_its_start_starts_again(own_hub):

@@ -25,8 +25,8 @@ def doors() -> Iterator[tuple[Door, Door]]:
     ):
         other = Door(one.network, one.container)
         other.port = one.published(8012)
-        wait_until(lambda: other.ask("/cronicle/").status == 200, "Cronicle's port", 20)
-        wait_until(lambda: one.ask("/jupyter/").status == 200, "the Hub", 20)
+        wait_until(lambda: other.ask("/cronicle/").status == 200, "Cronicle's port")
+        wait_until(lambda: one.ask("/jupyter/").status == 200, "the Hub")
         yield one, other
 
 
@@ -77,7 +77,7 @@ def test_without_the_setting_nothing_listens_and_the_page_stays():
         front_door(*OPTIONS, "--env=CRONICLE_PORT=") as one,
         one.service("cronicle", state=UP["cronicle"]),
     ):
-        wait_until(lambda: one.ask("/cronicle/").status == 200, "Cronicle's page", 20)
+        wait_until(lambda: one.ask("/cronicle/").status == 200, "Cronicle's page")
         listening = docker("exec", one.container, "cat", "/proc/net/tcp").stdout
         assert f":{8012:04X}" not in listening and f":{8080:04X}" in listening
 

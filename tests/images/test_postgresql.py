@@ -118,7 +118,7 @@ def running() -> Iterator[str]:
         "POSTGRES_INITDB_ARGS=--data-checksums --auth-host='scram-sha-256'",
     )
     with volume() as data, server(data, *words, options=options, scripts=SCRIPTS) as name:
-        wait_until(lambda: answers_on_tcp(name), what="PostgreSQL answers on TCP", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="PostgreSQL answers on TCP")
         yield name
 
 
@@ -191,7 +191,7 @@ def test_settings_name_the_final_directory(running: str) -> None:
 def test_data_survive_a_new_container_and_scripts_do_not_run_again() -> None:
     with volume() as data:
         with server(data, scripts=SCRIPTS) as name:
-            wait_until(lambda: answers_on_tcp(name), what="first boot", timeout_s=90)
+            wait_until(lambda: answers_on_tcp(name), what="first boot")
             started = time.monotonic()
             docker("stop", "--time", "30", name)
             assert time.monotonic() - started < 15, "SIGINT ends the server at once"
@@ -213,7 +213,7 @@ def test_password_from_a_file() -> None:
             password="",
         ) as name,
     ):
-        wait_until(lambda: answers_on_tcp(name), what="first boot", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="first boot")
         words = ("exec", "-e", "PGPASSWORD=from-a-file", name, "bash", "-c")
         assert (
             docker(*words, 'psql -U postgres -h "$(hostname -i)" -Atc "SELECT 1"').stdout.strip()
@@ -289,7 +289,7 @@ def test_first_boot_killed_and_started_again(moment: str) -> None:
         wait_until(lambda: moment in logs(name), what=moment, interval_s=0.05)
         docker("kill", "--signal=KILL", name, check=False)
         docker("start", name)
-        wait_until(lambda: answers_on_tcp(name), what="the second first boot", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="the second first boot")
         assert (
             query(name, "SELECT count(*) || ',' || max(number) FROM step", database="etl") == "3,3"
         )
@@ -299,11 +299,11 @@ def test_first_boot_killed_and_started_again(moment: str) -> None:
 @own_image
 def test_first_boot_cut_off_between_two_moves_is_started_again() -> None:
     with volume() as data, server(data, scripts=SCRIPTS) as name:
-        wait_until(lambda: answers_on_tcp(name), what="first boot", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="first boot")
         docker("stop", name)
         in_volume(data, "mkdir .first-boot; mv PG_VERSION pg_wal .first-boot/")
         docker("start", name)
-        wait_until(lambda: answers_on_tcp(name), what="the second first boot", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="the second first boot")
         assert query(name, "SELECT count(*) FROM step") == "3"
         assert "cut off" in logs(name)
 
@@ -311,7 +311,7 @@ def test_first_boot_cut_off_between_two_moves_is_started_again() -> None:
 @own_image
 def test_first_boot_cut_off_after_the_last_move_is_complete() -> None:
     with volume() as data, server(data) as name:
-        wait_until(lambda: answers_on_tcp(name), what="first boot", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="first boot")
         query(name, "CREATE TABLE precious (x int)")
         docker("stop", name)
         in_volume(data, "mkdir .first-boot")
@@ -328,5 +328,5 @@ def test_failing_init_script_ends_the_boot_and_the_next_start_begins_again() -> 
         assert "no_such_function" in logs(name)
         put_file(name, "/docker-entrypoint-initdb.d", "10-fails.sql", b"CREATE TABLE step (x int);")
         docker("start", name)
-        wait_until(lambda: answers_on_tcp(name), what="first boot", timeout_s=90)
+        wait_until(lambda: answers_on_tcp(name), what="first boot")
         assert query(name, "SELECT count(*) FROM step") == "0"

@@ -95,14 +95,14 @@ class Pair:
         check = (*PYTHON, "-m", "vixtract.notebooks.worker")
         wait_until(
             lambda: docker("exec", self.name, *check, check=False).returncode == 0,
-            f"the worker: {logs(self.name)[-500:]}", 60,
+            f"the worker: {logs(self.name)[-500:]}",
         )  # fmt: skip
 
     def run_script(self, script: str, **fields: object) -> tuple[dict, str]:
         """Run a script on the worker; returns the finished job and its log."""
         job = self.box.client.run_event(self.box.make_event(script, target="workers", **fields))
-        done = self.box.client.wait_for_job(job, 90)
-        return done, wait_until(lambda: self.box.client.get_job_log(job), "the log", 15, 0.3)
+        done = self.box.client.wait_for_job(job, 120)
+        return done, wait_until(lambda: self.box.client.get_job_log(job), "the log", interval_s=0.3)
 
     def processes(self) -> str:
         """List the worker's processes."""
@@ -168,7 +168,7 @@ def test_a_notebook_runs_there_with_progress_record_and_figures(pair):
          "params": {"owner": "anna", "notebook": "a.ipynb"}}
     )  # fmt: skip
     job = pair.box.client.run_event(event)
-    done = pair.box.client.wait_for_job(job, 90)
+    done = pair.box.client.wait_for_job(job, 120)
     assert done["code"] == 0 and done["chain_data"]["cells_done"] == 1, done
     assert 0 <= done["perf"]["extract"] <= done["perf"]["total"]
     output = done["chain_data"]["output"]
@@ -190,15 +190,15 @@ def test_a_due_slot_has_one_outcome(pair):
     def outcome():
         return pair.box.query(f"SELECT due_at, outcome FROM slot WHERE event = '{event}'")
 
-    wait_until(lambda: outcome() == [[at, "succeeded"]], "the slot's outcome", 100, 1)
+    wait_until(lambda: outcome() == [[at, "succeeded"]], "the slot's outcome", interval_s=1)
     assert pair.box.query(f"SELECT count(*) FROM run WHERE event = '{event}'") == [[1]]
 
 
 def test_an_abort_ends_the_processes_there(pair):
     job = pair.box.client.run_event(pair.box.make_event(WAITS, target="workers"))
-    wait_until(lambda: "sleep 61" in pair.processes(), "the process", 30, 0.3)
+    wait_until(lambda: "sleep 61" in pair.processes(), "the process", interval_s=0.3)
     pair.box.client.abort_job(job)
-    done = pair.box.client.wait_for_job(job, 40)
+    done = pair.box.client.wait_for_job(job, 120)
     assert done["code"] and "sleep 61" not in pair.processes()
     assert pair.box.query(f"SELECT outcome FROM run WHERE id = '{job}'") == [["aborted"]]
 
@@ -258,9 +258,9 @@ def test_the_worker_knows_no_secret_of_the_appliance(pair):
 
 def test_a_worker_that_dies_fails_its_run_and_the_next_one_works(pair):
     job = pair.box.client.run_event(pair.box.make_event(WAITS, target="workers"))
-    wait_until(lambda: "sleep 61" in pair.processes(), "the process", 30, 0.3)
+    wait_until(lambda: "sleep 61" in pair.processes(), "the process", interval_s=0.3)
     docker("kill", pair.name)
-    done = pair.box.client.wait_for_job(job, 60)
+    done = pair.box.client.wait_for_job(job, 120)
     assert done["code"] == 1 and "went away" in done["description"]
     lost, _ = pair.run_script("#!/bin/bash\nid\n")
     assert lost["code"] == 1 and "No worker can be reached" in lost["description"]
@@ -271,9 +271,9 @@ def test_a_worker_that_dies_fails_its_run_and_the_next_one_works(pair):
 
 def test_no_run_outlives_the_appliance(pair):
     pair.box.client.run_event(pair.box.make_event(WAITS, target="workers"))
-    wait_until(lambda: "sleep 61" in pair.processes(), "the process", 30, 0.3)
+    wait_until(lambda: "sleep 61" in pair.processes(), "the process", interval_s=0.3)
     docker("kill", pair.box.name)
-    wait_until(lambda: "sleep 61" not in pair.processes(), "the run's end", 30, 0.5)
+    wait_until(lambda: "sleep 61" not in pair.processes(), "the run's end", interval_s=0.5)
     docker("rm", "--force", pair.box.name)
     pair.start_main()
     assert pair.run_script("#!/bin/bash\nid\n")[0]["code"] == 0

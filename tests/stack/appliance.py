@@ -141,7 +141,7 @@ class Appliance:
             f"{self.url}/cronicle/api/app/{call}",
             json=body,
             headers={"X-API-Key": self._key},
-            timeout=30,
+            timeout=60,
         )
         assert answer.status_code == 200, f"{call}: HTTP {answer.status_code} {answer.text[:500]}"
         return answer.json()
@@ -230,7 +230,7 @@ class Appliance:
         """Run one query through the published port and return its rows."""
         with psycopg.connect(
             host="127.0.0.1", port=self.postgres_port, user=user, password=password,
-            dbname=database, connect_timeout=10,
+            dbname=database, connect_timeout=60,
         ) as connection:  # fmt: skip
             return connection.execute(sql).fetchall()
 
@@ -273,7 +273,6 @@ class Person:
         wait_until(
             lambda: self.http.get(f"/jupyter/user/{self.name}/lab").url.path.endswith("/lab"),
             f"server of {self.name}",
-            90,
         )
         answer = self.http.get(f"/jupyter/user/{self.name}/api/status")
         assert answer.status_code == 200, answer.text[:300]

@@ -36,7 +36,7 @@ def bob(appliance, passwords) -> Person:
 @pytest.fixture
 def stranger(appliance):
     """Return a browser without a login."""
-    with httpx.Client(base_url=appliance.url, timeout=30) as client:
+    with httpx.Client(base_url=appliance.url, timeout=60) as client:
         yield client
 
 

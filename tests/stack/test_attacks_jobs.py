@@ -99,7 +99,6 @@ def test_neither_root_nor_the_engine_runs_what_an_admin_planted(appliance, plant
             (answer := appliance.schedule("status"))["code"] == 0 and answer.get("runner") == "up"
         ),
         "the scheduler after a restart",
-        90,
     )
     appliance.add_person("newcomer")
     appliance.write_notebook("anna", "plain.ipynb", "print('ran')")
@@ -165,7 +164,7 @@ def test_a_race_of_links_reads_nothing_of_others(appliance, anna):
         "/home/anna/flip.py",
     )
     is_ready = ("jupyter", "sh", "-c", "test -e /home/anna/ready && echo yes || true")
-    wait_until(lambda: "yes" in appliance.execute(*is_ready), "the race", 20)
+    wait_until(lambda: "yes" in appliance.execute(*is_ready), "the race")
     events = [
         appliance.create_event("race", "notebook", {"owner": "anna", "notebook": path})
         for path in ("race.ipynb", "way/treasure.ipynb", "race.ipynb", "way/treasure.ipynb")
@@ -241,7 +240,7 @@ def test_a_schedule_s_title_is_no_sql(appliance, passwords):
         sql = "SELECT event_title FROM vixtract.run WHERE event = '" + event + "'"
         return appliance.query_inside(sql, database="vixtract")
 
-    rows = wait_until(mirrored, "the run in PostgreSQL", 60)
+    rows = wait_until(mirrored, "the run in PostgreSQL")
     assert len(rows) == 1
     if stored:
         assert rows[0][0].replace("\N{REPLACEMENT CHARACTER}", "\x01") == stored

@@ -102,7 +102,6 @@ def test_jobs_run_as_their_owner_and_only_supervisor_and_runner_as_root(applianc
             and text
         ),
         "the running cell",
-        60,
     )
     appliance.schedule("abort_job", id=job)
     users = {}

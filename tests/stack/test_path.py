@@ -21,20 +21,20 @@ print("loaded as", getpass.getuser(), os.getuid())
 
 
 def test_front_door_tells_each_service_s_state(appliance):
-    answer = httpx.get(f"{appliance.url}/healthz", timeout=30)
+    answer = httpx.get(f"{appliance.url}/healthz", timeout=60)
     assert answer.status_code == 200
     services = answer.json()["services"]
     assert services == {"nginx": "up", "jupyter": "up", "cronicle": "up", "postgresql": "up"}
 
 
 def test_home_page_leads_on(appliance):
-    page = httpx.get(appliance.url, timeout=30)
+    page = httpx.get(appliance.url, timeout=60)
     assert page.status_code == 200
     for link in ("/jupyter", "/portal/", "/docs/"):
         assert link in page.text
-        followed = httpx.get(appliance.url + link, timeout=30, follow_redirects=True)
+        followed = httpx.get(appliance.url + link, timeout=60, follow_redirects=True)
         assert followed.status_code == 200, link
-    page = httpx.get(f"{appliance.url}/cronicle/", timeout=30)
+    page = httpx.get(f"{appliance.url}/cronicle/", timeout=60)
     if ENGINE == "embedded":
         assert page.headers["location"].endswith("/portal/")
     else:
@@ -98,7 +98,6 @@ def test_scheduled_notebook_runs_on_time_as_its_owner_and_bi_reads_the_table(app
             f"SELECT owner, code FROM vixtract.run WHERE id = '{job['id']}'",
         ) == "anna|0\n",
         "the record in PostgreSQL",
-        90,
     )  # fmt: skip
 
 

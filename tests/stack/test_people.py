@@ -83,7 +83,7 @@ class Doors:
         """Name the ways in that are open, with what the browser has and no new login."""
         name, http = self.person.name, self.person.http
         # The portal's and the server's own cookies must be worthless too, without the Hub's help.
-        lone = httpx.Client(base_url=self.person.appliance.url, timeout=30)
+        lone = httpx.Client(base_url=self.person.appliance.url, timeout=60)
         for cookie in http.cookies.jar:
             if cookie.path not in ("/jupyter/hub/", "/jupyter/hub"):
                 lone.cookies.set(cookie.name, cookie.value or "", "127.0.0.1", cookie.path)
@@ -109,7 +109,7 @@ class Doors:
             return False
 
     def wait_closed(self):
-        wait_until(lambda: not self.open(), f"all doors of {self.person.name} closed", 30)
+        wait_until(lambda: not self.open(), f"all doors of {self.person.name} closed")
 
 
 def events_of(person):
@@ -211,7 +211,7 @@ def test_removed_person_s_things_go_to_another_and_not_to_a_namesake(appliance, 
     assert cut.returncode == 1
     assert "NOT DONE: schedules" in cut.stderr
     doors.wait_closed()
-    wait_until(lambda: appliance.schedule("status")["code"] == 0, "the scheduler", 90)
+    wait_until(lambda: appliance.schedule("status")["code"] == 0, "the scheduler")
     # As it was begun: the second call need not say again to whom.
     done = appliance.operate("user", "remove", "lena", "--yes")
     assert "belong to olga" in done.stdout
@@ -264,7 +264,7 @@ def test_removed_person_s_things_are_archived_for_root_alone(appliance, olga):
         )  # fmt: skip
         return "secret.txt" in listing
 
-    wait_until(packed, "the archive", 30)
+    wait_until(packed, "the archive")
     for service in ("jupyter", "cronicle"):
         refused = appliance.execute(service, "ls", "/home/.vixtract", user="olga", check=False)
         assert "Permission denied" in refused
@@ -272,7 +272,6 @@ def test_removed_person_s_things_are_archived_for_root_alone(appliance, olga):
     wait_until(
         lambda: "mia." in appliance.execute("cronicle", "ls", "/runs/.removed", check=False),
         "the archive of her runs",
-        30,
     )
     again = add(appliance, "mia")
     again.http.get("/portal/")
@@ -373,7 +372,7 @@ def test_commands_say_what_to_do_when_the_hub_is_down(appliance, olga):
     finally:
         appliance.docker("start", appliance.container("jupyter"))
         wait_until(
-            lambda: httpx.get(f"{appliance.url}/healthz", timeout=30).status_code == 200, "up", 90
+            lambda: httpx.get(f"{appliance.url}/healthz", timeout=60).status_code == 200, "up"
         )
     assert done.returncode == 3
     assert "./vixtract up" in done.stderr

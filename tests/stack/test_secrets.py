@@ -110,7 +110,7 @@ def test_no_known_password_opens_any_door_of_another_address(exposed):
     host = gateway(exposed)
     assert not host.startswith("127.")
     base = f"http://{host}:{exposed.http_port}"
-    with httpx.Client(verify=False, follow_redirects=True, timeout=30) as browser:
+    with httpx.Client(verify=False, follow_redirects=True, timeout=60) as browser:
         page = browser.get(f"{base}/jupyter/hub/login")
         assert page.status_code == 200
         token = re.search(r'name="_xsrf" value="([^"]+)"', page.text)
@@ -131,7 +131,7 @@ def test_no_known_password_opens_any_door_of_another_address(exposed):
             with pytest.raises(psycopg.OperationalError):
                 psycopg.connect(
                     host=host, port=exposed.postgres_port, user=user, password=password,
-                    dbname="etl", connect_timeout=20,
+                    dbname="etl", connect_timeout=60,
                 )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_rotation_changes_every_secret_and_people_work_on(exposed):
     with pytest.raises(psycopg.OperationalError):
         connect(exposed, before["BI_PASSWORD"])
     call = f"{exposed.url}/cronicle/api/app/get_schedule"
-    with httpx.Client(verify=False, follow_redirects=True, timeout=30) as client:
+    with httpx.Client(verify=False, follow_redirects=True, timeout=60) as client:
         old = client.get(call, headers={"X-API-Key": before["api_key"]})
         assert '"rows"' not in old.text
     ask = (

@@ -18,7 +18,7 @@ for sslmode in ("require", "disable"):
         try:
             psycopg.connect(
                 host=sys.argv[1], user="postgres", password=sys.argv[2], sslmode=sslmode,
-                connect_timeout=10, **more,
+                connect_timeout=60, **more,
             )
             print("IN", sslmode, more)
         except psycopg.OperationalError as error:
@@ -28,7 +28,7 @@ SOCKET = """
 import psycopg
 for user in ("postgres", "bi", "vixtract", "anna"):
     try:
-        psycopg.connect(host="/srv/postgresql/socket", user=user, dbname="etl", connect_timeout=10)
+        psycopg.connect(host="/srv/postgresql/socket", user=user, dbname="etl", connect_timeout=60)
         print("IN as", user)
     except psycopg.OperationalError as error:
         print("closed" if "Permission denied" in str(error) else error)
@@ -53,7 +53,7 @@ def test_nobody_outside_gets_in_as_the_superuser(appliance, sslmode):
     with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf rejects connection"):
         psycopg.connect(
             host="127.0.0.1", port=appliance.postgres_port, user="postgres", password=PASSWORD,
-            dbname="etl", sslmode=sslmode, connect_timeout=10,
+            dbname="etl", sslmode=sslmode, connect_timeout=60,
         )  # fmt: skip
 
 
@@ -102,10 +102,10 @@ def test_the_hub_makes_roles_after_postgresql_was_killed_and_after_it_was_made_a
     kill_main_process(appliance, "postgresql")
     wait_healthy(appliance)
     appliance.add_person("after.kill")
-    wait_until(lambda: has_role(appliance, "after.kill"), "a role after the kill", 60)
+    wait_until(lambda: has_role(appliance, "after.kill"), "a role after the kill")
     appliance.docker("rm", "-f", appliance.container("postgresql"))
     appliance.operate("up", "--yes", timeout_s=300)
     wait_healthy(appliance)
     appliance.add_person("after.new")
-    wait_until(lambda: has_role(appliance, "after.new"), "a role in the new container", 60)
+    wait_until(lambda: has_role(appliance, "after.new"), "a role in the new container")
     assert appliance.docker("inspect", "-f", query, appliance.container("jupyter")) == hub

@@ -77,11 +77,11 @@ def test_a_process_is_read_with_its_threads_and_children():
 def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_path, me, children):
     writer, sleeper = children("-c", WRITER, str(tmp_path / "big")), children("-c", "input()")
     meter = WriteMeter()
-    found = wait_until(lambda: meter.measure([writer, sleeper], me), "bytes written", 30)
+    found = wait_until(lambda: meter.measure([writer, sleeper], me), "bytes written")
     assert set(found) == {writer}
     low, high = DiskFloor(1 << 39, (tmp_path,)), DiskFloor(1, (tmp_path,))
     overuse = Overuse(me, 0, low)
-    assert wait_until(lambda: overuse.look([writer]), "the floor", 30) == DISK_FULL
+    assert wait_until(lambda: overuse.look([writer]), "the floor") == DISK_FULL
     assert "DISK_FLOOR_MB" in overuse.describe(DISK_FULL)
     assert Overuse(me, 0, low).look([sleeper]) == ""
     allowed = Overuse(me, 0, high)
@@ -94,7 +94,7 @@ def test_a_run_at_its_limit_of_processes_is_stopped_after_a_while(me, children):
     pids = [children("-c", "import time; time.sleep(60)") for _ in range(5)]
     overuse = Overuse(me, 5, DiskFloor())
     assert overuse.look(pids) == "", "a moment at the limit is nobody's bomb"
-    assert wait_until(lambda: overuse.look(pids), "a bomb", 30) == TOO_MANY_PROCESSES
+    assert wait_until(lambda: overuse.look(pids), "a bomb") == TOO_MANY_PROCESSES
     assert Overuse(me, 50, DiskFloor()).look(pids) == ""
 
 
@@ -137,11 +137,11 @@ def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, chil
         watch.look([me])
         return (folder / "notices").is_file()
 
-    wait_until(stopped, "the end of the hog", 30)
+    wait_until(stopped, "the end of the hog")
     notice = json.loads((folder / "notices").read_text())
     assert notice["kernels"] == [kernel]
     assert "over your limit of 200 MB" in notice["text"]
-    wait_until(lambda: not is_alive(hog), "the hog's end", 10)
+    wait_until(lambda: not is_alive(hog), "the hog's end")
     assert is_alive(small)
 
 

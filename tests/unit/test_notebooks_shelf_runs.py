@@ -58,7 +58,7 @@ def prepare(base: Path) -> Path:
 @pytest.fixture(scope="module")
 def archive(base):
     process = subprocess.Popen([sys.executable, "-I", "-c", SERVE, str(ROOT / "src"), str(base)])
-    wait_until((base / "s").exists, "the shelf's socket", 10, 0.05)
+    wait_until((base / "s").exists, "the shelf's socket", interval_s=0.05)
     yield Archive(base / "s")
     process.terminate()
     assert process.wait(10) == 0

@@ -46,7 +46,7 @@ def test_the_wrapper_runs_on_its_own_from_anywhere(tmp_path):
     link.symlink_to(ROOT / "vixtract")
     for program in (ROOT / "vixtract", link):
         done = subprocess.run(
-            [str(program), "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=30
+            [str(program), "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert (done.returncode, done.stdout.split()[0]) == (0, "vixtract"), done.stderr
 
@@ -79,7 +79,7 @@ def test_the_wrapper_says_what_is_missing(tmp_path):
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 3
     assert done.stderr.splitlines()[0] == "vixtract: python3 was not found."
@@ -90,7 +90,7 @@ def test_the_command_needs_no_library():
     # -S leaves out every folder of libraries.
     script = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import vixtract.ops.cli"
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, timeout=30
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
 

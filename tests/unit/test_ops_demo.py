@@ -112,7 +112,7 @@ def scheduler():
     yield server
     server.shutdown()
     server.server_close()
-    thread.join(timeout=5)
+    thread.join(timeout=120)
 
 
 def appliance(tmp_path, scheduler, people='[{"name": "admin"}]'):
