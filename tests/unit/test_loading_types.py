@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from vixtract.loading import types
@@ -86,6 +87,22 @@ def test_rows_are_read_once_and_piece_by_piece():
     rest = list(chunks)
     assert seen == list(range(100_000))
     assert rest[-1].first + rest[-1].rows == 100_001
+
+
+@pytest.mark.parametrize("row", [(2**63,), {"n": 2**63}])
+def test_whole_numbers_beyond_bigint_in_rows_ask_for_numeric(row):
+    source = open_source([row, row], Options(columns=("n",)))
+    assert source.types == {"n": "numeric"}
+
+
+@pytest.mark.parametrize("missing", [None, pd.NaT, pd.NA, float("nan")])
+@pytest.mark.parametrize("value", [dt.date(2024, 2, 29), "a", 7, b"x", decimal.Decimal("1.5")])
+def test_pandas_objects_tell_their_type_whatever_is_missing(value, missing):
+    frame = pd.DataFrame({"n": pd.Series([value, missing, value], dtype=object)})
+    source = open_source(frame, Options())
+    assert source.types == {"n": types.infer([value])}
+    (chunk,) = source.chunks(())
+    assert chunk.values(0) == [value, None, value]
 
 
 def test_wide_rows_come_in_smaller_pieces():

@@ -150,7 +150,7 @@ _KINDS: dict[str, set[type]] = {
 def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
     import pyarrow as pa
 
-    kinds = set(map(type, values)) - {type(None)}
+    kinds = types.kinds_of(values)
     if kinds == {str} and plain not in _TEXTS:
         return _from_arrow(pa.array(values, pa.string()), plain, name)
     if not kinds <= _KINDS.get(plain, set()):

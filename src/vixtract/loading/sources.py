@@ -6,6 +6,7 @@ A source is read once, piece by piece; only what the caller already holds is in 
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Rows turned into columns at once: so few that their values are still in the processor's cache.
 _BLOCK = 256
+# Classes without a missing value among them: a float may be NaN, a datetime NaT, a Decimal NaN.
+_NEVER_MISSING = {bool, int, str, bytes, dt.date, dt.time, dt.timedelta}
 BadRow = Callable[[BadRowError, Any], None]
 
 
@@ -179,8 +182,9 @@ def _pandas_column(series: Any) -> Any:
             array = array.combine_chunks()
         return array
     values: list[Any] = series.tolist()
-    for position in series.isna().to_numpy().nonzero()[0]:
-        values[position] = None
+    if _may_lack(values):
+        for position in series.isna().to_numpy().nonzero()[0]:
+            values[position] = None
     return values
 
 
@@ -190,7 +194,13 @@ def _pandas_type(series: Any) -> str:
 
     if series.dtype != object:
         return types.infer_arrow(pa.array(series.iloc[:1], from_pandas=True).type)
-    return types.infer(series[series.notna()])
+    values = series.to_numpy()
+    return types.infer(values[series.notna().to_numpy()] if _may_lack(values) else values)
+
+
+def _may_lack(values: Iterable[Any]) -> bool:
+    """Tell whether a column may hold one of pandas' missing values: looking for them takes long."""
+    return not types.kinds_of(values) <= _NEVER_MISSING
 
 
 def from_rows(data: Iterable[Any], options: Options) -> Source:
@@ -223,7 +233,7 @@ def from_rows(data: Iterable[Any], options: Options) -> Source:
     for position, name in enumerate(names):
         key = position if shape.is_rows else name
         source.types[str(name)] = types.infer(
-            row[key] if shape.is_rows else row.get(key) for row in good
+            [row[key] if shape.is_rows else row.get(key) for row in good]
         )
     source.chunks = lambda _: _row_chunks(source, head, iterator, shape)
     return source

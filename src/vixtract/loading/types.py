@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ _WIDER = {
 BIGINT = range(-(2**63), 2**63)
 
 
-def infer(values: Iterable[Any]) -> str:
+def infer(values: Collection[Any]) -> str:
     """Return the PostgreSQL type that holds all the values of a column; `text` for none.
 
     Args:
-        values: Python values; None is ignored.
+        values: Python values, looked at more than once; None is ignored.
     """
     found: set[str] = set()
     for kind, example in _kinds(values).items():
@@ -73,7 +73,11 @@ def infer(values: Iterable[Any]) -> str:
     return combine(found)
 
 
-def _kinds(values: Iterable[Any]) -> dict[Any, Any]:
+def _kinds(values: Collection[Any]) -> dict[Any, Any]:
+    """Return the kinds of value, each with an example where its class does not tell the type."""
+    classes = kinds_of(values)
+    if classes <= _BY_KIND.keys():
+        return dict.fromkeys(classes)
     kinds: dict[Any, Any] = {}
     for value in values:
         if value is not None:
@@ -82,6 +86,15 @@ def _kinds(values: Iterable[Any]) -> dict[Any, Any]:
                 kind = (kind, value.tzinfo is not None)
             kinds.setdefault(kind, value)
     return kinds
+
+
+def kinds_of(values: Iterable[Any]) -> set[type]:
+    """Return the classes of a column's values, without None's.
+
+    Args:
+        values: Python values.
+    """
+    return set(map(type, values)) - {type(None)}
 
 
 def _infer_kind(kind: Any, example: Any) -> str:
