@@ -12,7 +12,7 @@ import sys
 
 _IMAGE_LIBRARIES = "/usr/lib/python3/dist-packages"
 _RENDERER_LIBRARIES = "/opt/vixtract/lib/python3.13/site-packages"
-_RENDERER = ("nbconvert.exporters.html", "bleach", "vixtract.notebooks.render")
+_RENDERER = ("nbconvert.exporters.html", "nh3", "vixtract.notebooks.render")
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
 # surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
 LIBRARIES = (

@@ -7,7 +7,6 @@ process are what ends it.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -17,50 +16,6 @@ from typing import Any
 
 from vixtract.notebooks import figures
 
-# What text and tables of a notebook are made of. nbconvert's own list knows neither paragraphs nor
-# tables, and a data frame would show as its source. Nothing here can load or run anything.
-TAGS = frozenset(
-    (
-        *("a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd"),
-        *("del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i"),
-        *("ins", "kbd", "li", "ol", "p", "pre", "q", "s", "samp", "small", "span", "strong", "sub"),
-        *("summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var"),
-    )
-)
-ATTRIBUTES = {
-    "*": ["class", "id", "title", "align"],
-    "a": ["href"],
-    "td": ["colspan", "rowspan"],
-    "th": ["colspan", "rowspan", "scope"],
-}
-# pandas puts one before each table; its tag alone removed, its text would be shown.
-_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
-
-
-def drop_styles(notebook: Any) -> None:
-    """Remove style sheets from HTML outputs.
-
-    Args:
-        notebook: of nbformat; changed in place.
-    """
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if isinstance(data.get("text/html"), str):
-                data["text/html"] = _STYLE.sub("", data["text/html"])
-
-
-def clean(html: str | bytes) -> str:
-    """Return HTML of known elements and attributes alone; the text of others stays.
-
-    Args:
-        html: of a cell or an output.
-    """
-    import bleach  # type: ignore[import-untyped]
-
-    text = html.decode("utf-8", "replace") if isinstance(html, bytes) else str(html)
-    return str(bleach.clean(text, tags=TAGS, attributes=ATTRIBUTES, strip=True))
-
 
 @cache
 def make_exporter() -> Any:
@@ -68,13 +23,38 @@ def make_exporter() -> Any:
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
-    config = Config(
-        {"SanitizeHTML": {"tags": sorted(TAGS), "attributes": ATTRIBUTES, "strip": True}}
-    )
+    from vixtract.notebooks import cleaning
+
+    # The notebook is validated after each of them, also after those that are switched off.
+    wanted = ["nbconvert.preprocessors.HighlightMagicsPreprocessor"]
+    config = Config({"Exporter": {"default_preprocessors": wanted}})
     exporter = HTMLExporter(sanitize_html=True, config=config)  # type: ignore[no-untyped-call]
-    # The templates clean once more, by a list of their own.
-    exporter.register_filter("clean_html", clean)  # type: ignore[no-untyped-call]
+    exporter.register_filter("clean_html", cleaning.clean)  # type: ignore[no-untyped-call]
     return exporter
+
+
+def export(notebook: Any, name: str) -> str:
+    """Return a notebook's page.
+
+    Args:
+        notebook: of nbformat; what its outputs cannot show without a script is removed.
+        name: for the title.
+    """
+    from nbconvert.exporters import TemplateExporter
+    from nbconvert.filters import Highlight2HTML
+
+    from vixtract.notebooks import cleaning
+
+    cleaning.keep_what_shows(notebook)
+    exporter = make_exporter()
+    language = notebook.metadata.get("language_info", {})
+    lexer = language.get("pygments_lexer", language.get("name"))
+    highlight: Any = Highlight2HTML
+    exporter.register_filter("highlight_code", highlight(pygments_lexer=lexer, parent=exporter))
+    # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
+    # takes as long as making it.
+    html, _ = TemplateExporter.from_notebook_node(exporter, notebook, {"metadata": {"name": name}})
+    return cleaning.clean_page(html)
 
 
 def rehearse() -> None:
@@ -93,7 +73,7 @@ def rehearse() -> None:
         make.new_code_cell("import os\n%time x = f'{1}'", outputs=outputs, execution_count=1),
     ]
     metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-    make_exporter().from_notebook_node(make.new_notebook(cells=cells, metadata=metadata))
+    export(make.new_notebook(cells=cells, metadata=metadata), "rehearsal")
 
 
 def render(source: Path, target: Path) -> None:
@@ -107,14 +87,10 @@ def render(source: Path, target: Path) -> None:
 
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
-    drop_styles(notebook)
-    exporter = make_exporter()
     with warnings.catch_warnings():
         # IPython is the kernels' and not in this environment; Python's own colours do as well.
         warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
-        html, _ = exporter.from_notebook_node(
-            notebook, resources={"metadata": {"name": source.name.removesuffix(".ipynb")}}
-        )
+        html = export(notebook, source.name.removesuffix(".ipynb"))
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
         file.write(html)
