@@ -169,6 +169,22 @@ def test_killed_kernel_leaves_earlier_cells_and_a_failed_one(box):
     assert executed["metadata"]["papermill"]["exception"] is True
 
 
+def test_cells_are_saved_while_a_later_one_runs(box):
+    box.write("anna", "slow.ipynb", notebook("1 + 1", "import time; time.sleep(7031)"))
+    process, job = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"}, timeout=300)
+    show = ("cat", f"/runs/anna/{job}/slow-output.ipynb")
+
+    def states():
+        cells = json.loads(box.execute(*show))["cells"]
+        return [cell["metadata"]["papermill"]["status"] for cell in cells]
+
+    wait_until(lambda: states() == ["completed", "running"], what="the saved cells")
+    box.execute("pkill", "-TERM", "-f", "vixtract.notebooks.plugin", user="990")
+    process.communicate(timeout=120)
+    wait_until(lambda: box.processes_of("anna") == [], what="its end")
+    assert states() == ["completed", "failed"]
+
+
 def test_nothing_of_one_run_is_in_the_next(box):
     mark = "m" + "ark-of-anna"
     box.run_cells(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import nbformat.v4
 import pytest
 
-from vixtract.notebooks import engine
+from vixtract.notebooks import engine, warm_client
 
 
 @pytest.fixture
@@ -98,3 +99,57 @@ def test_reports_go_to_a_pipe_and_to_no_file_of_a_script(tmp_path, monkeypatch):
     assert os.read(reader, 100) == b'{"progress": 0.5, "memo": "half"}\n'
     os.close(reader)
     assert (tmp_path / "own").read_bytes() == b""
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """papermill's state of a run of two cells, with a way to read what is saved."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(x) for x in "ab"])
+    notebook.metadata["papermill"] = {}
+    state = engine.Cells(notebook, str(tmp_path / "o.ipynb"), progress_bar=False)
+    state.saved = lambda: [
+        cell.metadata.papermill.status for cell in nbformat.read(tmp_path / "o.ipynb", 4).cells
+    ]
+    state.notebook_start()
+    return state
+
+
+def test_cells_that_follow_each_other_fast_are_saved_together(cells):
+    cells.saves_late = True
+    for index, cell in enumerate(cells.nb.cells):
+        cells.cell_start(cell, cell_index=index)
+        if index == 0:
+            cells.cell_complete(cell, cell_index=index)
+    cells.save_where_due()
+    assert cells.saved() == ["pending", "pending"]
+    time.sleep(max(0, cells.save_due - time.monotonic()))
+    cells.save_where_due()
+    assert cells.saved() == ["completed", "running"]
+    assert not cells.save_due
+
+
+def test_a_stopped_run_is_saved_at_once(cells):
+    cells.saves_late = True
+    cells.cell_start(cells.nb.cells[0], cell_index=0)
+    cells.stop()
+    assert cells.saved() == ["failed", "pending"]
+
+
+def test_a_kernel_that_has_said_all_is_waited_for_without_asking_all_the_time():
+    def fork(messages, requests, outputs):
+        pid = os.fork()
+        if pid == 0:
+            messages.close()
+            for end in outputs:
+                os.close(end)
+            time.sleep(0.5)
+            os._exit(0)
+        return pid
+
+    link = warm_client.Link(fork)
+    waits = 0
+    while link.is_alive and waits < 100:
+        link.wait(60)
+        waits += 1
+    link.close()
+    assert waits < 10

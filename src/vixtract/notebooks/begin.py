@@ -97,7 +97,8 @@ def become_owner(environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
-    tempfile.tempdir = None
+    # The run's own; to look for it Python would write a file.
+    tempfile.tempdir = environment.get("TMPDIR")
     if hasattr(sys.flags, "__replace__"):
         # Processes that multiprocessing starts take these over.
         sys.flags = sys.flags.__replace__(no_site=0)

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ NAME = "vixtract"
 DEFAULT_KERNEL = "python3"
 KERNEL_PYTHON = "/usr/bin/python3"
 _START_S = 120
+_LATE_S = 0.1
 
 
 class Progress:
@@ -78,6 +80,9 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
 
     current: ClassVar[Cells | None] = None
     shown_paths: ClassVar[dict[str, str]] = {}
+    # While this is so, a save may come `_LATE_S` late; who says so calls `save_where_due`.
+    saves_late = False
+    save_due = 0.0
 
     def notebook_start(self, **kwargs: Any) -> None:
         """Note the cells, then start as papermill does."""
@@ -113,8 +118,23 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
         if number and cell.metadata.papermill["status"] == self.COMPLETED and not sys.exc_info()[0]:
             progress.tell(cells_done=number)
 
+    def save(self, **kwargs: Any) -> None:
+        """Save, or let the saves of cells that follow each other fast be one."""
+        if self.saves_late:
+            self.save_due = self.save_due or time.monotonic() + _LATE_S
+        else:
+            self.save_due = 0.0
+            super().save(**kwargs)
+
+    def save_where_due(self) -> None:
+        """Save what was put off for long enough."""
+        if self.save_due and time.monotonic() >= self.save_due:
+            self.save_due = 0.0
+            super().save()
+
     def stop(self) -> None:
         """Save what there is; the cell that runs has failed."""
+        self.saves_late = False
         for index, cell in enumerate(self.nb.cells):
             if cell.metadata.papermill["status"] == self.RUNNING:
                 self.cell_exception(cell, cell_index=index)

@@ -109,6 +109,7 @@ class Link:
         self.printed = [Printed(pipes[i][0], name) for i, name in enumerate(_STREAMS)]
         self.death = os.pidfd_open(self.pid)
         self.is_alive = True
+        self._may_speak = True
 
     def wait(self, timeout_s: float) -> list[dict[str, Any]]:
         """Wait for messages or printed text.
@@ -120,16 +121,21 @@ class Link:
             timeout_s: seconds.
         Returns: messages; printed text is in `printed`.
         """
-        sources: list[Any] = [self.messages, *(p.descriptor for p in self.printed if p.is_open)]
         poll = select.poll()
-        for source in [*sources, self.death]:
-            poll.register(source, select.POLLIN)
+        for descriptor in (p.descriptor for p in self.printed if p.is_open):
+            poll.register(descriptor, select.POLLIN)
+        # What is closed is always ready: a kernel closes its ends some time before it is gone.
+        if self._may_speak:
+            poll.register(self.messages, select.POLLIN)
+        poll.register(self.death, select.POLLIN)
         ready = dict(poll.poll(max(0.0, timeout_s) * 1000))
         if self.death in ready:
             self.is_alive = False
         arrived: list[dict[str, Any]] = []
-        with contextlib.suppress(EOFError):
+        try:
             arrived = self.messages.receive()
+        except EOFError:
+            self._may_speak = False
         if not arrived:
             for printed in self.printed:
                 if printed.is_open:
@@ -172,10 +178,12 @@ class WarmClient(Client):
         self.reset_execution_trackers()
         try:
             info = self._wait_for_kernel()
+            self.nb_man.saves_late = True
             self.papermill_execute_cells()
             self.nb.metadata["language_info"] = info
             self.set_widgets_metadata()
         finally:
+            self.nb_man.saves_late = False
             self._link.close()
         return self.nb
 
@@ -248,6 +256,7 @@ class WarmClient(Client):
                     if reply is not None:
                         return reply
             self._flush(cell, index)
+            self.nb_man.save_where_due()
             if not self._link.is_alive:
                 self._take_rest(cell, index)
                 raise DeadKernelError("Kernel died")
@@ -261,6 +270,8 @@ class WarmClient(Client):
 
     def _patience(self, limit: float | None) -> float:
         times = [printed.due for printed in self._link.printed if printed.is_waiting]
+        if self.nb_man.save_due:
+            times.append(self.nb_man.save_due)
         if limit is not None:
             times.append(limit)
         return min(times) - time.monotonic() if times else 60.0
