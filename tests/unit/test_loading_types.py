@@ -96,13 +96,27 @@ def test_whole_numbers_beyond_bigint_in_rows_ask_for_numeric(row):
 
 
 @pytest.mark.parametrize("missing", [None, pd.NaT, pd.NA, float("nan")])
-@pytest.mark.parametrize("value", [dt.date(2024, 2, 29), "a", 7, b"x", decimal.Decimal("1.5")])
-def test_pandas_objects_tell_their_type_whatever_is_missing(value, missing):
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (dt.date(2024, 2, 29), "date"),
+        (dt.time(1, 2), "time without time zone"),
+        (dt.timedelta(1), "interval"),
+        (decimal.Decimal("1.5"), "numeric"),
+        ("a", "text"),
+        (7, "bigint"),
+        (True, "boolean"),
+        (b"x", "bytea"),
+    ],
+)
+def test_pandas_objects_tell_their_type_whatever_is_missing(value, expected, missing):
     frame = pd.DataFrame({"n": pd.Series([value, missing, value], dtype=object)})
     source = open_source(frame, Options())
-    assert source.types == {"n": types.infer([value])}
+    assert source.types == {"n": expected}
     (chunk,) = source.chunks(())
     assert chunk.values(0) == [value, None, value]
+    whole = open_source(frame.dropna(), Options())
+    assert whole.types == {"n": expected}
 
 
 def test_wide_rows_come_in_smaller_pieces():

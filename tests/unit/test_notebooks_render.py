@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 
-from vixtract.notebooks.cleaning import TAGS
-from vixtract.notebooks.render import render
+from vixtract.notebooks.cleaning import TAGS, clean_page
+from vixtract.notebooks.render import export, render
 
+ALT = "no description has been provided for this image"
 PANDAS = (
     "<div><style scoped>.dataframe tbody tr th { vertical-align: top }</style>"
     '<table border="1" class="dataframe"><thead><tr><th>city</th></tr></thead>'
@@ -20,12 +21,11 @@ PANDAS = (
 
 @pytest.fixture
 def show(tmp_path):
-    def make(*cells):
-        notebook = nbformat.v4.new_notebook(cells=list(cells))
+    def make(*cells, **metadata):
+        notebook = nbformat.v4.new_notebook(cells=list(cells), metadata=metadata)
         (tmp_path / "a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
         render(tmp_path / "a.ipynb", tmp_path / "a.html")
-        page = (tmp_path / "a.html").read_text(encoding="utf-8")
-        return page[page.index("<body") :]
+        return (tmp_path / "a.html").read_text(encoding="utf-8")
 
     return make
 
@@ -77,12 +77,15 @@ def test_nothing_that_runs_is_left(show):
     cells += [nbformat.v4.new_markdown_cell(attack) for attack in ATTACKS]
     cells += [nbformat.v4.new_raw_cell(attack) for attack in ATTACKS]
     cells += [output(form, attack) for form in FORMS for attack in ATTACKS]
-    found = Elements(show(*cells))
+    cells += [nbformat.v4.new_code_cell("x", metadata={"tags": [attack]}) for attack in ATTACKS]
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}, "x": "</body>"}}
+    found = Elements(show(*cells, title="".join(ATTACKS), widgets=widgets))
     new = {(tag, name) for tag, name, _ in found.seen} - {(t, n) for t, n, _ in usual.seen}
     assert {tag for tag, _ in new} <= TAGS
     kept = {"", "class", "id", "title", "align", "href", "colspan", "rel"}
     assert {name for _, name in new} <= kept
-    assert not any("javascript:" in value for _, _, value in found.seen)
+    assert not any(value.strip().startswith("javascript:") for _, _, value in found.seen)
+    assert not any(tag == "script" for tag, _, _ in found.seen)
 
 
 def test_an_image_is_shown_with_no_more_than_its_size(show):
@@ -93,11 +96,63 @@ def test_an_image_is_shown_with_no_more_than_its_size(show):
     )
     found = Elements(page).seen
     images = {(name, value) for tag, name, value in found if tag == "img" and name != "src"}
-    known = "No description has been provided for this image"
-    assert images >= {("width", "640"), ("alt", known.lower())}
+    assert images >= {("width", "640"), ("alt", ALT)}
     assert {name for name, _ in images} == {"", "alt", "class", "width", "height"}
     assert all(v.startswith("data:image/") for t, n, v in found if (t, n) == ("img", "src"))
     assert not any(tag == "script" for tag, _, _ in found)
+
+
+PLACE = "shows in Lab only"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<div></div><SCRIPT>draw()</SCRIPT>",
+        "<iframe src='/map'></iframe>",
+        "<svg><g/></svg>",
+        None,
+        5,
+    ],
+)
+def test_a_form_without_anything_to_see_leaves_another_one_its_place(html):
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "Figure(1)"})
+    cell = nbformat.v4.new_code_cell("x", outputs=[shown])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    # After all that validates.
+    notebook.cells[0].outputs[0].data["text/html"] = html
+    page = export(notebook, "x")
+    assert "Figure(1)" in page
+    assert PLACE not in page
+
+
+def test_a_diagram_shows_its_source(show):
+    page = show(output("text/vnd.mermaid", "graph TD; A-->B"))
+    assert "graph TD; A--&gt;B" in page
+
+
+def test_blank_lines_at_the_start_stay(show):
+    printed = nbformat.v4.new_output("stream", name="stdout", text="\n\nhello")
+    page = show(
+        nbformat.v4.new_code_cell("x", outputs=[printed]),
+        html_output("<pre>\n\n\nthere</pre>"),
+    )
+    assert "<pre>\n\nhello" in page
+    assert "<pre>\n\n\nthere" in page
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<a href='da\tta:text/html,x'>x</a>", "<a href='\x01data:text/html,x'>x</a>",
+        "<span style='background-color:url(//e.example/x)'>x</span>",
+        "<span style='color: rgb(1,2,3); position: fixed'>x</span>", "<img src='//e.example/x'>",
+    ],
+)  # fmt: skip
+def test_the_page_is_a_wall_of_its_own(html):
+    page = clean_page(f"<html><head></head><body>{html}</body></html>")
+    found = {(name, value) for _, name, value in Elements(page).seen if name}
+    assert found <= {("rel", "noopener noreferrer"), ("alt", ALT)}
 
 
 def test_an_interactive_output_says_where_it_can_be_seen(show):
@@ -107,7 +162,7 @@ def test_an_interactive_output_says_where_it_can_be_seen(show):
     }
     shown = nbformat.v4.new_output("display_data", figure)
     page = show(nbformat.v4.new_code_cell("x", outputs=[shown]))
-    assert "open the notebook in Lab to see it" in page
+    assert PLACE in page
     assert "draw()" not in page
 
 
@@ -135,6 +190,7 @@ def test_halves_of_characters_do_not_keep_the_page_from_being_made(show):
 def test_cells_can_be_reached_by_the_tab_key(show):
     page = show(html_output("<b>x</b>"))
     assert page.count('tabindex="0"') == 2
+    assert show(nbformat.v4.new_markdown_cell("x")).count('tabindex="0"') == 1
 
 
 class Elements(HTMLParser):

@@ -34,16 +34,27 @@ _SHOWN = frozenset(
         *("image/png", "image/jpeg", "image/svg+xml"),
     )
 )
-_INTERACTIVE = "An interactive output: open the notebook in Lab to see it."
+_ELSEWHERE = "This output shows in Lab only: open the notebook there."
+_MERMAID = "text/vnd.mermaid"
 _IMAGE = re.compile(r"data:image/(png|jpeg|svg\+xml);base64,")
-_FOCUSABLE = re.compile(r'(?<=<div) (?=class="jp-(?:Cell-inputWrapper|Rendered))')
+_COLOURS = re.compile(r"(?:(?:background-)?color: ?rgb\([\d, ]+\);? ?)+")
+_FOCUSABLE = re.compile(
+    r'(?<=<div) (?=class="jp-(?:Cell-inputWrapper|Rendered[^"]*jp-OutputArea-output))'
+)
+_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL | re.IGNORECASE)
+# A parser drops the first line break behind it.
+_PRE = re.compile(r"(<pre[^<>]*>)\n", re.IGNORECASE)
+_BLANKS = re.compile(r"[\x00-\x20]+")
 
 
-def _check_address(_: str, name: str, value: str) -> str | None:
-    """Let links lead anywhere but into data, and images be nothing but data."""
+def _check_value(_: str, name: str, value: str) -> str | None:
+    """Let links lead anywhere but into data, images be nothing but data, and styles colours."""
     if name == "src":
         return value if _IMAGE.match(value) else None
-    return None if name == "href" and value.strip().lower().startswith("data:") else value
+    if name == "style":
+        return value if _COLOURS.fullmatch(value) else None
+    is_data = name == "href" and _BLANKS.sub("", value).lower().startswith("data:")
+    return None if is_data else value
 
 
 _PAGE = nh3.Cleaner(
@@ -55,41 +66,50 @@ _PAGE = nh3.Cleaner(
         # What coloured text of a terminal becomes.
         "span": {"style"},
     },
-    filter_style_properties={"color", "background-color"},
     set_tag_attribute_values={"img": {"alt": "No description has been provided for this image"}},
     url_schemes={"http", "https", "mailto", "data"},
-    attribute_filter=_check_address,
+    attribute_filter=_check_value,
 )
 
 
 def keep_what_shows(notebook: Any) -> None:
-    """Remove the forms of outputs that need a script; say so where no other is left.
+    """Remove the forms of outputs that need more than a page; say so where no other is left.
 
     Args:
         notebook: of nbformat; changed in place.
     """
+    # The state of widgets, which need a script.
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data")
             if not data:
                 continue
-            html = data.get("text/html", "")
-            if "<script" in html and not _TEXT.clean(_encodable(html)).strip():
-                del data["text/html"]
-            for kind in set(data) - _SHOWN:
+            if isinstance(data.get(_MERMAID), str):
+                data["text/plain"] = data[_MERMAID]
+            # What an object gives for itself may be anything.
+            for kind in [kind for kind in data if not _shows(kind, data[kind])]:
                 del data[kind]
             if not data:
-                data["text/plain"] = _INTERACTIVE
+                data["text/plain"] = _ELSEWHERE
+
+
+def _shows(kind: str, value: object) -> bool:
+    """Tell whether a page can show a form of an output, and something of it is seen."""
+    if kind not in _SHOWN or not isinstance(value, str):
+        return False
+    return kind != "text/html" or not value.strip() or bool(_parse(_TEXT, value).strip())
 
 
 def clean(html: str | bytes) -> str:
-    """Return HTML of known elements and attributes alone; the text of others stays.
+    """Return HTML of known elements and attributes alone.
+
+    The text of other elements stays, but for that of scripts, styles, drawings and formulas.
 
     Args:
         html: of a cell or an output.
     """
-    text = html.decode("utf-8", "replace") if isinstance(html, bytes) else str(html)
-    return _FOREIGN.clean(_encodable(text))
+    return _parse(_FOREIGN, html.decode("utf-8", "replace") if isinstance(html, bytes) else html)
 
 
 def clean_page(page: str) -> str:
@@ -99,11 +119,13 @@ def clean_page(page: str) -> str:
         page: whole document.
     """
     start = page.index(">", page.index("<body")) + 1
-    end = page.rindex("</body>")
-    body = _FOCUSABLE.sub(' tabindex="0" ', _PAGE.clean(_encodable(page[start:end])))
-    return page[:start] + body + page[end:]
+    body = _parse(_PAGE, page[start : page.rindex("</body>")])
+    head = _SCRIPT.sub("", page[:start])
+    body = _FOCUSABLE.sub(' tabindex="0" ', body)
+    return f"{head}{body}</body>\n</html>\n"
 
 
-def _encodable(text: str) -> str:
-    """Return a text without halves of characters, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode()
+def _parse(cleaner: nh3.Cleaner, html: str) -> str:
+    # Without halves of characters, which JSON can hold and UTF-8 cannot.
+    whole = str(html).encode("utf-8", "replace").decode()
+    return cleaner.clean(_PRE.sub(r"\1\n\n", whole))

@@ -126,11 +126,26 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
             self.save_due = 0.0
             super().save(**kwargs)
 
-    def save_where_due(self) -> None:
-        """Save what was put off for long enough."""
-        if self.save_due and time.monotonic() >= self.save_due:
+    def save_where_due(self) -> bool:
+        """Save what was put off for long enough; says whether it did."""
+        if not self.save_due or time.monotonic() < self.save_due:
+            return False
+        self.save_now()
+        return True
+
+    def save_now(self) -> None:
+        """Save what was put off."""
+        if self.save_due:
             self.save_due = 0.0
             super().save()
+
+    def autosave_cell(self) -> None:
+        """Save a long cell's outputs now and then: more seldom where a save takes long."""
+        late, self.saves_late = self.saves_late, False
+        try:
+            super().autosave_cell()
+        finally:
+            self.saves_late = late
 
     def stop(self) -> None:
         """Save what there is; the cell that runs has failed."""

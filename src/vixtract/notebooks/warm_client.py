@@ -109,7 +109,7 @@ class Link:
         self.printed = [Printed(pipes[i][0], name) for i, name in enumerate(_STREAMS)]
         self.death = os.pidfd_open(self.pid)
         self.is_alive = True
-        self._may_speak = True
+        self.may_speak = True
 
     def wait(self, timeout_s: float) -> list[dict[str, Any]]:
         """Wait for messages or printed text.
@@ -125,7 +125,7 @@ class Link:
         for descriptor in (p.descriptor for p in self.printed if p.is_open):
             poll.register(descriptor, select.POLLIN)
         # What is closed is always ready: a kernel closes its ends some time before it is gone.
-        if self._may_speak:
+        if self.may_speak:
             poll.register(self.messages, select.POLLIN)
         poll.register(self.death, select.POLLIN)
         ready = dict(poll.poll(max(0.0, timeout_s) * 1000))
@@ -135,7 +135,7 @@ class Link:
         try:
             arrived = self.messages.receive()
         except EOFError:
-            self._may_speak = False
+            self.may_speak = False
         if not arrived:
             for printed in self.printed:
                 if printed.is_open:
@@ -184,7 +184,10 @@ class WarmClient(Client):
             self.set_widgets_metadata()
         finally:
             self.nb_man.saves_late = False
-            self._link.close()
+            try:
+                self.nb_man.save_now()
+            finally:
+                self._link.close()
         return self.nb
 
     def execute_cell(
@@ -256,8 +259,9 @@ class WarmClient(Client):
                     if reply is not None:
                         return reply
             self._flush(cell, index)
-            self.nb_man.save_where_due()
-            if not self._link.is_alive:
+            if self.nb_man.save_where_due():
+                continue
+            if not (self._link.is_alive and self._link.may_speak):
                 self._take_rest(cell, index)
                 raise DeadKernelError("Kernel died")
             if limit is not None and time.monotonic() > limit:
