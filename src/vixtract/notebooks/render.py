@@ -53,7 +53,11 @@ def export(notebook: Any, name: str) -> str:
     exporter.register_filter("highlight_code", highlight(pygments_lexer=lexer, parent=exporter))
     # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
     # takes as long as making it.
-    html, _ = TemplateExporter.from_notebook_node(exporter, notebook, {"metadata": {"name": name}})
+    make = TemplateExporter.from_notebook_node
+    with warnings.catch_warnings():
+        # IPython is the kernels' and not in this environment; Python's own colours do as well.
+        warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
+        html, _ = make(exporter, notebook, {"metadata": {"name": name}})
     return cleaning.clean_page(html)
 
 
@@ -87,10 +91,7 @@ def render(source: Path, target: Path) -> None:
 
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
-    with warnings.catch_warnings():
-        # IPython is the kernels' and not in this environment; Python's own colours do as well.
-        warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
-        html = export(notebook, source.name.removesuffix(".ipynb"))
+    html = export(notebook, source.name.removesuffix(".ipynb"))
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
         file.write(html)
