@@ -18,7 +18,8 @@ def wait_until(
     Args:
         look: called until it returns something true; an exception counts as "not yet".
         what: what is awaited, for the message.
-        timeout_s: seconds until the wait is given up: for a hang, as busy machines are slow.
+        timeout_s: seconds until the wait is given up: long, for busy machines are slow; shorter
+            where what is awaited would come by itself, and must not be waited for.
         interval_s: seconds between looks.
     """
     deadline = time.monotonic() + timeout_s

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chromium import DEADLINE_MS, open_chromium, open_page, shoot
+from tests.browser.chromium import open_chromium, open_page, shoot
 from tests.contract.portal_stand import FakeHub, Portal, start_engine
 from tests.contract.source_servers import Service
 from tests.contract.vault_stand import ANNA, BOB, CAN_SERVE, WHY_NOT, VaultStand
@@ -191,7 +191,6 @@ def test_a_vault_that_is_down_gets_a_plain_page(stand, chromium, monkeypatch):
     stand.vault.stop()
     try:
         with open_page(chromium, stand.portal, "anna", locale="en-US") as page:
-            page.set_default_timeout(DEADLINE_MS)
             assert page.goto("/portal/connections").status == 503
             expect(page.locator("main")).to_contain_text("cannot be looked at now")
     finally:

@@ -46,7 +46,7 @@ def make(contract_client):
             contract_client.abort_job(job["id"])
             contract_client.wait_for_job(job["id"], 120)
     for event in made:
-        wait_until(lambda e=event: is_deleted(contract_client, e), "the event's end")
+        wait_until(lambda e=event: is_deleted(contract_client, e), "the event's end", timeout_s=20)
 
 
 def is_deleted(client, event):
@@ -217,7 +217,7 @@ def test_aborted_job_ends_and_says_so(contract_client, make):
     wait_until(lambda: job in contract_client.get_active_jobs(), "running job", interval_s=0.1)
     assert "params" not in contract_client.get_active_jobs()[job]
     contract_client.abort_job(job)
-    done = contract_client.wait_for_job(job, 120)
+    done = contract_client.wait_for_job(job, 20)
     assert done["code"] == 1 and "Aborted" in done["description"]
     # Cronicle writes its history a moment after the job is complete.
     wait_until(

@@ -323,7 +323,9 @@ def test_status_needs_no_key_and_tells_of_the_neighbours(shared):
         listener.bind(str(shared.directory / "runner.sock"))
         listener.listen()
         wait_until(lambda: stranger.status()["runner"] == "up", "the runner", interval_s=0.3)
-    wait_until(lambda: stranger.status()["runner"] == "down", "its end", interval_s=0.3)
+    wait_until(
+        lambda: stranger.status()["runner"] == "down", "its end", timeout_s=10, interval_s=0.3
+    )
 
 
 def test_update_moves_the_schedule_and_disabling_stops_jobs(shared):

@@ -624,9 +624,9 @@ def test_the_portal_ends_with_the_hub_that_started_it(tmp_path):
     )  # fmt: skip
     wait_until(portal.is_up, "the portal", interval_s=0.1)
     parent.send_signal(signal.SIGKILL)
-    parent.wait(timeout=120)
+    parent.wait(timeout=10)
     parent.stdout.close()
-    wait_until(lambda: not portal.is_up(), "the portal's end", interval_s=0.1)
+    wait_until(lambda: not portal.is_up(), "the portal's end", timeout_s=10, interval_s=0.1)
     hub.close()
 
 

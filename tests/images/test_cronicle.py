@@ -355,8 +355,8 @@ def test_killed_plugin_ends_its_run(box):
     process, job = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"})
     wait_until(lambda: len(box.processes_of("anna")) > 1, what="the kernel")
     box.execute("pkill", "-KILL", "-f", "vixtract.notebooks.plugin", user="990")
-    process.communicate(timeout=120)
-    wait_until(lambda: box.processes_of("anna") == [], what="its end")
+    process.communicate(timeout=20)
+    wait_until(lambda: box.processes_of("anna") == [], what="its end", timeout_s=20)
     record = f"/runs/anna/{job}/run.json"
     wait_until(
         lambda: docker("exec", box.name, "test", "-s", record, check=False).returncode == 0,
@@ -402,7 +402,7 @@ def test_fork_bomb_ends_and_others_still_run(box):
     )
     assert result.end["code"] == 1
     assert "limit of processes and threads" in result.text
-    wait_until(lambda: box.processes_of("anna") == [], what="its end")
+    wait_until(lambda: box.processes_of("anna") == [], what="its end", timeout_s=30)
     assert box.run_cells("print('alive')", person="bob").end["code"] == 0
 
 

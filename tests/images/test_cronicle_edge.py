@@ -263,7 +263,7 @@ def test_no_key_is_kept_in_events_or_shown_at_an_abort(box, session):
     job = anna.run_event(event)
     wait_until(lambda: job in anna.get_active_jobs(), "the job", interval_s=0.1)
     anna.abort_job(job)
-    done = anna.wait_for_job(job, 120)
+    done = anna.wait_for_job(job, 30)
     seen = json.dumps([done, box.ask("app/get_schedule", {}, session)[1]])
     where = seen.find(key)
     assert where < 0, seen[max(0, where - 300) : where + 50]

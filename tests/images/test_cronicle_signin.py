@@ -137,7 +137,12 @@ def test_who_is_no_administrator_any_more_is_out(place):
     hub = place.hub.browser("admin", "vixtract")
     try:
         assert hub.call("PATCH", "/users/boss", {"admin": False}).status_code == 200
-        wait_until(lambda: not accounts(place.box)["boss"], "the account is off", interval_s=1)
+        wait_until(
+            lambda: not accounts(place.box)["boss"],
+            "the account is off",
+            timeout_s=60,
+            interval_s=1,
+        )
         assert place.schedule(session) != 0
         again = place.session_of(place.sign_in("boss"))
         assert not again or place.schedule(again) != 0
@@ -153,7 +158,9 @@ def test_a_new_password_ends_ones_sessions_and_open_connections(place):
     assert place.schedule(session) == place.schedule(another) == 0
     with connect_page(place.box) as connection:
         place.hub.operate("passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
-        wait_until(lambda: place.schedule(session) != 0, "the session's end", interval_s=1)
+        wait_until(
+            lambda: place.schedule(session) != 0, "the session's end", timeout_s=60, interval_s=1
+        )
         connection.settimeout(30)
         while connection.recv(4096):
             pass

@@ -377,7 +377,7 @@ def test_admin_flag_gives_sudo_and_global_installs_and_is_published(hub, admin):
     admin.call("PATCH", "/users/boss", {"name": "boss", "admin": False})
     assert "boss" not in read_people(hub)["admins"]
     assert admin.call("DELETE", "/users/boss/server").status_code in {202, 204}
-    wait_until(lambda: not json.loads(admin.call("GET", "/users/boss").text)["servers"], "stop")
+    wait_until(lambda: not json.loads(admin.call("GET", "/users/boss").text)["servers"], "stop", 30)
     boss.start_server()
     assert "returncode=1" in boss.run_cell(shell.format("sudo -n id -u")), "from the next start on"
 
@@ -536,7 +536,7 @@ def test_own_passwords_replace_documented_ones_of_an_older_volume(own_hub):
             connect("postgres", "vixtract")
         return True
 
-    wait_until(is_void, "the superuser has the documented password no more")
+    wait_until(is_void, "the superuser has the documented password no more", 60)
 
 
 def test_container_stopped_at_once_after_its_start_starts_again(own_hub):

@@ -453,7 +453,9 @@ def test_recreated_and_killed_services_are_found_again() -> None:
                 wait_until(lambda: b"from postgresql" in ask_stream(one), what="stream")
             # Another container takes the address that was freed.
             with one.service("cronicle"):
-                wait_until(lambda: one.ask("/jupyter/").status == 503, what="jupyter is gone")
+                wait_until(
+                    lambda: one.ask("/jupyter/").status == 503, what="jupyter is gone", timeout_s=20
+                )
         with one.service("jupyter") as jupyter:
             wait_until(lambda: one.ask("/jupyter/").status == 200, what="jupyter")
             docker("kill", "--signal=KILL", jupyter)

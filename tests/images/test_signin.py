@@ -221,8 +221,10 @@ def test_who_leaves_the_group_loses_sessions_and_server(place, hub):
     headers = {"Authorization": f"token {token}"}
     assert hub.client().get("/jupyter/hub/api/user", headers=headers).status_code == 200
     place.directory.members(slapd.ALLOWED, remove=slapd.person("leaver"))
-    wait_until(lambda: not person.is_logged_in(), "the end of the session")
-    wait_until(lambda: not hub.run("pgrep", "-u", "leaver", check=False), "the end of the server")
+    wait_until(lambda: not person.is_logged_in(), "the end of the session", 60)
+    wait_until(
+        lambda: not hub.run("pgrep", "-u", "leaver", check=False), "the end of the server", 60
+    )
     assert hub.client().get("/jupyter/hub/api/user", headers=headers).status_code == 403
     assert hub.try_login("leaver", "password-of-leaver").status_code == 403
 
@@ -383,7 +385,9 @@ def test_sign_in_by_the_issuer_runs_out(place, hub):
         " WHERE name = 'daily'\"); c.commit()"
     )
     hub.run(*PYTHON, "-c", age)
-    wait_until(lambda: http.get("/jupyter/hub/home").status_code == 302, "the end of the session")
+    wait_until(
+        lambda: http.get("/jupyter/hub/home").status_code == 302, "the end of the session", 60
+    )
     assert http.get(go_to_issuer(place, http, "sub-10")).status_code == 302
     time.sleep(4)  # longer than SIGNIN_CHECK_S: the new sign-in is not ended for the old one's age
     assert http.get("/jupyter/hub/home").status_code == 200

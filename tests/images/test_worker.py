@@ -198,7 +198,7 @@ def test_an_abort_ends_the_processes_there(pair):
     job = pair.box.client.run_event(pair.box.make_event(WAITS, target="workers"))
     wait_until(lambda: "sleep 61" in pair.processes(), "the process", interval_s=0.3)
     pair.box.client.abort_job(job)
-    done = pair.box.client.wait_for_job(job, 120)
+    done = pair.box.client.wait_for_job(job, 40)
     assert done["code"] and "sleep 61" not in pair.processes()
     assert pair.box.query(f"SELECT outcome FROM run WHERE id = '{job}'") == [["aborted"]]
 
@@ -273,7 +273,7 @@ def test_no_run_outlives_the_appliance(pair):
     pair.box.client.run_event(pair.box.make_event(WAITS, target="workers"))
     wait_until(lambda: "sleep 61" in pair.processes(), "the process", interval_s=0.3)
     docker("kill", pair.box.name)
-    wait_until(lambda: "sleep 61" not in pair.processes(), "the run's end", interval_s=0.5)
+    wait_until(lambda: "sleep 61" not in pair.processes(), "the run's end", timeout_s=30)
     docker("rm", "--force", pair.box.name)
     pair.start_main()
     assert pair.run_script("#!/bin/bash\nid\n")[0]["code"] == 0

@@ -90,7 +90,7 @@ def test_a_fork_bomb_is_ended_with_its_kernel_and_told_why(appliance, anna, bob)
     with others_work(appliance, bob):
         output = anna.run_cell(FORK_BOMB, 120, until="your limit")
     assert "SERVER_PROCESSES" in output, output
-    wait_until(lambda: processes_of(appliance, "anna") < 60, "the end of the bomb")
+    wait_until(lambda: processes_of(appliance, "anna") < 60, "the end of the bomb", 60)
     assert "42" in anna.run_cell("print(6 * 7)"), "the server outlives the kernel"
 
 

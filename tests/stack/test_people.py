@@ -109,7 +109,7 @@ class Doors:
             return False
 
     def wait_closed(self):
-        wait_until(lambda: not self.open(), f"all doors of {self.person.name} closed")
+        wait_until(lambda: not self.open(), f"all doors of {self.person.name} closed", 30)
 
 
 def events_of(person):

@@ -107,7 +107,9 @@ def test_abort_ends_the_whole_process_group(appliance):
     assert appliance.schedule("abort_job", id=job)["code"] == 0
     status = appliance.finish(job, 30)
     assert "bort" in status["description"]
-    wait_until(lambda: "8765" not in appliance.execute("cronicle", "ps", "-eo", "args"), "its end")
+    wait_until(
+        lambda: "8765" not in appliance.execute("cronicle", "ps", "-eo", "args"), "its end", 20
+    )
 
 
 def test_flood_of_output_is_cut_and_said(appliance):

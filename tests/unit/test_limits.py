@@ -137,11 +137,11 @@ def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, chil
         watch.look([me])
         return (folder / "notices").is_file()
 
-    wait_until(stopped, "the end of the hog")
+    wait_until(stopped, "the end of the hog", 30)
     notice = json.loads((folder / "notices").read_text())
     assert notice["kernels"] == [kernel]
     assert "over your limit of 200 MB" in notice["text"]
-    wait_until(lambda: not is_alive(hog), "the hog's end")
+    wait_until(lambda: not is_alive(hog), "the hog's end", 10)
     assert is_alive(small)
 
 

@@ -31,9 +31,7 @@ def show(tmp_path):
 
 
 def html_output(text):
-    return nbformat.v4.new_code_cell(
-        "x", outputs=[nbformat.v4.new_output("display_data", {"text/html": text})]
-    )
+    return output("text/html", text)
 
 
 def output(form, value, **metadata):

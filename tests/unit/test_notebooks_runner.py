@@ -261,7 +261,7 @@ def test_a_chain_of_forks_cannot_run_away(daemon):
     chain = "import os\nwhile True:\n    if os.fork(): os._exit(0)\n    os.setsid()\n"
     end, _ = daemon.run("shell", "#!/usr/bin/python3\n" + chain, timeout_s=2)
     assert end["code"] == 0
-    wait_until(lambda: daemon.processes() == [], "the chain's end", interval_s=0.1)
+    wait_until(lambda: daemon.processes() == [], "the chain's end", timeout_s=10, interval_s=0.1)
 
 
 def test_closed_connection_aborts_and_is_recorded(daemon):
@@ -274,7 +274,7 @@ def test_closed_connection_aborts_and_is_recorded(daemon):
     record = daemon.root / "runs/anna" / request["job"] / "run.json"
     wait_until(record.exists, "the record", interval_s=0.05)
     assert json.loads(record.read_text())["code"] == 130
-    wait_until(lambda: daemon.processes() == [], "their end", interval_s=0.05)
+    wait_until(lambda: daemon.processes() == [], "their end", timeout_s=10, interval_s=0.05)
 
 
 def test_memory_of_the_whole_tree_counts(daemon):

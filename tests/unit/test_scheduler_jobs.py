@@ -45,7 +45,7 @@ def test_abort_that_comes_as_the_process_ends_is_not_forgotten(tmp_path, databas
     monkeypatch.setattr(runs, "mark_waiting", abort_meanwhile)
     script = "import time, sys; time.sleep(0.2); sys.exit(1)"
     jobs, ended = start(tmp_path, database, script, retries=5, retry_delay=60)
-    wait_until(lambda: ended, "the attempt's end", interval_s=0.05)
+    wait_until(lambda: ended, "the attempt's end", timeout_s=10, interval_s=0.05)
     run = runs.get_run(database, "j1")
     assert (run["state"], run["outcome"]) == ("done", "aborted")
 
@@ -55,7 +55,7 @@ def test_plugin_that_never_reads_its_job_does_not_hold_the_engine(tmp_path, data
     jobs, ended = start(
         tmp_path, database, 'print(\'{"complete": 1, "code": 0}\')', notes="x" * 300_000
     )
-    wait_until(lambda: ended, "the attempt's end", interval_s=0.05)
+    wait_until(lambda: ended, "the attempt's end", timeout_s=10, interval_s=0.05)
     assert runs.get_run(database, "j1")["outcome"] == "succeeded" and not jobs.active
 
 
