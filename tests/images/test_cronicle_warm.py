@@ -210,6 +210,15 @@ def test_nothing_of_one_run_is_in_the_next(box):
     assert "FOUND [False, False, False]" in result.log
 
 
+def test_what_libraries_brought_along_is_not_counted(box):
+    # Constants of code, which the collector of garbage does not see.
+    result = box.run_cells(
+        "import sys\nfrom petl.util import vis",
+        "print('COUNTED', sys.getrefcount(vis._look_grid.__code__.co_consts) < 2**31)",
+    )
+    assert "COUNTED False" in result.log
+
+
 def test_memory_of_a_run_holds_no_key(box):
     key = box.execute("cat", "/srv/secrets/role_key").strip()
     half = len(key) // 2

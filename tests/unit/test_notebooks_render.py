@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 
-from vixtract.notebooks.cleaning import TAGS, clean_page
+from vixtract.notebooks.cleaning import TAGS, clean_body
 from vixtract.notebooks.render import export, render
 
 ALT = "no description has been provided for this image"
@@ -148,7 +148,7 @@ def test_blank_lines_at_the_start_stay(show):
     ],
 )  # fmt: skip
 def test_the_page_is_a_wall_of_its_own(html):
-    page = clean_page(f"<html><head></head><body>{html}</body></html>")
+    page = clean_body(f"<body>{html}</body></html>")
     found = {(name, value) for _, name, value in Elements(page).seen if name}
     assert found <= {("rel", "noopener noreferrer"), ("alt", ALT)}
 

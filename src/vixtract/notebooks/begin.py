@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, NoReturn
 
-from vixtract.notebooks import engine, execute, kernel, render, suitability, warm_client
+from vixtract.notebooks import engine, execute, kernel, suitability, warm_client
 from vixtract.notebooks.spawn import PROGRESS_FD, Command
 
 # Not `libraries`: the same list that `forkserver` has imported from.
@@ -76,6 +76,9 @@ def render_notebook(command: Command) -> NoReturn:
         # Where the templates are; a cold renderer finds them beside its own Python.
         os.environ["JUPYTER_PATH"] = f"{RENDERERS}/share/jupyter"
         sys.modules.update(_hidden)
+        # Imports libraries that are out of sight until now.
+        from vixtract.notebooks import render
+
         tempfile.tempdir = None
         gc.enable()
         sys.argv = ["render", *command.argv[-2:]]

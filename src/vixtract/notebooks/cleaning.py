@@ -112,17 +112,28 @@ def clean(html: str | bytes) -> str:
     return _parse(_FOREIGN, html.decode("utf-8", "replace") if isinstance(html, bytes) else html)
 
 
-def clean_page(page: str) -> str:
-    """Clean all that a page shows once more: of templates' slips, too, nothing gets through.
+def clean_head(page: str) -> str:
+    """Return all before the body, without scripts.
 
     Args:
         page: whole document.
     """
-    start = page.index(">", page.index("<body")) + 1
-    body = _parse(_PAGE, page[start : page.rindex("</body>")])
-    head = _SCRIPT.sub("", page[:start])
+    return _SCRIPT.sub("", page[: _start_of_body(page)])
+
+
+def clean_body(page: str) -> str:
+    """Clean all that a page shows once more: of templates' slips, too, nothing gets through.
+
+    Args:
+        page: document; what comes before its body is left out.
+    """
+    body = _parse(_PAGE, page[_start_of_body(page) : page.rindex("</body>")])
     body = _FOCUSABLE.sub(' tabindex="0" ', body)
-    return f"{head}{body}</body>\n</html>\n"
+    return f"{body}</body>\n</html>\n"
+
+
+def _start_of_body(page: str) -> int:
+    return page.index(">", page.index("<body")) + 1
 
 
 def _parse(cleaner: nh3.Cleaner, html: str) -> str:

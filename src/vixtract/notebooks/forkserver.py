@@ -96,7 +96,7 @@ def prepare_renderer() -> None:
     try:
         render.rehearse()
     except Exception as error:
-        render.make_exporter.cache_clear()
+        render.prepare.cache_clear()
         sys.stderr.write(f"The renderer is not prepared: {error}\n")
     finally:
         paths.SYSTEM_JUPYTER_PATH[:] = places
@@ -121,9 +121,9 @@ def main() -> None:
         # The daemon's own configuration, over a pipe that nobody else has.
         config = pickle.load(pipe)  # noqa: S301
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    del reserved
     gc.collect()
     sharing.share_objects()
+    reserved += sharing.fill_gaps()
     # Collections would touch, and so copy, the memory that all forks share.
     gc.freeze()
     gc.disable()

@@ -6,31 +6,86 @@ process are what ends it.
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 import tempfile
 import warnings
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vixtract.notebooks import figures
+from nbconvert import HTMLExporter
+from nbconvert.exporters import TemplateExporter
+from nbconvert.filters.highlight import _pygments_highlight
+from nbformat import v4
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from vixtract.notebooks import cleaning, figures
+
+_PLACE_OF_TITLE = "the-title-of-the-page"
+_FROM_BODY = "{% extends 'index.html.j2' %}{% block header %}{% endblock %}"
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all pages have in common.
+
+    Args:
+        exporter: nbconvert's, whose template begins at the body.
+        head: all before it, styles and all; the same for every notebook but for the title.
+    """
+
+    exporter: Any
+    head: str
 
 
 @cache
-def make_exporter() -> Any:
-    """Return nbconvert's exporter, with clean HTML and its templates compiled once."""
-    from nbconvert import HTMLExporter
-    from traitlets.config import Config
+def prepare() -> Common:
+    """Compile the templates, and make the head, which is most of a page's bytes."""
+    make: Any = v4
+    whole = _make(_exporter(), make.new_notebook(), _PLACE_OF_TITLE)
+    return Common(_exporter(raw_template=_FROM_BODY), cleaning.clean_head(whole))
 
-    from vixtract.notebooks import cleaning
 
+def _exporter(**traits: Any) -> Any:
     # The notebook is validated after each of them, also after those that are switched off.
     wanted = ["nbconvert.preprocessors.HighlightMagicsPreprocessor"]
     config = Config({"Exporter": {"default_preprocessors": wanted}})
-    exporter = HTMLExporter(sanitize_html=True, config=config)  # type: ignore[no-untyped-call]
-    exporter.register_filter("clean_html", cleaning.clean)  # type: ignore[no-untyped-call]
-    return exporter
+    make: Any = HTMLExporter
+    return make(sanitize_html=True, filters={"clean_html": cleaning.clean}, config=config, **traits)
+
+
+def _make(exporter: Any, notebook: Any, name: str) -> str:
+    # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
+    # takes as long as making it; and makes the filter `highlight_code`.
+    exporter.register_filter("highlight_code", _highlighter(notebook))
+    with warnings.catch_warnings():
+        # IPython is the kernels' and not in this environment; Python's own colours do as well.
+        warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
+        resources = {"metadata": {"name": name}}
+        page, _ = TemplateExporter.from_notebook_node(exporter, notebook, resources)
+    return page
+
+
+def _highlighter(notebook: Any) -> Any:
+    info = notebook.metadata.get("language_info", {})
+    usual = info.get("pygments_lexer", info.get("name")) or "ipython3"
+
+    def highlight_code(source: str, language: str | None = None, metadata: Any = None) -> Any:
+        """Do as nbconvert's filter, which makes a style sheet for each cell."""
+        chosen = language or usual
+        colour: Any = _pygments_highlight
+        return colour(source or " ", _formatter(chosen), chosen, metadata)
+
+    return highlight_code
+
+
+@cache
+def _formatter(language: str) -> Any:
+    return HtmlFormatter(cssclass=html.escape(f" highlight hl-{language}"))
 
 
 def export(notebook: Any, name: str) -> str:
@@ -40,31 +95,15 @@ def export(notebook: Any, name: str) -> str:
         notebook: of nbformat; what its outputs cannot show without a script is removed.
         name: for the title.
     """
-    from nbconvert.exporters import TemplateExporter
-    from nbconvert.filters import Highlight2HTML
-
-    from vixtract.notebooks import cleaning
-
     cleaning.keep_what_shows(notebook)
-    exporter = make_exporter()
-    language = notebook.metadata.get("language_info", {})
-    lexer = language.get("pygments_lexer", language.get("name"))
-    highlight: Any = Highlight2HTML
-    exporter.register_filter("highlight_code", highlight(pygments_lexer=lexer, parent=exporter))
-    # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
-    # takes as long as making it.
-    make = TemplateExporter.from_notebook_node
-    with warnings.catch_warnings():
-        # IPython is the kernels' and not in this environment; Python's own colours do as well.
-        warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
-        html, _ = make(exporter, notebook, {"metadata": {"name": name}})
-    return cleaning.clean_page(html)
+    common = prepare()
+    title = html.escape(str(notebook.metadata.get("title", name)))
+    body = cleaning.clean_body(_make(common.exporter, notebook, name))
+    return common.head.replace(_PLACE_OF_TITLE, title) + body
 
 
 def rehearse() -> None:
     """Render a notebook of our own, so that templates, expressions and tables are in memory."""
-    from nbformat import v4
-
     make: Any = v4
     table = {"text/html": "<table><tr><td>&lt;1&gt;</td></tr></table>", "text/plain": "1"}
     outputs = [
@@ -91,10 +130,10 @@ def render(source: Path, target: Path) -> None:
 
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
-    html = export(notebook, source.name.removesuffix(".ipynb"))
+    page = export(notebook, source.name.removesuffix(".ipynb"))
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-        file.write(html)
+        file.write(page)
     Path(temporary).replace(target)
 
 

@@ -10,27 +10,36 @@ import ctypes
 import gc
 import sys
 import sysconfig
+from collections import Counter
+from types import CodeType
 
 # The only Python whose objects `share_objects` knows.
 _KNOWN_PYTHON = (3, 13)
 _HUGE = 2 * 1024 * 1024
+_PAGE = 4096
 _MADV_COLLAPSE = 25
 # What the libraries' objects take, roughly; more or less of it is no harm.
 _OBJECTS_BYTES = 110 * 1024 * 1024
 # Python keeps small objects in arenas of this size, and gives an arena back when it is empty.
 _ARENA = 1024 * 1024
 _BLOCK = 448
+# Python's pools of small objects, and what of them is its own.
+_POOL = 16 * 1024
+_POOL_HEAD = 48
+_SMALL = 512
+# More than there can be of gaps of one size.
+_GAPS_BYTES = 8 * 1024 * 1024
 
 
-def reserve_memory() -> list[bytes]:
+def reserve_memory() -> list[object]:
     """Have Python keep its small objects side by side: scattered they do not fill huge pages.
 
     Must come before the imports, whose libraries would lie in between.
 
-    Returns: what keeps the memory; to be held on to until it is filled.
+    Returns: what keeps the memory; to be held on to, for an arena that is given back is a hole.
     """
     # In one piece from the start, for a list that grows leaves holes.
-    blocks: list[bytes] = [b""] * (_OBJECTS_BYTES // _BLOCK)
+    blocks: list[object] = [b""] * (_OBJECTS_BYTES // _BLOCK)
     for number in range(len(blocks)):
         blocks[number] = bytes(_BLOCK - sys.getsizeof(b""))
     return blocks[:: _ARENA // _BLOCK // 2]
@@ -53,8 +62,64 @@ def share_objects() -> None:
         fresh = {id(thing): thing for thing in layer if id(thing) not in found}
         found.update(fresh)
         layer = gc.get_referents(*fresh.values()) if fresh else []
+        # The collector does not look into code, which holds nothing that could be a cycle.
+        for code in (thing for thing in fresh.values() if isinstance(thing, CodeType)):
+            layer += code.co_consts, code.co_names, code.co_name, code.co_qualname
+            layer += code.co_filename, code.co_linetable, code.co_exceptiontable
     for address in found:
         ctypes.c_uint32.from_address(address).value = 0xFFFFFFFF
+
+
+def fill_gaps() -> list[object]:
+    """Use up the free memory between objects, so that what forks make lies side by side.
+
+    In gaps nearly each new object would be in another page, and each page would be copied.
+
+    Returns: what fills Python's own gaps; to be held on to.
+    """
+    kept: list[object] = []
+    for size in range(16, _SMALL + 1, 16):
+        kept += _fill_pools(size)
+    _fill_heap()
+    return kept
+
+
+def _fill_pools(size: int) -> list[object]:
+    """Make objects until they fill one pool after the other: then none with a gap is left.
+
+    Args:
+        size: bytes that an object takes.
+    Source: CPython's Objects/obmalloc.c
+    """
+    header = sys.getsizeof(b"")
+    count = (_POOL - _POOL_HEAD) // size
+    kept: list[object] = []
+    # Another allocator has no pools.
+    while len(kept) * size < _GAPS_BYTES:
+        if size > header:
+            made: list[object] = [bytes(size - header) for _ in range(4 * count)]
+        else:
+            made = [object() if size == 16 else complex(0, 1) for _ in range(4 * count)]
+        kept += made
+        used = Counter(id(thing) // _POOL for thing in made).values()
+        # Loops and lists take a block now and then.
+        if sum(blocks > count * 0.9 for blocks in used) > 2:
+            break
+    return kept
+
+
+def _fill_heap() -> None:
+    """Take the C library's free blocks, the large ones first, and never give them back."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+    libc.malloc_trim(0)
+    end = libc.sbrk(0)
+    size = 64 * 1024
+    while size >= 32:
+        # What no gap can hold comes from behind the end.
+        while (libc.malloc(ctypes.c_size_t(size)) or end) < end - _PAGE:
+            continue
+        size = size * 3 // 4 if size > 1024 else size - 16
 
 
 def join_pages() -> int:
