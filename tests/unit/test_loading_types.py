@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from vixtract.loading import types
@@ -47,7 +48,17 @@ def test_python_values_ask_for_a_type_that_holds_them_all(values, expected):
     [
         (["1", "-20", None], "bigint"),
         (["0", "007"], "text"),
+        (["01", "77"], "text"),
+        (["-01"], "text"),
+        (["01.5"], "text"),
+        (["1 ", "2"], "text"),
+        (["1\n", "2"], "text"),
         (["+7", "1"], "text"),
+        (["-0"], "numeric"),
+        (["-9223372036854775808"], "bigint"),
+        (["1." + "5" * 40], "double precision"),
+        (["1e999"], "text"),
+        (["1.", "-.5"], "double precision"),
         (["9223372036854775808"], "numeric"),
         (["1.50", "2", "-0.5"], "numeric"),
         (["1e5", "2.5"], "double precision"),
@@ -58,6 +69,10 @@ def test_python_values_ask_for_a_type_that_holds_them_all(values, expected):
         (["2020-02-29"], "date"),
         (["2021-02-29"], "text"),
         (["20200101"], "bigint"),
+        (["2020-W01-1"], "text"),
+        (["2020-02-29", "2020-02-29 10:00"], "text"),
+        (["2020-02-30 10:00"], "text"),
+        (["2020-01-01 10:00", "2020-01-01 10:00+03:00"], "text"),
         (["2020-01-01 10:00", "2020-01-01T10:00:05.25"], "timestamp without time zone"),
         (["2020-01-01T10:00:00+03:00"], "timestamp with time zone"),
         (["01.02.2020"], "text"),
@@ -68,6 +83,14 @@ def test_python_values_ask_for_a_type_that_holds_them_all(values, expected):
 )
 def test_texts_of_a_file_become_numbers_only_where_nothing_is_lost(texts, expected):
     assert types.infer_texts(texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "digits"),
+    [(["1.50", "2", None], 2), (["1", "-0"], 0), (["0.125"], 3), ([None], 0), ([], 0)],
+)
+def test_decimals_of_a_file_keep_the_digits_behind_the_point(texts, digits):
+    assert types.scale_of(pa.array(texts, pa.string())) == digits
 
 
 def test_rows_are_read_once_and_piece_by_piece():

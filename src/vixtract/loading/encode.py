@@ -264,7 +264,9 @@ def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
     if check.is_float64(kind) and target is not None:
         return _doubles_to_decimals(array, target.scale)
     if types.is_text(kind):
-        return array.cast(target or pa.decimal128(_NUMERIC_DIGITS, _text_scale(array)))
+        return array.cast(
+            target or pa.decimal128(_NUMERIC_DIGITS, min(types.scale_of(array), _NUMERIC_DIGITS))
+        )
     raise InexactError("numeric")
 
 
@@ -288,17 +290,6 @@ def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
     # The same whole numbers, read as so many hundredths.
     kind = pa.decimal128(_NUMERIC_DIGITS, scale)
     return pa.Array.from_buffers(kind, len(units), units.buffers(), offset=units.offset)
-
-
-def _text_scale(array: pa.Array) -> int:
-    """Return the most digits behind the point of a column of texts."""
-    import pyarrow.compute as pc
-
-    points = pc.find_substring(array, ".")
-    behind = pc.if_else(
-        pc.equal(points, -1), 0, pc.subtract(pc.subtract(pc.binary_length(array), points), 1)
-    )
-    return min(int(pc.max(behind).as_py() or 0), _NUMERIC_DIGITS)
 
 
 def _has_letters(array: pa.Array) -> bool:

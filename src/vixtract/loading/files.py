@@ -111,14 +111,12 @@ class _TextFile:
             names, sample = self.given, None
         self.bad.clear()
         self.names = [str(name) for name in names]
-        kinds = {
-            name: types.infer_texts(sample.column(i).to_pylist() if sample else [])
-            for i, name in enumerate(self.names)
-        }
+        columns = sample.columns if sample else [pa.nulls(0, pa.string())] * len(self.names)
+        kinds = {n: types.infer_texts(c) for n, c in zip(self.names, columns, strict=True)}
         self.scales = {
-            name: max(len(str(v or "").partition(".")[2]) for v in sample.column(i).to_pylist())
-            for i, name in enumerate(self.names)
-            if sample and kinds[name] == "numeric"
+            name: types.scale_of(column)
+            for name, column in zip(self.names, columns, strict=True)
+            if kinds[name] == "numeric"
         }
         self._source = Source(self.names, kinds, self.chunks)
         return self._source

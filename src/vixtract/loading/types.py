@@ -10,7 +10,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -211,67 +211,94 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(check.is_string(kind) or check.is_large_string(kind) or check.is_string_view(kind))
 
 
-def infer_texts(texts: Sequence[str | None]) -> str:
-    """Return the type for a text file's column; `text` where a value would not come back the same.
+# How values stand in a text file. A number with a leading zero or plus is a name (postcode, code of
+# a region, tax number), and what has a blank or an underscore in it is none either.
+_WHOLE = "(0|[1-9][0-9]*)"
+_INTEGER = "0|-?[1-9][0-9]*"
+_DECIMAL = rf"-?{_WHOLE}([.][0-9]+)?"
+_FLOAT = rf"-?{_WHOLE}([.][0-9]*)?([eE][-+]?[0-9]+)?|-[.][0-9]+([eE][-+]?[0-9]+)?"
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_MOMENT = rf"{_DAY}[ T].{{5,}}"
+_DECIMAL_LENGTH = 38
+_FIRST = 50
 
-    A number with a leading zero or plus is a name (postcode, telephone, tax number): text.
+
+def infer_texts(texts: Sequence[str | None] | pa.StringArray) -> str:
+    """Return the type for a text file's column; `text` where a value would not come back the same.
 
     Args:
         texts: values as they stand in the file; None is ignored.
     """
-    values = [text for text in texts if text is not None]
-    if not values:
+    import pyarrow as pa
+
+    array = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
+    array = array.drop_null()
+    if not len(array):
         return TEXT
-    checks = (
-        ("boolean", lambda t: t in {"true", "false"}),
-        ("bigint", _is_integer),
-        ("numeric", _is_decimal),
-        ("double precision", _is_float),
-        ("date", lambda t: len(t) == len("2020-01-02") and _parses(dt.date.fromisoformat, t)),
-        (TIMESTAMP, lambda t: _moment(t) is False),
-        (TIMESTAMPTZ, lambda t: _moment(t) is True),
-    )
-    for name, fits in checks:
-        if all(fits(value) for value in values):
+    for name, form, is_kept in _forms():
+        if _all_are(array, form) and is_kept(array):
             return name
     return TEXT
 
 
-def _digits(text: str) -> bool:
-    plain = text.removeprefix("-")
-    return plain.isascii() and plain.isdigit() and (plain == "0" or plain[0] != "0")
+def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
+    """Give each type's form, and what else must hold for its values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def zones(array: pa.StringArray) -> set[bool]:
+        return {one.tzinfo is not None for one in _parse(array, dt.datetime.fromisoformat)}
+
+    yield "boolean", "true|false", lambda _: True
+    yield "bigint", _INTEGER, lambda array: _casts(array, pa.int64())
+    yield (
+        "numeric", _DECIMAL,
+        lambda array: pc.max(pc.utf8_length(array)).as_py() <= _DECIMAL_LENGTH,
+    )  # fmt: skip
+    yield (
+        "double precision", _FLOAT,
+        lambda array: all(map(math.isfinite, map(float, array.to_pylist()))),
+    )  # fmt: skip
+    yield "date", _DAY, lambda array: bool(_parse(array, dt.date.fromisoformat))
+    yield TIMESTAMP, _MOMENT, lambda array: zones(array) == {False}
+    yield TIMESTAMPTZ, _MOMENT, lambda array: zones(array) == {True}
 
 
-def _is_integer(text: str) -> bool:
-    return _digits(text) and text != "-0" and len(text) < 20 and int(text) in BIGINT
+def scale_of(array: pa.StringArray) -> int:
+    """Return the most digits behind the point.
+
+    Args:
+        array: decimals as texts.
+    """
+    import pyarrow.compute as pc
+
+    # Arithmetic with a number of Python's would have Arrow import pandas.
+    behind = pc.replace_substring_regex(array, pattern="^[^.]*[.]?", replacement="")
+    return int(pc.max(pc.binary_length(behind)).as_py() or 0)
 
 
-def _is_decimal(text: str) -> bool:
-    whole, _, fraction = text.partition(".")
-    if not (whole == "-0" or _digits(whole)) or len(text) > 38:
-        return False
-    return not fraction if "." not in text else fraction.isascii() and fraction.isdigit()
+def _all_are(array: pa.StringArray, form: str) -> bool:
+    import pyarrow.compute as pc
+
+    # Most columns that are of another form say so at once.
+    parts = array.slice(0, _FIRST), array
+    whole = rf"(?s)\A(?:{form})\z"
+    return all(pc.all(pc.match_substring_regex(part, whole)).as_py() for part in parts)
 
 
-def _is_float(text: str) -> bool:
-    if text[:1] not in "-0123456789" or text[:2] in {"00", "--"}:
-        return False
-    return "_" not in text and _parses(float, text) and math.isfinite(float(text))
+def _casts(array: pa.StringArray, kind: pa.DataType) -> bool:
+    import pyarrow as pa
 
-
-def _moment(text: str) -> bool | None:
-    """Tell whether a date and time has a zone; None when it is none of both."""
-    if len(text) < len("2020-01-02 10:00") or text[10] not in " T":
-        return None
     try:
-        return dt.datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return None
-
-
-def _parses(parse: Any, text: str) -> bool:
-    try:
-        parse(text)
-    except ValueError:
+        array.cast(kind)
+    except pa.ArrowInvalid:
         return False
     return True
+
+
+def _parse(array: pa.StringArray, parse: Callable[[str], Any]) -> list[Any]:
+    """Parse all values; none where one of them is no such value."""
+    try:
+        return list(map(parse, array.to_pylist()))
+    except ValueError:
+        return []
