@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _TEXTS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
 _BLOCK = 2 << 20
+# PostgreSQL's limit for a table.
+_MOST_COLUMNS = 1600
 
 
 def open_file(path: Path, options: Options) -> Source:
@@ -96,13 +98,7 @@ class _TextFile:
         import pyarrow as pa
 
         try:
-            with self._open({}) as reader:
-                names = reader.schema.names
-            with self._open(dict.fromkeys(names, pa.string())) as reader:
-                try:
-                    sample = reader.read_next_batch()
-                except StopIteration:
-                    sample = None
+            names, sample = self._look()
         except (pa.ArrowException, ValueError) as error:
             if "Empty CSV" not in str(error):
                 raise self._error(error) from error
@@ -110,7 +106,7 @@ class _TextFile:
                 raise LoadUsageError(f"{self.path.name} is empty: it has no header.") from error
             names, sample = self.given, None
         self.bad.clear()
-        self.names = [str(name) for name in names]
+        self.names = names
         columns = sample.columns if sample else [pa.nulls(0, pa.string())] * len(self.names)
         kinds = {n: types.infer_texts(c) for n, c in zip(self.names, columns, strict=True)}
         self.scales = {
@@ -120,6 +116,18 @@ class _TextFile:
         }
         self._source = Source(self.names, kinds, self.chunks)
         return self._source
+
+    def _look(self) -> tuple[list[str], Any]:
+        """Read the names, and the first block as texts: all in one go, the header as a row."""
+        import pyarrow as pa
+
+        unnamed = (f"f{number}" for number in range(_MOST_COLUMNS))
+        kinds = dict.fromkeys(self.given or unnamed, pa.string())
+        with self._open(kinds, has_header=False) as reader:
+            sample = next(iter(reader), None)
+        if self.given or sample is None:
+            return self.given, sample
+        return [column[0].as_py() or "" for column in sample.columns], sample.slice(1)
 
     def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
         """Read by the target's types; from a value on that Arrow does not take, read as text.
@@ -195,7 +203,7 @@ class _TextFile:
             self.bad = kept
         return self._numbers[which - 1]
 
-    def _open(self, kinds: dict[str, Any], *, threads: bool = True) -> Any:
+    def _open(self, kinds: dict[str, Any], *, threads: bool = True, has_header: bool = True) -> Any:
         import pyarrow as pa
         from pyarrow import csv
 
@@ -209,6 +217,7 @@ class _TextFile:
             read_options=csv.ReadOptions(
                 block_size=_BLOCK, encoding=self.encoding, use_threads=threads,
                 column_names=self.given or None,
+                autogenerate_column_names=not (self.given or has_header),
             ),
             parse_options=csv.ParseOptions(
                 delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep,
