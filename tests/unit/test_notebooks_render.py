@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import nbformat
@@ -189,6 +192,21 @@ def test_cells_can_be_reached_by_the_tab_key(show):
     page = show(html_output("<b>x</b>"))
     assert page.count('tabindex="0"') == 2
     assert show(nbformat.v4.new_markdown_cell("x")).count('tabindex="0"') == 1
+
+
+def test_a_template_beside_the_notebook_is_not_used(tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")])
+    (tmp_path / "a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    (tmp_path / "<memory>").touch()
+    (tmp_path / "lab").mkdir()
+    for name in ("index.html.j2", "base.html.j2"):
+        (tmp_path / "lab" / name).write_text("<body>foreign{{ 7 * 7 }}</body>", encoding="utf-8")
+    command = [sys.executable, "-m", "vixtract.notebooks.render", "a.ipynb", "a.html"]
+    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "jp-CodeCell" in page
+    assert "foreign" not in page
 
 
 class Elements(HTMLParser):

@@ -124,10 +124,19 @@ class _TextFile:
         unnamed = (f"f{number}" for number in range(_MOST_COLUMNS))
         kinds = dict.fromkeys(self.given or unnamed, pa.string())
         with self._open(kinds, has_header=False) as reader:
-            sample = next(iter(reader), None)
-        if self.given or sample is None:
-            return self.given, sample
-        return [column[0].as_py() or "" for column in sample.columns], sample.slice(1)
+            # A long value may leave a block without the end of a row.
+            blocks = (block for block in reader if block.num_rows)
+            sample = next(blocks, None)
+            if self.given or sample is None:
+                return [str(name) for name in self.given], sample
+            if sample.num_columns > _MOST_COLUMNS:
+                raise LoadUsageError(
+                    f"{self.path.name} has {sample.num_columns} columns.",
+                    f"PostgreSQL takes {_MOST_COLUMNS}. Is the delimiter {self.delimiter!r}?",
+                )
+            names = [column[0].as_py() or "" for column in sample.columns]
+            rows = sample.slice(1)
+            return names, rows if rows.num_rows else next(blocks, rows)
 
     def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
         """Read by the target's types; from a value on that Arrow does not take, read as text.

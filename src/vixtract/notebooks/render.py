@@ -140,8 +140,11 @@ def render(source: Path, target: Path) -> None:
 def main() -> int:
     """Render the notebook named first to the file named second."""
     warnings.simplefilter("ignore")
+    source, target = (Path(word).absolute() for word in sys.argv[1:3])
+    # nbconvert takes templates from the working directory, where a notebook may have put some.
+    os.chdir("/")
     try:
-        render(Path(sys.argv[1]), Path(sys.argv[2]))
+        render(source, target)
     except Exception as error:
         print(f"HTML: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr)
         return 1

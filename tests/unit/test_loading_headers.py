@@ -1,0 +1,60 @@
+"""A CSV's header and first block: names and types, whatever stands before the first row's end."""
+
+from __future__ import annotations
+
+import pytest
+
+from vixtract.loading.errors import LoadUsageError
+from vixtract.loading.options import Options
+from vixtract.loading.sources import open_source
+
+LONG = b"x" * (2 << 20)
+
+
+@pytest.fixture
+def look(tmp_path):
+    def open_text(content, **options):
+        path = tmp_path / "data.csv"
+        path.write_bytes(content)
+        return open_source(path, Options(**options))
+
+    return open_text
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xef\xbb\xbfid,name\n1,a\n", {"id": "bigint", "name": "text"}),
+        (b'"a\nb",c\n1,2\n', {"a\nb": "bigint", "c": "bigint"}),
+        (b"\n\nid,name\n\n1,a\n", {"id": "bigint", "name": "text"}),
+        (b"id,name\r\n1,a\r\n", {"id": "bigint", "name": "text"}),
+        (b"id,name\n", {"id": "text", "name": "text"}),
+        (b"n\n1\n\n3\n", {"n": "bigint"}),
+        (b"1,2\n3,4\n", {"1": "bigint", "2": "bigint"}),
+        (b"id,region\n1,01\n2,77\n", {"id": "bigint", "region": "text"}),
+        (b'id,geom,price\n1,"' + LONG + b'",2.50\n2,y,3.75\n',
+         {"id": "bigint", "geom": "text", "price": "numeric"}),
+        (b"a,b\n" + b"\n" * len(LONG) + b"1,2\n", {"a": "bigint", "b": "bigint"}),
+    ],
+)  # fmt: skip
+def test_names_and_types_are_those_of_the_header_and_of_the_first_rows(look, content, expected):
+    assert look(content).types == expected
+
+
+def test_a_file_without_a_header_takes_the_names_that_are_given(look):
+    assert look(b"1,x\n2,y\n", columns=("id", "name")).types == {"id": "bigint", "name": "text"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "data.csv is empty"),
+        (b"id,,x\n1,2,3\n", "a column has no name"),
+        (b"a,a\n1,2\n", "columns a appear twice"),
+        (",".join(map(str, range(1601))).encode() + b"\n", "data.csv has 1601 columns"),
+        ("имя\nа\n".encode("cp1251"), "data.csv cannot be read"),
+    ],
+)
+def test_what_cannot_be_a_table_says_why(look, content, message):
+    with pytest.raises(LoadUsageError, match=message):
+        look(content)
