@@ -82,7 +82,7 @@ def test_python_values_ask_for_a_type_that_holds_them_all(values, expected):
     ],
 )
 def test_texts_of_a_file_become_numbers_only_where_nothing_is_lost(texts, expected):
-    assert types.infer_texts(texts) == expected
+    assert types.infer_texts(pa.array(texts, pa.string())) == expected
 
 
 @pytest.mark.parametrize(

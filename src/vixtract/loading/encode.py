@@ -18,8 +18,6 @@ from vixtract.loading.chunks import Chunk
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NUMERIC_DIGITS = 38
-
 
 class InexactError(Exception):
     """The values cannot be encoded here without a change."""
@@ -88,7 +86,7 @@ def arrow_type(name: str) -> pa.DataType | None:
     plain = types.base(name)
     if plain == "numeric":
         scale = _scale(name)
-        return None if scale is None else pa.decimal128(_NUMERIC_DIGITS, scale)
+        return None if scale is None else pa.decimal128(types.NUMERIC_DIGITS, scale)
     builder = _ARROW.get(plain)
     return builder() if builder else None
 
@@ -99,7 +97,7 @@ def _scale(name: str) -> int | None:
     if not bracket:
         return None
     scale = int(rest.rstrip(")").partition(",")[2] or 0)
-    return scale if 0 <= scale <= _NUMERIC_DIGITS else None
+    return scale if 0 <= scale <= types.NUMERIC_DIGITS else None
 
 
 def _lazily(name: str, *arguments: Any) -> Any:
@@ -178,7 +176,7 @@ def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
         return pa.nulls(len(values), pa.decimal128(19, 0))
     array = pa.array(values)
     # Always the same precision: a change of type between chunks would end the COPY.
-    return array.cast(pa.decimal128(_NUMERIC_DIGITS, max(array.type.scale, 0)))
+    return array.cast(pa.decimal128(types.NUMERIC_DIGITS, max(array.type.scale, 0)))
 
 
 def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
@@ -257,16 +255,17 @@ def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
     if check.is_decimal128(kind) and target is None and kind.scale >= 0:
         return array
     if check.is_decimal(kind):
-        return array.cast(target or pa.decimal128(_NUMERIC_DIGITS, max(kind.scale, 0)))
+        return array.cast(target or pa.decimal128(types.NUMERIC_DIGITS, max(kind.scale, 0)))
     if check.is_integer(kind):
         wide = array.cast(pa.decimal128(20, 0))
         return wide if target is None else wide.cast(target)
     if check.is_float64(kind) and target is not None:
         return _doubles_to_decimals(array, target.scale)
     if types.is_text(kind):
-        return array.cast(
-            target or pa.decimal128(_NUMERIC_DIGITS, min(types.scale_of(array), _NUMERIC_DIGITS))
-        )
+        if target is None:
+            scale = min(types.scale_of(array), types.NUMERIC_DIGITS)
+            target = pa.decimal128(types.NUMERIC_DIGITS, scale)
+        return array.cast(target)
     raise InexactError("numeric")
 
 
@@ -288,7 +287,7 @@ def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
         raise InexactError("numeric")
     units = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
     # The same whole numbers, read as so many hundredths.
-    kind = pa.decimal128(_NUMERIC_DIGITS, scale)
+    kind = pa.decimal128(types.NUMERIC_DIGITS, scale)
     return pa.Array.from_buffers(kind, len(units), units.buffers(), offset=units.offset)
 
 

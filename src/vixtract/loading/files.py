@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
@@ -12,9 +12,6 @@ from vixtract.loading.encode import Column, arrow_type
 from vixtract.loading.errors import BadRowError, LoadUsageError, shown
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_batches, from_rows
-
-if TYPE_CHECKING:
-    pass
 
 _TEXTS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
 _BLOCK = 2 << 20
@@ -85,7 +82,7 @@ class _TextFile:
         self.path = path
         self.encoding = options.encoding
         self.delimiter = options.delimiter or delimiter
-        self.given = list(options.columns)
+        self.given = [str(name) for name in options.columns]
         self.names: list[str] = []
         self.scales: dict[str, int] = {}
         self.bad: list[Any] = []
@@ -128,7 +125,7 @@ class _TextFile:
             blocks = (block for block in reader if block.num_rows)
             sample = next(blocks, None)
             if self.given or sample is None:
-                return [str(name) for name in self.given], sample
+                return self.given, sample
             if sample.num_columns > _MOST_COLUMNS:
                 raise LoadUsageError(
                     f"{self.path.name} has {sample.num_columns} columns.",
@@ -151,7 +148,7 @@ class _TextFile:
         for name, column in zip(self.names, target, strict=True):
             wanted = column.type
             if wanted == "numeric" and name in self.scales:
-                wanted = f"numeric(38,{self.scales[name]})"
+                wanted = f"numeric({types.NUMERIC_DIGITS},{self.scales[name]})"
             if column.category == "b" and types.base(wanted) in _READ_TYPED:
                 kinds[name] = arrow_type(wanted) or pa.string()
         done = 0

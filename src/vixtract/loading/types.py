@@ -10,13 +10,15 @@ import datetime as dt
 import decimal
 import math
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT = "text"
+# That Arrow's decimals have.
+NUMERIC_DIGITS = 38
 _BY_KIND: dict[type, str] = {
     bool: "boolean",
     int: "bigint",
@@ -219,19 +221,15 @@ _DECIMAL = rf"-?{_WHOLE}([.][0-9]+)?"
 _FLOAT = rf"-?{_WHOLE}([.][0-9]*)?([eE][-+]?[0-9]+)?|-[.][0-9]+([eE][-+]?[0-9]+)?"
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _MOMENT = rf"{_DAY}[ T].{{5,}}"
-_DECIMAL_LENGTH = 38
 _FIRST = 50
 
 
-def infer_texts(texts: Sequence[str | None] | pa.StringArray) -> str:
+def infer_texts(array: pa.StringArray) -> str:
     """Return the type for a text file's column; `text` where a value would not come back the same.
 
     Args:
-        texts: values as they stand in the file; None is ignored.
+        array: values as they stand in the file; nulls are ignored.
     """
-    import pyarrow as pa
-
-    array = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     array = array.drop_null()
     if not len(array):
         return TEXT
@@ -253,7 +251,7 @@ def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     yield "bigint", _INTEGER, lambda array: _casts(array, pa.int64())
     yield (
         "numeric", _DECIMAL,
-        lambda array: pc.max(pc.utf8_length(array)).as_py() <= _DECIMAL_LENGTH,
+        lambda array: pc.max(pc.utf8_length(array)).as_py() <= NUMERIC_DIGITS,
     )  # fmt: skip
     yield (
         "double precision", _FLOAT,

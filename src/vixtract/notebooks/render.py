@@ -16,15 +16,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.exporters import TemplateExporter
 from nbconvert.filters.highlight import _pygments_highlight
-from nbformat import v4
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from vixtract.notebooks import cleaning, figures
 
+_v4: Any = nbformat.v4
 _PLACE_OF_TITLE = "the-title-of-the-page"
 _FROM_BODY = "{% extends 'index.html.j2' %}{% block header %}{% endblock %}"
 
@@ -45,8 +46,7 @@ class Common:
 @cache
 def prepare() -> Common:
     """Compile the templates, and make the head, which is most of a page's bytes."""
-    make: Any = v4
-    whole = _make(_exporter(), make.new_notebook(), _PLACE_OF_TITLE)
+    whole = _make(_exporter(), _v4.new_notebook(), _PLACE_OF_TITLE)
     return Common(_exporter(raw_template=_FROM_BODY), cleaning.clean_head(whole))
 
 
@@ -77,8 +77,9 @@ def _highlighter(notebook: Any) -> Any:
     def highlight_code(source: str, language: str | None = None, metadata: Any = None) -> Any:
         """Do as nbconvert's filter, which makes a style sheet for each cell."""
         chosen = language or usual
-        colour: Any = _pygments_highlight
-        return colour(source or " ", _formatter(chosen), chosen, metadata)
+        return _pygments_highlight(  # type: ignore[no-untyped-call]
+            source or " ", _formatter(chosen), chosen, metadata
+        )
 
     return highlight_code
 
@@ -104,19 +105,18 @@ def export(notebook: Any, name: str) -> str:
 
 def rehearse() -> None:
     """Render a notebook of our own, so that templates, expressions and tables are in memory."""
-    make: Any = v4
     table = {"text/html": "<table><tr><td>&lt;1&gt;</td></tr></table>", "text/plain": "1"}
     outputs = [
-        make.new_output("execute_result", table, execution_count=1),
-        make.new_output("stream", name="stdout", text="printed"),
-        make.new_output("error", ename="E", evalue="e", traceback=["\x1b[31mE\x1b[0m"]),
+        _v4.new_output("execute_result", table, execution_count=1),
+        _v4.new_output("stream", name="stdout", text="printed"),
+        _v4.new_output("error", ename="E", evalue="e", traceback=["\x1b[31mE\x1b[0m"]),
     ]
     cells = [
-        make.new_markdown_cell("# Title\n\n*text* & <b>more</b>, a [link](x)\n\n- item"),
-        make.new_code_cell("import os\n%time x = f'{1}'", outputs=outputs, execution_count=1),
+        _v4.new_markdown_cell("# Title\n\n*text* & <b>more</b>, a [link](x)\n\n- item"),
+        _v4.new_code_cell("import os\n%time x = f'{1}'", outputs=outputs, execution_count=1),
     ]
     metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-    export(make.new_notebook(cells=cells, metadata=metadata), "rehearsal")
+    export(_v4.new_notebook(cells=cells, metadata=metadata), "rehearsal")
 
 
 def render(source: Path, target: Path) -> None:
@@ -126,8 +126,6 @@ def render(source: Path, target: Path) -> None:
         source: executed notebook.
         target: new HTML file, in an existing directory.
     """
-    import nbformat
-
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
     page = export(notebook, source.name.removesuffix(".ipynb"))
