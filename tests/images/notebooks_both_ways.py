@@ -115,7 +115,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "exit code": ("print('before')\nimport sys\nsys.exit(3)", "print('never')"),
     "good exit": ("import sys\nsys.exit(0)", "print('never')"),
     "interrupt": ("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)",),
-    "crash": ("print('fine')", "import ctypes\nprint('last words', flush=True)\nctypes.string_at(0)"),
+    "crash": ("print('fine')", "import ctypes, time\nprint('last words', flush=True)\ntime.sleep(2)\nctypes.string_at(0)"),
     "left": ("print('fine')", "import os\nos._exit(3)"),
     "flood": ("for i in range(70): print('x' * 100_000)", "print('afterwards')"),
     "random": ("import random, numpy as np\nprint(random.random(), np.random.rand(), np.random.default_rng().random())",),

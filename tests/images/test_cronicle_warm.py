@@ -169,6 +169,15 @@ def test_killed_kernel_leaves_earlier_cells_and_a_failed_one(box):
     assert executed["metadata"]["papermill"]["exception"] is True
 
 
+def test_what_a_dying_kernel_wrote_last_is_kept(box):
+    # Warm only: one that is started loses what its sockets have not sent yet.
+    result = box.run_cells("import ctypes\nprint('last words', flush=True)\nctypes.string_at(0)")
+    assert result.text.startswith("The kernel died in cell 1")
+    executed = json.loads(box.execute("cat", result.end["chain_data"]["output"]))
+    (output,) = executed["cells"][0]["outputs"]
+    assert output["text"] == ["last words\n"]
+
+
 def test_cells_are_saved_while_a_later_one_runs(box):
     box.write("anna", "slow.ipynb", notebook("1 + 1", "import time; time.sleep(7031)"))
     process, job = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"}, timeout=300)
