@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import decimal
 import json
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.contract.loaded import open_database, stored
 from vixtract.loading import load, read
 from vixtract.loading.errors import BadRowError
 
@@ -53,11 +53,7 @@ FAST = settings(
 
 @pytest.fixture(scope="module")
 def database(postgres):
-    """A connection for the whole module: one database is enough for tables that are replaced."""
-    # The tests ask the same of a table that is another each time: nothing may be prepared.
-    options = {"autocommit": True, "prepare_threshold": None}
-    with psycopg.connect(postgres.conninfo, **options) as connection:
-        connection.execute("CREATE SCHEMA IF NOT EXISTS v")
+    with open_database(postgres) as connection:
         yield connection
 
 
@@ -66,10 +62,6 @@ def same(one, other) -> bool:
     if isinstance(one, (float, decimal.Decimal)) and isinstance(other, (float, decimal.Decimal)):
         return one == other or (math.isnan(one) and math.isnan(other))
     return one == other
-
-
-def stored(database, table="v.t"):
-    return database.execute(f"SELECT * FROM {table} ORDER BY n").fetchall()
 
 
 @pytest.mark.parametrize("kind", STRATEGIES)
@@ -254,54 +246,6 @@ def test_nested_values_and_uuids_find_their_types(database):
     database.execute("DROP TABLE v.t; CREATE TABLE v.t (n int, a int[], e text[])")
     load([("n", "a", "e"), (1, [1, None, 3], ["x,y", 'q"'])], "v.t", connection=database)
     assert stored(database) == [(1, [1, None, 3], ["x,y", 'q"'])]
-
-
-def test_csv_types_are_inferred_without_losing_zeros(database, tmp_path):
-    path = tmp_path / "people.csv"
-    with path.open("w", encoding="cp1251", newline="") as file:
-        writer = csv.writer(file, delimiter=";")
-        writer.writerow(["n", "inn", "сумма", "day", "at", "share", "note"])
-        writer.writerow(
-            [1, "007712345678", "10.50", "2020-01-31", "2020-01-31 10:00", "1e-3", "Ёж"]
-        )
-        writer.writerow(
-            [2, "7712345678", "7.255", "2020-02-01", "2020-02-01T11:00:05.5", "2.5", ""]
-        )
-    database.execute("DROP TABLE IF EXISTS v.t")
-    result = load(path, "v.t", connection=database, encoding="cp1251", delimiter=";")
-    assert list(result.types.values()) == [
-        *(
-            "bigint",
-            "text",
-            "numeric",
-            "date",
-            "timestamp without time zone",
-            "double precision",
-            "text",
-        )
-    ]
-    assert stored(database)[1] == (
-        *(2, "7712345678", decimal.Decimal("7.255"), dt.date(2020, 2, 1)),
-        *(dt.datetime(2020, 2, 1, 11, 0, 5, 500_000), 2.5, None),
-    )
-    assert stored(database)[0][1] == "007712345678"
-
-
-def test_text_file_that_turns_odd_late_is_read_on_as_text(database, tmp_path):
-    """Beyond the first block a value needs the server's reading; no row is lost or doubled."""
-    path = tmp_path / "late.csv"
-    lines = [f"{i},{i % 1000}.25,plain" for i in range(300_000)]
-    lines[250_000] = '250000,NaN,"two\nlines"'
-    lines[280_000] = "280000, 7.5 ,blanks"
-    path.write_text("n,x,s\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    database.execute("DROP TABLE IF EXISTS v.t")
-    assert load(path, "v.t", connection=database).rows == 300_000
-    row = database.execute("SELECT count(DISTINCT n), sum(n), min(x) FROM v.t").fetchone()
-    assert row[:2] == (300_000, sum(range(300_000)))
-    odd = database.execute(
-        "SELECT x::text, s FROM v.t WHERE n IN (250000, 280000) ORDER BY n"
-    ).fetchall()
-    assert odd == [("NaN", "two\nlines"), ("7.5", "blanks")]
 
 
 @pytest.mark.parametrize("to", ["petl", "pandas", "polars", "arrow"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from vixtract.loading.errors import LoadUsageError
@@ -29,6 +31,11 @@ def look(tmp_path):
         (b"\n\nid,name\n\n1,a\n", {"id": "bigint", "name": "text"}),
         (b"id,name\r\n1,a\r\n", {"id": "bigint", "name": "text"}),
         (b"id,name\n", {"id": "text", "name": "text"}),
+        (b"id,name", {"id": "text", "name": "text"}),
+        (b"id;name\n1;a\n", {"id": "bigint", "name": "text"}),
+        (b"id\tname\n1\ta\n", {"id": "bigint", "name": "text"}),
+        (b'\xef\xbb\xbf"id";"a\nb"\n1;2\n', {"id": "bigint", "a\nb": "bigint"}),
+        (b"id,a;b\n1,x\n", {"id": "bigint", "a;b": "text"}),
         (b"n\n1\n\n3\n", {"n": "bigint"}),
         (b"1,2\n3,4\n", {"1": "bigint", "2": "bigint"}),
         (b"id,region\n1,01\n2,77\n", {"id": "bigint", "region": "text"}),
@@ -45,6 +52,21 @@ def test_a_file_without_a_header_takes_the_names_that_are_given(look):
     assert look(b"1,x\n2,y\n", columns=("id", "name")).types == {"id": "bigint", "name": "text"}
 
 
+def test_one_column_whose_name_is_given_is_not_cut(look):
+    assert look(b"a;b\nc\n", columns=("note",)).types == {"note": "text"}
+
+
+def test_a_comma_before_the_fraction_is_taken_where_it_is_asked_for(look):
+    content = (
+        b"price;rate;count;version;at\n10,50;1e-3;7;1.5;2026-01-01 10:00:00.5\n"
+        b"7,255;2,5;;1.10;2026-01-01 11:00:00\n"
+    )
+    assert list(look(content, decimal=",").types.values()) == [
+        *("numeric", "double precision", "bigint", "text", "timestamp without time zone"),
+    ]
+    assert look(content).types["price"] == "text"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -58,3 +80,10 @@ def test_a_file_without_a_header_takes_the_names_that_are_given(look):
 def test_what_cannot_be_a_table_says_why(look, content, message):
     with pytest.raises(LoadUsageError, match=message):
         look(content)
+
+
+def test_a_damaged_compressed_file_cannot_be_read(tmp_path):
+    path = tmp_path / "data.csv.gz"
+    path.write_bytes(gzip.compress(b"id,name\n1,a\n")[:-12])
+    with pytest.raises(LoadUsageError, match=r"data.csv.gz cannot be read"):
+        open_source(path, Options())

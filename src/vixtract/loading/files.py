@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import codecs
+import csv
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,12 @@ from vixtract.loading.errors import BadRowError, LoadUsageError, shown
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_batches, from_rows
 
+_FRACTIONS = {"numeric", "real", "double precision"}
+_NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
 _TEXTS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
+# Tried in turn where the suffix's own does not cut the first line.
+_DELIMITERS = (";", "\t", "|", ",")
+_FIRST_LINE = 1 << 16
 _BLOCK = 2 << 20
 # PostgreSQL's limit for a table.
 _MOST_COLUMNS = 1600
@@ -75,15 +82,18 @@ class _TextFile:
     Args:
         path: file, also compressed.
         options: of the load.
-        delimiter: where the options say none.
+        delimiter: usual one, where the options say none and the first line is not cut by another.
     """
 
     def __init__(self, path: Path, options: Options, delimiter: str) -> None:
         self.path = path
         self.encoding = options.encoding
-        self.delimiter = options.delimiter or delimiter
+        self.decimal = options.decimal
         self.given = [str(name) for name in options.columns]
+        self.usual = delimiter
+        self.delimiter = options.delimiter
         self.names: list[str] = []
+        self.numbers: set[str] = set()
         self.scales: dict[str, int] = {}
         self.bad: list[Any] = []
         self.reported = 0
@@ -94,25 +104,60 @@ class _TextFile:
         """Look at the first block and return the source."""
         import pyarrow as pa
 
+        chunks: Callable[[Sequence[Column]], Iterator[Chunk]] = self.chunks
         try:
+            self.delimiter = self.delimiter or self._delimiter(self.usual)
             names, sample = self._look()
-        except (pa.ArrowException, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
             if "Empty CSV" not in str(error):
                 raise self._error(error) from error
-            if not self.given:
+            # Arrow asks for an end of the line, which a file of a header alone may lack.
+            names, sample = self.given or self._first_line(self.delimiter), None
+            if not names:
                 raise LoadUsageError(f"{self.path.name} is empty: it has no header.") from error
-            names, sample = self.given, None
+            chunks = _no_chunks
         self.bad.clear()
         self.names = names
         columns = sample.columns if sample else [pa.nulls(0, pa.string())] * len(self.names)
-        kinds = {n: types.infer_texts(c) for n, c in zip(self.names, columns, strict=True)}
+        kinds = {n: self._infer(c) for n, c in zip(self.names, columns, strict=True)}
         self.scales = {
-            name: types.scale_of(column)
+            name: types.scale_of(self._as_number(column))
             for name, column in zip(self.names, columns, strict=True)
             if kinds[name] == "numeric"
         }
-        self._source = Source(self.names, kinds, self.chunks)
+        self._source = Source(self.names, kinds, chunks)
         return self._source
+
+    def _delimiter(self, usual: str) -> str:
+        """Return the usual delimiter, or the one that cuts the first line where that does not."""
+        if len(self.given) == 1 or len(self._first_line(usual)) != 1:
+            return usual
+        return next((one for one in _DELIMITERS if len(self._first_line(one)) > 1), usual)
+
+    def _first_line(self, delimiter: str) -> list[str]:
+        """Cut the first line that is not empty; no fields without one."""
+        import pyarrow as pa
+
+        with pa.input_stream(str(self.path), compression="detect") as stream:
+            start = stream.read(_FIRST_LINE)
+        text = codecs.getincrementaldecoder(self.encoding)("replace").decode(start)
+        lines = filter(None, text.removeprefix("\ufeff").splitlines())
+        return next(csv.reader(lines, delimiter=delimiter), [])
+
+    def _infer(self, column: Any) -> str:
+        kind = types.infer_texts(column)
+        if self.decimal == "," and kind in {types.TEXT, *_FRACTIONS}:
+            return types.infer_texts(self._as_number(column))
+        return kind
+
+    def _as_number(self, column: Any) -> Any:
+        """Return texts with a point before the fraction; what has one already is no number."""
+        import pyarrow.compute as pc
+
+        if self.decimal == ".":
+            return column
+        column = pc.replace_substring(column, ".", "·")
+        return pc.replace_substring(column, ",", ".")
 
     def _look(self) -> tuple[list[str], Any]:
         """Read the names, and the first block as texts: all in one go, the header as a row."""
@@ -143,9 +188,11 @@ class _TextFile:
         """
         import pyarrow as pa
 
+        pairs = list(zip(self.names, target, strict=True))
+        self.numbers = {name for name, column in pairs if types.base(column.type) in _NUMBERS}
         texts = dict.fromkeys(self.names, pa.string())
         kinds = {**texts}
-        for name, column in zip(self.names, target, strict=True):
+        for name, column in pairs:
             wanted = column.type
             if wanted == "numeric" and name in self.scales:
                 wanted = f"numeric({types.NUMERIC_DIGITS},{self.scales[name]})"
@@ -156,7 +203,7 @@ class _TextFile:
             for chunk in self._read(kinds):
                 yield chunk
                 done = chunk.first + chunk.rows - 1
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             if kinds == texts:
                 raise self._error(error) from error
         else:
@@ -164,19 +211,26 @@ class _TextFile:
         self.bad.clear()
         try:
             yield from self._read(texts, skip=done)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise self._error(error) from error
 
     def _read(self, kinds: dict[str, Any], skip: int = 0) -> Iterator[Chunk]:
         """Give the chunks behind row `skip`; cutting is the same each time, so numbers are too."""
+        import pyarrow as pa
+
         first, seen = 1, 0
+        are_numbers = [name in self.numbers and kind == pa.string() for name, kind in kinds.items()]
         with self._open(kinds) as reader:
             for batch in reader:
                 found, self.bad = self.bad, []
                 seen = self._report(found, seen)
                 for start in range(0, batch.num_rows, ROWS):
                     piece = batch.slice(start, ROWS)
-                    chunk = Chunk(first + start, piece.num_rows, piece.columns)
+                    columns = [
+                        self._as_number(column) if is_number else column
+                        for column, is_number in zip(piece.columns, are_numbers, strict=True)
+                    ]
+                    chunk = Chunk(first + start, piece.num_rows, columns)
                     behind = skip - chunk.first + 1
                     if behind < chunk.rows:
                         yield chunk.slice(max(behind, 0))
@@ -233,14 +287,22 @@ class _TextFile:
             convert_options=csv.ConvertOptions(
                 column_types=kinds, null_values=[""], strings_can_be_null=True,
                 quoted_strings_can_be_null=False, true_values=["true", "t", "True", "TRUE", "1"],
+                decimal_point=self.decimal,
                 false_values=["false", "f", "False", "FALSE", "0"],
             ),
         )  # fmt: skip
 
     def _error(self, error: Exception) -> LoadUsageError:
         message = str(error).partition("\n")[0]
-        hint = "Is its encoding right? Say encoding='cp1251' for a Russian Windows file."
+        hint = (
+            "Is its encoding right? Say encoding='cp1251' for a Russian Windows file,"
+            " 'utf-16' for Excel's Unicode text."
+        )
         return LoadUsageError(f"{self.path.name} cannot be read: {message}", hint)
+
+
+def _no_chunks(_target: Sequence[Column]) -> Iterator[Chunk]:
+    return iter(())
 
 
 # What Arrow's CSV reader converts as PostgreSQL would.

@@ -43,7 +43,8 @@ def load(
         connection: psycopg connection or connection text; None: as the environment says. An open
             transaction of the caller's is used and left open.
         **more: columns, types, drift ("fail", "add", "widen"), expect, reject, max_rejects,
-            progress, encoding, delimiter, sheet, watermark: see `vixtract.loading.options`.
+            progress, encoding, delimiter, decimal, sheet, watermark: see
+            `vixtract.loading.options`.
     Returns: what was done; printing it gives one line.
     Raises:
         LoadError: nothing was changed; its kinds are in `vixtract.loading.errors`.

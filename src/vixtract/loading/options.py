@@ -10,6 +10,7 @@ from vixtract.loading.errors import LoadUsageError
 
 MODES = ("replace", "append", "upsert", "incremental")
 DRIFTS = ("fail", "add", "widen")
+DECIMALS = (".", ",")
 
 
 class Expectations(TypedDict, total=False):
@@ -39,6 +40,7 @@ class MoreOptions(TypedDict, total=False):
     progress: bool | None
     encoding: str
     delimiter: str
+    decimal: str
     sheet: str | int
     watermark: str
 
@@ -59,7 +61,8 @@ class Options:
         max_rejects: bad rows at which the load fails all the same.
         progress: show progress; None: in Lab and in jobs.
         encoding: of a text file.
-        delimiter: of a text file; empty: by its suffix.
+        delimiter: of a text file; empty: by its suffix, or what its first line is cut by.
+        decimal: mark before the fraction in a text file: "." or ",".
         sheet: of a workbook, by name or by position from 0.
     """
 
@@ -75,6 +78,7 @@ class Options:
     progress: bool | None = None
     encoding: str = "utf-8"
     delimiter: str = ""
+    decimal: str = "."
     sheet: str | int = 0
 
     @classmethod
@@ -109,6 +113,9 @@ class Options:
             (self.mode == "incremental") == bool(self.watermark),
             "mode incremental and watermark go together",
             'Say which column grows: mode="incremental", watermark="updated_at".',
+        )
+        _require(
+            self.decimal in (".", ","), f"decimal {self.decimal!r} is unknown", "Known: . and ,"
         )
         wrong = sorted(set(self.expect) - set(Expectations.__annotations__))
         names = sorted(Expectations.__annotations__)

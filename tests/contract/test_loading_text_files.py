@@ -1,0 +1,116 @@
+"""Text files through PostgreSQL: types, separators, late surprises, damage."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import decimal
+import gzip
+
+import pytest
+
+from tests.contract.loaded import open_database, stored
+from vixtract.loading import load
+from vixtract.loading.errors import BadRowError, LoadError
+
+pytest_plugins = ["tests.postgres"]
+
+
+@pytest.fixture(scope="module")
+def database(postgres):
+    with open_database(postgres) as connection:
+        yield connection
+
+
+def test_csv_types_are_inferred_without_losing_zeros(database, tmp_path):
+    path = tmp_path / "people.csv"
+    with path.open("w", encoding="cp1251", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["n", "inn", "сумма", "day", "at", "share", "note"])
+        writer.writerow(
+            [1, "007712345678", "10.50", "2020-01-31", "2020-01-31 10:00", "1e-3", "Ёж"]
+        )
+        writer.writerow(
+            [2, "7712345678", "7.255", "2020-02-01", "2020-02-01T11:00:05.5", "2.5", ""]
+        )
+    database.execute("DROP TABLE IF EXISTS v.t")
+    result = load(path, "v.t", connection=database, encoding="cp1251", delimiter=";")
+    assert list(result.types.values()) == [
+        *(
+            "bigint",
+            "text",
+            "numeric",
+            "date",
+            "timestamp without time zone",
+            "double precision",
+            "text",
+        )
+    ]
+    assert stored(database)[1] == (
+        *(2, "7712345678", decimal.Decimal("7.255"), dt.date(2020, 2, 1)),
+        *(dt.datetime(2020, 2, 1, 11, 0, 5, 500_000), 2.5, None),
+    )
+    assert stored(database)[0][1] == "007712345678"
+
+
+def test_text_file_that_turns_odd_late_is_read_on_as_text(database, tmp_path):
+    """Beyond the first block a value needs the server's reading; no row is lost or doubled."""
+    path = tmp_path / "late.csv"
+    lines = [f"{i},{i % 1000}.25,plain" for i in range(300_000)]
+    lines[250_000] = '250000,NaN,"two\nlines"'
+    lines[280_000] = "280000, 7.5 ,blanks"
+    path.write_text("n,x,s\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    database.execute("DROP TABLE IF EXISTS v.t")
+    assert load(path, "v.t", connection=database).rows == 300_000
+    row = database.execute("SELECT count(DISTINCT n), sum(n), min(x) FROM v.t").fetchone()
+    assert row[:2] == (300_000, sum(range(300_000)))
+    odd = database.execute(
+        "SELECT x::text, s FROM v.t WHERE n IN (250000, 280000) ORDER BY n"
+    ).fetchall()
+    assert odd == [("NaN", "two\nlines"), ("7.5", "blanks")]
+
+
+def test_a_russian_export_needs_the_decimal_mark_alone(database, tmp_path):
+    """Semicolons are found; commas before fractions are read by Arrow, and as text behind "NaN"."""
+    path = tmp_path / "late.csv"
+    lines = [f"{i};{i % 1000},25;{i},5;a,b" for i in range(300_000)]
+    lines[250_000] = '250000;NaN;7;"two\nlines"'
+    path.write_text("n;x;r;s\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    database.execute("DROP TABLE IF EXISTS v.t")
+    result = load(path, "v.t", connection=database, decimal=",", types={"r": "real"})
+    assert result.types == {"n": "bigint", "x": "numeric", "r": "real", "s": "text"}
+    row = database.execute("SELECT count(DISTINCT n), sum(n) FROM v.t").fetchone()
+    assert row == (300_000, sum(range(300_000)))
+    odd = database.execute(
+        "SELECT x::text, r, s FROM v.t WHERE n IN (249999, 250000, 250001) ORDER BY n"
+    ).fetchall()
+    assert odd == [("999.25", 249999.5, "a,b"), ("NaN", 7, "two\nlines"), ("1.25", 250001.5, "a,b")]
+
+
+@pytest.mark.parametrize("value", ["1.234", "1.234,50", "1,234,50"])
+def test_no_thousand_is_taken_for_a_fraction(database, tmp_path, value):
+    path = tmp_path / "sums.csv"
+    path.write_text(f"n;x\n1;{value}\n")
+    database.execute("DROP TABLE IF EXISTS v.t; CREATE TABLE v.t (n int, x numeric)")
+    with pytest.raises(BadRowError, match="row 1, column x"):
+        load(path, "v.t", connection=database, decimal=",")
+    assert stored(database) == []
+
+
+def test_a_file_of_a_header_alone_empties_the_table(database, tmp_path):
+    path = tmp_path / "none.csv"
+    path.write_text("n,x")
+    database.execute("DROP TABLE IF EXISTS v.t; CREATE TABLE v.t AS SELECT 1 AS n, 2 AS x")
+    assert load(path, "v.t", connection=database).rows == 0
+    assert stored(database) == []
+
+
+def test_a_compressed_file_that_ends_early_changes_nothing(database, tmp_path):
+    path = tmp_path / "cut.csv.gz"
+    content = "n,x\n" + "".join(f"{i},{i * 7919 % 10_007}\n" for i in range(600_000))
+    packed = gzip.compress(content.encode())
+    path.write_bytes(packed[: len(packed) // 10 * 9])
+    database.execute("DROP TABLE IF EXISTS v.t; CREATE TABLE v.t AS SELECT 1 AS n, 2 AS x")
+    with pytest.raises(LoadError, match=r"cut.csv.gz cannot be read"):
+        load(path, "v.t", connection=database)
+    assert stored(database) == [(1, 2)]
