@@ -10,7 +10,7 @@ import gzip
 import pytest
 
 from tests.contract.loaded import open_database, stored
-from vixtract.loading import load
+from vixtract.loading import load, text_files
 from vixtract.loading.errors import BadRowError, LoadError
 
 pytest_plugins = ["tests.postgres"]
@@ -114,3 +114,78 @@ def test_a_compressed_file_that_ends_early_changes_nothing(database, tmp_path):
     with pytest.raises(LoadError, match=r"cut.csv.gz cannot be read"):
         load(path, "v.t", connection=database)
     assert stored(database) == [(1, 2)]
+
+
+def test_a_blank_line_before_the_header_is_no_row(database, tmp_path):
+    path = tmp_path / "n.csv"
+    path.write_text("\n\nn\n1\n\n3\n1,2\n")
+    database.execute("DROP TABLE IF EXISTS v.t, v.bad")
+    result = load(path, "v.t", connection=database, reject="v.bad")
+    assert (result.rows, stored(database)) == (3, [(1,), (3,), (None,)])
+    assert database.execute('SELECT "row" FROM v.bad').fetchall() == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ('id,t\n1,a\n2,"b\n' + "3,c\n" * 1000, "row 2, column t"),
+        ('id,t\n1,a\n2,"b\n3,"x"\n', "row 2, column t"),
+        ('t,id\na,1\n"b,2\nc,3\n', "row 2"),
+        ('id,t\n1,a\n2,"b\n' + "3,c\n" * 2_000_000, "longer than 2 MB"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"reject": "v.bad"}])
+def test_a_quote_left_open_takes_no_rows_along(
+    database, tmp_path, monkeypatch, content, place, options
+):
+    monkeypatch.setattr(text_files, "_LARGEST_BLOCK", 2 << 20)
+    path = tmp_path / "open.csv"
+    path.write_text(content)
+    database.execute("DROP TABLE IF EXISTS v.t, v.bad")
+    with pytest.raises(LoadError, match=rf"{place}(.|\n)*quote"):
+        load(path, "v.t", connection=database, **options)
+    assert database.execute("SELECT to_regclass('v.t')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1251"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\r\n"])
+def test_a_last_value_of_several_lines_is_whole(database, tmp_path, encoding, end):
+    path = tmp_path / "last.csv"
+    path.write_bytes(f'n,t\n1,"Ёж\nи ""ко""\n"{end}'.encode(encoding))
+    database.execute("DROP TABLE IF EXISTS v.t")
+    load(path, "v.t", connection=database, encoding=encoding)
+    assert stored(database) == [(1, 'Ёж\nи "ко"\n')]
+
+
+def test_a_value_longer_than_a_block_is_read(database, tmp_path):
+    path = tmp_path / "long.csv"
+    long = "x" * (20 << 20)
+    rows = "".join(f"{i},short\n" for i in range(400_000))
+    path.write_text(f'n,t\n{rows}1,2,3\n400000,"{long}"\n400001,NaN\n{rows}')
+    database.execute("DROP TABLE IF EXISTS v.t, v.bad")
+    result = load(path, "v.t", connection=database, reject="v.bad")
+    assert (result.rows, result.rejected) == (800_002, 1)
+    query = "SELECT count(*), sum(n::bigint), max(length(t)) FROM v.t"
+    both = 2 * sum(range(400_000)) + 400_000 + 400_001
+    assert database.execute(query).fetchone() == (800_002, both, 20 << 20)
+
+
+def test_a_number_too_large_for_a_double_is_refused(database, tmp_path):
+    path = tmp_path / "large.csv"
+    path.write_text("n,x\n1,inf\n2,1e400\n")
+    database.execute("DROP TABLE IF EXISTS v.t; CREATE TABLE v.t (n int, x double precision)")
+    with pytest.raises(BadRowError, match="row 2, column x"):
+        load(path, "v.t", connection=database)
+    path.write_text("n,x\n1,inf\n2,2.5\n")
+    load(path, "v.t", connection=database)
+    assert stored(database) == [(1, float("inf")), (2, 2.5)]
+
+
+def test_long_codes_keep_all_their_digits(database, tmp_path):
+    path = tmp_path / "codes.csv"
+    code = "1234567890" * 4
+    path.write_text(f"n,code,x\n1,{code},1.5e3\n2,{code[::-1][1:]},12345678901234567890\n")
+    database.execute("DROP TABLE IF EXISTS v.t")
+    load(path, "v.t", connection=database)
+    texts = database.execute("SELECT code::text, x::text FROM v.t ORDER BY n").fetchall()
+    assert texts == [(code, "1500"), (code[::-1][1:], "12345678901234567890")]

@@ -37,6 +37,7 @@ def look(tmp_path):
         (b'\xef\xbb\xbf"id";"a\nb"\n1;2\n', {"id": "bigint", "a\nb": "bigint"}),
         (b"id,a;b\n1,x\n", {"id": "bigint", "a;b": "text"}),
         (b"n\n1\n\n3\n", {"n": "bigint"}),
+        (b"\r\n\nn\n1\n\n3\n", {"n": "bigint"}),
         (b"1,2\n3,4\n", {"1": "bigint", "2": "bigint"}),
         (b"id,region\n1,01\n2,77\n", {"id": "bigint", "region": "text"}),
         (b'id,geom,price\n1,"' + LONG + b'",2.50\n2,y,3.75\n',

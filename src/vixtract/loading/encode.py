@@ -220,7 +220,10 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
             raise InexactError(plain)
         if plain in {"bytea", "interval", "time without time zone", "real"}:
             raise InexactError(plain)
-        return array.cast(target)
+        found = array.cast(target)
+        if plain == "double precision" and has_infinite(found):
+            raise InexactError(plain)
+        return found
     exact = {
         "boolean": check.is_boolean(kind),
         "bytea": types.is_binary(kind),
@@ -238,6 +241,17 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
     if check.is_temporal(kind) and not check.is_date(kind):
         return _to_microseconds(array, target)
     return array.cast(target)
+
+
+def has_infinite(array: pa.Array) -> bool:
+    """Tell whether a value is infinite: Arrow takes 1e400 for it, PostgreSQL refuses that.
+
+    Args:
+        array: doubles read from texts.
+    """
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.is_inf(array)).as_py())
 
 
 def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:

@@ -242,24 +242,27 @@ def infer_texts(array: pa.StringArray) -> str:
 def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     """Give each type's form, and what else must hold for its values."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     def zones(array: pa.StringArray) -> set[bool]:
         return {one.tzinfo is not None for one in _parse(array, dt.datetime.fromisoformat)}
 
     yield "boolean", "true|false", lambda _: True
     yield "bigint", _INTEGER, lambda array: _casts(array, pa.int64())
+    yield "numeric", _DECIMAL, lambda _: True
+    yield "double precision", _FLOAT, lambda array: all(map(_is_double, array.to_pylist()))
     yield (
-        "numeric", _DECIMAL,
-        lambda array: pc.max(pc.utf8_length(array)).as_py() <= NUMERIC_DIGITS,
-    )  # fmt: skip
-    yield (
-        "double precision", _FLOAT,
+        "numeric", _FLOAT,
         lambda array: all(map(math.isfinite, map(float, array.to_pylist()))),
     )  # fmt: skip
     yield "date", _DAY, lambda array: bool(_parse(array, dt.date.fromisoformat))
     yield TIMESTAMP, _MOMENT, lambda array: zones(array) == {False}
     yield TIMESTAMPTZ, _MOMENT, lambda array: zones(array) == {True}
+
+
+def _is_double(text: str) -> bool:
+    """Tell whether a double holds a number with all its digits."""
+    number = float(text)
+    return math.isfinite(number) and decimal.Decimal(repr(number)) == decimal.Decimal(text)
 
 
 def scale_of(array: pa.StringArray) -> int:
