@@ -60,6 +60,12 @@ def open_page(browser: Browser, portal: Portal, name: str, **options) -> Iterato
         context.close()
 
 
+def tell_refusals(page: Page) -> None:
+    """Print requests that fail, for whoever reads why a test did."""
+    page.on("response", lambda r: print(r.status, r.url) if r.status >= 400 else None)
+    page.on("requestfailed", lambda r: print(r.failure, r.url))
+
+
 def shoot(page: Page, name: str) -> None:
     """Keep a picture of the whole page, where somebody wants to look at it."""
     if SHOTS:

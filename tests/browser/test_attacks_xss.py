@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.browser.chromium import DEADLINE_MS, open_chromium, open_page
+from tests.browser.chromium import DEADLINE_MS, open_chromium, open_page, tell_refusals
 from tests.browser.test_portal_tables import load_late
 from tests.contract.run_stand import CAN_SERVE, WHY_NOT, RunStand, notebook
 from tests.contract.test_people_roles import KEY, connect_person
@@ -187,6 +187,7 @@ def lab(appliance, chromium):
     context = chromium.new_context(base_url=appliance.url, locale="en-US")
     context.set_default_timeout(DEADLINE_MS)
     page = context.new_page()
+    tell_refusals(page)
     page.goto("/jupyter/hub/login")
     page.fill("input[name=username]", name)
     page.fill("input[name=password]", password)

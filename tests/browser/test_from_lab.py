@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot
+from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot, tell_refusals
 
 CELL = """\
 # Which year to load.
@@ -48,6 +48,7 @@ def lab(appliance, chromium, locale):
     context = chromium.new_context(base_url=appliance.url, locale=locale, timezone_id="Europe/Oslo")
     context.set_default_timeout(DEADLINE_MS)
     page = context.new_page()
+    tell_refusals(page)
     page.began = time.monotonic()
     page.goto("/jupyter/hub/login")
     page.fill("input[name=username]", name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot
+from tests.browser.chromium import DEADLINE_MS, open_chromium, shoot, tell_refusals
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,7 @@ def test_plotly_is_loaded_when_a_figure_is_shown(appliance, chromium):
             large.append(request.url)
 
     page.on("requestfinished", weigh)
-    refused: list[str] = []
-    page.on(
-        "response", lambda r: refused.append(f"{r.status} {r.url}") if r.status >= 500 else None
-    )
-    page.on("requestfailed", lambda r: refused.append(f"{r.failure} {r.url}"))
+    tell_refusals(page)
     page.goto("/jupyter/hub/login")
     page.fill("input[name=username]", "clara")
     page.fill("input[name=password]", password)
@@ -44,14 +40,13 @@ def test_plotly_is_loaded_when_a_figure_is_shown(appliance, chromium):
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     page.wait_for_load_state("networkidle")
     assert large == []
-    refused.clear()
     # By its button: while Lab puts its panels in order, keys may go to another one.
     page.locator("[data-jp-item-name=run]").locator("visible=true").click()
     expect(page.locator(".jp-InputPrompt").first).to_have_text("[1]:")
     try:
         expect(page.locator(".plot-container .bars path")).to_have_count(2)
     except AssertionError as error:
-        raise AssertionError(page.locator(".jp-Notebook").inner_text(), refused) from error
+        raise AssertionError(page.locator(".jp-Notebook").inner_text()) from error
     shoot(page, "lab-figure")
     assert len(large) == 1
     context.close()
