@@ -200,6 +200,20 @@ def test_what_is_no_row_can_be_set_aside(database, loaded):
     assert found == [(2, "null"), (4, "5")]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        [{"v": {"a": 1}}, {"v": {(1, 2): 1}}],
+        [{"v": {"a": 1}}, {"v": {"a": "\ud800"}}],
+        frame(v=(-FAR).view("datetime64[us]")),
+    ],
+)
+def test_a_value_that_cannot_be_stored_can_be_set_aside(database, loaded, source):
+    database.execute("DROP TABLE IF EXISTS v.bad")
+    assert len(loaded(source, reject="v.bad")[1]) == 1
+    assert database.execute('SELECT "row" FROM v.bad').fetchall() == [(2,)]
+
+
 def test_far_times_that_postgresql_has_are_kept(database, loaded):
     days = pa.array([10**6, 10**7, None], pa.date32())
     table = pa.table({"day": days, "text": [[1], None, None]})
