@@ -83,4 +83,17 @@ def _as_python(array: pa.Array) -> list[Any]:
         array = array.cast(pa.time64("us"), safe=False)
     elif pa.types.is_duration(kind) and kind.unit == "ns":
         array = array.cast(pa.duration("us"), safe=False)
-    return list(array.to_pylist())
+    try:
+        return list(array.to_pylist())
+    except OverflowError:
+        return [_far_as_text(scalar) for scalar in array]
+
+
+def _far_as_text(scalar: pa.Scalar) -> Any:
+    """Give times that Python has not as texts: the server has more, and refuses the others."""
+    import pyarrow as pa
+
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        return scalar.cast(pa.string()).as_py()

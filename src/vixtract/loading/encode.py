@@ -191,9 +191,24 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
     target = arrow_type(name) if plain == "numeric" else _ARROW[plain]()
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), target or pa.decimal128(19, 0))
-    if target is not None and _is_same(array.type, target):
-        return array
-    return _cast(array, plain, target)
+    if target is None or not _is_same(array.type, target):
+        array = _cast(array, plain, target)
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+        _require_countable(array)
+    return array
+
+
+def _require_countable(array: pa.Array) -> None:
+    """Refuse what overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_date = pa.types.is_date32(array.type)
+    whole = array.view(pa.int32() if is_date else pa.int64())
+    least = -(2**31) + 10_957 if is_date else -(2**63) + 10_957 * 86_400_000_000
+    lowest = pc.min(whole).as_py()
+    if lowest is not None and lowest < least:
+        raise InexactError(str(array.type))
 
 
 def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:

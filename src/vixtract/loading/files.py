@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vixtract.loading.chunks import ROWS
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.options import Options
-from vixtract.loading.sources import Source, from_batches, from_rows
+from vixtract.loading.sources import Source, from_batches
 from vixtract.loading.text_files import TextFile
+from vixtract.loading.workbook import open_workbook
 
 _TEXTS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
 
@@ -31,7 +34,7 @@ def open_file(path: Path, options: Options) -> Source:
     if suffix in {".parquet", ".pq"}:
         return _open_parquet(path)
     if suffix in {".xlsx", ".xlsm"}:
-        return _open_workbook(path, options)
+        return open_workbook(path, options)
     if suffix in _TEXTS:
         return TextFile(path, options, _TEXTS[suffix]).source()
     raise LoadUsageError(
@@ -43,21 +46,19 @@ def _open_parquet(path: Path) -> Source:
     import pyarrow as pa
     from pyarrow import parquet
 
-    file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
-    batches = file.iter_batches(batch_size=ROWS)
-    reader = pa.RecordBatchReader.from_batches(file.schema_arrow, batches)
+    def unreadable(error: Exception) -> LoadUsageError:
+        message = str(error).partition("\n")[0]
+        return LoadUsageError(f"{path.name} cannot be read: {message}", "Is it whole?")
+
+    def batches() -> Iterator[Any]:
+        try:
+            yield from file.iter_batches(batch_size=ROWS)
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(error) from error
+
+    try:
+        file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(error) from error
+    reader = pa.RecordBatchReader.from_batches(file.schema_arrow, batches())
     return from_batches(reader, file.metadata.num_rows)
-
-
-def _open_workbook(path: Path, options: Options) -> Source:
-    import openpyxl
-
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    names = book.sheetnames
-    sheet = names[options.sheet] if isinstance(options.sheet, int) else options.sheet
-    if sheet not in names:
-        raise LoadUsageError(f"{path.name} has no sheet {sheet!r}.", f"It has {names}.")
-    rows = (
-        row for row in book[sheet].iter_rows(values_only=True) if any(v is not None for v in row)
-    )
-    return from_rows(rows, options)

@@ -136,7 +136,8 @@ class _Load:
             "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(self.name)]
         )
         target = find_target(self.connection, self.name)
-        source = open_source(self._call(data, target), options)
+        known = target.columns if target else ()
+        source = open_source(self._call(data, target), options, known)
         if options.reject:
             name = parse_name(self.connection, options.reject)
             limit = options.max_rejects

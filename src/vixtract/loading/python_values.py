@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,22 +34,42 @@ def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> lis
             adapted.append(value if kind in {str, int} else None)
             continue
         try:
-            if hasattr(value, "dtype") and hasattr(value, "item"):
-                value = value.item()  # noqa: PLW2901 - a numpy scalar's Python value
-            adapted.append(_adapt(value, column))
-        except ValueError as error:
+            adapted.append(_adapt(_plain(value), column))
+        except (ValueError, TypeError) as error:
             raise BadRowError(number, column.name, shown(value), str(error)) from error
     return adapted
 
 
+def _plain(value: Any) -> Any:
+    """Return an enumeration's value, a numpy scalar's Python value, an array as a list."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, uuid.UUID):
+        # psycopg writes it without dashes, which a column of texts would keep.
+        return str(value)
+    return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
+
+
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_json_default, allow_nan=False)
+    except ValueError:
+        # JSON has no NaN and no infinity: null, as pandas writes them.
+        text = json.dumps(value, default=_json_default)
+        return _json(json.loads(text, parse_constant=lambda _: None))
+
+
+def _json_default(value: Any) -> Any:
+    plain = None if _is_missing(value) else _plain(value)
+    return str(value) if plain is value else plain
 
 
 def _adapt(value: Any, column: Column) -> Any:
     plain = types.base(column.type)
     if isinstance(value, dt.datetime):
         return _adapt_moment(value, plain)
+    if isinstance(value, dt.time) and value.tzinfo and plain == "time without time zone":
+        raise ValueError("it has a time zone, the column has none")
     if plain in {"json", "jsonb"}:
         return _json(value)
     if isinstance(value, float):

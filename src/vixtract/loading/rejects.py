@@ -66,7 +66,7 @@ class Rejects:
                 f"More than {self.limit} bad rows; the last: {error.message}",
                 "Correct the source, or allow more with max_rejects=…",
             ) from error
-        data = row if isinstance(row, str) else json.dumps(row, ensure_ascii=False, default=str)
+        data = row if isinstance(row, str) else _as_json(row)
         texts = (error.column or None, error.value, error.reason, data)
         # A text of PostgreSQL holds neither NUL nor half a character.
         safe = [
@@ -106,3 +106,11 @@ class Rejects:
                 # The rows before it were accepted; more may be wrong behind.
                 self.write(writer, chunk.slice(0, index))
             chunk = chunk.slice(index + 1)
+
+
+def _as_json(row: Any) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        # What is wrong with it may be that it is no JSON.
+        return repr(row)

@@ -1,22 +1,21 @@
 """Everything that can be loaded, as a stream of chunks: frames, Arrow, petl, dicts, rows.
 
 A source is read once, piece by piece; only what the caller already holds is in memory. Files are in
-`vixtract.loading.files`.
+`vixtract.loading.files`, frames of pandas and polars in `vixtract.loading.frames`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vixtract.loading import types
 from vixtract.loading.chunks import BYTES, ROWS, Chunk
 from vixtract.loading.encode import Column
-from vixtract.loading.errors import BadRowError, DriftError, LoadUsageError, shown
+from vixtract.loading.errors import BadRowError, DriftError, LoadError, LoadUsageError, shown
 from vixtract.loading.options import Options
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 # Rows turned into columns at once: so few that their values are still in the processor's cache.
 _BLOCK = 256
-# Classes without a missing value among them: a float may be NaN, a datetime NaT, a Decimal NaN.
-_NEVER_MISSING = {bool, int, str, bytes, dt.date, dt.time, dt.timedelta}
 BadRow = Callable[[BadRowError, Any], None]
 
 
@@ -60,12 +57,15 @@ class Source:
     on_bad_row: BadRow = field(default=refuse)
 
 
-def open_source(data: Any, options: Options) -> Source:
+def open_source(data: Any, options: Options, known: Sequence[Column] = ()) -> Source:
     """Recognise what is to be loaded.
 
     Args:
-        data: path, frame, Arrow data, petl table, iterable of dicts or of rows.
+        data: path, frame, Arrow data, petl table, iterable of dicts or of rows; in mode
+            incremental also None, for nothing.
         options: of the load.
+        known: columns of the table, where there is one: nothing at all is no rows of it, except
+            in mode replace.
     Raises:
         LoadUsageError: nothing that can be loaded, or a repeated column name.
     """
@@ -74,44 +74,69 @@ def open_source(data: Any, options: Options) -> Source:
 
         source = open_file(Path(data), options)
     else:
-        source = _open_object(data, options)
+        is_nothing = data is None and options.mode == "incremental"
+        source = _open_object([] if is_nothing else data, options)
+        if not source.columns and source.total == 0 and options.mode != "replace":
+            kinds = {column.name: column.type for column in known if not column.generated}
+            source = Source(list(kinds), kinds, lambda _: iter(()), 0)
     names = source.columns
+    if not names:
+        raise LoadUsageError(
+            "The source has no columns and no header.", 'Say the names: columns=["id", "name"].'
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not names or "" in names:
+    if twice or "" in names:
         what = f"columns {', '.join(twice)} appear twice" if twice else "a column has no name"
-        raise LoadUsageError(f"The source cannot be a table: {what if names else 'no columns'}.")
+        raise LoadUsageError(f"The source cannot be a table: {what}.")
     return source
 
 
 def _open_object(data: Any, options: Options) -> Source:
-    module = type(data).__module__.partition(".")[0]
-    if module == "pandas":
-        if not hasattr(data, "columns"):
-            data = data.to_frame()
-        return _from_pandas(data)
-    if module == "polars":
-        data = data if hasattr(data, "collect_schema") else data.to_frame()
-        return _from_polars(data)
-    if hasattr(data, "scanner") and module == "pyarrow":
+    libraries = {kind.__module__.partition(".")[0] for kind in type(data).__mro__}
+    if "pandas" in libraries:
+        from vixtract.loading.frames import from_pandas
+
+        return from_pandas(data)
+    if "polars" in libraries:
+        from vixtract.loading.frames import from_polars
+
+        return from_polars(data)
+    if "pyarrow" in libraries and hasattr(data, "scanner"):
         data = data.scanner(batch_size=ROWS).to_reader()
-    if hasattr(data, "__arrow_c_stream__"):
-        import pyarrow as pa
-
-        total = getattr(data, "num_rows", None)
-        return from_batches(pa.RecordBatchReader.from_stream(data), total)
-    if hasattr(data, "__arrow_c_array__"):
-        import pyarrow as pa
-
-        batch = pa.record_batch(data)
-        return from_batches(pa.RecordBatchReader.from_batches(batch.schema, [batch]))
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return _from_arrow(data)
     if isinstance(data, Mapping):
-        return from_rows([list(data), *zip(*data.values(), strict=True)], options)
+        return _from_mapping(data, options)
     if isinstance(data, Iterable) and not isinstance(data, (bytes, bytearray)):
         return from_rows(data, options)
-    raise LoadUsageError(
+    raise unlike_a_table(data)
+
+
+def unlike_a_table(data: Any) -> LoadUsageError:
+    """Return the error for what cannot be loaded.
+
+    Args:
+        data: what was given.
+    """
+    return LoadUsageError(
         f"A {type(data).__name__} cannot be loaded.",
         "Give a path, a frame, an Arrow or petl table, or an iterable of dicts or rows.",
     )
+
+
+def _from_arrow(data: Any) -> Source:
+    import pyarrow as pa
+
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            reader = pa.RecordBatchReader.from_stream(data)
+        else:
+            batch = pa.record_batch(data)
+            reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except pa.ArrowInvalid as error:
+        # A single column, for example.
+        raise unlike_a_table(data) from error
+    return from_batches(reader, getattr(data, "num_rows", None))
 
 
 def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Source:
@@ -122,121 +147,100 @@ def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Sour
         total: rows, where known.
     """
     schema = reader.schema
-
-    def chunks(_: Sequence[Column]) -> Iterator[Chunk]:
-        first = 1
-        for batch in reader:
-            for start in range(0, batch.num_rows, ROWS):
-                piece = batch.slice(start, ROWS)
-                yield Chunk(first, piece.num_rows, piece.columns)
-                first += piece.num_rows
-
     names = [str(name) for name in schema.names]
     kinds = {name: types.infer_arrow(kind) for name, kind in zip(names, schema.types, strict=True)}
-    return Source(names, kinds, chunks, total)
+    return Source(names, kinds, lambda _: number_batches(reader), total)
 
 
-def _from_polars(frame: Any) -> Source:
-    """A polars frame; a LazyFrame's batches come as the engine makes them, never the whole."""
-    schema = frame.collect_schema()
-    is_lazy = not hasattr(frame, "height")
-    empty = frame.limit(0).collect() if is_lazy else frame.head(0)
+def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
+    """Cut Arrow batches into chunks.
 
-    def parts() -> Any:
-        if is_lazy:
-            return frame.collect_batches(chunk_size=ROWS, maintain_order=True)
-        # Piece by piece: all at once would copy every text of the frame.
-        return frame.iter_slices(ROWS)
-
-    def chunks(_: Sequence[Column]) -> Iterator[Chunk]:
-        first = 1
-        for part in parts():
-            for batch in part.to_arrow().to_batches(max_chunksize=ROWS):
-                yield Chunk(first, batch.num_rows, batch.columns)
-                first += batch.num_rows
-
-    kinds = {field.name: types.infer_arrow(field.type) for field in empty.to_arrow().schema}
-    return Source(list(schema.names()), kinds, chunks, None if is_lazy else frame.height)
+    Args:
+        batches: of any number of rows.
+    """
+    first = 1
+    for batch in batches:
+        columns = [_unwrapped(column) for column in batch.columns]
+        whole = Chunk(first, batch.num_rows, columns)
+        for start in range(0, batch.num_rows, ROWS):
+            yield whole.slice(start, start + ROWS)
+        first += batch.num_rows
 
 
-def _from_pandas(frame: Any) -> Source:
-    """A pandas frame; its index is not loaded. NaN, NaT and NA are NULL there."""
-    names = [str(name) for name in frame.columns]
-
-    def chunks(_: Sequence[Column]) -> Iterator[Chunk]:
-        for start in range(0, len(frame), ROWS):
-            piece = frame.iloc[start : start + ROWS]
-            columns = [_pandas_column(piece.iloc[:, i]) for i in range(len(names))]
-            yield Chunk(start + 1, len(piece), columns)
-
-    kinds = {name: _pandas_type(frame.iloc[:, i]) for i, name in enumerate(names)}
-    return Source(names, kinds, chunks, len(frame))
-
-
-def _pandas_column(series: Any) -> Any:
+def _unwrapped(column: pa.Array) -> pa.Array:
+    """Return an extension type's values as they are stored, unless PostgreSQL has the type."""
     import pyarrow as pa
 
-    if series.dtype != object:
-        array = pa.array(series, from_pandas=True)
-        if isinstance(array, pa.ChunkedArray):
-            array = array.combine_chunks()
-        return array
-    values: list[Any] = series.tolist()
-    if _may_lack(values):
-        for position in series.isna().to_numpy().nonzero()[0]:
-            values[position] = None
-    return values
+    is_extension = isinstance(column.type, pa.BaseExtensionType)
+    return column.storage if is_extension and not types.is_uuid(column.type) else column
 
 
-def _pandas_type(series: Any) -> str:
-    """Return the type of a whole column: the frame is in memory, nothing is left to chance."""
-    import pyarrow as pa
-
-    if series.dtype != object:
-        return types.infer_arrow(pa.array(series.iloc[:1], from_pandas=True).type)
-    values = series.to_numpy()
-    return types.infer(values[series.notna().to_numpy()] if _may_lack(values) else values)
-
-
-def _may_lack(values: Iterable[Any]) -> bool:
-    """Tell whether a column may hold one of pandas' missing values: looking for them takes long."""
-    return not types.kinds_of(values) <= _NEVER_MISSING
+def _from_mapping(data: Mapping[Any, Any], options: Options) -> Source:
+    """Make a source of a dict of columns."""
+    columns = {}
+    for name, values in data.items():
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise LoadUsageError(
+                f"A dict is loaded by columns, but its {name} is {shown(values)}.",
+                "Give a list for each column; a dict that is a row goes into a list: [row].",
+            )
+        columns[name] = list(values)
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        each = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
+        raise LoadUsageError(f"The dict's columns are not of the same length: {each}.")
+    rows = list(zip(*columns.values(), strict=True))
+    return from_rows(rows, replace(options, columns=tuple(columns)))
 
 
 def from_rows(data: Iterable[Any], options: Options) -> Source:
-    """Make a source of dicts, or of rows whose first is the header unless names are given.
+    """Make a source of dicts, of named tuples, or of rows.
 
     Args:
-        data: iterated once, never held whole.
+        data: iterated once, never held whole. Where no names are given, rows begin with a header.
         options: of the load.
     Raises:
-        LoadUsageError: there is no header.
+        LoadUsageError: the first row is no header.
     """
     total = _length(data)
     iterator = iter(data)
     head = _take_head(iterator)
-    if head and isinstance(head[0], Mapping):
-        names = list(options.columns) or list(dict.fromkeys(key for row in head for key in row))
+    names: list[Any] = list(options.columns)
+    if isinstance(next((row for row in head if row is not None), None), Mapping):
+        dicts = [row for row in head if isinstance(row, Mapping)]
+        names = names or list(dict.fromkeys(key for row in dicts for key in row))
         shape = _dict_shape(names)
     else:
-        names = list(options.columns)
-        if not names:
-            if not head or isinstance(head[0], (str, bytes)):
-                raise LoadUsageError(
-                    "The rows have no header.", 'Say the names: columns=["id", "name"].'
-                )
-            names = [str(name) for name in head.pop(0)]
+        if not names and head and hasattr(head[0], "_fields"):
+            names = list(head[0]._fields)
+        elif not names and head:
+            names = _header(head.pop(0))
             total = None if total is None else total - 1
         shape = _row_shape(names)
-    source = Source([str(name) for name in names], {}, lambda _: iter(()), total)
-    good = [row for row in head if len(row) == len(names)] if shape.is_rows else head
-    for position, name in enumerate(names):
-        key = position if shape.is_rows else name
-        source.types[str(name)] = types.infer(
-            [row[key] if shape.is_rows else row.get(key) for row in good]
-        )
+    names = ["" if name is None else str(name) for name in names]
+    source = Source(names, {}, lambda _: iter(()), total if head else 0)
+    try:
+        columns = shape.transpose(head)
+    except (ValueError, TypeError):
+        columns = shape.transpose([row for row in head if shape.refusal(0, row) is None])
+    source.types = {name: types.infer(one) for name, one in zip(names, columns, strict=True)}
     source.chunks = lambda _: _row_chunks(source, head, iterator, shape)
     return source
+
+
+def _header(row: Any) -> list[Any]:
+    if not _is_row(type(row)):
+        raise LoadUsageError(
+            f"The rows have no header: the first is {shown(row)}.",
+            'Give dicts, lists or tuples, and the names where none come: columns=["id", "name"].',
+        )
+    return list(row)
+
+
+def _is_row(kind: type) -> bool:
+    """Tell whether a class holds a row's values in order."""
+    others = (str, bytes, bytearray, Mapping, set, frozenset)
+    return hasattr(kind, "__len__") and not issubclass(kind, others)
 
 
 def _take_head(iterator: Iterator[Any]) -> list[Any]:
@@ -261,20 +265,21 @@ class _Shape:
     """How rows of one kind become columns.
 
     Args:
-        is_rows: sequences; otherwise mappings.
-        transpose: gives the columns; raises ValueError for rows of another shape.
-        complaint: says what is wrong with a row; empty when nothing is.
+        transpose: gives the columns; raises ValueError or TypeError for rows of another shape.
+        refusal: says what is wrong with a row of this number; None when nothing is.
     """
 
-    is_rows: bool
     transpose: Callable[[list[Any]], list[Any]]
-    complaint: Callable[[Any], str]
+    refusal: Callable[[int, Any], LoadError | None]
 
 
-def _row_shape(names: list[str]) -> _Shape:
+def _row_shape(names: list[Any]) -> _Shape:
     width = len(names)
 
     def transpose(rows: list[Any]) -> list[Any]:
+        if not all(map(_is_row, set(map(type, rows)))):
+            # A dict or a text of as many keys or letters would go through.
+            raise TypeError
         columns: list[list[Any]] = [[] for _ in range(width)]
         for start in range(0, len(rows), _BLOCK):
             block = zip(*rows[start : start + _BLOCK], strict=True)
@@ -282,26 +287,38 @@ def _row_shape(names: list[str]) -> _Shape:
                 column.extend(values)
         return columns
 
-    def complaint(row: Any) -> str:
-        same = not isinstance(row, (str, bytes)) and len(row) == width
-        return "" if same else f"{len(row)} values for {width} columns"
+    def refusal(number: int, row: Any) -> LoadError | None:
+        if not _is_row(type(row)):
+            return _no_row(number, row)
+        if len(row) == width:
+            return None
+        return BadRowError(number, "", shown(row), f"{len(row)} values for {width} columns")
 
-    return _Shape(True, transpose, complaint)
+    return _Shape(transpose, refusal)
 
 
-def _dict_shape(names: list[str]) -> _Shape:
+def _dict_shape(names: list[Any]) -> _Shape:
     known = set(names)
 
     def transpose(rows: list[Any]) -> list[Any]:
+        if not all(issubclass(kind, Mapping) for kind in set(map(type, rows))):
+            raise TypeError
         if any(not known.issuperset(row) for row in rows):
             raise ValueError(known)
         return [[row.get(name) for row in rows] for name in names]
 
-    def complaint(row: Any) -> str:
+    def refusal(number: int, row: Any) -> LoadError | None:
+        if not isinstance(row, Mapping):
+            return _no_row(number, row)
         new = sorted(str(key) for key in set(row) - known)
-        return f"new column {', '.join(new)}" if new else ""
+        hint = "Name all columns: columns=[...], or give every row the same keys."
+        return DriftError(f"row {number}: new column {', '.join(new)}", hint) if new else None
 
-    return _Shape(False, transpose, complaint)
+    return _Shape(transpose, refusal)
+
+
+def _no_row(number: int, row: Any) -> BadRowError:
+    return BadRowError(number, "", shown(row), f"a {type(row).__name__} is no row like the others")
 
 
 def _row_chunks(
@@ -328,28 +345,29 @@ def _weight(rows: list[Any]) -> int:
     """Estimate the bytes of a full chunk by its longest texts: a look at every hundredth row."""
     sample = rows[:: max(1, len(rows) // 200)]
     longest = sum(
-        len(value)
-        for row in sample
-        for value in (row.values() if isinstance(row, Mapping) else row)
-        if isinstance(value, (str, bytes))
+        len(value) for row in sample for value in _values(row) if isinstance(value, (str, bytes))
     )
     return longest * ROWS // max(len(sample), 1)
+
+
+def _values(row: Any) -> Iterable[Any]:
+    if isinstance(row, Mapping):
+        return row.values()
+    return row if _is_row(type(row)) else ()
 
 
 def _careful_chunks(source: Source, first: int, rows: list[Any], shape: _Shape) -> Iterator[Chunk]:
     """Hand over rows of the wrong shape one by one and keep the numbers of the others."""
     start = 0
-    for index, row in enumerate([*rows, None]):
-        complaint = shape.complaint(row) if index < len(rows) else ""
-        if index < len(rows) and not complaint:
+    for index, row in enumerate(rows):
+        error = shape.refusal(first + index, row)
+        if error is None:
             continue
         if good := rows[start:index]:
             yield Chunk(first + start, len(good), shape.transpose(good))
-        if complaint and not shape.is_rows:
-            raise DriftError(
-                f"row {first + index}: {complaint}",
-                "Name all columns: columns=[...], or give every row the same keys.",
-            )
-        if complaint:
-            source.on_bad_row(BadRowError(first + index, "", shown(row), complaint), row)
+        if not isinstance(error, BadRowError):
+            raise error
+        source.on_bad_row(error, row)
         start = index + 1
+    if good := rows[start:]:
+        yield Chunk(first + start, len(good), shape.transpose(good))

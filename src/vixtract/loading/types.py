@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import enum
 import math
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -104,9 +105,11 @@ def _infer_kind(kind: Any, example: Any) -> str:
         return TIMESTAMPTZ if kind[1] else TIMESTAMP
     if kind in _BY_KIND:
         return _BY_KIND[kind]
-    if hasattr(example, "item") and hasattr(example, "dtype"):
-        # A numpy scalar tells by its Python value.
-        return infer([example.item()])
+    if isinstance(example, enum.Enum):
+        return infer([member.value for member in type(example)])
+    if hasattr(example, "tolist") and hasattr(example, "dtype"):
+        # A numpy scalar tells by its Python value, an array is a list.
+        return infer([example.tolist()])
     for base, name in _BY_KIND.items():
         if isinstance(example, base):
             return name
@@ -160,6 +163,8 @@ def infer_arrow(kind: pa.DataType) -> str:
     check = pa.types
     if check.is_dictionary(kind):
         return infer_arrow(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return "uuid" if is_uuid(kind) else infer_arrow(kind.storage_type)
     if check.is_timestamp(kind):
         return TIMESTAMPTZ if kind.tz else TIMESTAMP
     if check.is_decimal(kind):
@@ -182,6 +187,15 @@ def infer_arrow(kind: pa.DataType) -> str:
         (check.is_nested, "jsonb"),
     )
     return next((name for matches, name in table if matches(kind)), TEXT)
+
+
+def is_uuid(kind: pa.DataType) -> bool:
+    """Tell whether an Arrow type holds UUIDs.
+
+    Args:
+        kind: Arrow type.
+    """
+    return getattr(kind, "extension_name", "") == "arrow.uuid"
 
 
 def is_binary(kind: pa.DataType) -> bool:

@@ -6,6 +6,7 @@ ends every few chunks, because a refusal is only heard at its end; the chunks ar
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -150,11 +151,9 @@ class Writer:
             raise self._refusal(error, [chunk], sent=index) from error
         except UnicodeEncodeError as error:
             row = chunk.row(index)
-            name, value = next(
-                (column.name, value)
-                for column, value in zip(self.columns, row, strict=True)
-                if isinstance(value, str) and not _encodable(value)
-            )
+            pairs = zip(self.columns, row, strict=True)
+            bad = ((column.name, value) for column, value in pairs if not _encodable(value))
+            name, value = next(bad, ("", row))
             raise BadRowError(chunk.first + index, name, shown(value), error.reason) from error
 
     def _open_copy(self, cursor: Cursor[Any], form: str) -> Any:
@@ -211,9 +210,10 @@ class Writer:
         return BadRowError(chunk.first + index, "", shown(row), reason)
 
 
-def _encodable(text: str) -> bool:
+def _encodable(value: Any) -> bool:
+    """Tell whether a value has no half characters, in a text or somewhere within."""
     try:
-        text.encode()
+        json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -1,0 +1,93 @@
+"""Sheets of an Excel workbook as sources."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vixtract.loading.errors import LoadUsageError, shown
+from vixtract.loading.options import Options
+from vixtract.loading.sources import Source, from_rows
+
+# What openpyxl lets through from a file that is no workbook, or a damaged one; XML's is a
+# SyntaxError.
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError),
+    *(LookupError, ValueError, TypeError, AttributeError),
+)
+
+
+def open_workbook(path: Path, options: Options) -> Source:
+    """Open one sheet, read row by row.
+
+    Args:
+        path: XLSX or XLSM file.
+        options: of the load, `sheet` and `columns` among them.
+    Raises:
+        LoadUsageError: no workbook, no such sheet, or values in a column without a name.
+    """
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+    # Not book.sheetnames: that has the sheets of a single chart, too.
+    sheets = {sheet.title: sheet for sheet in book.worksheets}
+    names = list(sheets)
+    wanted = options.sheet
+    if isinstance(wanted, int) and -len(names) <= wanted < len(names):
+        wanted = names[wanted]
+    if wanted not in names:
+        raise LoadUsageError(f"{path.name} has no sheet {wanted!r}.", f"It has {names}.")
+    return from_rows(_named(path, _read(path, sheets[wanted]), options.columns), options)
+
+
+def _read(path: Path, sheet: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Give the rows that are not blank, with Excel's numbers."""
+    # What a file says of its sheet's size is wrong in those of some programs.
+    sheet.reset_dimensions()
+    rows = enumerate(sheet.iter_rows(values_only=True), 1)
+    try:
+        yield from (pair for pair in rows if any(value is not None for value in pair[1]))
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
+
+
+def _named(
+    path: Path, rows: Iterator[tuple[int, tuple[Any, ...]]], given: Sequence[str]
+) -> Iterator[list[Any]]:
+    """Give the rows without the columns that have no name, which have to be empty.
+
+    A cell that was ever formatted is a column of the sheet.
+    """
+    from openpyxl.utils import get_column_letter
+
+    header: Sequence[Any] = given
+    if not given:
+        _, header = next(rows, (0, ()))
+    kept = [i for i, name in enumerate(header) if name not in {None, ""}]
+    if header and not given:
+        yield [header[i] for i in kept]
+    names = set(kept)
+    for number, row in rows:
+        for i, value in enumerate(row):
+            if value is not None and i not in names:
+                raise LoadUsageError(
+                    f"{path.name}: column {get_column_letter(i + 1)} has no name, but row {number}"
+                    f" has {shown(value)} there.",
+                    "Name the column, or empty it.",
+                )
+        # A row ends with its last cell.
+        yield [row[i] if i < len(row) else None for i in kept]
+
+
+def _unreadable(path: Path, error: Exception) -> LoadUsageError:
+    message = str(error).partition("\n")[0]
+    return LoadUsageError(
+        f"{path.name} cannot be read: {message}",
+        "Is it whole, an .xlsx (not an .xls of another name) and without a password?",
+    )
