@@ -101,7 +101,8 @@ def _check_allowed(
         # Compared as the column compares: 20.00 is 20, and a moment is itself in every zone.
         query = sql.SQL(
             "SELECT {0}::text, count(*), count(*) OVER () FROM {1}"
-            " WHERE {0} IS NOT NULL AND NOT {0} = ANY (%s) GROUP BY {0}::text ORDER BY 2 DESC LIMIT 1"
+            " WHERE {0} IS NOT NULL AND NOT {0} = ANY (%s)"
+            " GROUP BY {0}::text ORDER BY 2 DESC LIMIT 1"
         ).format(column, stage)
         try:
             values = _as_array(connection, allowed, by_name[name])

@@ -62,7 +62,7 @@ def read(
     if to == "polars":
         import polars
 
-        return polars.from_arrow(table)
+        return polars.from_arrow(_without_wide_decimals(table))
     return table
 
 
@@ -208,8 +208,9 @@ def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
     import pyarrow as pa
 
     info = cursor.adapters.types.get(column.type_code)
-    name = info.name if info is not None and column.type_code == info.oid else "text"
-    if name == "numeric" and column.precision and column.scale is not None:
+    is_array = info is not None and column.type_code == info.array_oid
+    name = info.name if info is not None else "text"
+    if name == "numeric" and not is_array and column.precision and column.scale is not None:
         return pa.decimal128(min(column.precision, 38), column.scale)
     known = {
         "int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "float4": pa.float32(),
@@ -217,9 +218,8 @@ def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
         "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
         "interval": pa.duration("us"), "bytea": pa.binary(), "numeric": None,
     }  # fmt: skip
-    if info is not None and column.type_code == info.array_oid:
-        return None
-    return known.get(name, pa.string())
+    kind = known.get(name, pa.string())
+    return pa.list_(kind) if is_array and kind is not None else kind
 
 
 def _to_array(values: Sequence[Any], kind: Any) -> pa.Array:
@@ -227,13 +227,22 @@ def _to_array(values: Sequence[Any], kind: Any) -> pa.Array:
 
     if kind is not None and pa.types.is_string(kind):
         values = [_text(value) for value in values]
+    elif kind is not None and pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        values = [value and _texts(value) for value in values]
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, ValueError, TypeError):
+        if kind is not None and pa.types.is_list(kind):
+            # An array of arrays: PostgreSQL's types do not tell them apart.
+            return _to_array(values, None)
         # NaN in numeric, or more digits than Arrow keeps: the closest that every frame can hold.
         if any(isinstance(value, decimal.Decimal) for value in values):
             return pa.array([None if v is None else float(v) for v in values], pa.float64())
         return pa.array([_text(value) for value in values], pa.string())
+
+
+def _texts(values: list[Any]) -> list[Any]:
+    return [_texts(value) if isinstance(value, list) else _text(value) for value in values]
 
 
 def _text(value: Any) -> str | None:
@@ -251,6 +260,10 @@ def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
     kinds = {part.type for part in parts} - {pa.null()}
     if len(kinds) <= 1:
         final = kinds.pop() if kinds else (kind or pa.null())
+    elif any(pa.types.is_nested(found) for found in kinds):
+        # Arrays whose pieces differ: only the whole column tells.
+        whole = [value for part in parts for value in part.to_pylist()]
+        return pa.chunked_array([_to_array(whole, None)])
     elif all(pa.types.is_decimal(found) for found in kinds):
         scale = max(found.scale for found in kinds)
         digits = scale + max(found.precision - found.scale for found in kinds)
@@ -260,3 +273,19 @@ def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
     else:
         final = pa.string()
     return pa.chunked_array([part.cast(final) for part in parts], type=final)
+
+
+def _without_wide_decimals(table: pa.Table) -> pa.Table:
+    """Make doubles of decimals with more digits than polars has."""
+    import pyarrow as pa
+
+    schema = pa.schema([field.with_type(_narrow(field.type)) for field in table.schema])
+    return table if schema == table.schema else table.cast(schema)
+
+
+def _narrow(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return pa.list_(_narrow(kind.value_type))
+    return pa.float64() if pa.types.is_decimal256(kind) else kind
