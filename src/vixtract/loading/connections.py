@@ -36,14 +36,15 @@ class _Borrowed:
 
         return psycopg.Cursor(self._connection, row_factory=psycopg.rows.tuple_row)
 
-    def execute(self, query: Any, params: Any = None) -> Cursor[tuple[Any, ...]]:
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Cursor[tuple[Any, ...]]:
         """Execute a statement on a new cursor.
 
         Args:
             query: SQL.
             params: for its placeholders.
+            **options: of psycopg's `execute`.
         """
-        return self.cursor().execute(query, params)
+        return self.cursor().execute(query, params, **options)
 
 
 @contextmanager
