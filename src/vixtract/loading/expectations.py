@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vixtract.loading.encode import Column
-from vixtract.loading.errors import ExpectationError, LoadUsageError, shown
+from vixtract.loading.errors import BadRowError, ExpectationError, LoadUsageError, shown
 from vixtract.loading.options import Expectations
+from vixtract.loading.python_values import adapt_row
 from vixtract.loading.stage import join_names
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def check(
         connection: in a transaction.
         stage: quoted name of the table with the load's rows.
         columns: that were loaded.
-        expect: what must hold.
+        expect: what must hold, as `Options` has it: unique as tuples of columns.
         rows: of this load.
         last_rows: of the last one; None where there was none.
     Raises:
@@ -34,7 +35,7 @@ def check(
     found = [
         *_check_null(connection, stage, expect),
         *_check_unique(connection, stage, expect),
-        *_check_allowed(connection, stage, expect),
+        *_check_allowed(connection, stage, columns, expect),
         *_check_rows(expect, rows, last_rows),
     ]
     if found:
@@ -46,7 +47,7 @@ def check(
 def _check_names(columns: Sequence[Column], expect: Expectations) -> None:
     named = {*expect.get("not_null", ()), *expect.get("allowed", {})}
     for unique in expect.get("unique", ()):
-        named |= {unique} if isinstance(unique, str) else set(unique)
+        named |= set(unique)
     unknown = sorted(named - {column.name for column in columns})
     if unknown:
         raise LoadUsageError(f"expect names columns that are not loaded: {', '.join(unknown)}.")
@@ -75,7 +76,7 @@ def _check_unique(
     from psycopg import sql
 
     for unique in expect.get("unique", ()):
-        names = [unique] if isinstance(unique, str) else list(unique)
+        names = list(unique)
         # As a unique index sees it: rows with a NULL are never equal.
         present = sql.SQL(" AND ").join(
             sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in names
@@ -89,21 +90,46 @@ def _check_unique(
 
 
 def _check_allowed(
-    connection: Connection, stage: sql.Identifier, expect: Expectations
+    connection: Connection, stage: sql.Identifier, columns: Sequence[Column], expect: Expectations
 ) -> Iterator[str]:
+    import psycopg
     from psycopg import sql
 
+    by_name = {column.name: column for column in columns}
     for name, allowed in expect.get("allowed", {}).items():
         column = sql.Identifier(name)
-        values: Any = [str(value) for value in allowed]
+        # Compared as the column compares: 20.00 is 20, and a moment is itself in every zone.
         query = sql.SQL(
             "SELECT {0}::text, count(*), count(*) OVER () FROM {1}"
-            " WHERE NOT {0}::text = ANY ({2}) GROUP BY {0}::text ORDER BY 2 DESC LIMIT 1"
-        ).format(column, stage, sql.Literal(values))
-        row = connection.execute(query).fetchone()
+            " WHERE {0} IS NOT NULL AND NOT {0} = ANY (%s)"
+            " GROUP BY {0}::text ORDER BY 2 DESC LIMIT 1"
+        ).format(column, stage)
+        try:
+            values = _as_array(connection, allowed, by_name[name])
+            row = connection.execute(query, [values]).fetchone()
+        except (psycopg.DataError, psycopg.ProgrammingError, BadRowError) as error:
+            said = error.diag.message_primary if isinstance(error, psycopg.Error) else error.reason
+            raise LoadUsageError(
+                f"expect: the allowed values of {name} cannot be compared with the column's type"
+                f" {by_name[name].type}: {said or error}."
+            ) from error
         if row:
             others = f" and {row[2] - 1} other values" if row[2] > 1 else ""
             yield f"{name} = {shown(row[0])} in {row[1]} rows{others} is not allowed"
+
+
+def _as_array(connection: Connection, values: Sequence[Any], column: Column) -> str:
+    """Return values as the text of an array, for the server to read as the column's type."""
+    from psycopg.adapt import PyFormat, Transformer
+
+    transformer = Transformer(connection)
+
+    def dump(value: Any) -> str:
+        data = transformer.get_dumper(value, PyFormat.TEXT).dump(value)
+        return "" if data is None else bytes(data).decode()
+
+    adapted = adapt_row(values, [column] * len(values), 0)
+    return dump([dump(value) for value in adapted if value is not None])
 
 
 def _check_rows(expect: Expectations, rows: int, last_rows: int | None) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vixtract.loading import drift, expectations, publish, record, stage, swap
+from vixtract.loading.connections import has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
@@ -57,38 +58,6 @@ def load(
     result = replace(result, seconds=time.monotonic() - started)
     record.append_line(result)
     return result
-
-
-@contextmanager
-def open_connection(connection: Any) -> Iterator[Connection]:
-    """Give the caller's connection, or one of our own that is closed afterwards.
-
-    Args:
-        connection: psycopg connection, connection text or None.
-    Raises:
-        LoadError: PostgreSQL cannot be reached.
-    """
-    import psycopg
-
-    if isinstance(connection, psycopg.Connection):
-        yield connection
-        return
-    if connection is not None and not isinstance(connection, str):
-        raise LoadUsageError(
-            f"connection is a {type(connection).__name__}.",
-            "Give a connection of psycopg (version 3), a connection text, or nothing.",
-        )
-    text = (connection or "").replace("postgresql+psycopg2://", "postgresql://")
-    try:
-        opened = psycopg.connect(text, application_name="vixtract-load", connect_timeout=10)
-    except psycopg.OperationalError as error:
-        message = str(error).strip().partition("\n")[0]
-        raise LoadError(
-            f"PostgreSQL cannot be reached: {message}",
-            "In the appliance PGHOST, PGUSER and PGPASSWORD are set; elsewhere give connection=…",
-        ) from error
-    with opened:
-        yield opened
 
 
 @contextmanager
@@ -255,7 +224,8 @@ class _Load:
 
     def _write(self, source: Source, relation: sql.Identifier, *, freeze: bool = False) -> Writer:
         columns = self.shape.columns
-        freeze = freeze and self.rejects is None
+        # Rows cannot be frozen while a cursor has an older view of the database.
+        freeze = freeze and self.rejects is None and not has_cursors(self.connection)
         writer = Writer(self.connection, relation, columns, freeze=freeze)
         try:
             for chunk in source.chunks(columns):
@@ -279,7 +249,8 @@ class _Load:
             return None
         query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)
         row = self.connection.execute(query).fetchone()
-        return row[0] if row else None
+        # No factor leads from nothing to something: then the last load that had rows counts.
+        return row[0] if row and row[0] else record.last_rows(self.connection, self.name)
 
     def _expect(self, relation: sql.Identifier, rows: int, last: int | None) -> None:
         expect = self.options.expect

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from decimal import Decimal
+from numbers import Real
+from typing import Any, TypedDict, cast
 
 from vixtract.loading.errors import LoadUsageError
 
@@ -16,16 +18,17 @@ DECIMALS = (".", ",")
 class Expectations(TypedDict, total=False):
     """What must hold before anything is published.
 
-    `not_null`: columns without NULL. `unique`: columns, or tuples of columns, without duplicates.
-    `rows`: (least, most) rows of the load; None means no limit. `rows_change`: (least, most) as
-    factors of the last load's rows. `allowed`: column to its allowed values, NULL always allowed.
+    `not_null`: columns without NULL. `unique`: columns, or tuples of columns, without duplicates
+    among the rows of the load. `rows`: (least, most) rows of the load; None means no limit.
+    `rows_change`: (least, most) as factors of the rows of the last load that had any. `allowed`:
+    column to its allowed values, NULL always allowed. A text stands for a list of it alone.
     """
 
-    not_null: Sequence[str]
-    unique: Sequence[str | Sequence[str]]
+    not_null: str | Sequence[str]
+    unique: str | Sequence[str | Sequence[str]]
     rows: tuple[int | None, int | None]
     rows_change: tuple[float | None, float | None]
-    allowed: Mapping[str, Sequence[Any]]
+    allowed: Mapping[str, Any]
 
 
 class MoreOptions(TypedDict, total=False):
@@ -97,6 +100,7 @@ class Options:
         _require(not unknown, f"unknown option {', '.join(unknown)}", f"Known: {sorted(known)}.")
         keys = (key,) if isinstance(key, str) else tuple(key or ())
         values = {**more, "columns": tuple(more.get("columns") or ())}
+        values["expect"] = _shaped(more.get("expect") or {})
         options = cls(mode=mode, key=keys, **values)
         options._check()
         return options
@@ -117,10 +121,59 @@ class Options:
         _require(
             self.decimal in (".", ","), f"decimal {self.decimal!r} is unknown", "Known: . and ,"
         )
-        wrong = sorted(set(self.expect) - set(Expectations.__annotations__))
-        names = sorted(Expectations.__annotations__)
-        _require(not wrong, f"unknown expectation {', '.join(wrong)}", f"Known: {names}.")
         _require(len(set(self.key)) == len(self.key), "the key names a column twice", "")
+
+
+def _shaped(expect: Any) -> Expectations:
+    """Check the shape of every expectation: lists for one and many, pairs of limits."""
+    _require(
+        isinstance(expect, Mapping), f"expect={expect!r} is no dict", 'Write {"rows": (1, None)}.'
+    )
+    wrong = sorted(map(str, set(expect) - set(Expectations.__annotations__)))
+    names = sorted(Expectations.__annotations__)
+    _require(not wrong, f"unknown expectation {', '.join(wrong)}", f"Known: {names}.")
+    shaped: dict[str, Any] = dict(expect)
+    if "not_null" in expect:
+        shaped["not_null"] = _names("not_null", expect["not_null"])
+    if "unique" in expect:
+        several = _listed("unique", expect["unique"])
+        shaped["unique"] = tuple(_names("unique", one) for one in several)
+        _require(all(shaped["unique"]), 'expect: {"unique": …} has an empty list', 'Write ["id"].')
+    if "allowed" in expect:
+        allowed = expect["allowed"]
+        what = f'expect: {{"allowed": {allowed!r}}} is no dict'
+        _require(isinstance(allowed, Mapping), what, 'Write {"status": ["new", "paid"]}.')
+        _names("allowed", allowed.keys())
+        shaped["allowed"] = {name: _listed("allowed", values) for name, values in allowed.items()}
+    for name in ("rows", "rows_change"):
+        if name in expect:
+            _check_limits(name, expect[name])
+    return cast(Expectations, shaped)
+
+
+def _listed(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str):
+        return (values,)
+    is_list = isinstance(values, Iterable) and not isinstance(values, (bytes, Mapping))
+    _require(is_list, f'expect: {{"{name}": …}} has {values!r} for a list', "Write […].")
+    return tuple(values)
+
+
+def _names(name: str, values: Any) -> tuple[str, ...]:
+    names = _listed(name, values)
+    is_names = all(isinstance(one, str) for one in names)
+    _require(is_names, f'expect: {{"{name}": {values!r}}} names no columns', 'Write ["id"].')
+    return names
+
+
+def _check_limits(name: str, limits: Any) -> None:
+    is_pair = isinstance(limits, (tuple, list)) and len(limits) == 2
+    known = [one for one in limits if one is not None] if is_pair else []
+    is_well = is_pair and all(isinstance(one, (Real, Decimal)) for one in known)
+    what = f'expect: {{"{name}": {limits!r}}} is no pair of limits'
+    _require(is_well, what, f'Write {{"{name}": (least, most)}}, None for no limit.')
+    what = f'expect: {{"{name}": {limits!r}}} can never hold'
+    _require(known == sorted(known), what, "The lower limit comes first.")
 
 
 def _require(condition: bool, message: str, hint: str) -> None:

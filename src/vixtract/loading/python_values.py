@@ -15,6 +15,7 @@ from vixtract.loading.errors import BadRowError, shown
 
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}
+_TIME = "time without time zone"
 
 
 def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> list[Any]:
@@ -72,6 +73,8 @@ def _adapt(value: Any, column: Column) -> Any:
         raise ValueError("it has a time zone, the column has none")
     if plain in {"json", "jsonb"}:
         return _json(value)
+    if isinstance(value, dt.time) and value.tzinfo is not None and plain == _TIME:
+        raise ValueError("it has a time zone, the column has none")
     if isinstance(value, float):
         return int(value) if plain in _INTEGERS and value.is_integer() else value
     if isinstance(value, bool):
@@ -89,7 +92,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _adapt_moment(value: dt.datetime, plain: str) -> Any:
-    if plain == types.TIMESTAMP and value.tzinfo is not None:
+    if plain in {types.TIMESTAMP, _TIME} and value.tzinfo is not None:
         raise ValueError("it has a time zone, the column has none")
     if plain == "date" and (value.time() != dt.time() or value.tzinfo is not None):
         raise ValueError("it has a time, the column is a date")

@@ -8,19 +8,21 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from vixtract.loading.connections import is_free, open_connection, require_free
 from vixtract.loading.errors import LoadError, LoadUsageError
-from vixtract.loading.loader import open_connection
 from vixtract.loading.target import parse_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from psycopg import Connection, Cursor
+    from psycopg import Connection, Cursor, ServerCursor
 
 ROWS = 20_000
 FORMS = ("petl", "pandas", "polars", "arrow")
-_NAME = re.compile(r'[^\s;()]+\Z|"[^"]+"(\."[^"]+")?\Z')
+# A comment, a bracket, or a word that begins a query and is not all there is.
+_SQL = re.compile(r"\s*(--|/\*|\(|(select|with|values|table)\b(?!\.)\s*\S)", re.IGNORECASE)
 # PostgreSQL's infinity has no counterpart in Python: the last and first moments stand for it,
 # as in psycopg2.
 _INFINITE: dict[str, tuple[Any, Any]] = {
@@ -60,19 +62,22 @@ def read(
     if to == "polars":
         import polars
 
-        return polars.from_arrow(table)
+        return polars.from_arrow(_without_wide_decimals(table))
     return table
 
 
 def _petl_view(query: str, params: Any, connection: Any) -> Any:
     from petl.util.base import Table
+    from psycopg import Connection
+
+    shared = isinstance(connection, Connection)
 
     class PostgresView(Table):  # type: ignore[misc]
         """Rows of a query."""
 
         def __iter__(self) -> Iterator[tuple[Any, ...]]:
             with open_connection(connection) as opened:
-                for cursor, rows in _pieces(opened, query, params):
+                for cursor, rows in _pieces(opened, query, params, shared=shared):
                     if rows is None:
                         yield tuple(column.name for column in cursor.description or ())
                     else:
@@ -82,29 +87,68 @@ def _petl_view(query: str, params: Any, connection: Any) -> Any:
 
 
 def _pieces(
-    connection: Connection, query: str, params: Any
+    connection: Connection, query: str, params: Any, *, shared: bool = False
 ) -> Iterator[tuple[Cursor[Any], list[Any] | None]]:
-    """Give the cursor with its description first, then some thousand rows at a time."""
-    import psycopg
-    from psycopg import sql
+    """Give the cursor with its description first, then some thousand rows at a time.
 
-    statement: Any = sql.SQL(query)
-    if _NAME.match(query.strip()) and params is None:
-        statement = sql.SQL("SELECT * FROM {}").format(parse_name(connection, query.strip()).sql)
+    Where the connection is shared, its owner may read, commit or roll back between the pieces: the
+    cursor is held beyond its transaction, and none of ours stays open. That makes the server keep
+    the whole result first.
+    """
+    import psycopg
+    from psycopg.rows import tuple_row
+
+    name = f"read_{secrets.token_hex(6)}"
+    step = connection.transaction if shared else nullcontext
     try:
-        with (
-            connection.transaction(),
-            connection.cursor(name=f"read_{secrets.token_hex(6)}") as cursor,
-        ):
-            cursor.itersize = ROWS
-            _accept_infinity(cursor)
-            cursor.execute(statement, params)
-            yield cursor, None
-            while rows := cursor.fetchmany(ROWS):
-                yield cursor, rows
+        with nullcontext() if shared else connection.transaction():
+            cursor = psycopg.ServerCursor(connection, name, row_factory=tuple_row, withhold=shared)
+            try:
+                _accept_infinity(cursor)
+                with step():
+                    cursor.execute(_statement(connection, query, params), params)
+                yield cursor, None
+                while True:
+                    require_free(connection)
+                    with step():
+                        rows = cursor.fetchmany(ROWS)
+                    if not rows:
+                        return
+                    yield cursor, rows
+            finally:
+                _close(connection, cursor)
+    except psycopg.errors.InvalidCursorName as error:
+        raise LoadError(
+            "The rows cannot be read on: the transaction that they were asked for in is gone.",
+            "Read them again, or before rolling back.",
+        ) from error
     except psycopg.Error as error:
         message = error.diag.message_primary or str(error).strip().partition("\n")[0]
-        raise LoadError(f"PostgreSQL: {message}") from error
+        hint = "" if _SQL.match(query) else "A query begins with SELECT, WITH, VALUES or TABLE."
+        raise LoadError(f"PostgreSQL: {message}", hint) from error
+
+
+def _close(connection: Connection, cursor: ServerCursor[Any]) -> None:
+    """Drop the cursor; it may be gone with its transaction, or the connection be in use."""
+    import psycopg
+
+    # A generator can be closed at any moment, by the garbage collector in the midst of a statement.
+    if is_free(connection, wait_s=0):
+        try:
+            with connection.transaction():
+                cursor.close()
+        except psycopg.Error:
+            pass  # there is nothing left to drop
+    psycopg.Cursor.close(cursor)  # says nothing to the server
+
+
+def _statement(connection: Connection, query: str, params: Any) -> Any:
+    """Return the query; what does not begin like one is the name of a table, as `load` takes it."""
+    from psycopg import sql
+
+    if params is None and not _SQL.match(query):
+        return sql.SQL("SELECT * FROM {}").format(parse_name(connection, query.strip()).sql)
+    return sql.SQL(query)
 
 
 def _accept_infinity(cursor: Cursor[Any]) -> None:
@@ -164,8 +208,9 @@ def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
     import pyarrow as pa
 
     info = cursor.adapters.types.get(column.type_code)
-    name = info.name if info is not None and column.type_code == info.oid else "text"
-    if name == "numeric" and column.precision and column.scale is not None:
+    is_array = info is not None and column.type_code == info.array_oid
+    name = info.name if info is not None else "text"
+    if name == "numeric" and not is_array and column.precision and column.scale is not None:
         return pa.decimal128(min(column.precision, 38), column.scale)
     known = {
         "int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "float4": pa.float32(),
@@ -173,9 +218,8 @@ def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
         "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
         "interval": pa.duration("us"), "bytea": pa.binary(), "numeric": None,
     }  # fmt: skip
-    if info is not None and column.type_code == info.array_oid:
-        return None
-    return known.get(name, pa.string())
+    kind = known.get(name, pa.string())
+    return pa.list_(kind) if is_array and kind is not None else kind
 
 
 def _to_array(values: Sequence[Any], kind: Any) -> pa.Array:
@@ -183,13 +227,22 @@ def _to_array(values: Sequence[Any], kind: Any) -> pa.Array:
 
     if kind is not None and pa.types.is_string(kind):
         values = [_text(value) for value in values]
+    elif kind is not None and pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        values = [value and _texts(value) for value in values]
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, ValueError, TypeError):
+        if kind is not None and pa.types.is_list(kind):
+            # An array of arrays: PostgreSQL's types do not tell them apart.
+            return _to_array(values, None)
         # NaN in numeric, or more digits than Arrow keeps: the closest that every frame can hold.
         if any(isinstance(value, decimal.Decimal) for value in values):
             return pa.array([None if v is None else float(v) for v in values], pa.float64())
         return pa.array([_text(value) for value in values], pa.string())
+
+
+def _texts(values: list[Any]) -> list[Any]:
+    return [_texts(value) if isinstance(value, list) else _text(value) for value in values]
 
 
 def _text(value: Any) -> str | None:
@@ -207,6 +260,10 @@ def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
     kinds = {part.type for part in parts} - {pa.null()}
     if len(kinds) <= 1:
         final = kinds.pop() if kinds else (kind or pa.null())
+    elif any(pa.types.is_nested(found) for found in kinds):
+        # Arrays whose pieces differ: only the whole column tells.
+        whole = [value for part in parts for value in part.to_pylist()]
+        return pa.chunked_array([_to_array(whole, None)])
     elif all(pa.types.is_decimal(found) for found in kinds):
         scale = max(found.scale for found in kinds)
         digits = scale + max(found.precision - found.scale for found in kinds)
@@ -216,3 +273,19 @@ def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
     else:
         final = pa.string()
     return pa.chunked_array([part.cast(final) for part in parts], type=final)
+
+
+def _without_wide_decimals(table: pa.Table) -> pa.Table:
+    """Make doubles of decimals with more digits than polars has."""
+    import pyarrow as pa
+
+    schema = pa.schema([field.with_type(_narrow(field.type)) for field in table.schema])
+    return table if schema == table.schema else table.cast(schema)
+
+
+def _narrow(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return pa.list_(_narrow(kind.value_type))
+    return pa.float64() if pa.types.is_decimal256(kind) else kind

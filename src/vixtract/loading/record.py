@@ -51,7 +51,8 @@ class Result:
     types: dict[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        # A notebook shows the value of a cell's last line.
         parts = [
             f"{self.schema}.{self.table}: {self.rows:,} rows in {self.seconds:.2f} s ({self.mode})"
         ]
@@ -125,7 +126,7 @@ def insert_row(connection: Connection, result: Result) -> None:
 
 
 def last_rows(connection: Connection, name: TableName) -> int | None:
-    """Return the rows of the last recorded load of a table; None where none is known.
+    """Return the rows of the last recorded load of a table that had any; None where none is known.
 
     Args:
         connection: in a transaction.
@@ -136,7 +137,7 @@ def last_rows(connection: Connection, name: TableName) -> int | None:
     try:
         with connection.transaction():
             row = connection.execute(
-                'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s'
+                'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
                 " ORDER BY at DESC LIMIT 1",
                 [name.schema, name.table],
             ).fetchone()

@@ -16,6 +16,7 @@ from vixtract.loading.chunks import BYTES, Chunk
 from vixtract.loading.encode import Column, InexactError, encode_chunk
 from vixtract.loading.errors import BadRowError, LoadError, shown
 from vixtract.loading.python_values import adapt_row
+from vixtract.loading.text_moments import require_whole
 
 if TYPE_CHECKING:
     import psycopg
@@ -141,7 +142,10 @@ class Writer:
     def _write_text(self, chunk: Chunk) -> None:
         import psycopg
 
-        rows = zip(*(chunk.values(i) for i in range(len(self.columns))), strict=True)
+        values = [chunk.values(i) for i in range(len(self.columns))]
+        for texts, column in zip(values, self.columns, strict=True):
+            require_whole(texts, column, chunk.first)
+        rows = zip(*values, strict=True)
         index = 0
         try:
             with self.connection.cursor() as cursor, self._open_copy(cursor, "TEXT") as copy:

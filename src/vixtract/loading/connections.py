@@ -1,0 +1,141 @@
+"""The connection that `load` and `read` work on: the caller's, or one of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from vixtract.loading.errors import LoadError, LoadUsageError
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+
+# Another thread's statement may end in this time; a COPY of one's own thread never would.
+BUSY_S = 5.0
+
+
+class _Borrowed:
+    """The caller's connection with cursors of our own.
+
+    Its row and cursor factories are the caller's, whose code may run in the midst of a load.
+
+    Args:
+        connection: of the caller.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def cursor(self) -> Cursor[tuple[Any, ...]]:
+        """Return a cursor whose rows are tuples and whose parameters are %s."""
+        import psycopg
+
+        return psycopg.Cursor(self._connection, row_factory=psycopg.rows.tuple_row)
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Cursor[tuple[Any, ...]]:
+        """Execute a statement on a new cursor.
+
+        Args:
+            query: SQL.
+            params: for its placeholders.
+            **options: of psycopg's `execute`.
+        """
+        return self.cursor().execute(query, params, **options)
+
+
+@contextmanager
+def open_connection(connection: Any) -> Iterator[Connection]:
+    """Give the caller's connection, or one of our own that is closed afterwards.
+
+    Args:
+        connection: psycopg connection, connection text or None.
+    Raises:
+        LoadUsageError: it is none of these, or busy.
+        LoadError: PostgreSQL cannot be reached, or the caller's transaction has failed.
+    """
+    import psycopg
+
+    if isinstance(connection, psycopg.Connection):
+        require_free(connection)
+        # It is one by all that we use of it.
+        yield cast(psycopg.Connection, _Borrowed(connection))
+        return
+    if connection is not None and not isinstance(connection, str):
+        raise LoadUsageError(
+            f"connection is a {type(connection).__name__}.",
+            "Give a connection of psycopg (version 3), a connection text, or nothing.",
+        )
+    text = (connection or "").replace("postgresql+psycopg2://", "postgresql://")
+    try:
+        opened = psycopg.connect(text, application_name="vixtract-load", connect_timeout=10)
+    except psycopg.OperationalError as error:
+        message = str(error).strip().partition("\n")[0]
+        raise LoadError(
+            f"PostgreSQL cannot be reached: {message}",
+            "In the appliance PGHOST, PGUSER and PGPASSWORD are set; elsewhere give connection=…",
+        ) from error
+    except psycopg.ProgrammingError:
+        # libpq's message quotes the text, which may be the half of a password.
+        raise LoadUsageError(
+            "connection is not a connection text that PostgreSQL reads.",
+            'Write "postgresql://user@host/database" or "host=… dbname=… user=…".',
+        ) from None
+    with opened:
+        yield opened
+
+
+def require_free(connection: Connection) -> None:
+    """Refuse to wait for ever: in the midst of a COPY the server takes its rows and nothing else.
+
+    Args:
+        connection: that is to be asked something.
+    Raises:
+        LoadUsageError: a COPY or another long statement runs on it.
+        LoadError: its transaction has failed.
+    """
+    from psycopg.pq import TransactionStatus
+
+    if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+        raise LoadError(
+            "PostgreSQL: an earlier statement of the transaction failed.",
+            "Roll the connection back.",
+        )
+    if not is_free(connection, BUSY_S) and not connection.closed:
+        raise LoadUsageError(
+            "The connection is busy: a load, or another statement on it, has not ended.",
+            "Rows that are read while others are loaded need two connections: leave connection=…"
+            ' out of read or of load, or read them all before: read(…, to="arrow").',
+        )
+
+
+def is_free(connection: Connection, wait_s: float) -> bool:
+    """Tell whether the server would answer on a connection.
+
+    Args:
+        connection: of any state.
+        wait_s: seconds to wait for another thread's statement.
+    """
+    from psycopg.pq import TransactionStatus
+
+    if not connection.lock.acquire(timeout=wait_s):
+        return False
+    try:
+        status = connection.pgconn.transaction_status
+        return status in {TransactionStatus.IDLE, TransactionStatus.INTRANS}
+    finally:
+        connection.lock.release()
+
+
+def has_cursors(connection: Connection) -> bool:
+    """Tell whether rows are being read on a connection.
+
+    Args:
+        connection: free.
+    """
+    query = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
