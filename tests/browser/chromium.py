@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +25,14 @@ expect.set_options(timeout=DEADLINE_MS)
 @contextmanager
 def open_chromium() -> Iterator[Browser]:
     """Start the machine's Chromium."""
-    with sync_playwright() as playwright:
+    alone = Path(__file__).with_name("alone.py")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        program = Path(folder) / "chromium"
+        words = shlex.join([sys.executable, str(alone), shutil.which("chromium") or "chromium"])
+        program.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+        program.chmod(0o700)
         # Root has no sandbox of Chromium's own; what is tested is what pages may do.
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
 
