@@ -115,7 +115,8 @@ class WireSession(Session):  # type: ignore[misc]
                 metadata=options.get("metadata"),
             )
         if os.getpid() != self.pid:
-            return None
+            # ipykernel looks into what was sent, and the child's end is `_serve`'s.
+            return message
         if message["msg_type"] != "status":
             self.outputs.settle()
         self.wire.send({**message, "buffers": options.get("buffers") or ()})
@@ -193,7 +194,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         requests: where cells come from.
         cwd: directory of the notebook.
     """
-    code = 1
+    code, owner = 1, os.getpid()
     try:
         os.chdir(cwd)
         outputs = Outputs()
@@ -208,7 +209,10 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         session.wire, session.outputs = Wire(messages), outputs
         code = asyncio.run(_serve(session, requests))
     except BaseException as error:
-        os.write(2, f"The kernel failed: {type(error).__name__}: {error}\n".encode())
+        # What a cell's forked child stumbles over on its way back is nobody's news.
+        if os.getpid() == owner:
+            text = f"The kernel failed: {type(error).__name__}: {error}\n"
+            os.write(2, text.encode(errors="backslashreplace"))
         raise
     finally:
         os._exit(code)
