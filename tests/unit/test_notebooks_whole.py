@@ -97,6 +97,20 @@ def test_a_forked_child_that_comes_back_from_its_cell_ends_without_a_word(run):
     assert [output.data for output in second] == [{"text/plain": "0"}]
 
 
+def test_what_a_notebook_prints_stays_in_it_wherever_the_descriptor_leads(run):
+    ran = run(
+        WARM,
+        "import os\nos.dup2(os.open('said', os.O_CREAT | os.O_WRONLY), 1)\n"
+        "os.system('echo to the file'); print('to the cell')",
+        "os.close(1)\nfile = open('other', 'w')\nprint('still', file.fileno())",
+    )
+    assert [[output.text for output in outputs] for outputs in ran.outputs] == [
+        ["to the cell\n"], ["still 1\n"],
+    ]  # fmt: skip
+    assert ran.path.with_name("said").read_text() == "to the file\n"
+    assert ran.path.with_name("other").read_text() == ""
+
+
 def test_half_a_surrogate_pair_is_shown_and_told(run):
     ran = run(WARM, f"print('{ODD}')", f"'{ODD}'", f"raise ValueError('{ODD}')")
     assert ran.code == 1
