@@ -61,6 +61,12 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
         "import logging\nlogging.basicConfig(); logging.warning('careful')",
         "sys.stdout.isatty(), sys.stdout.encoding",
     ),
+    "descriptors": (
+        "import os, sys\nfile = os.open(os.environ['VIXTRACT_OUTPUT_DIR'] + '/said', os.O_CREAT | os.O_WRONLY)\nos.dup2(file, 1);",
+        "os.system('echo to the file'); print('to the cell')",
+        "open(os.environ['VIXTRACT_OUTPUT_DIR'] + '/said').read()",
+        "os.close(1)\nprint('still to the cell')",
+    ),
     "warnings": (
         "import warnings\nwarnings.warn('mind this')",
         "def old(): warnings.warn('gone soon', DeprecationWarning, stacklevel=2)\nold()",

@@ -12,7 +12,8 @@ import nbformat
 import pytest
 
 from vixtract.notebooks.cleaning import TAGS, clean_body
-from vixtract.notebooks.render import export, render
+from vixtract.notebooks.page import export
+from vixtract.notebooks.render import render
 
 ALT = "no description has been provided for this image"
 PANDAS = (
@@ -207,6 +208,26 @@ def test_a_template_beside_the_notebook_is_not_used(tmp_path):
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "jp-CodeCell" in page
     assert "foreign" not in page
+
+
+def test_figures_are_told_where_no_page_can_be_made(tmp_path):
+    cell = nbformat.v4.new_code_cell(
+        "x = 1", metadata={"tags": ["load"], "papermill": {"duration": 2}}
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    (tmp_path / "a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    code = (
+        "import sys; sys.modules['nbconvert'] = None\n"
+        "from vixtract.notebooks import render; sys.exit(render.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "a.ipynb", "a.html"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "VIXTRACT_PROGRESS_FD": "1", "PYTHONPATH": ":".join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert json.loads(done.stdout) == {"result": {"perf": {"load": 2.0}}}
+    assert done.returncode == 1
+    assert done.stderr.startswith("HTML: ModuleNotFoundError: ")
 
 
 class Elements(HTMLParser):

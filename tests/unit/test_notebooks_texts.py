@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from vixtract.notebooks import watch
 from vixtract.notebooks.budget import OutputBudget, measure
 from vixtract.notebooks.channel import clean_result
+from vixtract.notebooks.execute import cell_timeout
 from vixtract.notebooks.messages import (
     NotebookError,
     explain_failure,
@@ -105,6 +107,23 @@ def test_machinery_s_errors_have_plain_words():
     assert plain_traceback(["\x1b[31mred\x1b[0m", *["line"] * 100]).startswith("…\nline")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "seconds"),
+    [({}, None), ({"execution": "auto"}, None), ({"execution": {"timeout": -1}}, None),
+     ({"execution": {"allow_errors": True}}, None), ({"execution": {"timeout": 90}}, 90)],
+)  # fmt: skip
+def test_a_notebook_says_how_long_its_cells_may_take(metadata, seconds):
+    assert cell_timeout(nbformat.v4.new_notebook(metadata=metadata), "a.ipynb") == seconds
+
+
+@pytest.mark.parametrize("value", ["1 min", "60", 0, -2, 1.5, True, [60], {}])
+def test_a_limit_that_is_no_number_of_seconds_is_refused(value):
+    notebook = nbformat.v4.new_notebook(metadata={"execution": {"timeout": value}})
+    with pytest.raises(NotebookError) as error:
+        cell_timeout(notebook, "a.ipynb")
+    assert error.value.message.startswith("a.ipynb says in its metadata that execution.timeout is ")
+
+
 NOTEBOOK = RunRequest(kind="notebook")
 SHELL = RunRequest(kind="shell")
 
@@ -136,6 +155,18 @@ def test_a_forged_result_is_cut_to_what_is_known():
               "output": 7, "problem": "p" * 9000, "error": {"cell": "x", "name": None, "extra": 1}}  # fmt: skip
     assert clean_result(forged) == {
         "problem": "p" * 2000, "error": {"cell": 0, "name": "None", "message": ""},
+    }  # fmt: skip
+
+
+def test_a_result_can_be_stored_whatever_it_says():
+    told = {
+        "problem": "\udcff",
+        "hint": "fine",
+        "error": {"cell": 1, "name": "E\ud800", "message": "ж"},
+    }
+    assert clean_result(told) == {
+        "problem": "\\udcff", "hint": "fine",
+        "error": {"cell": 1, "name": "E\\ud800", "message": "ж"},
     }  # fmt: skip
 
 

@@ -47,12 +47,14 @@ def begin(command: Command) -> NoReturn:
         job = json.loads(os.pread(0, os.fstat(0).st_size, 0))
         obstacle = look(job, warm)
         if obstacle:
-            os.write(1, f"[vixtract] A kernel is started for it: {obstacle}.\n".encode())
+            line = f"[vixtract] A kernel is started for it: {obstacle}.\n"
+            os.write(1, line.encode(errors="backslashreplace"))
             os.lseek(0, 0, os.SEEK_SET)
             os.execve(command.argv[0], list(command.argv), command.environment)  # noqa: S606
         code = run(job)
     except BaseException as error:
-        os.write(2, f"The run failed: {type(error).__name__}: {error}\n".encode())
+        line = f"The run failed: {type(error).__name__}: {error}\n"
+        os.write(2, line.encode(errors="backslashreplace"))
         raise
     finally:
         with contextlib.suppress(BaseException):

@@ -231,7 +231,7 @@ class Reports:
             return
         progress = report.get("progress")
         if isinstance(progress, (int, float)) and 0 <= progress <= 1:
-            memo = str(report.get("memo", ""))[:200]
+            memo = _text(report.get("memo", ""), 200)
             self._channel.send({"type": "progress", "progress": progress, "memo": memo})
         if isinstance(report.get("result"), dict):
             self.result = clean_result(report["result"])
@@ -250,7 +250,7 @@ def clean_result(result: Mapping[str, Any]) -> dict[str, Any]:
             clean[key] = value
     for key in ("output", "notebook", "kernel", "problem", "hint"):
         if isinstance(result.get(key), str):
-            clean[key] = result[key][:2000]
+            clean[key] = _text(result[key], 2000)
     if "perf" in result:
         clean["perf"] = figures.clean(result["perf"])
     error = result.get("error")
@@ -258,7 +258,12 @@ def clean_result(result: Mapping[str, Any]) -> dict[str, Any]:
         cell = error.get("cell")
         clean["error"] = {
             "cell": cell if isinstance(cell, int) and 0 <= cell < 10**6 else 0,
-            "name": str(error.get("name", ""))[:200],
-            "message": str(error.get("message", ""))[:2000],
+            "name": _text(error.get("name", ""), 200),
+            "message": _text(error.get("message", ""), 2000),
         }
     return clean
+
+
+def _text(value: object, limit: int) -> str:
+    """Return a text that can be stored: neither SQLite nor PostgreSQL takes lone surrogates."""
+    return str(value)[:limit].encode(errors="backslashreplace").decode()

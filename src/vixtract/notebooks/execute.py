@@ -7,6 +7,7 @@ to the progress descriptor.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -43,6 +44,7 @@ def drive(job: dict[str, Any], engine_class: Any = None) -> int:
     """
     from vixtract.notebooks import engine
 
+    take_any_text()
     engine.progress.open()
     warnings.simplefilter("ignore")
     logging.getLogger("papermill").setLevel(logging.WARNING)
@@ -54,6 +56,13 @@ def drive(job: dict[str, Any], engine_class: Any = None) -> int:
         engine.progress.tell(problem=error.message, hint=error.hint)
         print(f"{error.message} {error.hint}".rstrip())
         return CODE_NOT_RUN
+
+
+def take_any_text() -> None:
+    """Have standard output and error take what UTF-8 cannot say: lone surrogates."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(job: dict[str, Any], engine_class: Any) -> int:
@@ -72,7 +81,8 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
 
     name = Path(job["notebook"]).name
     # Before papermill sees it, whose messages are for programmers.
-    load_notebook(Path(job["input"]).read_bytes(), name)
+    notebook = load_notebook(Path(job["input"]).read_bytes(), name)
+    timeout_s = cell_timeout(notebook, name)
     output = Path(job["output"])
     engine.register(str(output.parent), engine_class)
     engine.WholeFiles.masked = job.get("masked", ())
@@ -86,6 +96,7 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
             engine_name=engine.NAME,
             kernel_name=job["kernel"] or None,
             progress_bar=False,
+            execution_timeout=timeout_s,
             cwd=job["cwd"],
         )
     except papermill.PapermillExecutionError as error:
@@ -94,6 +105,28 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
         return report_failure(error, job["kernel"], str(output))
     engine.progress.tell(output=str(output))
     return 0
+
+
+def cell_timeout(notebook: Any, name: str) -> int | None:
+    """Return how long each cell may take, as the notebook's metadata says.
+
+    Args:
+        notebook: of nbformat; `execution.timeout` is where jupyter-cache looks, too.
+        name: how to call it in messages.
+    Returns: seconds; None: as long as it likes.
+    Raises:
+        NotebookError: what stands there is no such number.
+    """
+    execution = notebook.metadata.get("execution")
+    value = execution.get("timeout") if isinstance(execution, dict) else None
+    if value in (None, -1):
+        return None
+    if type(value) is not int or value < 1:
+        raise NotebookError(
+            f"{name} says in its metadata that execution.timeout is {str(value)[:40]!r}.",
+            "Give the seconds that each cell may take as a whole number, or -1 for no limit.",
+        )
+    return value
 
 
 def report_cell_error(error: Any, output: str) -> int:

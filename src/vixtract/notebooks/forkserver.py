@@ -12,7 +12,12 @@ import sys
 
 _IMAGE_LIBRARIES = "/usr/lib/python3/dist-packages"
 _RENDERER_LIBRARIES = "/opt/vixtract/lib/python3.13/site-packages"
-_RENDERER = ("nbconvert.exporters.html", "nh3", "vixtract.notebooks.render")
+_RENDERER = (
+    "nbconvert.exporters.html",
+    "nh3",
+    "vixtract.notebooks.render",
+    "vixtract.notebooks.page",
+)
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
 # surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
 LIBRARIES = (
@@ -87,16 +92,16 @@ def prepare_renderer() -> None:
     """Have the renderer's templates compiled, from the image alone."""
     from jupyter_core import paths
 
-    from vixtract.notebooks import render
+    from vixtract.notebooks import page
 
     places = list(paths.SYSTEM_JUPYTER_PATH)
     # /usr/local is not root's to run templates from.
     paths.SYSTEM_JUPYTER_PATH[:] = []
     os.environ["JUPYTER_PATH"] = "/opt/vixtract/share/jupyter"
     try:
-        render.rehearse()
+        page.rehearse()
     except Exception as error:
-        render.prepare.cache_clear()
+        page.prepare.cache_clear()
         sys.stderr.write(f"The renderer is not prepared: {error}\n")
     finally:
         paths.SYSTEM_JUPYTER_PATH[:] = places

@@ -42,23 +42,28 @@ class Outlet(io.TextIOWrapper):
     """Standard output or error: unbuffered, and in order with the other one.
 
     Args:
-        number: descriptor.
+        number: descriptor, 1 or 2; a notebook may close it or point it elsewhere.
         outputs: the process's output pipes.
     """
 
     _last: Outlet | None = None
 
     def __init__(self, number: int, name: str, outputs: Outputs) -> None:
-        raw = io.FileIO(number, "wb", closefd=False)
+        raw = io.FileIO(outputs.ends[number], "wb", closefd=False)
         super().__init__(raw, "UTF-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
         self.mode = "w"  # type: ignore[misc]
         self._outputs = outputs
+        self._number = number
         self._name = name
 
     @property
     def name(self) -> str:
         """Return the name that ipykernel's streams have."""
         return self._name
+
+    def fileno(self) -> int:
+        """Return the descriptor that programs and C code have, too."""
+        return self._number
 
     def write(self, text: str) -> int:
         """Write text at once."""
@@ -72,7 +77,7 @@ class Outputs:
     """The pipes' write ends, kept apart from 1 and 2, which a notebook may point elsewhere."""
 
     def __init__(self) -> None:
-        self._ends = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 300) for number in (1, 2)]
+        self.ends = {number: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 300) for number in (1, 2)}
         self._size = array.array("i", [0])
 
     def settle(self) -> None:
@@ -86,7 +91,7 @@ class Outputs:
             time.sleep(0.00005)
 
     def _is_pending(self) -> bool:
-        for end in self._ends:
+        for end in self.ends.values():
             with contextlib.suppress(OSError):
                 fcntl.ioctl(end, termios.FIONREAD, self._size)
                 if self._size[0]:
@@ -115,7 +120,8 @@ class WireSession(Session):  # type: ignore[misc]
                 metadata=options.get("metadata"),
             )
         if os.getpid() != self.pid:
-            return None
+            # ipykernel looks into what was sent, and the child's end is `_serve`'s.
+            return message
         if message["msg_type"] != "status":
             self.outputs.settle()
         self.wire.send({**message, "buffers": options.get("buffers") or ()})
@@ -193,7 +199,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         requests: where cells come from.
         cwd: directory of the notebook.
     """
-    code = 1
+    code, owner = 1, os.getpid()
     try:
         os.chdir(cwd)
         outputs = Outputs()
@@ -208,7 +214,10 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         session.wire, session.outputs = Wire(messages), outputs
         code = asyncio.run(_serve(session, requests))
     except BaseException as error:
-        os.write(2, f"The kernel failed: {type(error).__name__}: {error}\n".encode())
+        # What a cell's forked child stumbles over on its way back is nobody's news.
+        if os.getpid() == owner:
+            text = f"The kernel failed: {type(error).__name__}: {error}\n"
+            os.write(2, text.encode(errors="backslashreplace"))
         raise
     finally:
         os._exit(code)

@@ -9,6 +9,7 @@ from typing import Any
 from vixtract.errors import VixtractError
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SECONDS = re.compile(r"after (\d+) seconds")
 _TRACE_LINES = 40
 
 _READ_ONLY = "homes are read-only in scheduled runs: write to the directory in VIXTRACT_OUTPUT_DIR"
@@ -87,19 +88,35 @@ def explain_failure(error: BaseException, cell: int, kernel: str) -> tuple[str, 
             f"There is no kernel {wanted!r} here.",
             "Leave the event's kernel empty, or install it with `ipython kernel install --user`.",
         )
+    about_kernel = _explain_kernel(error, cell)
+    if about_kernel:
+        return about_kernel
+    if name == "PapermillMissingParameterException":
+        return f"The parameters do not fit: {error}.", ""
+    if isinstance(error, OSError) and error.errno == 28:
+        return "The disk is full.", "Make room on the volume `runs`."
+    return f"The notebook could not be run: {name}: {str(error)[:500]}", ""
+
+
+def _explain_kernel(error: BaseException, cell: int) -> tuple[str, str] | None:
+    name = type(error).__name__
     if name == "DeadKernelError" or (isinstance(error, RuntimeError) and "died" in str(error)):
         where = f"in cell {cell}" if cell else "at its start"
         return (
             f"The kernel died {where}: out of memory, or a crash inside a library.",
             "See the last lines of the log.",
         )
+    if name == "CellTimeoutError":
+        found = _SECONDS.search(str(error))
+        limit = f"{found[1]} s" if found else "a cell may"
+        return (
+            f"Cell {cell} took longer than {limit}.",
+            "The limit is execution.timeout in the notebook's metadata, or papermill's"
+            " --execution-timeout.",
+        )
     if isinstance(error, RuntimeError) and "respond" in str(error):
         return "The kernel did not start in time.", "Look at the machine's load and start it again."
-    if name == "PapermillMissingParameterException":
-        return f"The parameters do not fit: {error}.", ""
-    if isinstance(error, OSError) and error.errno == 28:
-        return "The disk is full.", "Make room on the volume `runs`."
-    return f"The notebook could not be run: {name}: {str(error)[:500]}", ""
+    return None
 
 
 def hint_for(name: str, message: str) -> str:

@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     from papermill.cli import papermill as command
 
     from vixtract.notebooks import engine
+    from vixtract.notebooks.execute import take_any_text
 
+    take_any_text()
     engine.progress.open()
     original = command.callback
 
@@ -76,14 +78,16 @@ def _invoke(original: Any, params: dict[str, Any]) -> int:
     import papermill
 
     from vixtract.notebooks import engine
-    from vixtract.notebooks.execute import report_cell_error, report_failure
+    from vixtract.notebooks.execute import cell_timeout, report_cell_error, report_failure
     from vixtract.notebooks.messages import NotebookError, load_notebook
 
     output = str(params.get("output_path") or "")
     source = Path(params.get("notebook_path") or "-")
     try:
         if source.is_file():
-            load_notebook(source.read_bytes(), source.name)
+            notebook = load_notebook(source.read_bytes(), source.name)
+            if params.get("execution_timeout") is None:
+                params["execution_timeout"] = cell_timeout(notebook, source.name)
             engine.progress.tell(notebook=os.path.realpath(source))
         original(**params)
     except papermill.PapermillExecutionError as error:

@@ -6,117 +6,15 @@ process are what ends it.
 
 from __future__ import annotations
 
-import html
 import os
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import nbformat
-from nbconvert import HTMLExporter
-from nbconvert.exporters import TemplateExporter
-from nbconvert.filters.highlight import _pygments_highlight
-from pygments.formatters import HtmlFormatter
-from traitlets.config import Config
 
-from vixtract.notebooks import cleaning, figures
-
-_v4: Any = nbformat.v4
-_PLACE_OF_TITLE = "the-title-of-the-page"
-_FROM_BODY = "{% extends 'index.html.j2' %}{% block header %}{% endblock %}"
-
-
-@dataclass(frozen=True)
-class Common:
-    """What all pages have in common.
-
-    Args:
-        exporter: nbconvert's, whose template begins at the body.
-        head: all before it, styles and all; the same for every notebook but for the title.
-    """
-
-    exporter: Any
-    head: str
-
-
-@cache
-def prepare() -> Common:
-    """Compile the templates, and make the head, which is most of a page's bytes."""
-    whole = _make(_exporter(), _v4.new_notebook(), _PLACE_OF_TITLE)
-    return Common(_exporter(raw_template=_FROM_BODY), cleaning.clean_head(whole))
-
-
-def _exporter(**traits: Any) -> Any:
-    # The notebook is validated after each of them, also after those that are switched off.
-    wanted = ["nbconvert.preprocessors.HighlightMagicsPreprocessor"]
-    config = Config({"Exporter": {"default_preprocessors": wanted}})
-    make: Any = HTMLExporter
-    return make(sanitize_html=True, filters={"clean_html": cleaning.clean}, config=config, **traits)
-
-
-def _make(exporter: Any, notebook: Any, name: str) -> str:
-    # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
-    # takes as long as making it; and makes the filter `highlight_code`.
-    exporter.register_filter("highlight_code", _highlighter(notebook))
-    with warnings.catch_warnings():
-        # IPython is the kernels' and not in this environment; Python's own colours do as well.
-        warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
-        resources = {"metadata": {"name": name}}
-        page, _ = TemplateExporter.from_notebook_node(exporter, notebook, resources)
-    return page
-
-
-def _highlighter(notebook: Any) -> Any:
-    info = notebook.metadata.get("language_info", {})
-    usual = info.get("pygments_lexer", info.get("name")) or "ipython3"
-
-    def highlight_code(source: str, language: str | None = None, metadata: Any = None) -> Any:
-        """Do as nbconvert's filter, which makes a style sheet for each cell."""
-        chosen = language or usual
-        return _pygments_highlight(  # type: ignore[no-untyped-call]
-            source or " ", _formatter(chosen), chosen, metadata
-        )
-
-    return highlight_code
-
-
-@cache
-def _formatter(language: str) -> Any:
-    return HtmlFormatter(cssclass=html.escape(f" highlight hl-{language}"))
-
-
-def export(notebook: Any, name: str) -> str:
-    """Return a notebook's page.
-
-    Args:
-        notebook: of nbformat; what its outputs cannot show without a script is removed.
-        name: for the title.
-    """
-    cleaning.keep_what_shows(notebook)
-    common = prepare()
-    title = html.escape(str(notebook.metadata.get("title", name)))
-    body = cleaning.clean_body(_make(common.exporter, notebook, name))
-    return common.head.replace(_PLACE_OF_TITLE, title) + body
-
-
-def rehearse() -> None:
-    """Render a notebook of our own, so that templates, expressions and tables are in memory."""
-    table = {"text/html": "<table><tr><td>&lt;1&gt;</td></tr></table>", "text/plain": "1"}
-    outputs = [
-        _v4.new_output("execute_result", table, execution_count=1),
-        _v4.new_output("stream", name="stdout", text="printed"),
-        _v4.new_output("error", ename="E", evalue="e", traceback=["\x1b[31mE\x1b[0m"]),
-    ]
-    cells = [
-        _v4.new_markdown_cell("# Title\n\n*text* & <b>more</b>, a [link](x)\n\n- item"),
-        _v4.new_code_cell("import os\n%time x = f'{1}'", outputs=outputs, execution_count=1),
-    ]
-    metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-    export(_v4.new_notebook(cells=cells, metadata=metadata), "rehearsal")
+from vixtract.notebooks import figures
 
 
 def render(source: Path, target: Path) -> None:
@@ -128,6 +26,9 @@ def render(source: Path, target: Path) -> None:
     """
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
+    # Imports the greater part of the libraries: the figures are told even if that takes too long.
+    from vixtract.notebooks.page import export
+
     page = export(notebook, source.name.removesuffix(".ipynb"))
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:

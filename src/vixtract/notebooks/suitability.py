@@ -11,12 +11,15 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable
+from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
 KERNEL = "python3"
 KERNEL_FOLDER = "/usr/share/jupyter/kernels/python3"
 _IMAGE = ("/usr/lib/",)
+_SUFFIXES = frozenset(all_suffixes())
+_PACKAGE = {f"__init__{suffix}" for suffix in _SUFFIXES}
 # What needs the sockets of a kernel, or a frontend that answers.
 _SOCKETS = re.compile(
     r"ipywidgets|ipyparallel|jupyter_client|ipykernel|connect_info|anywidget|FigureWidget"
@@ -59,21 +62,38 @@ def find_shadow(folders: Iterable[str], names: Collection[str]) -> str:
     """Find a module in some directories that has one of these names.
 
     Args:
-        folders: directories; those that are missing hold nothing.
+        folders: directories; those that are missing hold nothing. An archive may hold anything.
         names: of top-level modules.
     Returns: its path, or an empty text.
     """
     for folder in folders:
         try:
             entries = os.listdir(folder)  # noqa: PTH208 (hundreds of names, at each run)
+        except NotADirectoryError:
+            return folder
         except OSError:
             continue
         for entry in entries:
-            stem, _, suffix = entry.partition(".")
-            is_module = suffix.endswith(("py", "pyc", "so")) or not suffix
-            if is_module and stem in names:
-                return os.path.join(folder, entry)  # noqa: PTH118
+            stem = entry.partition(".")[0]
+            if stem in names:
+                path = os.path.join(folder, entry)  # noqa: PTH118
+                if entry[len(stem) :] in _SUFFIXES or (entry == stem and _is_package(path)):
+                    return path
     return ""
+
+
+def _is_package(path: str) -> bool:
+    """Say whether a path is a directory that Python prefers to a module further down its path.
+
+    One without `__init__` is only ever a part of a package without one: a library's, perhaps.
+    """
+    try:
+        entries = os.listdir(path)  # noqa: PTH208
+    except OSError:
+        return False
+    module = sys.modules.get(os.path.basename(path))  # noqa: PTH119
+    is_in_parts = hasattr(module, "__path__") and getattr(module, "__file__", None) is None
+    return is_in_parts or not _PACKAGE.isdisjoint(entries)
 
 
 def find_in_notebook(notebook: Any, kernel: str) -> str:

@@ -30,6 +30,7 @@ _SHUTDOWN_S = 5.0
 _FLUSH_S = 0.2
 _FLUSH_BYTES = 65536
 _AFTER_REPLY_S = 4.0
+_INTERRUPT_S = 2.0
 _STREAMS = ("stdout", "stderr")
 
 
@@ -240,6 +241,21 @@ class WarmClient(Client):
     def _run(self, cell: Any, index: int, identity: str) -> dict[str, Any]:
         """Take what a cell gives until it is done; returns the reply."""
         limit_s = self._get_timeout(cell)
+        reply = self._follow(cell, index, identity, limit_s)
+        if reply is None:
+            # As a kernel of its own is ended: the traceback in the cell shows where it was.
+            os.kill(self._link.pid, signal.SIGINT)
+            with contextlib.suppress(DeadKernelError):
+                self._follow(cell, index, identity, _INTERRUPT_S)
+            raise CellTimeoutError.error_from_timeout_and_cell(
+                "Cell execution timed out", int(limit_s or 0), cell
+            )
+        return reply
+
+    def _follow(
+        self, cell: Any, index: int, identity: str, limit_s: float | None
+    ) -> dict[str, Any] | None:
+        """Take what a cell gives; returns the reply, None where there is none in time."""
         limit = time.monotonic() + limit_s if limit_s else None
         reply: dict[str, Any] | None = None
         while True:
@@ -265,12 +281,8 @@ class WarmClient(Client):
                 self._take_rest(cell, index)
                 raise DeadKernelError("Kernel died")
             if limit is not None and time.monotonic() > limit:
-                if reply is not None:
-                    return reply
                 self._flush(cell, index, is_all=True)
-                raise CellTimeoutError.error_from_timeout_and_cell(
-                    "Cell execution timed out", int(limit_s or 0), cell
-                )
+                return reply
 
     def _patience(self, limit: float | None) -> float:
         times = [printed.due for printed in self._link.printed if printed.is_waiting]

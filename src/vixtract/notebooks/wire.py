@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import signal
 import socket
 import struct
@@ -39,9 +40,12 @@ class Wire:
             OSError: the other end is gone.
         """
         buffers = [base64.b64encode(bytes(part)).decode() for part in message.get("buffers") or ()]
-        data = json.dumps({**message, "buffers": buffers}, default=_plain).encode(
-            "utf-8", "backslashreplace"
-        )
+        content = {**message, "buffers": buffers}
+        try:
+            text = json.dumps(content, default=_plain, allow_nan=False)
+        except ValueError:
+            text = json.dumps(_without_nan(content), default=_plain)
+        data = text.encode()
         # An interrupt in the middle of a message would leave half of it.
         with self._lock:
             old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -84,6 +88,17 @@ class Wire:
             start = end
         del self._received[:start]
         return messages
+
+
+def _without_nan(value: Any) -> Any:
+    """Write NaN and infinities as words, as Jupyter's own session does: JSON has none of them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, dict):
+        return {_without_nan(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:
