@@ -189,7 +189,7 @@ class _Load:
         if self.options.mode == "replace":
             return self._load_replace(source, target)
         if merges and self.options.key:
-            publish.require_unique(self.connection, target.name, self.options.key)
+            publish.require_unique(self.connection, target, self.options.key)
         if not merges and not self.shape.changes and not self.options.expect and target.kind != "v":
             writer = self._write(source, target.name.sql)
             return writer, publish.Published("insert", writer.rows)
@@ -208,30 +208,31 @@ class _Load:
         return writer, publish.Published("insert", writer.rows)
 
     def _load_replace(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
-        obstacles = swap.find_obstacles(self.connection, target)
+        connection, shape, key = self.connection, self.shape, self.options.key
+        obstacles = swap.find_obstacles(connection, target)
         if self.rejects is not None:
             # Rows written within savepoints cannot be frozen: older snapshots would miss them.
             obstacles.append("is loaded with bad rows set aside")
         last = self._count(target)
+        # What the table itself enforces needs no look at the rows.
+        unsure = () if not key or publish.holds_key(connection, target, key) else key
         if not obstacles:
-            beside = stage.create_like(self.connection, target)
-            drift.apply_changes(self.connection, beside, self.shape)
-            writer = self._write(source, beside.sql, freeze=True)
-            self._expect(beside.sql, writer.rows, last)
+            beside = swap.create_stage(connection, target)
+            drift.apply_changes(connection, beside.name, shape)
+            writer = self._write(source, beside.name.sql, freeze=True)
+            self._expect(beside.name.sql, writer.rows, last, unsure)
             self.progress.say("publishing")
-            columns = self.shape.columns
             return writer, publish.publish_exchange(
-                self.connection, target, beside, columns, writer.rows
+                connection, target, beside, shape, writer.rows, key
             )
-        temporary = stage.create_temporary(self.connection, self.shape.columns)
+        temporary = stage.create_temporary(connection, shape.columns)
         writer = self._write(source, temporary)
-        self._expect(temporary, writer.rows, last)
+        self._expect(temporary, writer.rows, last, unsure)
         self.progress.say("publishing")
-        drift.apply_changes(self.connection, target.name, self.shape)
+        drift.apply_changes(connection, target.name, shape)
+        done = publish.publish_in_place(connection, target, temporary, shape.columns, key)
         note = f"the table {', '.join(obstacles)}"
-        return writer, publish.publish_in_place(
-            self.connection, target, temporary, self.shape.columns, note
-        )
+        return writer, replace(done, note="; ".join(filter(None, [note, done.note])))
 
     def _load_staged(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
         connection, options, columns = self.connection, self.options, self.shape.columns
@@ -280,8 +281,14 @@ class _Load:
         row = self.connection.execute(query).fetchone()
         return row[0] if row else None
 
-    def _expect(self, relation: sql.Identifier, rows: int, last: int | None) -> None:
+    def _expect(
+        self, relation: sql.Identifier, rows: int, last: int | None, key: Sequence[str] = ()
+    ) -> None:
+        """Check what the caller expects, and that a key identifies each row."""
         expect = self.options.expect
+        if key:
+            present, alone = expect.get("not_null", ()), expect.get("unique", ())
+            expect = {**expect, "not_null": [*present, *key], "unique": [*alone, tuple(key)]}
         if expect:
             self.progress.say("checking")
             columns = self.shape.columns
