@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vixtract.loading import drift, expectations, publish, record, stage, swap
 from vixtract.loading.errors import LoadError, LoadUsageError
+from vixtract.loading.names import cut_names
 from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
 from vixtract.loading.rejects import Rejects
@@ -97,7 +98,7 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
     import psycopg
 
     try:
-        with connection.transaction():
+        with connection.transaction(), _in_utf8(connection):
             yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise LoadError(
@@ -107,6 +108,20 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
         message = error.diag.message_primary or str(error).strip().partition("\n")[0]
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         raise LoadError(f"PostgreSQL: {message}{detail}", "Nothing was changed.") from error
+
+
+@contextmanager
+def _in_utf8(connection: Connection) -> Iterator[None]:
+    """Speak UTF-8, as binary COPY does; the rollback of a failed load sets the encoding back."""
+    if connection.info.encoding == "utf-8":
+        yield
+        return
+    change = "SELECT set_config('client_encoding', %s, true)"
+    before = connection.pgconn.parameter_status(b"client_encoding") or b"UTF8"
+    connection.execute(change, ["UTF8"])
+    yield
+    # The caller's own transaction may go on.
+    connection.execute(change, [before.decode()])
 
 
 class _Load:
@@ -124,6 +139,7 @@ class _Load:
     ) -> None:
         self.connection, self.name, self.options, self.started = connection, name, options, started
         self.rejects: Rejects | None = None
+        self.note = ""
 
     def run(self, data: Any) -> record.Result:
         """Load and return what was done, still uncommitted.
@@ -137,6 +153,9 @@ class _Load:
         )
         target = find_target(self.connection, self.name)
         source = open_source(self._call(data, target), options)
+        options, self.note = cut_names(self.connection, source, options)
+        options = replace(options, types=stage.resolve_types(self.connection, options.types))
+        self.options = options
         if options.reject:
             name = parse_name(self.connection, options.reject)
             limit = options.max_rejects
@@ -225,18 +244,18 @@ class _Load:
             return writer, publish.publish_exchange(
                 connection, target, beside, shape, writer.rows, key
             )
-        temporary = stage.create_temporary(connection, shape.columns)
+        temporary = stage.create_temporary(connection, shape.columns, target)
         writer = self._write(source, temporary)
         self._expect(temporary, writer.rows, last, unsure)
         self.progress.say("publishing")
         drift.apply_changes(connection, target.name, shape)
         done = publish.publish_in_place(connection, target, temporary, shape.columns, key)
         note = f"the table {', '.join(obstacles)}"
-        return writer, replace(done, note="; ".join(filter(None, [note, done.note])))
+        return writer, replace(done, note=_join_notes(note, done.note))
 
     def _load_staged(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
         connection, options, columns = self.connection, self.options, self.shape.columns
-        temporary = stage.create_temporary(connection, columns)
+        temporary = stage.create_temporary(connection, columns, target)
         writer = self._write(source, temporary)
         rows = writer.rows
         self._expect(temporary, rows, record.last_rows(connection, self.name))
@@ -306,9 +325,13 @@ class _Load:
             bytes=writer.bytes,
             seconds=time.monotonic() - self.started,
             way=done.way,
-            note=done.note,
+            note=_join_notes(done.note, self.note),
             types={column.name: column.type for column in self.shape.columns},
             changes=tuple(str(change) for change in self.shape.changes),
         )
         record.insert_row(self.connection, result)
         return result
+
+
+def _join_notes(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
