@@ -227,10 +227,14 @@ def test_upsert_needs_a_unique_key_and_says_how_to_get_it(database):
         load(NEW, "public.t", mode="upsert", key="id", connection=database)
     database.execute(caught.value.hint.removeprefix("Run once: "))
     assert load(NEW, "public.t", mode="upsert", key="id", connection=database).changed == 3
+    keyless = [("id", "name"), (None, "x")]
+    with pytest.raises(BadRowError, match="row 1, column id: None: null value"):
+        load(keyless, "public.t", mode="upsert", key="id", connection=database)
+    database.execute(
+        "ALTER TABLE t DROP CONSTRAINT t_pkey, ALTER id DROP NOT NULL, ADD UNIQUE (id)"
+    )
     with pytest.raises(LoadError, match="key id is NULL in 1 rows"):
-        load(
-            [("id", "name"), (None, "x")], "public.t", mode="upsert", key="id", connection=database
-        )
+        load(keyless, "public.t", mode="upsert", key="id", connection=database)
 
 
 def test_upsert_into_nothing_makes_the_table_with_its_key(database):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vixtract.loading import drift, expectations, publish, record, stage, swap
 from vixtract.loading.connections import has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
+from vixtract.loading.names import cut_names
 from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
 from vixtract.loading.rejects import Rejects
@@ -66,7 +67,7 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
     import psycopg
 
     try:
-        with connection.transaction():
+        with connection.transaction(), _in_utf8(connection):
             yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise LoadError(
@@ -76,6 +77,20 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
         message = error.diag.message_primary or str(error).strip().partition("\n")[0]
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         raise LoadError(f"PostgreSQL: {message}{detail}", "Nothing was changed.") from error
+
+
+@contextmanager
+def _in_utf8(connection: Connection) -> Iterator[None]:
+    """Speak UTF-8, as binary COPY does; the rollback of a failed load sets the encoding back."""
+    if connection.info.encoding == "utf-8":
+        yield
+        return
+    change = "SELECT set_config('client_encoding', %s, true)"
+    before = connection.pgconn.parameter_status(b"client_encoding") or b"UTF8"
+    connection.execute(change, ["UTF8"])
+    yield
+    # The caller's own transaction may go on.
+    connection.execute(change, [before.decode()])
 
 
 class _Load:
@@ -93,6 +108,7 @@ class _Load:
     ) -> None:
         self.connection, self.name, self.options, self.started = connection, name, options, started
         self.rejects: Rejects | None = None
+        self.note = ""
 
     def run(self, data: Any) -> record.Result:
         """Load and return what was done, still uncommitted.
@@ -107,6 +123,9 @@ class _Load:
         target = find_target(self.connection, self.name)
         known = target.columns if target else ()
         source = open_source(self._call(data, target), options, known)
+        options, self.note = cut_names(self.connection, source, options)
+        options = replace(options, types=stage.resolve_types(self.connection, options.types))
+        self.options = options
         if options.reject:
             name = parse_name(self.connection, options.reject)
             limit = options.max_rejects
@@ -159,7 +178,7 @@ class _Load:
         if self.options.mode == "replace":
             return self._load_replace(source, target)
         if merges and self.options.key:
-            publish.require_unique(self.connection, target.name, self.options.key)
+            publish.require_unique(self.connection, target, self.options.key)
         if not merges and not self.shape.changes and not self.options.expect and target.kind != "v":
             writer = self._write(source, target.name.sql)
             return writer, publish.Published("insert", writer.rows)
@@ -178,34 +197,35 @@ class _Load:
         return writer, publish.Published("insert", writer.rows)
 
     def _load_replace(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
-        obstacles = swap.find_obstacles(self.connection, target)
+        connection, shape, key = self.connection, self.shape, self.options.key
+        obstacles = swap.find_obstacles(connection, target)
         if self.rejects is not None:
             # Rows written within savepoints cannot be frozen: older snapshots would miss them.
             obstacles.append("is loaded with bad rows set aside")
         last = self._count(target)
+        # What the table itself enforces needs no look at the rows.
+        unsure = () if not key or publish.holds_key(connection, target, key) else key
         if not obstacles:
-            beside = stage.create_like(self.connection, target)
-            drift.apply_changes(self.connection, beside, self.shape)
-            writer = self._write(source, beside.sql, freeze=True)
-            self._expect(beside.sql, writer.rows, last)
+            beside = swap.create_stage(connection, target)
+            drift.apply_changes(connection, beside.name, shape)
+            writer = self._write(source, beside.name.sql, freeze=True)
+            self._expect(beside.name.sql, writer.rows, last, unsure)
             self.progress.say("publishing")
-            columns = self.shape.columns
             return writer, publish.publish_exchange(
-                self.connection, target, beside, columns, writer.rows
+                connection, target, beside, shape, writer.rows, key
             )
-        temporary = stage.create_temporary(self.connection, self.shape.columns)
+        temporary = stage.create_temporary(connection, shape.columns, target)
         writer = self._write(source, temporary)
-        self._expect(temporary, writer.rows, last)
+        self._expect(temporary, writer.rows, last, unsure)
         self.progress.say("publishing")
-        drift.apply_changes(self.connection, target.name, self.shape)
+        drift.apply_changes(connection, target.name, shape)
+        done = publish.publish_in_place(connection, target, temporary, shape.columns, key)
         note = f"the table {', '.join(obstacles)}"
-        return writer, publish.publish_in_place(
-            self.connection, target, temporary, self.shape.columns, note
-        )
+        return writer, replace(done, note=_join_notes(note, done.note))
 
     def _load_staged(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
         connection, options, columns = self.connection, self.options, self.shape.columns
-        temporary = stage.create_temporary(connection, columns)
+        temporary = stage.create_temporary(connection, columns, target)
         writer = self._write(source, temporary)
         rows = writer.rows
         self._expect(temporary, rows, record.last_rows(connection, self.name))
@@ -252,8 +272,14 @@ class _Load:
         # No factor leads from nothing to something: then the last load that had rows counts.
         return row[0] if row and row[0] else record.last_rows(self.connection, self.name)
 
-    def _expect(self, relation: sql.Identifier, rows: int, last: int | None) -> None:
+    def _expect(
+        self, relation: sql.Identifier, rows: int, last: int | None, key: Sequence[str] = ()
+    ) -> None:
+        """Check what the caller expects, and that a key identifies each row."""
         expect = self.options.expect
+        if key:
+            present, alone = expect.get("not_null", ()), expect.get("unique", ())
+            expect = {**expect, "not_null": [*present, *key], "unique": [*alone, tuple(key)]}
         if expect:
             self.progress.say("checking")
             columns = self.shape.columns
@@ -271,9 +297,13 @@ class _Load:
             bytes=writer.bytes,
             seconds=time.monotonic() - self.started,
             way=done.way,
-            note=done.note,
+            note=_join_notes(done.note, self.note),
             types={column.name: column.type for column in self.shape.columns},
             changes=tuple(str(change) for change in self.shape.changes),
         )
         record.insert_row(self.connection, result)
         return result
+
+
+def _join_notes(*notes: str) -> str:
+    return "; ".join(filter(None, notes))

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vixtract.loading import swap, types
+from vixtract.loading import expectations, swap, types
+from vixtract.loading.drift import Shape, apply_changes
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
 from vixtract.loading.stage import join_names
-from vixtract.loading.target import TableName, Target
+from vixtract.loading.target import Target
 
 if TYPE_CHECKING:
     from psycopg import Connection, sql
 
+# Unique indexes that ON CONFLICT takes: their columns, whether these are never NULL, whether they
+# are the primary key, and the other tables whose foreign keys reference them.
 _UNIQUE = """
-SELECT 1 FROM pg_index x WHERE x.indrelid = to_regclass(%s) AND x.indisunique AND x.indisvalid
+SELECT array(SELECT a.attname::text FROM pg_attribute a
+             WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey[0:x.indnkeyatts - 1])),
+       NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = x.indrelid AND NOT a.attnotnull
+                   AND a.attnum = ANY (x.indkey[0:x.indnkeyatts - 1])),
+       x.indisprimary,
+       array(SELECT DISTINCT k.conrelid::regclass::text FROM pg_constraint k
+             WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = x.indrelid
+               AND k.conrelid <> k.confrelid)
+FROM pg_index x WHERE x.indrelid = %s AND x.indisunique AND x.indisvalid
   AND x.indimmediate AND x.indpred IS NULL AND x.indexprs IS NULL
-  AND (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
-       WHERE a.attrelid = x.indrelid
-         AND a.attnum = ANY (x.indkey[0:x.indnkeyatts - 1])) = %s::text[]
 """
 # Types without an equality that IS DISTINCT FROM could use.
 _INCOMPARABLE = {"json", "xml", "point", "polygon", "txid_snapshot", "pg_snapshot"}
@@ -43,35 +51,61 @@ class Published:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class _Unique:
+    """A unique index; `_UNIQUE` says what of it."""
+
+    columns: list[str]
+    never_null: bool
+    primary: bool
+    children: list[str]
+
+
+def _find_unique(connection: Connection, target: Target) -> list[_Unique]:
+    return [_Unique(*row) for row in connection.execute(_UNIQUE, [target.oid]).fetchall()]
+
+
 def publish_exchange(
-    connection: Connection, target: Target, stage: TableName, columns: Sequence[Column], rows: int
-) -> Published:
+    connection: Connection, target: Target, stage: swap.Stage, shape: Shape, rows: int,
+    key: Sequence[str] = (),
+) -> Published:  # fmt: skip
     """Let the stage take the target's place; where that is not possible, copy its rows in place.
 
     Args:
         connection: in a transaction.
         target: old table.
         stage: new table, filled.
-        columns: that were loaded.
+        shape: that was loaded; the stage has its changes already.
         rows: in the stage.
+        key: columns that identify a row; empty where the caller names none.
+    Raises:
+        LoadError: the rows break a unique index.
+        DriftError: the shape's changes are not possible under a view.
     """
     import psycopg
+    from psycopg import sql
 
-    names = swap.dress(connection, target, stage)
     row = connection.execute(
         "SELECT current_setting('search_path'), current_setting('lock_timeout')"
     ).fetchone()
     assert row is not None
     try:
         with connection.transaction():
+            names = swap.dress(connection, target, stage)
             swap.exchange(connection, target, stage, names)
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DependentObjectsStillExist) as error:
-        note = str(error.diag.message_primary)
-        done = publish_in_place(connection, target, stage.sql, columns)
-        from psycopg import sql
-
-        connection.execute(sql.SQL("DROP TABLE {}").format(stage.sql))
-        return Published("in place", done.changed, note=note)
+    except (
+        psycopg.errors.LockNotAvailable,
+        psycopg.errors.DependentObjectsStillExist,
+        # A view shows a column whose type is another now, or the whole row.
+        psycopg.errors.InvalidTableDefinition,
+        swap.ChangedError,
+    ) as error:
+        diagnosis = getattr(error, "diag", None)
+        note = str(diagnosis.message_primary if diagnosis else error)
+        apply_changes(connection, target.name, shape)
+        done = publish_in_place(connection, target, stage.name.sql, shape.columns, key)
+        connection.execute(sql.SQL("DROP TABLE {}").format(stage.name.sql))
+        return replace(done, note="; ".join(filter(None, [note, done.note])))
     connection.execute(
         "SELECT set_config('search_path', %s, true), set_config('lock_timeout', %s, true)", row
     )
@@ -80,22 +114,77 @@ def publish_exchange(
 
 def publish_in_place(
     connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column],
-    note: str = "",
+    key: Sequence[str] = (),
 ) -> Published:  # fmt: skip
-    """Delete all rows and insert the staged ones: readers are not held up and see one or the other.
+    """Replace the rows within the table: readers are not held up and see the old or the new.
+
+    Where other tables reference it, a row whose key comes again is updated and keeps its children;
+    a foreign key acts only on rows that are gone.
 
     Args:
         connection: in a transaction.
         target: table; everything on it stays, its triggers run.
         stage: quoted name of the table with the rows.
         columns: that were loaded.
-        note: why this way.
+        key: columns that identify a row; empty where the caller names none.
+    Raises:
+        TargetError: the table is referenced, and no key of it was loaded.
+        ExpectationError: the table is referenced, and a key comes twice.
     """
     from psycopg import sql
 
-    connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
-    done = publish_insert(connection, target, stage, columns)
-    return Published("in place", done.changed, note=note)
+    found = _find_unique(connection, target)
+    children = sorted({child for unique in found for child in unique.children})
+    if not children:
+        connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
+        done = publish_insert(connection, target, stage, columns)
+        return Published("in place", done.changed)
+    chosen = _choose_key(target, found, columns, key)
+    expectations.check(connection, stage, columns, {"unique": [chosen]}, 0, None)
+    changed = connection.execute(_build_merge(target, stage, columns, chosen)).rowcount
+    note = f"{', '.join(children)} references it: rows were matched by {', '.join(chosen)}"
+    return Published("in place", changed, note=note)
+
+
+def _choose_key(
+    target: Target, found: Sequence[_Unique], columns: Sequence[Column], key: Sequence[str]
+) -> list[str]:
+    """Choose what tells which rows stay: what the caller says, else what is referenced."""
+    loaded = {column.name for column in columns}
+    usable = [
+        (set(unique.columns) == set(key), bool(unique.children), unique.primary, unique.columns)
+        for unique in found
+        if loaded.issuperset(unique.columns)
+    ]
+    best = max(usable, default=(False, False, False, []))
+    if any(best[:3]):
+        return best[3]
+    parts = [
+        f"{', '.join(unique.children)} references {', '.join(unique.columns)}"
+        for unique in found
+        if unique.children
+    ]
+    raise TargetError(
+        f"{target.name} cannot be replaced: {'; '.join(parts)}, which the source lacks.",
+        "Load these columns too, or say key=… of columns with a unique index.",
+    )
+
+
+def _build_merge(
+    target: Target, stage: sql.Identifier, columns: Sequence[Column], key: Sequence[str]
+) -> sql.Composed:
+    """Delete, update and insert in one statement: a foreign key to the table itself is checked at
+    its end, when a row that stays has its new parent."""
+    from psycopg import sql
+
+    same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k)) for k in key)
+    gone = sql.SQL(
+        "WITH gone AS (DELETE FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})"
+        " RETURNING 1) "
+    ).format(target.name.sql, stage, same)
+    # Counting them has them deleted first: a new row may have a value that was one of theirs.
+    rows = sql.SQL("{} WHERE (SELECT count(*) FROM gone) >= 0").format(stage)
+    return gone + _build_upsert(target, rows, columns, key)
 
 
 def publish_insert(
@@ -117,25 +206,37 @@ def publish_insert(
     return Published("insert", cursor.rowcount)
 
 
-def require_unique(connection: Connection, name: TableName, key: Sequence[str]) -> None:
+def holds_key(connection: Connection, target: Target, key: Sequence[str]) -> bool:
+    """Tell whether the table itself allows each key once, and none that is NULL.
+
+    Args:
+        connection: open.
+        target: table.
+        key: its columns.
+    """
+    return any(
+        unique.never_null and set(unique.columns) == set(key)
+        for unique in _find_unique(connection, target)
+    )
+
+
+def require_unique(connection: Connection, target: Target, key: Sequence[str]) -> None:
     """Fail unless the table allows each key once.
 
     Args:
         connection: open.
-        name: table.
+        target: table.
         key: its columns.
     Raises:
         TargetError: no unique index has exactly these columns.
     """
     from psycopg import sql
 
-    quoted = name.sql.as_string(connection)
-    if connection.execute(_UNIQUE, [quoted, sorted(key)]).fetchone() is None:
-        columns = join_names(key).as_string(connection)
+    if not any(set(unique.columns) == set(key) for unique in _find_unique(connection, target)):
         raise TargetError(
-            f"{name} has no unique index on {', '.join(key)}: rows cannot be told apart.",
+            f"{target.name} has no unique index on {', '.join(key)}: rows cannot be told apart.",
             sql.SQL("Run once: ALTER TABLE {} ADD PRIMARY KEY ({});")
-            .format(name.sql, sql.SQL(columns))
+            .format(target.name.sql, join_names(key))
             .as_string(connection),
         )
 
@@ -174,7 +275,7 @@ def publish_upsert(
 
 
 def _build_upsert(
-    target: Target, stage: sql.Identifier, columns: Sequence[Column], key: Sequence[str]
+    target: Target, rows: sql.Composable, columns: Sequence[Column], key: Sequence[str]
 ) -> sql.Composed:
     from psycopg import sql
 
@@ -194,7 +295,7 @@ def _build_upsert(
             )
             action += sql.SQL(" WHERE ({}) IS DISTINCT FROM ({})").format(old, new)
     return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} ON CONFLICT ({}) {}").format(
-        target.name.sql, join_names(names), join_names(names), stage, join_names(key), action
+        target.name.sql, join_names(names), join_names(names), rows, join_names(key), action
     )
 
 

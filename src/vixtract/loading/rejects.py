@@ -9,7 +9,7 @@ from vixtract.loading.chunks import Chunk
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, LoadError, TargetError
 from vixtract.loading.record import run_id
-from vixtract.loading.stage import create_table
+from vixtract.loading.stage import create_table, join_names
 from vixtract.loading.target import TableName, find_target
 from vixtract.loading.writer import Writer
 
@@ -73,9 +73,10 @@ class Rejects:
             text and text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
             for text in texts
         ]
-        statement = "INSERT INTO {} VALUES (now(), %s, %s, %s, %s, %s, %s, %s)"
+        statement = "INSERT INTO {} ({}) VALUES (now(), %s, %s, %s, %s, %s, %s, %s)"
+        columns = join_names([column.name for column in COLUMNS])
         names = (run_id() or None, str(self.target), error.row)
-        self.connection.execute(sql.SQL(statement).format(self.name.sql), [*names, *safe])
+        self.connection.execute(sql.SQL(statement).format(self.name.sql, columns), [*names, *safe])
 
     def write(self, writer: Writer, chunk: Chunk) -> None:
         """Write a chunk; rows that the server refuses are set aside one by one.

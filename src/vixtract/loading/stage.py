@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vixtract.loading.encode import Column
-from vixtract.loading.errors import TargetError
+from vixtract.loading.errors import LoadUsageError, TargetError
 from vixtract.loading.target import TableName, Target
 
 if TYPE_CHECKING:
     from psycopg import Connection, sql
+
+# What each row of a table must hold by itself, of the columns that are loaded. Where a trigger
+# completes the rows first, nothing can be said before it ran.
+_ROW_RULES = """
+SELECT array(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnotnull
+             AND attnum > 0 AND NOT attisdropped AND attname::text = ANY (%(names)s)),
+       array(SELECT format('CONSTRAINT %%I %%s', conname, pg_get_constraintdef(k.oid))
+             FROM pg_constraint k WHERE conrelid = c.oid AND contype = 'c' AND conkey <@ array(
+               SELECT attnum FROM pg_attribute
+               WHERE attrelid = c.oid AND NOT attisdropped AND attname::text = ANY (%(names)s)))
+FROM pg_class c WHERE c.oid = %(oid)s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+  SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 7 = 7
+    AND (tgrelid = c.oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(c.oid))))
+"""
+_TYPE = """
+SELECT format_type(a.atttypid, a.atttypmod),
+       a.attnotnull OR a.atthasdef OR a.attidentity <> '' OR a.attcollation <> t.typcollation
+       OR EXISTS (SELECT FROM pg_constraint WHERE conrelid = a.attrelid)
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0
+"""
 
 
 def create_table(
@@ -33,20 +54,31 @@ def create_table(
     _create(connection, sql.SQL("CREATE TABLE {} ({})").format(name.sql, sql.SQL(", ").join(parts)))
 
 
-def create_temporary(connection: Connection, columns: Sequence[Column]) -> sql.Identifier:
+def create_temporary(
+    connection: Connection, columns: Sequence[Column], target: Target
+) -> sql.Identifier:
     """Make a table of this transaction alone and return its quoted name.
 
     Args:
         connection: in a transaction.
-        columns: in order; no constraint is taken over.
+        columns: in order.
+        target: table that the rows are for: NOT NULL and CHECK hold for each row here already, so
+            that a bad one is known by its number.
     """
     from psycopg import sql
 
-    name = f"load_{secrets.token_hex(6)}"
-    parts = sql.SQL(", ").join(_define(column) for column in columns)
+    names = [column.name for column in columns]
+    found = connection.execute(_ROW_RULES, {"names": names, "oid": target.oid}).fetchone()
+    filled, checks = found or ([], [])
+    parts: list[sql.Composable] = [
+        _define(column) + sql.SQL(" NOT NULL" if column.name in filled else "")
+        for column in columns
+    ]
+    parts += [sql.SQL(check) for check in checks]
+    relation = sql.Identifier("pg_temp", f"load_{secrets.token_hex(6)}")
     statement = sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP")
-    _create(connection, statement.format(sql.Identifier(name), parts))
-    return sql.Identifier("pg_temp", name)
+    _create(connection, statement.format(relation, sql.SQL(", ").join(parts)))
+    return relation
 
 
 def create_like(connection: Connection, target: Target) -> TableName:
@@ -66,6 +98,44 @@ def create_like(connection: Connection, target: Target) -> TableName:
     statement = sql.SQL("CREATE TABLE {} (LIKE {} {})")
     connection.execute(statement.format(stage.sql, target.name.sql, including))
     return stage
+
+
+def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str, str]:
+    """Return the types by the names that PostgreSQL gives them: int becomes integer.
+
+    Args:
+        connection: in a transaction.
+        types: as a person writes them, by column.
+    Raises:
+        LoadUsageError: one is no type.
+    """
+    return {column: _resolve_type(connection, column, text) for column, text in types.items()}
+
+
+def _resolve_type(connection: Connection, column: str, text: str) -> str:
+    """Ask a table with one column: nothing else tells a domain and a length alike."""
+    import psycopg
+    from psycopg import sql
+
+    table = sql.Identifier("pg_temp", f"load_{secrets.token_hex(6)}")
+    statement = sql.SQL("CREATE TEMPORARY TABLE {} (x {})").format(table, sql.SQL(text))
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(statement)
+            found = connection.execute(_TYPE, [table.as_string(connection)]).fetchall()
+    except psycopg.errors.InsufficientPrivilege:
+        raise
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        raise LoadUsageError(
+            f"types: {text!r} of column {column} is no type: {error.diag.message_primary}",
+            "Take a type of PostgreSQL: text, bigint, numeric(12,2), date, timestamptz, …",
+        ) from error
+    if len(found) != 1 or found[0][1]:
+        raise LoadUsageError(
+            f"types: {text!r} of column {column} is more than a type.",
+            "Make the table with CREATE TABLE, then load.",
+        )
+    return str(found[0][0])
 
 
 def join_names(names: Sequence[str]) -> sql.Composed:

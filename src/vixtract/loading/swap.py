@@ -8,8 +8,11 @@ policies, identity columns, …) is not exchanged; neither is one that somebody 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vixtract.loading.errors import LoadError
+from vixtract.loading.stage import create_like
 from vixtract.loading.target import TableName, Target
 
 if TYPE_CHECKING:
@@ -88,6 +91,53 @@ FROM pg_attribute att, aclexplode(att.attacl) a
 WHERE att.attrelid = %(oid)s AND att.attnum > 0 AND NOT att.attisdropped
 """
 
+# Every command that changes a table writes its rows of the catalogue anew; vacuum does not. What
+# needs the table for itself alone (new columns, checks, defaults) waits for the end of the load.
+_STATE = """
+SELECT string_agg(part, ' ' ORDER BY part) FROM (
+  SELECT format('class %%s', xmin) FROM pg_class WHERE oid = %(oid)s
+  UNION ALL SELECT format('column %%s %%s', attnum, xmin) FROM pg_attribute
+            WHERE attrelid = %(oid)s AND attnum > 0
+  UNION ALL SELECT format('index %%s %%s %%s', indexrelid, x.xmin, i.xmin)
+            FROM pg_index x JOIN pg_class i ON i.oid = indexrelid WHERE indrelid = %(oid)s
+  UNION ALL SELECT format('comment %%s %%s', objsubid, xmin) FROM pg_description
+            WHERE objoid = %(oid)s AND classoid = 'pg_class'::regclass
+) AS parts (part)
+"""
+
+
+class ChangedError(Exception):
+    """Somebody changed the old table while the new one was filled."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A new table beside the old one.
+
+    Args:
+        name: of the new table.
+        state: of the old one when the new one was made after it.
+    """
+
+    name: TableName
+    state: str
+
+
+def create_stage(connection: Connection, target: Target) -> Stage:
+    """Make an empty table of the old one's columns.
+
+    Args:
+        connection: in a transaction.
+        target: old table.
+    """
+    state = _read_state(connection, target)
+    return Stage(create_like(connection, target), state)
+
+
+def _read_state(connection: Connection, target: Target) -> str:
+    row = connection.execute(_STATE, {"oid": target.oid}).fetchone()
+    return str(row and row[0])
+
 
 def find_obstacles(connection: Connection, target: Target) -> list[str]:
     """Say why a table cannot be exchanged; empty when it can.
@@ -100,7 +150,12 @@ def find_obstacles(connection: Connection, target: Target) -> list[str]:
     return list(row[0]) if row else ["is gone"]
 
 
-def dress(connection: Connection, target: Target, stage: TableName) -> list[tuple[str, str, str]]:
+def _require_same(connection: Connection, target: Target, stage: Stage) -> None:
+    if _read_state(connection, target) != stage.state or find_obstacles(connection, target):
+        raise ChangedError("somebody changed the table during the load")
+
+
+def dress(connection: Connection, target: Target, stage: Stage) -> list[tuple[str, str, str]]:
     """Give the new table the old one's owner, indexes, comment and grants.
 
     Args:
@@ -108,48 +163,66 @@ def dress(connection: Connection, target: Target, stage: TableName) -> list[tupl
         target: old table.
         stage: new table, already filled: indexes are built faster so.
     Returns: (kind, present name, later name) of what must be renamed once the old table is gone.
+    Raises:
+        ChangedError: the old table is another than the one that the new one was made after.
+        LoadError: the rows break a unique index.
     """
     from psycopg import sql
 
+    _require_same(connection, target, stage)
     names = []
     rows = connection.execute(_INDEXES, [target.oid]).fetchall()
     for number, (name, definition, constraint, body, comment, other_comment, place) in enumerate(
         rows
     ):
-        present = f"{stage.table[-18:]}_{number}"
+        present = f"{stage.name.table[-18:]}_{number}"
         kind, later = ("CONSTRAINT", constraint) if constraint else ("INDEX", name)
         if constraint:
             add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-            connection.execute(add.format(stage.sql, sql.Identifier(present), _raw(body)))
+            statement = add.format(stage.name.sql, sql.Identifier(present), _raw(body))
         else:
             before, found, after = definition.partition(place)
             if not found:
                 raise ValueError(f"unexpected definition of index {name}")
             make = sql.SQL("{} INDEX {} ON {} {}")
-            connection.execute(
-                make.format(_raw(before), sql.Identifier(present), stage.sql, _raw(after))
+            statement = make.format(
+                _raw(before), sql.Identifier(present), stage.name.sql, _raw(after)
             )
+        _build_index(connection, statement, f"{later} of {target.name}")
         names.append((kind, present, later))
-        relation = sql.Identifier(stage.schema, present)
+        relation = sql.Identifier(stage.name.schema, present)
         _comment(connection, sql.SQL("INDEX {}").format(relation), comment)
-        on = sql.SQL("CONSTRAINT {} ON {}").format(sql.Identifier(present), stage.sql)
+        on = sql.SQL("CONSTRAINT {} ON {}").format(sql.Identifier(present), stage.name.sql)
         _comment(connection, on, other_comment)
     text = connection.execute("SELECT obj_description(%s, 'pg_class')", [target.oid]).fetchone()
-    _comment(connection, sql.SQL("TABLE {}").format(stage.sql), text[0] if text else None)
-    _copy_grants(connection, target, stage)
+    _comment(connection, sql.SQL("TABLE {}").format(stage.name.sql), text[0] if text else None)
+    _copy_grants(connection, target, stage.name)
     return names
 
 
+def _build_index(connection: Connection, statement: sql.Composed, what: str) -> None:
+    import psycopg
+
+    try:
+        connection.execute(statement)
+    except psycopg.errors.UniqueViolation as error:
+        raise LoadError(
+            f"The rows break {what}: {error.diag.message_detail}", "Nothing was changed."
+        ) from error
+
+
 def exchange(
-    connection: Connection, target: Target, stage: TableName, names: Sequence[tuple[str, str, str]]
+    connection: Connection, target: Target, stage: Stage, names: Sequence[tuple[str, str, str]]
 ) -> None:
     """Let the new table take the old one's name; the caller's savepoint undoes it if that fails.
 
     Args:
         connection: in a savepoint.
         target: old table.
-        stage: new table.
+        stage: new table, dressed.
         names: what `dress` returned.
+    Raises:
+        ChangedError: the old table is another than the one that the new one was made after.
     """
     from psycopg import sql
 
@@ -162,10 +235,11 @@ def exchange(
         lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
         connection.execute(lock.format(sql.Identifier(schema, name)))
     connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(target.name.sql))
-    old = TableName(target.name.schema, f"{stage.table[-18:]}_old")
+    _require_same(connection, target, stage)
+    old = TableName(target.name.schema, f"{stage.name.table[-18:]}_old")
     rename = sql.SQL("ALTER TABLE {} RENAME TO {}")
     connection.execute(rename.format(target.name.sql, sql.Identifier(old.table)))
-    connection.execute(rename.format(stage.sql, sql.Identifier(target.name.table)))
+    connection.execute(rename.format(stage.name.sql, sql.Identifier(target.name.table)))
     for _, schema, name, definition, reloptions in views:
         options = sql.SQL("WITH ({})").format(_raw(reloptions)) if reloptions else sql.SQL("")
         again = sql.SQL("CREATE OR REPLACE VIEW {} {} AS {}")

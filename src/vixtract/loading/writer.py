@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
 
 SESSION_CHUNKS = 8
-_CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^\n:]+?))?(?:: .*)?$", re.MULTILINE)
 
 
 class Writer:
@@ -50,6 +49,7 @@ class Writer:
         self.rows = 0
         self.bytes = 0
         self.exact_rows = 0
+        self._place = find_place(_bare_name(connection, relation), [c.name for c in columns])
         self._stack = ExitStack()
         self._copy: Any = None
         self._schema: pa.Schema | None = None
@@ -188,10 +188,10 @@ class Writer:
         message = str(error.diag.message_primary or error).strip().partition("\n")[0]
         detail = error.diag.message_detail
         reason = f"{message} ({detail})" if detail else message
-        found = _CONTEXT.search(error.diag.context or "")
+        found = self._place.search(error.diag.context or "")
         if found is None:
             if sent is not None and error.diag.sqlstate is None and chunks:
-                return self._own_refusal(reason, chunks[0], sent)
+                return self._refused_row(reason, chunks[0], sent)
             return LoadError(f"PostgreSQL: {reason}", "Nothing was changed.")
         line, name = int(found[1]), (found[2] or error.diag.column_name or "")
         for chunk in chunks:
@@ -200,18 +200,43 @@ class Writer:
             line -= chunk.rows
         else:
             return LoadError(f"PostgreSQL: {reason}", "Nothing was changed.")
-        row = chunk.row(line - 1)
         names = [column.name for column in self.columns]
-        value = shown(row[names.index(name)]) if name in names else shown(row)
+        if name not in names:
+            return self._refused_row(reason, chunk, line - 1)
+        value = shown(chunk.row(line - 1)[names.index(name)])
         return BadRowError(chunk.first + line - 1, name, value, reason)
 
-    def _own_refusal(self, reason: str, chunk: Chunk, index: int) -> BadRowError:
-        """The driver refused before anything was sent: a NUL, a type it does not know."""
+    def _refused_row(self, reason: str, chunk: Chunk, index: int) -> BadRowError:
+        """No column was named; a NUL in a text tells it."""
         row = chunk.row(index)
         for column, value in zip(self.columns, row, strict=True):
             if isinstance(value, str) and "\0" in value:
                 return BadRowError(chunk.first + index, column.name, shown(value), reason)
         return BadRowError(chunk.first + index, "", shown(row), reason)
+
+
+def find_place(table: str, columns: Sequence[str]) -> re.Pattern[str]:
+    """Return what finds a row's number and its column in the context of the server's refusal.
+
+    That is `COPY t, line 3, column n: "x"` with other words in other languages: what stands
+    between the names and numbers is not looked at.
+
+    Args:
+        table: its name without a schema.
+        columns: names, which may contain anything.
+    """
+    names = "|".join(map(re.escape, sorted(columns, key=len, reverse=True)))
+    return re.compile(
+        rf"^(?:COPY )?{re.escape(table)}[^\d\n]{{1,20}}(\d+)"
+        rf"(?:[,、]\s?\S+ ({names})(?=\s?:|\n|\Z))?",
+        re.MULTILINE,
+    )
+
+
+def _bare_name(connection: Connection, relation: sql.Identifier) -> str:
+    quoted = re.search(r'"((?:[^"]|"")*)"\Z', relation.as_string(connection))
+    assert quoted is not None
+    return quoted[1].replace('""', '"')
 
 
 def _encodable(value: Any) -> bool:

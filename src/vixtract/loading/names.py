@@ -1,0 +1,77 @@
+"""Names of columns that are longer than PostgreSQL's: cut as the server does, before anything else.
+
+The server cuts without a word, so a table would have other columns than its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from vixtract.loading.errors import LoadUsageError
+from vixtract.loading.options import Expectations, Options
+from vixtract.loading.sources import Source
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+# In the server's encoding; in UTF-8 a Cyrillic letter has two.
+BYTES = 63
+
+
+def cut_names(connection: Connection, source: Source, options: Options) -> tuple[Options, str]:
+    """Cut the source's names, and those of its columns in the options.
+
+    Args:
+        connection: open.
+        source: its columns are renamed.
+        options: of the load.
+    Returns: the options with the names as they are in the table, and a note on what was cut.
+    Raises:
+        LoadUsageError: two names become equal.
+    """
+    names = list(source.columns)
+    if all(len(name.encode(errors="replace")) <= BYTES for name in names):
+        return options, ""
+    row = connection.execute(
+        "SELECT array(SELECT name::name::text FROM unnest(%s::text[]) WITH ORDINALITY"
+        " AS n (name, place) ORDER BY place)",
+        [names],
+    ).fetchone()
+    assert row is not None
+    short = dict(zip(names, row[0], strict=True))
+    twice = sorted({name for name in row[0] if row[0].count(name) > 1})
+    if twice:
+        same = [name for name in names if short[name] in twice]
+        raise LoadUsageError(
+            f"Columns have the same first {BYTES} bytes, all that PostgreSQL keeps of a name:"
+            f" {', '.join(same)}.",
+            "Rename them in the source.",
+        )
+    cut = [f"{name} is {short[name]}" for name in names if name != short[name]]
+    source.columns = row[0]
+    source.types = {short[name]: kind for name, kind in source.types.items()}
+    note = f"names of columns are cut to {BYTES} bytes: {', '.join(cut)}"
+    return _rename(options, lambda name: short.get(name, name)), note
+
+
+def _rename(options: Options, new: Callable[[str], str]) -> Options:
+    def unique(one: str | Sequence[str]) -> str | Sequence[str]:
+        return new(one) if isinstance(one, str) else tuple(map(new, one))
+
+    expect = dict(options.expect)
+    if "not_null" in options.expect:
+        expect["not_null"] = [new(name) for name in options.expect["not_null"]]
+    if "unique" in options.expect:
+        expect["unique"] = [unique(one) for one in options.expect["unique"]]
+    if "allowed" in options.expect:
+        allowed = options.expect["allowed"]
+        expect["allowed"] = {new(name): values for name, values in allowed.items()}
+    return replace(
+        options,
+        key=tuple(map(new, options.key)),
+        watermark=new(options.watermark),
+        types={new(name): kind for name, kind in options.types.items()},
+        expect=cast("Expectations", expect),
+    )
