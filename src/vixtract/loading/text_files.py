@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
+import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,13 @@ from vixtract.loading.options import Options
 from vixtract.loading.sources import Source
 
 # Tried in turn where the suffix's own does not cut the first line.
-_DELIMITERS = (";", "\t", "|", ",")
-_FIRST_LINE = 1 << 16
+_DELIMITERS = (";", "\t", "|")
+_START = 1 << 16
 _BLOCK = 2 << 20
 # For a value that is longer than a block; some blocks are in memory at once.
 _LARGEST_BLOCK = 128 << 20
 _ENDS = "\r\n"
+_TAIL = 4096
 # PostgreSQL's limit for a table.
 _MOST_COLUMNS = 1600
 _FRACTIONS = {"numeric", "real", "double precision"}
@@ -69,13 +73,13 @@ class TextFile:
 
         chunks: Callable[[Sequence[Column]], Iterator[Chunk]] = self.chunks
         try:
-            first = self._first_line()
+            self._recognise()
             names, sample = self._look()
         except (pa.ArrowException, OSError, ValueError, LookupError) as error:
             if "Empty CSV" not in str(error):
                 raise self._error(error) from error
             # Arrow asks for an end of the line, which a file of a header alone may lack.
-            names, sample = self.given or first, None
+            names, sample = self.given or self._header(self._text(_LARGEST_BLOCK)), None
             if not names:
                 raise LoadUsageError(f"{self.path.name} is empty: it has no header.") from error
             chunks = _no_chunks
@@ -91,27 +95,39 @@ class TextFile:
         self._source = Source(self.names, kinds, chunks)
         return self._source
 
-    def _first_line(self) -> list[str]:
-        """Cut the first line, by the delimiter found there; no fields without a line."""
+    def _recognise(self) -> None:
+        """Look at the first two lines for what separates the fields; pass over blank lines."""
+        text = self._text(_START)
+        lines = text.lstrip(_ENDS)
+        if not self.given:
+            self._blank = len(text[: len(text) - len(lines)].splitlines())
+        if self.delimiter:
+            return
+
+        def cuts(delimiter: str) -> bool:
+            rows = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
+            first, *others = map(len, itertools.islice(filter(None, rows), 2))
+            return first > 1 and others in ([], [first])
+
+        self.delimiter = self.usual
+        # Commas stand in numbers then, and in names.
+        is_doubtful = self.decimal == "," == self.usual or len(self._header(lines)) == 1
+        if lines and is_doubtful and len(self.given) != 1:
+            self.delimiter = next(filter(cuts, _DELIMITERS), self.usual)
+
+    def _text(self, size: int) -> str:
+        """Return what begins the file, up to so many bytes."""
         import pyarrow as pa
 
         with pa.input_stream(str(self.path), compression="detect") as stream:
-            start = stream.read(_FIRST_LINE)
-        text = codecs.getincrementaldecoder(self.encoding)("replace").decode(start)
-        text = text.removeprefix("\ufeff")
-        lines = text.lstrip("\r\n")
-        if not self.given:
-            self._blank = len(text[: len(text) - len(lines)].splitlines())
+            start = stream.read(size)
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        return decoder.decode(start).removeprefix("\ufeff")
 
-        def cut(delimiter: str) -> list[str]:
-            return next(csv.reader(lines.splitlines(), delimiter=delimiter), [])
-
-        if not self.delimiter:
-            self.delimiter = self.usual
-            if len(self.given) != 1 and len(cut(self.usual)) == 1:
-                found = (one for one in _DELIMITERS if len(cut(one)) > 1)
-                self.delimiter = next(found, self.usual)
-        return cut(self.delimiter)
+    def _header(self, text: str) -> list[str]:
+        """Cut the first line; no fields without one."""
+        lines = io.StringIO(text.lstrip(_ENDS), newline="")
+        return next(csv.reader(lines, delimiter=self.delimiter), [])
 
     def _infer(self, column: Any) -> str:
         kind = types.infer_texts(column)
@@ -158,7 +174,7 @@ class TextFile:
         """Take larger blocks where a value did not fit; tell whether there are such."""
         if "straddl" not in str(error) or self._block >= _LARGEST_BLOCK:
             return False
-        self._block *= 8
+        self._block *= 4
         self.bad.clear()
         return True
 
@@ -229,16 +245,34 @@ class TextFile:
         """Tell whether the last value has taken the rest of the file for want of a quote."""
         import pyarrow as pa
 
-        if "\n" not in last and "\r" not in last:
+        if not any(end in last for end in _ENDS):
             return False
-        expected = '"' + last.replace('"', '""') + '"'
+        quoted = ('"' + last.replace('"', '""'))[-_TAIL:]
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         tail = ""
         with pa.input_stream(str(self.path), compression="detect") as stream:
             while block := stream.read(1 << 20):
-                tail += decoder.decode(block)
-                tail = tail[-len(expected) - len(tail) + len(tail.rstrip(_ENDS)) :]
-        return not tail.rstrip(_ENDS).endswith(expected)
+                tail = (tail + decoder.decode(block))[-_TAIL:]
+        if tail.endswith(quoted):
+            return True
+        # Or a later quote ended it, and what stands behind that one belongs to it too.
+        line, value = (re.split("[\r\n]", text)[-1] for text in (tail.rstrip(_ENDS), last))
+        return any(
+            letter == '"' and line[:at] + line[at + 1 :] == value and line[at + 1 :].strip()
+            for at, letter in enumerate(line)
+        )
+
+    def _ends_open(self, text: str) -> bool:
+        """Tell whether a line that Arrow refused has taken the rest of the file along."""
+        if "\n" not in text:
+            return False
+        lines = io.StringIO(text, newline="")
+        try:
+            for _ in csv.reader(lines, delimiter=self.delimiter, strict=True):
+                pass
+        except csv.Error as error:
+            return "unexpected end" in str(error) or "field larger" in str(error)
+        return False
 
     def _left_open(self, row: int, value: str) -> BadRowError:
         reason = "a quote is left open, and the rest of the file would be one value"
@@ -250,7 +284,7 @@ class TextFile:
             seen += 1
             if seen <= self.reported or self._source is None:
                 continue
-            if "\n" in row.text and row.text.count('"') % 2:
+            if self._ends_open(row.text):
                 raise self._left_open(self._number(seen), row.text)
             fields = f"{row.actual_columns} fields for {row.expected_columns} columns"
             error = BadRowError(self._number(seen), "", shown(row.text), fields)
