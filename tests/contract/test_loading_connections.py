@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import petl as etl
 import psycopg
@@ -29,8 +30,7 @@ def conninfo(postgres):
 
 
 @pytest.fixture(params=[False, True], ids=["transactions", "autocommit"])
-def connection(conninfo, request, monkeypatch):
-    monkeypatch.setattr(connections, "BUSY_S", 0.1)
+def connection(conninfo, request):
     with psycopg.connect(conninfo, autocommit=request.param) as opened:
         yield opened
 
@@ -111,13 +111,24 @@ def test_load_of_rows_that_are_read_meanwhile_on_its_connection_is_refused(
     connection.execute("DROP TABLE c.t")
 
 
-def test_load_within_a_copy_of_its_connection_is_refused(connection):
+def test_load_within_a_copy_of_its_connection_is_refused(connection, monkeypatch):
+    monkeypatch.setattr(connections, "BUSY_S", 0.1)
     connection.execute("CREATE TEMPORARY TABLE filled (n int)")
     with connection.cursor() as cursor, cursor.copy("COPY filled FROM STDIN") as copy:
         copy.write_row([1])
         with pytest.raises(LoadUsageError, match="busy"):
             load([{"n": 1}], "c.t", connection=connection)
     assert connection.execute("SELECT * FROM filled").fetchall() == [(1,)]
+
+
+def test_a_read_waits_for_another_thread_s_statement(connection, monkeypatch):
+    monkeypatch.setattr(connections, "BUSY_S", 60)
+    rows = iter(read("SELECT * FROM c.s", connection=connection))
+    next(rows)
+    thread = threading.Thread(target=connection.execute, args=["SELECT pg_sleep(1)"])
+    thread.start()
+    assert sum(1 for _ in rows) == ROWS
+    thread.join(60)
 
 
 def test_load_between_the_rows_of_a_read_on_its_connection_works(connection):

@@ -13,6 +13,7 @@ from tests.contract.loaded import open_database
 from vixtract.loading import load
 from vixtract.loading.errors import ExpectationError, LoadUsageError
 
+UTC = dt.timezone.utc
 pytest_plugins = ["tests.postgres"]
 
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=3)))
@@ -61,14 +62,37 @@ def test_allowed_values_compare_as_the_columns_type(database, kind, value, allow
 
 
 @pytest.mark.parametrize(
-    ("kind", "allowed"),
-    [("date", "soon"), ("bigint", 1.5), ("json", "{}"), ("text", "a\0"),
-     ("timestamp", dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc))],
-)  # fmt: skip
-def test_allowed_values_that_the_type_cannot_read_are_a_wrong_call(database, kind, allowed):
-    database.execute(f"DROP TABLE IF EXISTS v.t; CREATE TABLE v.t (x {kind})")
-    with pytest.raises(LoadUsageError, match=r"allowed values of x cannot be compared .*type"):
-        load([("x",), (None,)], "v.t", connection=database, expect={"allowed": {"x": [allowed]}})
+    ("kind", "value", "allowed", "holds"),
+    [
+        ("date", dt.date(2024, 1, 1), ["soon"], False),
+        ("bigint", 1, [1.5], False),
+        ("bigint", 1, ["1", "n/a"], True),
+        ("json", '{"a": 1}', ['{"a": 1}'], True),
+        ("v.state", "new", ["new", "gone"], True),
+        ("v.state", "old", ["new", "gone"], False),
+        ("text", "b", ["a\0"], False),
+        ("timestamp", dt.datetime(2024, 1, 1), [dt.datetime(2024, 1, 1, tzinfo=UTC)], False),
+    ],
+)
+def test_allowed_values_that_the_type_cannot_read_are_compared_as_texts(
+    database, kind, value, allowed, holds
+):
+    database.execute("DROP TABLE IF EXISTS v.t; DROP TYPE IF EXISTS v.state")
+    database.execute("CREATE TYPE v.state AS ENUM ('new', 'old')")
+    database.execute(f"CREATE TABLE v.t (x {kind})")
+    try:
+        if holds:
+            load([("x",), (value,)], "v.t", connection=database, expect={"allowed": {"x": allowed}})
+        else:
+            with pytest.raises(ExpectationError, match="is not allowed"):
+                load(
+                    [("x",), (value,)],
+                    "v.t",
+                    connection=database,
+                    expect={"allowed": {"x": allowed}},
+                )
+    finally:
+        database.execute("DROP TABLE v.t")
 
 
 def test_a_text_stands_for_one_column(database):

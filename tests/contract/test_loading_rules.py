@@ -205,3 +205,38 @@ def test_refusal_names_columns_with_hard_names(database):
         with pytest.raises(BadRowError) as caught:
             load([names, row], 'public."t, line 7"', types=types, connection=database)
         assert (caught.value.row, caught.value.column) == (1, name)
+
+
+@pytest.mark.parametrize("options", STAGED, ids=lambda options: options["mode"])
+def test_a_tables_rules_mean_the_same_for_rows_on_their_way(database, options):
+    """Collations of columns, rules that are not enforced yet, rules that the role may not read."""
+    database.execute("""
+        CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        CREATE SCHEMA hidden;
+        CREATE FUNCTION hidden.ok(int) RETURNS bool LANGUAGE sql IMMUTABLE RETURN true;
+        CREATE TABLE t (
+            id int PRIMARY KEY, code text COLLATE loose CHECK (code IN ('A', 'B')),
+            low int CHECK (hidden.ok(low))
+        );
+        INSERT INTO t VALUES (0, 'a', -5);
+        ALTER TABLE t ADD CONSTRAINT later CHECK (low > 0) NOT VALID;
+        CREATE ROLE loader; ALTER TABLE t OWNER TO loader; GRANT ALL ON SCHEMA public TO loader;
+        SET ROLE loader;
+    """)
+    try:
+        load([{"id": 1, "code": "b", "low": 1}], "public.t", connection=database, **options)
+        assert (1, "b", 1) in rows(database, "SELECT * FROM t")
+    finally:
+        database.execute("RESET ROLE; DROP OWNED BY loader; DROP ROLE loader")
+
+
+def test_types_need_no_temporary_table_where_none_may_be_made(database):
+    name = rows(database, "SELECT current_database()")[0][0]
+    database.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM public')
+    database.execute("CREATE ROLE loader; GRANT ALL ON SCHEMA public TO loader; SET ROLE loader")
+    try:
+        types = {"a": "int", "b": "numeric(12,2)"}
+        load([{"a": 1.0, "b": 1}], "public.t", connection=database, types=types)
+        assert rows(database, "SELECT a, b::text FROM t") == [(1, "1.00")]
+    finally:
+        database.execute("RESET ROLE; DROP OWNED BY loader; DROP ROLE loader")

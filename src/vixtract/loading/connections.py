@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -11,8 +12,10 @@ from vixtract.loading.errors import LoadError, LoadUsageError
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
-# Another thread's statement may end in this time; a COPY of one's own thread never would.
-BUSY_S = 5.0
+# Another thread's statement may take its time; a COPY of the caller's own thread never ends.
+BUSY_S = 600.0
+# The connections that this thread copies rows to.
+_COPIES = threading.local()
 
 
 class _Borrowed:
@@ -88,6 +91,21 @@ def open_connection(connection: Any) -> Iterator[Connection]:
         yield opened
 
 
+@contextmanager
+def copying(connection: Connection) -> Iterator[None]:
+    """Mark a connection as one that takes the rows of this thread's COPY and nothing else.
+
+    Args:
+        connection: of the COPY that begins.
+    """
+    marked = vars(_COPIES).setdefault("marked", set())
+    marked.add(id(connection.pgconn))
+    try:
+        yield
+    finally:
+        marked.discard(id(connection.pgconn))
+
+
 def require_free(connection: Connection) -> None:
     """Refuse to wait for ever: in the midst of a COPY the server takes its rows and nothing else.
 
@@ -104,7 +122,8 @@ def require_free(connection: Connection) -> None:
             "PostgreSQL: an earlier statement of the transaction failed.",
             "Roll the connection back.",
         )
-    if not is_free(connection, BUSY_S) and not connection.closed:
+    is_own = id(connection.pgconn) in vars(_COPIES).get("marked", ())
+    if is_own or (not is_free(connection, BUSY_S) and not connection.closed):
         raise LoadUsageError(
             "The connection is busy: a load, or another statement on it, has not ended.",
             "Rows that are read while others are loaded need two connections: leave connection=…"

@@ -103,16 +103,16 @@ def _check_allowed(
             "SELECT {0}::text, count(*), count(*) OVER () FROM {1}"
             " WHERE {0} IS NOT NULL AND NOT {0} = ANY (%s)"
             " GROUP BY {0}::text ORDER BY 2 DESC LIMIT 1"
-        ).format(column, stage)
+        )
         try:
-            values = _as_array(connection, allowed, by_name[name])
-            row = connection.execute(query, [values]).fetchone()
-        except (psycopg.DataError, psycopg.ProgrammingError, BadRowError) as error:
-            said = error.diag.message_primary if isinstance(error, psycopg.Error) else error.reason
-            raise LoadUsageError(
-                f"expect: the allowed values of {name} cannot be compared with the column's type"
-                f" {by_name[name].type}: {said or error}."
-            ) from error
+            with connection.transaction():
+                values = _as_array(connection, allowed, by_name[name])
+                row = connection.execute(query.format(column, stage), [values]).fetchone()
+        except (psycopg.DataError, psycopg.ProgrammingError, BadRowError):
+            # A value that the column's type cannot read, or a type that does not compare.
+            texts = [text for text in map(str, allowed) if "\0" not in text]
+            by_text = query.format(sql.SQL("{}::text").format(column), stage)
+            row = connection.execute(by_text, [texts]).fetchone()
         if row:
             others = f" and {row[2] - 1} other values" if row[2] > 1 else ""
             yield f"{name} = {shown(row[0])} in {row[1]} rows{others} is not allowed"

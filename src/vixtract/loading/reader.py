@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROWS = 20_000
 FORMS = ("petl", "pandas", "polars", "arrow")
 # A comment, a bracket, or a word that begins a query and is not all there is.
-_SQL = re.compile(r"\s*(--|/\*|\(|(select|with|values|table)\b(?!\.)\s*\S)", re.IGNORECASE)
+_SQL = re.compile(r"\s*(--|/\*|\(|(select|with|values|table)(?![.\w$-])\s*\S)", re.IGNORECASE)
 # PostgreSQL's infinity has no counterpart in Python: the last and first moments stand for it,
 # as in psycopg2.
 _INFINITE: dict[str, tuple[Any, Any]] = {

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from vixtract.loading.chunks import BYTES, Chunk
+from vixtract.loading.connections import copying
 from vixtract.loading.encode import Column, InexactError, encode_chunk
 from vixtract.loading.errors import BadRowError, LoadError, shown
 from vixtract.loading.python_values import adapt_row
@@ -133,6 +134,7 @@ class Writer:
     def _begin(self, schema: pa.Schema) -> None:
         from pgpq import ArrowToPostgresBinaryEncoder
 
+        self._stack.enter_context(copying(self.connection))
         cursor = self._stack.enter_context(self.connection.cursor())
         self._copy = self._stack.enter_context(self._open_copy(cursor, "BINARY"))
         self._encoder = ArrowToPostgresBinaryEncoder(schema)
@@ -148,7 +150,11 @@ class Writer:
         rows = zip(*values, strict=True)
         index = 0
         try:
-            with self.connection.cursor() as cursor, self._open_copy(cursor, "TEXT") as copy:
+            with (
+                copying(self.connection),
+                self.connection.cursor() as cursor,
+                self._open_copy(cursor, "TEXT") as copy,
+            ):
                 for index, row in enumerate(rows):
                     copy.write_row(adapt_row(row, self.columns, chunk.first + index))
         except psycopg.Error as error:
