@@ -18,7 +18,7 @@ from vixtract.loading.text_moments import require_whole
 pytest_plugins = ["tests.postgres"]
 
 TIMESTAMP = "timestamp without time zone"
-DAYS = ["2024-01-02", "20240102", "02.01.2024", "1/2/2024", "2 January 2024", "Tue, 02 Jan 2024",
+DAYS = [" 2024-01-02", "Tue 2024-01-02", "2024-01-02", "20240102", "02.01.2024", "1/2/2024", "2 January 2024", "Tue, 02 Jan 2024",
         "Jan 02 2024", "J2460312", "2024.002", "infinity"]  # fmt: skip
 CLOCKS = ["", " 00:00", "T00:00:00", " 00:00:00.000", " 12:00:00 AM", " 12:00 PM", " 15:30", "T15:30:00",
           " 15:30:00.25", " 3:30 PM", " 153000", "T1530", " 00:00:01", " 15:30 BC"]  # fmt: skip

@@ -147,6 +147,25 @@ def test_a_quote_left_open_takes_no_rows_along(
     assert database.execute("SELECT to_regclass('v.t')").fetchone() == (None,)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('n,t\n1,"a\nb"\n2\n', [(1, "a\nb")]),
+        ('n,t\n1,"a\nb"\n(1 row)\n', [(1, "a\nb")]),
+        ('n,t\n1,"a\nb" \n', [(1, "a\nb ")]),
+        ('n,t\n5" pipe,"a\nb",x,extra\n1,b\n', [(1, "b")]),
+        ('n,t\n1,b\n5" pipe,"a\nb",extra\n', [(1, "b")]),
+        ('n,t\n1,"say ""a"",\nor ""b"""\n', [(1, 'say "a",\nor "b"')]),
+    ],
+)
+def test_a_line_break_in_quotes_is_no_quote_left_open(database, tmp_path, content, expected):
+    path = tmp_path / "closed.csv"
+    path.write_text(content)
+    database.execute("DROP TABLE IF EXISTS v.t, v.bad")
+    load(path, "v.t", connection=database, reject="v.bad")
+    assert stored(database) == expected
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1251"])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n\r\n"])
 def test_a_last_value_of_several_lines_is_whole(database, tmp_path, encoding, end):

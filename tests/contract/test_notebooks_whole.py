@@ -148,6 +148,11 @@ def test_a_cell_takes_no_longer_than_the_notebook_says(run, way):
     assert states == ["failed", "pending"]
 
 
+def test_a_cell_may_take_a_month(run):
+    ran = run(WARM, "import time\ntime.sleep(0.1)", execution={"timeout": 31 * 86400})
+    assert (ran.code, ran.result["cells_done"]) == (0, 1)
+
+
 def test_papermill_s_option_goes_before_the_notebook(run):
     options = ("--execution-timeout", "1")
     ran = run(PAPERMILL, "import time; time.sleep(30)", options=options, execution={"timeout": 60})

@@ -36,6 +36,11 @@ def look(tmp_path):
         (b"id\tname\n1\ta\n", {"id": "bigint", "name": "text"}),
         (b'\xef\xbb\xbf"id";"a\nb"\n1;2\n', {"id": "bigint", "a\nb": "bigint"}),
         (b"id,a;b\n1,x\n", {"id": "bigint", "a;b": "text"}),
+        (b"note|text\nhello\nworld\n", {"note|text": "text"}),
+        (b"name; text\n\nMiller\n", {"name; text": "text"}),
+        (b'"a\nb",c', {"a\nb": "text", "c": "text"}),
+        (",".join(f"a long name of a column {i:039}" for i in range(1500)).encode(),
+         {f"a long name of a column {i:039}": "text" for i in range(1500)}),
         (b"n\n1\n\n3\n", {"n": "bigint"}),
         (b"\r\n\nn\n1\n\n3\n", {"n": "bigint"}),
         (b"1,2\n3,4\n", {"1": "bigint", "2": "bigint"}),
@@ -55,6 +60,18 @@ def test_a_file_without_a_header_takes_the_names_that_are_given(look):
 
 def test_one_column_whose_name_is_given_is_not_cut(look):
     assert look(b"a;b\nc\n", columns=("note",)).types == {"note": "text"}
+
+
+def test_commas_in_names_separate_nothing_where_they_stand_before_fractions(look):
+    kinds = look(b"Umsatz, EUR;Menge\n1,5;3\n2,5;4\n", decimal=",").types
+    assert kinds == {"Umsatz, EUR": "numeric", "Menge": "bigint"}
+    assert look(b'a,b\n"1,5",3\n', decimal=",").types == {"a": "numeric", "b": "bigint"}
+
+
+@pytest.mark.parametrize("delimiter", [";;", "\\t"])
+def test_a_delimiter_is_one_character(delimiter):
+    with pytest.raises(LoadUsageError, match="no single character"):
+        Options.build("replace", None, {"delimiter": delimiter})
 
 
 def test_a_comma_before_the_fraction_is_taken_where_it_is_asked_for(look):

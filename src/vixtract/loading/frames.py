@@ -32,7 +32,7 @@ def from_pandas(data: Any) -> Source:
         data = data.to_frame()
     if not isinstance(data, pd.DataFrame):
         raise unlike_a_table(data)
-    levels = [i for i, name in enumerate(data.index.names) if name is not None]
+    levels = [i for i, name in enumerate(data.index.names) if name not in (None, "")]
     named = [(str(data.index.names[i]), data.index.get_level_values(i)) for i in levels]
     names = [str(name) for name in data.columns]
     if both := sorted({name for name, _ in named} & set(names)):

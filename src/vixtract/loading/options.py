@@ -119,6 +119,9 @@ class Options:
             'Say which column grows: mode="incremental", watermark="updated_at".',
         )
         _require(
+            len(self.delimiter) <= 1, f"delimiter {self.delimiter!r} is no single character", ""
+        )
+        _require(
             self.decimal in (".", ","), f"decimal {self.decimal!r} is unknown", "Known: . and ,"
         )
         _require(len(set(self.key)) == len(self.key), "the key names a column twice", "")

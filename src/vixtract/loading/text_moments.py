@@ -24,7 +24,8 @@ _PLAIN = {
 }
 # "+3" is always an offset; "-3" is one behind a time or a blank, or where minutes follow.
 _OFFSET = re.compile(
-    r"\+\d|-\d{1,2}:\d|(?::\d\d(?:\.\d*)?|\s)\s*-\d|[T\s]\d{4,6}(?:\.\d*)?-\d", re.IGNORECASE
+    r"\+\d|-\d{1,2}:\d|(?::\d\d(?:\.\d*)?|\s)\s*-\d|\d[T\s]\s*\d{4,6}(?:\.\d*)?-\d+(?![-\d])",
+    re.IGNORECASE,
 )
 _DIGIT = re.compile(r"\d")
 _WORD = re.compile(r"[a-z]+(?:[/_][a-z_]+)*", re.IGNORECASE)
@@ -57,13 +58,16 @@ def require_whole(values: Sequence[Any], column: Column, first: int) -> None:
     is_plain = _PLAIN[plain].fullmatch
     for number, value in enumerate(values, first):
         # Arrow's words for a moment beyond its calendar, "<value out of range: …>", are no moment.
-        if not isinstance(value, str) or is_plain(value) or value.startswith("<"):
+        if not isinstance(value, str) or value.startswith("<"):
             continue
-        if _has_zone(value):
+        text = value.strip()
+        if is_plain(text):
+            continue
+        if _has_zone(text):
             raise BadRowError(
                 number, column.name, shown(value), "it has a time zone, the column has none"
             )
-        if plain == "date" and _has_time(value):
+        if plain == "date" and _has_time(text):
             raise BadRowError(
                 number, column.name, shown(value), "it has a time, the column is a date"
             )

@@ -290,7 +290,8 @@ class WarmClient(Client):
             times.append(self.nb_man.save_due)
         if limit is not None:
             times.append(limit)
-        return min(times) - time.monotonic() if times else 60.0
+        # The system's call takes no number of milliseconds beyond 31 bits.
+        return min([60.0, *(at - time.monotonic() for at in times)])
 
     def _flush(self, cell: Any, index: int, *, is_all: bool = False) -> None:
         """Give gathered text to the cell, the older stream first."""
