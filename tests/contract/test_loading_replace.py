@@ -193,3 +193,178 @@ def test_vacuum_during_the_load_is_no_change(database, postgres_database):
             yield number, "x"
 
     assert load(source(), "public.t", connection=postgres_database).way == "exchange"
+
+
+def test_rows_of_inheriting_tables_do_not_stay_beside_the_new_ones(database):
+    database.execute("""
+        CREATE TABLE i (id int PRIMARY KEY, v int); CREATE TABLE i2 () INHERITS (i);
+        CREATE TABLE ic (pid int REFERENCES i ON DELETE CASCADE);
+        INSERT INTO i VALUES (1, 1); INSERT INTO i2 VALUES (2, 2); INSERT INTO ic VALUES (1);
+    """)
+    load([{"id": 1, "v": 10}, {"id": 2, "v": 20}], "public.i", connection=database)
+    assert rows(database, "SELECT tableoid::regclass::text, id, v FROM i ORDER BY id") == [
+        ("i", 1, 10),
+        ("i", 2, 20),
+    ]
+    assert rows(database, "SELECT * FROM ic") == [(1,)]
+
+
+MOVED = [("id", "code"), (1, "b"), (2, "a")]
+
+
+def make_codes(connection, unique="UNIQUE", child="REFERENCES p"):
+    connection.execute(f"""
+        CREATE TABLE p (id int PRIMARY KEY, code text {unique});
+        INSERT INTO p VALUES (1, 'a'), (2, 'b'); CREATE TABLE c (pid int {child});
+    """)
+
+
+def test_unique_values_move_where_no_row_refers(database):
+    make_codes(database, child="REFERENCES p ON DELETE CASCADE")
+    database.execute("INSERT INTO c VALUES (NULL)")
+    result = load(MOVED, "public.p", connection=database)
+    assert result.way == "in place" and "matched" not in result.note
+    assert rows(database, "SELECT * FROM p ORDER BY id") == MOVED[1:]
+    assert rows(database, "SELECT * FROM c") == [(None,)]
+    assert rows(database, "SHOW row_security") == [("on",)]
+    assert rows(database, "SHOW lock_timeout") == [("20s",)]
+
+
+def test_unique_value_that_moves_between_referenced_rows_is_explained(database):
+    make_codes(database)
+    database.execute("INSERT INTO c VALUES (1)")
+    with pytest.raises(LoadError, match=r"break p_code_key of public.p: Key \(code\)") as caught:
+        load(MOVED, "public.p", connection=database)
+    assert 'mode="upsert"' in caught.value.hint and "DEFERRABLE" in caught.value.hint
+    database.execute(
+        "ALTER TABLE p DROP CONSTRAINT p_code_key, ADD CONSTRAINT k UNIQUE (code) DEFERRABLE"
+    )
+    load(MOVED, "public.p", connection=database)
+    assert rows(database, "SELECT * FROM p ORDER BY id") == MOVED[1:]
+    assert rows(database, "SELECT * FROM c") == [(1,)]
+
+
+@pytest.fixture
+def boris(database):
+    """A role without rights; the connection takes it for the rest of the test."""
+    database.execute("DROP ROLE IF EXISTS boris; CREATE ROLE boris")
+    yield "boris"
+    database.execute("RESET ROLE; DROP OWNED BY boris; DROP ROLE boris")
+
+
+def test_update_is_needed_only_where_rows_refer(database, boris):
+    make_codes(database)
+    database.execute("GRANT INSERT, DELETE ON p TO boris; GRANT SELECT ON c TO boris")
+    database.execute("SET ROLE boris")
+    assert load(MOVED, "public.p", connection=database).way == "in place"
+    database.execute("RESET ROLE; INSERT INTO c VALUES (1); SET ROLE boris")
+    with pytest.raises(TargetError, match="permission denied for table p") as caught:
+        load(MOVED, "public.p", connection=database)
+    assert "SELECT, INSERT, UPDATE and DELETE" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "hide", ["SELECT 1", "GRANT SELECT ON c TO boris; ALTER TABLE c ENABLE ROW LEVEL SECURITY"]
+)
+def test_children_that_cannot_be_seen_are_kept(database, boris, hide):
+    make_codes(database, "", "REFERENCES p ON DELETE CASCADE")
+    database.execute(f"INSERT INTO c VALUES (1); GRANT ALL ON p TO boris; {hide}; SET ROLE boris")
+    assert "matched by id" in load(MOVED, "public.p", connection=database).note
+    database.execute("RESET ROLE")
+    assert rows(database, "SELECT * FROM p ORDER BY id") == MOVED[1:]
+    assert rows(database, "SELECT * FROM c") == [(1,)]
+
+
+def test_child_that_is_being_added_is_kept(database, postgres_database):
+    make_codes(database, "", "REFERENCES p ON DELETE CASCADE")
+    with psycopg.connect(postgres_database) as other:
+        # Not of a row that the load changes: it would wait for that.
+        other.execute("INSERT INTO p VALUES (3, 'c'); INSERT INTO c VALUES (3)")
+        result = load([(1, "a"), (2, "z")], "public.p", columns=["id", "code"], connection=database)
+        assert "matched by id" in result.note
+    assert rows(database, "SELECT * FROM c") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("type_", "old", "new"),
+    [
+        ("numeric", "1.0", "1.00"),
+        ("interval", "24 hours", "1 day"),
+        ("circle", "<(0,0),1>", "<(5,5),1>"),
+        ("path", "((0,0),(1,1))", "((2,2),(3,3))"),
+        ("text COLLATE nocase", "a", "A"),
+        ("json", '{"a":1}', '{"a": 1}'),
+    ],
+)
+def test_equal_values_that_differ_are_written(database, type_, old, new):
+    database.execute(f"""
+        CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        CREATE TABLE p (id int PRIMARY KEY, v {type_}); INSERT INTO p VALUES (1, '{old}'), (2, NULL);
+        CREATE TABLE c (pid int REFERENCES p); INSERT INTO c VALUES (1);
+    """)
+    source = [(1, new), (2, None)]
+    load(source, "public.p", columns=["id", "v"], connection=database)
+    assert rows(database, "SELECT v::text FROM p WHERE id = 1") == [(new,)]
+    again = load(source, "public.p", columns=["id", "v"], connection=database)
+    assert again.changed == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "parent", "child"),
+    [
+        ("NO ACTION", "1.00", "1.0"),
+        ("CASCADE", "1.00", "1.00"),
+        ("RESTRICT", "1.0", "1.0"),
+        ("SET NULL", "1.0", "1.0"),
+    ],
+)
+def test_equal_key_that_differs_is_written_where_children_stay(database, action, parent, child):
+    database.execute(f"""
+        CREATE TABLE p (id numeric PRIMARY KEY, n text); INSERT INTO p VALUES (1.0, 'a');
+        CREATE TABLE c (pid numeric REFERENCES p ON UPDATE {action}); INSERT INTO c VALUES (1.0);
+    """)
+    load([("1.00", "a")], "public.p", columns=["id", "n"], connection=database)
+    assert rows(database, "SELECT id::text FROM p") == [(parent,)]
+    assert rows(database, "SELECT pid::text FROM c") == [(child,)]
+
+
+def test_columns_are_not_added_while_somebody_reads(database, postgres_database):
+    database.execute("CREATE TABLE t (id int, n text)")
+    with psycopg.connect(postgres_database) as reader:
+        reader.execute("SELECT FROM t")
+        with pytest.raises(LoadError, match=r"Somebody reads public\.t") as caught:
+            load([{"id": 1, "n": "x", "m": 1}], "public.t", drift="add", connection=database)
+    assert "Try again" in caught.value.hint
+    assert rows(database, "SHOW lock_timeout") == [("20s",)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        " CREATE TABLE part PARTITION OF t FOR VALUES FROM (0) TO (10)",
+        "CREATE TABLE t (id int PRIMARY KEY);"
+        " CREATE TABLE part (PRIMARY KEY (id)) INHERITS (t)",
+    ],
+)  # fmt: skip
+def test_children_of_a_part_are_not_deleted_silently(database, make):
+    database.execute(f"""
+        {make}; INSERT INTO part VALUES (1);
+        CREATE TABLE c (pid int REFERENCES part ON DELETE CASCADE); INSERT INTO c VALUES (1);
+    """)
+    with pytest.raises(TargetError, match=r"public\.c references part, a part of it"):
+        load([{"id": 1}], "public.t", connection=database)
+    assert rows(database, "SELECT * FROM c") == [(1,)]
+    database.execute("DELETE FROM c")
+    assert load([{"id": 1}, {"id": 2}], "public.t", connection=database).way == "in place"
+
+
+def test_children_of_a_partitioned_table_are_kept(database):
+    database.execute("""
+        CREATE TABLE t (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+        CREATE TABLE part PARTITION OF t FOR VALUES FROM (0) TO (10); INSERT INTO t VALUES (1, 1);
+        CREATE TABLE c (pid int REFERENCES t ON DELETE CASCADE); INSERT INTO c VALUES (1);
+    """)
+    load([{"id": 1, "n": 2}], "public.t", connection=database)
+    assert rows(database, "SELECT n FROM t") == [(2,)]
+    assert rows(database, "SELECT * FROM c") == [(1,)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vixtract.loading import expectations, swap, types
+from vixtract.loading import expectations, merge, swap, types
 from vixtract.loading.drift import Shape, apply_changes
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
@@ -79,7 +79,7 @@ def publish_exchange(
         rows: in the stage.
         key: columns that identify a row; empty where the caller names none.
     Raises:
-        LoadError: the rows break a unique index.
+        LoadError: the rows break a unique index, or the shape changes while somebody reads.
         DriftError: the shape's changes are not possible under a view.
     """
     import psycopg
@@ -102,7 +102,7 @@ def publish_exchange(
     ) as error:
         diagnosis = getattr(error, "diag", None)
         note = str(diagnosis.message_primary if diagnosis else error)
-        apply_changes(connection, target.name, shape)
+        _change_shape(connection, target, shape)
         done = publish_in_place(connection, target, stage.name.sql, shape.columns, key)
         connection.execute(sql.SQL("DROP TABLE {}").format(stage.name.sql))
         return replace(done, note="; ".join(filter(None, [note, done.note])))
@@ -112,14 +112,28 @@ def publish_exchange(
     return Published("exchange", rows)
 
 
+def _change_shape(connection: Connection, target: Target, shape: Shape) -> None:
+    """Change the live table, unless somebody holds it: new readers would wait behind us."""
+    import psycopg
+
+    try:
+        with merge.settings(connection, lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
+            apply_changes(connection, target.name, shape)
+    except psycopg.errors.LockNotAvailable as error:
+        raise LoadError(
+            f"Somebody reads {target.name}, so its columns cannot be changed now.",
+            "Try again when their query or transaction has ended.",
+        ) from error
+
+
 def publish_in_place(
     connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column],
     key: Sequence[str] = (),
 ) -> Published:  # fmt: skip
     """Replace the rows within the table: readers are not held up and see the old or the new.
 
-    Where other tables reference it, a row whose key comes again is updated and keeps its children;
-    a foreign key acts only on rows that are gone.
+    Where rows of other tables refer to it, a row whose key comes again is updated and keeps its
+    children; a foreign key acts only on rows that are gone.
 
     Args:
         connection: in a transaction.
@@ -128,20 +142,20 @@ def publish_in_place(
         columns: that were loaded.
         key: columns that identify a row; empty where the caller names none.
     Raises:
-        TargetError: the table is referenced, and no key of it was loaded.
-        ExpectationError: the table is referenced, and a key comes twice.
+        TargetError: rows refer to the table, and no key of it was loaded.
+        ExpectationError: rows refer to the table, and a key comes twice.
     """
     from psycopg import sql
 
     found = _find_unique(connection, target)
     children = sorted({child for unique in found for child in unique.children})
-    if not children:
+    if not merge.has_children(connection, target):
         connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
         done = publish_insert(connection, target, stage, columns)
         return Published("in place", done.changed)
     chosen = _choose_key(target, found, columns, key)
     expectations.check(connection, stage, columns, {"unique": [chosen]}, 0, None)
-    changed = connection.execute(_build_merge(target, stage, columns, chosen)).rowcount
+    changed = merge.merge(connection, target, stage, columns, chosen)
     note = f"{', '.join(children)} references it: rows were matched by {', '.join(chosen)}"
     return Published("in place", changed, note=note)
 
@@ -168,23 +182,6 @@ def _choose_key(
         f"{target.name} cannot be replaced: {'; '.join(parts)}, which the source lacks.",
         "Load these columns too, or say key=… of columns with a unique index.",
     )
-
-
-def _build_merge(
-    target: Target, stage: sql.Identifier, columns: Sequence[Column], key: Sequence[str]
-) -> sql.Composed:
-    """Delete, update and insert in one statement: a foreign key to the table itself is checked at
-    its end, when a row that stays has its new parent."""
-    from psycopg import sql
-
-    same = sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k)) for k in key)
-    gone = sql.SQL(
-        "WITH gone AS (DELETE FROM {} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})"
-        " RETURNING 1) "
-    ).format(target.name.sql, stage, same)
-    # Counting them has them deleted first: a new row may have a value that was one of theirs.
-    rows = sql.SQL("{} WHERE (SELECT count(*) FROM gone) >= 0").format(stage)
-    return gone + _build_upsert(target, rows, columns, key)
 
 
 def publish_insert(

@@ -1,0 +1,190 @@
+"""Replacing rows within a table that others reference: a row that stays keeps its children."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from vixtract.loading import swap
+from vixtract.loading.encode import Column
+from vixtract.loading.errors import LoadError, TargetError
+from vixtract.loading.stage import join_names
+from vixtract.loading.target import Target
+
+if TYPE_CHECKING:
+    from psycopg import Connection, sql
+
+# Foreign keys of other tables that lead to the target (with an empty last column), and those that
+# lead to a partition or an inheriting table of it and act when a row there is deleted.
+_REFERENCES = """
+WITH RECURSIVE tree (oid) AS (
+  SELECT %(oid)s::oid UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid)
+SELECT n.nspname, r.relname,
+       array(SELECT attname::text FROM pg_attribute
+             WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey)),
+       CASE WHEN k.confrelid <> %(oid)s THEN k.confrelid::regclass::text ELSE '' END
+FROM pg_constraint k JOIN pg_class r ON r.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = r.relnamespace
+WHERE k.contype = 'f' AND k.conrelid <> k.confrelid
+  AND (k.confrelid = %(oid)s OR k.conparentid = 0 AND k.confdeltype IN ('c', 'n', 'd')
+       AND k.confrelid IN (SELECT oid FROM tree))
+"""
+# Columns of a key where equal values can differ (1.0 and 1.00). The others are not set, since
+# setting a key makes everybody wait who adds a child; neither are those where a foreign key would
+# refuse the change or cut the children off.
+_LOOSE = """
+SELECT a.attname FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
+WHERE a.attrelid = %(oid)s AND a.attname::text = ANY (%(key)s)
+  AND NOT (a.atttypid = ANY ('{int2,int4,int8,bool,uuid,text,varchar,date,timestamp,timestamptz}'
+                             ::regtype[]) AND coalesce(l.collisdeterministic, true))
+  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = a.attrelid
+                  AND a.attnum = ANY (k.confkey) AND k.confupdtype IN ('r', 'n', 'd'))
+"""
+
+
+@contextmanager
+def settings(connection: Connection, **values: str) -> Iterator[None]:
+    """Have other settings for a while; after an error the caller's rollback sets them back.
+
+    Args:
+        connection: in a transaction.
+        values: by setting.
+    """
+    change = "SELECT set_config(%s, %s, true)"
+    before = {}
+    for name, value in values.items():
+        row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+        before[name] = row[0] if row else ""
+        connection.execute(change, [name, value])
+    yield
+    for name, value in before.items():
+        connection.execute(change, [name, value])
+
+
+def has_children(connection: Connection, target: Target) -> bool:
+    """Tell whether rows may refer to the target's; when there are none, none comes before commit.
+
+    Args:
+        connection: in a transaction.
+        target: table.
+    Raises:
+        TargetError: rows refer to a part of the table, where nothing keeps them.
+    """
+    references = connection.execute(_REFERENCES, {"oid": target.oid}).fetchall()
+    if not references or _is_childless(connection, target, references):
+        return False
+    for schema, table, columns, part in references:
+        if part and not _is_childless(connection, target, [(schema, table, columns, part)]):
+            raise TargetError(
+                f"{target.name} cannot be replaced: {schema}.{table} references {part}, a part of"
+                " it, and its rows would be deleted or changed too.",
+                f"Load into {part}, or let the foreign key reference {target.name}.",
+            )
+    return True
+
+
+def _is_childless(
+    connection: Connection, target: Target, references: Sequence[tuple[str, str, list[str], str]]
+) -> bool:
+    """Look for rows that refer; where that is not allowed, there may be some."""
+    import psycopg
+    from psycopg import sql
+
+    # Without row_security=off, rows that a policy hides would count as none.
+    wanted = {"lock_timeout": str(swap.LOCK_TIMEOUT_MS), "row_security": "off"}
+    try:
+        with connection.transaction() as savepoint, settings(connection, **wanted):
+            # Adding a child locks its parent's table: from here on it waits for our commit.
+            lock = sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE")
+            connection.execute(lock.format(target.name.sql))
+            for schema, table, columns, _ in references:
+                filled = sql.SQL(" AND ").join(
+                    sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns
+                )
+                query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})")
+                row = connection.execute(
+                    query.format(sql.Identifier(schema, table), filled)
+                ).fetchone()
+                if row and row[0]:
+                    raise psycopg.Rollback(savepoint)
+            return True
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
+        pass
+    return False
+
+
+def merge(
+    connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column],
+    key: Sequence[str],
+) -> int:  # fmt: skip
+    """Make the rows the staged ones by updates where a key comes again; return rows changed.
+
+    Args:
+        connection: in a transaction.
+        target: table with a unique index on the key.
+        stage: quoted name of the table with the rows, each key once.
+        columns: that were loaded.
+        key: columns that identify a row.
+    Raises:
+        LoadError: a unique value moves between rows, or comes twice.
+        TargetError: the user may not do all that it takes.
+    """
+    import psycopg
+
+    loose = connection.execute(_LOOSE, {"oid": target.oid, "key": list(key)}).fetchall()
+    fixed = set(key).difference(row[0] for row in loose)
+    changing = [column.name for column in columns if column.name not in fixed]
+    try:
+        return connection.execute(_build(target, stage, columns, key, changing)).rowcount
+    except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
+        diagnosis = error.diag
+        raise LoadError(
+            f"The rows break {diagnosis.constraint_name} of {target.name}:"
+            f" {diagnosis.message_detail}",
+            "If the value comes once and only moves between rows that stay, either load twice with"
+            ' mode="upsert", the first time with other values, or make the constraint DEFERRABLE:'
+            " other tables reference these rows, so they are updated one by one.",
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise TargetError(
+            f"{target.name} cannot be replaced: {error.diag.message_primary}",
+            "Other tables reference it, so its rows are matched and updated: that takes SELECT,"
+            " INSERT, UPDATE and DELETE on it, and row policies that allow them.",
+        ) from error
+
+
+def _build(
+    target: Target, stage: sql.Identifier, columns: Sequence[Column], key: Sequence[str],
+    changing: Sequence[str],
+) -> sql.Composed:  # fmt: skip
+    """Delete, update and insert in one statement: a foreign key to the table itself is checked at
+    its end, when a row that stays has its new parent."""
+    from psycopg import sql
+
+    gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
+        stage,
+        sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k)) for k in key),
+    )
+    if target.kind == "r":
+        # A row of an inheriting table shows here too, but ON CONFLICT does not meet it.
+        gone += sql.SQL(" OR t.tableoid <> {}").format(target.oid)
+    action: sql.Composable = sql.SQL("NOTHING")
+    if changing:
+        fields = [sql.Identifier(name) for name in changing]
+        # A row that stays the same is not written again; *<> tells equal values that differ.
+        action = sql.SQL("UPDATE SET {} WHERE ROW({})::record *<> ROW({})::record").format(
+            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(field) for field in fields),
+            sql.SQL(", ").join(sql.SQL("t.{}").format(field) for field in fields),
+            sql.SQL(", ").join(sql.SQL("excluded.{}").format(field) for field in fields),
+        )
+    names = join_names([column.name for column in columns])
+    # Counting them has them deleted first: a new row may have a value that was one of theirs.
+    return sql.SQL(
+        "WITH gone AS (DELETE FROM {target} AS t WHERE {gone} RETURNING 1)"
+        " INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage}"
+        " WHERE (SELECT count(*) FROM gone) >= 0 ON CONFLICT ({key}) DO {action}"
+    ).format(
+        target=target.name.sql, gone=gone, names=names, stage=stage, key=join_names(key),
+        action=action,
+    )  # fmt: skip
