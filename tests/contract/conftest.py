@@ -1,4 +1,4 @@
-"""Which scheduler the contract tests talk to.
+"""Which scheduler the contract tests talk to, and which database they load into.
 
 `SCHEDULER_CONTRACT_URL` and `SCHEDULER_CONTRACT_KEY` name one that is running, such as Cronicle;
 without them the embedded engine is started with stand-in plugins.
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.embedded import EmbeddedEngine
+from tests.contract.loaded import open_database
+from vixtract.loading import load
 from vixtract.scheduler.client import SchedulerClient
 
 
@@ -33,3 +35,22 @@ def engine(tmp_path) -> Iterator[EmbeddedEngine]:
     engine = EmbeddedEngine(tmp_path)
     yield engine
     engine.stop()
+
+
+@pytest.fixture(scope="module")
+def database(postgres):
+    """The database that tests of values load into."""
+    with open_database(postgres) as connection:
+        yield connection
+
+
+@pytest.fixture
+def loaded(database):
+    """Load into a new table and return its types and rows, in the order that they came."""
+    database.execute("DROP TABLE IF EXISTS v.s")
+
+    def run(source, **options):
+        result = load(source, "v.s", connection=database, **options)
+        return list(result.types.values()), database.execute("SELECT * FROM v.s").fetchall()
+
+    return run

@@ -9,7 +9,6 @@ import uuid
 import pandas
 import pytest
 
-from tests.contract.loaded import open_database
 from vixtract.loading import load
 from vixtract.loading.errors import ExpectationError, LoadUsageError
 
@@ -17,12 +16,6 @@ UTC = dt.timezone.utc
 pytest_plugins = ["tests.postgres"]
 
 NOON = dt.datetime(2024, 1, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=3)))
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize(

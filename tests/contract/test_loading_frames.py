@@ -9,7 +9,6 @@ import polars
 import pyarrow as pa
 import pytest
 
-from tests.contract.loaded import open_database
 from vixtract.loading import read
 
 pytest_plugins = ["tests.postgres"]
@@ -25,12 +24,6 @@ ELEMENTS = [
     ("bool", "true", pa.bool_(), True),
     ("numeric", "i + 0.5", pa.decimal128(6, 1), decimal.Decimal("30000.5")),
 ]
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
 
 
 @pytest.mark.parametrize(("kind", "element", "arrow", "value"), ELEMENTS)

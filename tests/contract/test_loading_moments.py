@@ -9,7 +9,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from tests.contract.loaded import open_database, stored
+from tests.contract.loaded import stored
 from vixtract.loading import load
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError
@@ -25,12 +25,6 @@ CLOCKS = ["", " 00:00", "T00:00:00", " 00:00:00.000", " 12:00:00 AM", " 12:00 PM
 ZONES = ["", "Z", " z", "+03", " +3", "-03:30", " -0300", " UTC", " MSK", " Europe/Moscow", " EST5EDT",
          " GMT+3", " america/new_york", " NOVT", "-07:30:15"]  # fmt: skip
 MOMENTS = [*map("".join, itertools.product(DAYS, CLOCKS, ZONES))]
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
 
 
 def is_refused(text, kind):

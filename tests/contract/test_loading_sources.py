@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.contract.loaded import open_database
 from vixtract.loading import load
 from vixtract.loading.errors import BadRowError, DriftError, LoadUsageError
 
@@ -39,24 +38,6 @@ class Number(enum.IntEnum):
 class Either(enum.Enum):
     A = "a"
     ONE = 1
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
-
-
-@pytest.fixture
-def loaded(database):
-    """Load into a new table and return its types and rows, in the order that they came."""
-    database.execute("DROP TABLE IF EXISTS v.s")
-
-    def run(source, **options):
-        result = load(source, "v.s", connection=database, **options)
-        return list(result.types.values()), database.execute("SELECT * FROM v.s").fetchall()
-
-    return run
 
 
 def frame(**columns):

@@ -9,17 +9,11 @@ import gzip
 
 import pytest
 
-from tests.contract.loaded import open_database, stored
+from tests.contract.loaded import stored
 from vixtract.loading import load, text_files
 from vixtract.loading.errors import BadRowError, LoadError
 
 pytest_plugins = ["tests.postgres"]
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
 
 
 def test_csv_types_are_inferred_without_losing_zeros(database, tmp_path):

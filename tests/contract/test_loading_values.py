@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.loaded import open_database, stored
+from tests.contract.loaded import stored
 from vixtract.loading import load, read
 from vixtract.loading.errors import BadRowError
 
@@ -49,12 +49,6 @@ FAST = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
 
 
 def same(one, other) -> bool:

@@ -8,29 +8,9 @@ import pytest
 from openpyxl.styles import Font
 from pyarrow import parquet
 
-from tests.contract.loaded import open_database
-from vixtract.loading import load
 from vixtract.loading.errors import LoadUsageError
 
 pytest_plugins = ["tests.postgres"]
-
-
-@pytest.fixture(scope="module")
-def database(postgres):
-    with open_database(postgres) as connection:
-        yield connection
-
-
-@pytest.fixture
-def loaded(database):
-    """Load into a new table and return its types and rows, in the order that they came."""
-    database.execute("DROP TABLE IF EXISTS v.s")
-
-    def run(source, **options):
-        result = load(source, "v.s", connection=database, **options)
-        return list(result.types.values()), database.execute("SELECT * FROM v.s").fetchall()
-
-    return run
 
 
 @pytest.fixture

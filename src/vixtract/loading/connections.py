@@ -158,3 +158,22 @@ def has_cursors(connection: Connection) -> bool:
     query = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
     row = connection.execute(query).fetchone()
     return bool(row and row[0])
+
+
+@contextmanager
+def settings(connection: Connection, **values: str) -> Iterator[None]:
+    """Have other settings for a while; after an error the caller's rollback sets them back.
+
+    Args:
+        connection: in a transaction.
+        values: by setting.
+    """
+    change = "SELECT set_config(%s, %s, true)"
+    before = {}
+    for name, value in values.items():
+        row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+        before[name] = row[0] if row else ""
+        connection.execute(change, [name, value])
+    yield
+    for name, value in before.items():
+        connection.execute(change, [name, value])

@@ -9,6 +9,8 @@ LoadError
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vixtract.errors import UsageError, VixtractError
 
 
@@ -68,3 +70,15 @@ def shown(value: object, limit: int = 60) -> str:
     """
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def unreadable(path: Path, reason: object, hint: str) -> LoadUsageError:
+    """Return the error for a file that cannot be read.
+
+    Args:
+        path: of the file.
+        reason: what the library says; its first line is shown.
+        hint: what to do.
+    """
+    message = str(reason).partition("\n")[0]
+    return LoadUsageError(f"{path.name} cannot be read: {message}", hint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.loading.chunks import ROWS
-from vixtract.loading.errors import LoadUsageError
+from vixtract.loading.errors import LoadUsageError, unreadable
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_batches
 from vixtract.loading.text_files import TextFile
@@ -46,19 +46,15 @@ def _open_parquet(path: Path) -> Source:
     import pyarrow as pa
     from pyarrow import parquet
 
-    def unreadable(error: Exception) -> LoadUsageError:
-        message = str(error).partition("\n")[0]
-        return LoadUsageError(f"{path.name} cannot be read: {message}", "Is it whole?")
-
     def batches() -> Iterator[Any]:
         try:
             yield from file.iter_batches(batch_size=ROWS)
         except (pa.ArrowException, OSError) as error:
-            raise unreadable(error) from error
+            raise unreadable(path, error, "Is it whole?") from error
 
     try:
         file = parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(error) from error
+        raise unreadable(path, error, "Is it whole?") from error
     reader = pa.RecordBatchReader.from_batches(file.schema_arrow, batches())
     return from_batches(reader, file.metadata.num_rows)

@@ -86,6 +86,7 @@ def _in_utf8(connection: Connection) -> Iterator[None]:
         yield
         return
     change = "SELECT set_config('client_encoding', %s, true)"
+    # Not `settings`: under SQL_ASCII a text comes as bytes.
     before = connection.pgconn.parameter_status(b"client_encoding") or b"UTF8"
     connection.execute(change, ["UTF8"])
     yield
@@ -221,7 +222,7 @@ class _Load:
         drift.apply_changes(connection, target.name, shape)
         done = publish.publish_in_place(connection, target, temporary, shape.columns, key)
         note = f"the table {', '.join(obstacles)}"
-        return writer, replace(done, note=_join_notes(note, done.note))
+        return writer, replace(done, note=publish.join_notes(note, done.note))
 
     def _load_staged(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
         connection, options, columns = self.connection, self.options, self.shape.columns
@@ -297,13 +298,9 @@ class _Load:
             bytes=writer.bytes,
             seconds=time.monotonic() - self.started,
             way=done.way,
-            note=_join_notes(done.note, self.note),
+            note=publish.join_notes(done.note, self.note),
             types={column.name: column.type for column in self.shape.columns},
             changes=tuple(str(change) for change in self.shape.changes),
         )
         record.insert_row(self.connection, result)
         return result
-
-
-def _join_notes(*notes: str) -> str:
-    return "; ".join(filter(None, notes))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vixtract.loading import swap
+from vixtract.loading.connections import settings
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
 from vixtract.loading.stage import join_names
@@ -41,25 +41,6 @@ WHERE a.attrelid = %(oid)s AND a.attname::text = ANY (%(key)s)
   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = a.attrelid
                   AND a.attnum = ANY (k.confkey) AND k.confupdtype IN ('r', 'n', 'd'))
 """
-
-
-@contextmanager
-def settings(connection: Connection, **values: str) -> Iterator[None]:
-    """Have other settings for a while; after an error the caller's rollback sets them back.
-
-    Args:
-        connection: in a transaction.
-        values: by setting.
-    """
-    change = "SELECT set_config(%s, %s, true)"
-    before = {}
-    for name, value in values.items():
-        row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
-        before[name] = row[0] if row else ""
-        connection.execute(change, [name, value])
-    yield
-    for name, value in before.items():
-        connection.execute(change, [name, value])
 
 
 def has_children(connection: Connection, target: Target) -> bool:

@@ -5,7 +5,7 @@ The server cuts without a word, so a table would have other columns than its sou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -57,14 +57,11 @@ def cut_names(connection: Connection, source: Source, options: Options) -> tuple
 
 
 def _rename(options: Options, new: Callable[[str], str]) -> Options:
-    def unique(one: str | Sequence[str]) -> str | Sequence[str]:
-        return new(one) if isinstance(one, str) else tuple(map(new, one))
-
     expect = dict(options.expect)
     if "not_null" in options.expect:
         expect["not_null"] = [new(name) for name in options.expect["not_null"]]
     if "unique" in options.expect:
-        expect["unique"] = [unique(one) for one in options.expect["unique"]]
+        expect["unique"] = [tuple(map(new, one)) for one in options.expect["unique"]]
     if "allowed" in options.expect:
         allowed = options.expect["allowed"]
         expect["allowed"] = {new(name): values for name, values in allowed.items()}

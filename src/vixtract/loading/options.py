@@ -122,7 +122,7 @@ class Options:
             len(self.delimiter) <= 1, f"delimiter {self.delimiter!r} is no single character", ""
         )
         _require(
-            self.decimal in (".", ","), f"decimal {self.decimal!r} is unknown", "Known: . and ,"
+            self.decimal in DECIMALS, f"decimal {self.decimal!r} is unknown", f"Known: {DECIMALS}."
         )
         _require(len(set(self.key)) == len(self.key), "the key names a column twice", "")
 

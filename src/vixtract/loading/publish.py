@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vixtract.loading import expectations, merge, swap, types
+from vixtract.loading.connections import settings
 from vixtract.loading.drift import Shape, apply_changes
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
@@ -85,14 +86,12 @@ def publish_exchange(
     import psycopg
     from psycopg import sql
 
-    row = connection.execute(
-        "SELECT current_setting('search_path'), current_setting('lock_timeout')"
-    ).fetchone()
-    assert row is not None
     try:
         with connection.transaction():
             names = swap.dress(connection, target, stage)
-            swap.exchange(connection, target, stage, names)
+            # With an empty path every name in a view's definition is written with its schema.
+            with settings(connection, search_path="", lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
+                swap.exchange(connection, target, stage, names)
     except (
         psycopg.errors.LockNotAvailable,
         psycopg.errors.DependentObjectsStillExist,
@@ -105,10 +104,7 @@ def publish_exchange(
         _change_shape(connection, target, shape)
         done = publish_in_place(connection, target, stage.name.sql, shape.columns, key)
         connection.execute(sql.SQL("DROP TABLE {}").format(stage.name.sql))
-        return replace(done, note="; ".join(filter(None, [note, done.note])))
-    connection.execute(
-        "SELECT set_config('search_path', %s, true), set_config('lock_timeout', %s, true)", row
-    )
+        return replace(done, note=join_notes(note, done.note))
     return Published("exchange", rows)
 
 
@@ -117,7 +113,7 @@ def _change_shape(connection: Connection, target: Target, shape: Shape) -> None:
     import psycopg
 
     try:
-        with merge.settings(connection, lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
+        with settings(connection, lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
             apply_changes(connection, target.name, shape)
     except psycopg.errors.LockNotAvailable as error:
         raise LoadError(
@@ -147,12 +143,12 @@ def publish_in_place(
     """
     from psycopg import sql
 
-    found = _find_unique(connection, target)
-    children = sorted({child for unique in found for child in unique.children})
     if not merge.has_children(connection, target):
         connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
         done = publish_insert(connection, target, stage, columns)
         return Published("in place", done.changed)
+    found = _find_unique(connection, target)
+    children = sorted({child for unique in found for child in unique.children})
     chosen = _choose_key(target, found, columns, key)
     expectations.check(connection, stage, columns, {"unique": [chosen]}, 0, None)
     changed = merge.merge(connection, target, stage, columns, chosen)
@@ -334,3 +330,12 @@ def drop_older(
     return connection.execute(
         statement.format(stage, column, comparison, column, target.name.sql)
     ).rowcount
+
+
+def join_notes(*notes: str) -> str:
+    """Return what there is to say, as one note.
+
+    Args:
+        notes: empty for nothing.
+    """
+    return "; ".join(filter(None, notes))

@@ -69,8 +69,6 @@ def _adapt(value: Any, column: Column) -> Any:
     plain = types.base(column.type)
     if isinstance(value, dt.datetime):
         return _adapt_moment(value, plain)
-    if isinstance(value, dt.time) and value.tzinfo and plain == "time without time zone":
-        raise ValueError("it has a time zone, the column has none")
     if plain in {"json", "jsonb"}:
         return _json(value)
     if isinstance(value, dt.time) and value.tzinfo is not None and plain == _TIME:

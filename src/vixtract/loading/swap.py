@@ -217,7 +217,7 @@ def exchange(
     """Let the new table take the old one's name; the caller's savepoint undoes it if that fails.
 
     Args:
-        connection: in a savepoint.
+        connection: in a savepoint, with an empty search_path and a lock_timeout.
         target: old table.
         stage: new table, dressed.
         names: what `dress` returned.
@@ -226,9 +226,6 @@ def exchange(
     """
     from psycopg import sql
 
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT_MS))
-    # With an empty path every name in a view's definition is written with its schema.
-    connection.execute("SELECT set_config('search_path', '', true)")
     views = connection.execute(_VIEWS, [target.oid]).fetchall()
     # Readers lock a view before its table; the same order cannot deadlock with them.
     for _, schema, name, *_ in views:

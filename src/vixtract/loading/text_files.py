@@ -14,7 +14,7 @@ from typing import Any
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
 from vixtract.loading.encode import Column, arrow_type, has_infinite
-from vixtract.loading.errors import BadRowError, LoadUsageError, shown
+from vixtract.loading.errors import BadRowError, LoadUsageError, shown, unreadable
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source
 
@@ -115,11 +115,15 @@ class TextFile:
         if lines and is_doubtful and len(self.given) != 1:
             self.delimiter = next(filter(cuts, _DELIMITERS), self.usual)
 
-    def _text(self, size: int) -> str:
-        """Return what begins the file, up to so many bytes."""
+    def _stream(self) -> Any:
         import pyarrow as pa
 
-        with pa.input_stream(str(self.path), compression="detect") as stream:
+        return pa.input_stream(str(self.path), compression="detect")
+
+    def _text(self, size: int) -> str:
+        """Return what begins the file, up to so many bytes."""
+
+        with self._stream() as stream:
             start = stream.read(size)
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         return decoder.decode(start).removeprefix("\ufeff")
@@ -243,14 +247,13 @@ class TextFile:
 
     def _is_left_open(self, last: str) -> bool:
         """Tell whether the last value has taken the rest of the file for want of a quote."""
-        import pyarrow as pa
 
         if not any(end in last for end in _ENDS):
             return False
         quoted = ('"' + last.replace('"', '""'))[-_TAIL:]
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         tail = ""
-        with pa.input_stream(str(self.path), compression="detect") as stream:
+        with self._stream() as stream:
             while block := stream.read(1 << 20):
                 tail = (tail + decoder.decode(block))[-_TAIL:]
         if tail.endswith(quoted):
@@ -307,16 +310,14 @@ class TextFile:
         return self._numbers[which - 1]
 
     def _open(self, kinds: dict[str, Any], *, threads: bool = True, has_header: bool = True) -> Any:
-        import pyarrow as pa
         from pyarrow import csv
 
         def keep(row: Any) -> str:
             self.bad.append(row)
             return "skip"
 
-        stream = pa.input_stream(str(self.path), compression="detect")
         return csv.open_csv(
-            stream,
+            self._stream(),
             read_options=csv.ReadOptions(
                 block_size=self._block, encoding=self.encoding, use_threads=threads,
                 column_names=self.given or None, skip_rows=self._blank,
@@ -336,7 +337,7 @@ class TextFile:
         )  # fmt: skip
 
     def _error(self, error: Exception) -> LoadUsageError:
-        message, hint = str(error).partition("\n")[0], ""
+        message, hint = str(error), ""
         if "straddl" in message:
             message = f"a value is longer than {_LARGEST_BLOCK >> 20} MB; is a quote left open?"
         elif isinstance(error, OSError):
@@ -346,7 +347,7 @@ class TextFile:
                 "Is its encoding right? Say encoding='cp1251' for a Russian Windows file,"
                 " 'utf-16' for Excel's Unicode text."
             )
-        return LoadUsageError(f"{self.path.name} cannot be read: {message}", hint)
+        return unreadable(self.path, message, hint)
 
 
 def _no_chunks(_target: Sequence[Column]) -> Iterator[Chunk]:

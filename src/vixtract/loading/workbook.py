@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vixtract.loading.errors import LoadUsageError, shown
+from vixtract.loading.errors import LoadUsageError, shown, unreadable
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_rows
 
@@ -86,8 +86,8 @@ def _named(
 
 
 def _unreadable(path: Path, error: Exception) -> LoadUsageError:
-    message = str(error).partition("\n")[0]
-    return LoadUsageError(
-        f"{path.name} cannot be read: {message}",
+    return unreadable(
+        path,
+        error,
         "Is it whole, an .xlsx (not an .xls of another name) and without a password?",
     )
