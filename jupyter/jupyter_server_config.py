@@ -24,9 +24,9 @@ c.ServerApp.shutdown_no_activity_timeout = server_idle_s
 c.KernelManager.transport = "ipc"
 
 # A kernel that was stopped for taking too much says so in the cell that ran.
-c.ServerApp.kernel_websocket_connection_class = "vixtract.people.hub.kernels.TellingConnection"
+c.ServerApp.kernel_websocket_connection_class = "vixtract.hub.kernels.TellingConnection"
 # A kernel gets the present database password, also when the server is older.
-c.MultiKernelManager.kernel_manager_class = "vixtract.people.hub.kernels.FreshKernelManager"
+c.MultiKernelManager.kernel_manager_class = "vixtract.hub.kernels.FreshKernelManager"
 
 # A deleted file is gone: the trash would be in the same home, unseen and growing.
 c.FileContentsManager.delete_to_trash = False

@@ -4,22 +4,22 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from vixtract.containers.jupyter_health import HealthHandler
+from vixtract.files import ensure_secret
+from vixtract.hub import events
+from vixtract.hub.authenticator import PeopleAuthenticator
+from vixtract.hub.authority import AuthorityHandler
+from vixtract.hub.lifecycle import Lifecycle
+from vixtract.hub.provisioner import Provisioner, Server
+from vixtract.hub.spawner import PersonSpawner, list_variables
+from vixtract.hub.state import PeopleState
+from vixtract.hub.teamwork import Teamwork
 from vixtract.people import directory
+from vixtract.people.accounts import DATABASE, SECRETS, STATE
 from vixtract.people.archive import Packer
 from vixtract.people.database_tls import DatabaseTls
-from vixtract.people.entry import DATABASE, SECRETS, STATE
-from vixtract.people.hub import events
-from vixtract.people.hub.authenticator import PeopleAuthenticator
-from vixtract.people.hub.authority import AuthorityHandler
-from vixtract.people.hub.health import HealthHandler
-from vixtract.people.hub.spawner import PersonSpawner, list_variables
-from vixtract.people.lifecycle import Lifecycle
 from vixtract.people.limits import ServerLimits
-from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.roles import superuser_conninfo
-from vixtract.people.secretfiles import ensure_secret
-from vixtract.people.state import PeopleState
-from vixtract.people.teamwork import Teamwork
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings, is_loopback
@@ -147,7 +147,7 @@ c.JupyterHub.services = [
     # Root's: it stops who takes more than their share.
     {
         "name": "labwatch",
-        "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.notebooks.labwatch"],
+        "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.processes.labs"],
         "cwd": "/",
         "display": False,
         "environment": {
@@ -182,7 +182,7 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
     c.JupyterHub.services.append(
         {
             "name": "shelf",
-            "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.notebooks.shelf"],
+            "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.homes.server"],
             "cwd": "/",
             "display": False,
         }

@@ -46,3 +46,7 @@ class PreconditionError(VixtractError):
     """The machine lacks something that the command needs."""
 
     exit_code = 3
+
+
+class RequestError(VixtractError):
+    """A request that the runner refuses: nothing has been started for it."""

@@ -7,15 +7,19 @@ against it, and every process reads its environment through `Settings.from_envir
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from vixtract import __version__, settings_signin
 from vixtract.errors import SettingsError
+from vixtract.settings_table import BY_NAME, SETTINGS, SIGN_IN_ROWS, Setting
 from vixtract.values import check_kind, is_loopback, read_workers, split_list
+
+EVERYBODY = "*"
 
 __all__ = [
     "BY_NAME",
+    "EVERYBODY",
     "SETTINGS",
     "Setting",
     "Settings",
@@ -23,262 +27,6 @@ __all__ = [
     "is_loopback",
     "read_workers",
 ]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting.
-
-    Args:
-        name: environment variable.
-        default: text used where the variable is unset or empty.
-        help: one sentence for operators, units included.
-        kind: text, integer (0 or more), port (1-65535), address, choice, password, zone, workers,
-            names (host names and addresses) or networks; several are separated by commas. A port
-            whose default is empty may be empty.
-        choices: allowed values of kind choice.
-        group: heading in the documentation.
-    """
-
-    name: str
-    default: str
-    help: str
-    kind: str = "text"
-    choices: tuple[str, ...] = ()
-    group: str = "Appliance"
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether the value must never be printed or logged."""
-        return self.kind == "password"
-
-
-def _limit(name: str, default: str, text: str) -> Setting:
-    """Return a number of the group Limits."""
-    return Setting(name, default, text, "integer", group="Limits")
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting("VIXTRACT_VERSION", __version__, "Version of the images to run."),
-    Setting(
-        "VIXTRACT_ENGINE",
-        "embedded",
-        "Scheduler engine: `embedded`, or `cronicle` where its image can be had.",
-        "choice",
-        ("embedded", "cronicle"),
-    ),
-    Setting("TZ", "UTC", "Time zone of the appliance and of schedules that name none.", "zone"),
-    Setting(
-        "VIXTRACT_BIND",
-        "127.0.0.1",
-        "Address that the ports are published on. Anything but loopback needs own passwords.",
-        "address",
-        group="Network",
-    ),
-    Setting("HTTP_PORT", "80", "Port of the web pages.", "port", group="Network"),
-    Setting("HTTPS_PORT", "443", "Port of the web pages over HTTPS.", "port", group="Network"),
-    Setting("POSTGRES_PORT", "5432", "Port of PostgreSQL for BI tools.", "port", group="Network"),
-    Setting(
-        "CRONICLE_PORT",
-        "",
-        "Port of Cronicle's page alone, an origin that no notebook shares; empty: at `/cronicle/`.",
-        "port",
-        group="Network",
-    ),
-    Setting(
-        "HTTPS",
-        "",
-        "How HTTPS is served: `off`, `self-signed`, `files` or `acme`. Empty: `off` on loopback, "
-        "else `self-signed`.",
-        "choice",
-        ("", "off", "self-signed", "files", "acme"),
-        group="Network",
-    ),
-    Setting(
-        "HTTPS_DOMAIN",
-        "",
-        "Names and addresses of the appliance, the main one first, separated by commas; web pages "
-        "answer to no other, and certificates are made for them.",
-        "names",
-        group="Network",
-    ),
-    Setting(
-        "HTTPS_ACME_EMAIL",
-        "",
-        "Address that the certificate authority writes to; with `HTTPS=acme`.",
-        group="Network",
-    ),
-    Setting(
-        "HTTPS_ACME_SERVER",
-        "https://acme-v02.api.letsencrypt.org/directory",
-        "Directory of the certificate authority; with `HTTPS=acme`.",
-        group="Network",
-    ),
-    Setting(
-        "POSTGRES_ALLOW",
-        "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1,fc00::/7,fe80::/10",
-        "Networks that may reach PostgreSQL's port, separated by commas.",
-        "networks",
-        group="Network",
-    ),
-    Setting(
-        "POSTGRES_PASSWORD",
-        "vixtract",
-        "Password of PostgreSQL's superuser `postgres`. It opens no door: that account gets in by "
-        "the socket alone.",
-        "password",
-        group="Passwords",
-    ),
-    Setting(
-        "BI_PASSWORD",
-        "vixtract",
-        "Password of the read-only PostgreSQL login `bi`.",
-        "password",
-        group="Passwords",
-    ),
-    Setting("HUB_ADMIN", "admin", "Name of the first Hub administrator.", group="Passwords"),
-    Setting(
-        "HUB_ADMIN_PASSWORD",
-        "vixtract",
-        "Password of the first Hub administrator, used when that account is first made.",
-        "password",
-        group="Passwords",
-    ),
-    Setting(
-        "CRONICLE_ADMIN_PASSWORD",
-        "admin",
-        "Password of Cronicle's account `admin`; the embedded engine has no login.",
-        "password",
-        group="Passwords",
-    ),
-    _limit("MAX_JOBS", "4", "Scheduled jobs that run at once; more wait in the queue."),
-    _limit(
-        "JOB_MEMORY_MB",
-        "2048",
-        "Memory of one job in MiB; a job may set its own. 0 means no limit.",
-    ),
-    _limit(
-        "JOB_PROCESSES",
-        "1024",
-        "Processes and threads that one person's jobs may have together. 0 means no limit.",
-    ),
-    _limit(
-        "SERVER_MEMORY_MB",
-        "4096",
-        "Memory of one person's JupyterLab server with all its kernels in MiB. 0 means no limit.",
-    ),
-    _limit(
-        "SERVER_PROCESSES",
-        "1024",
-        "Processes and threads of one person's server and kernels. 0 means no limit.",
-    ),
-    _limit(
-        "DISK_FLOOR_MB",
-        "1024",
-        "Free disk in MiB under which kernels and jobs that write are stopped. 0 means no floor.",
-    ),
-    _limit(
-        "JOB_TIMEOUT_S",
-        "86400",
-        "Seconds after which a job is stopped where its schedule sets no limit.",
-    ),
-    Setting(
-        "JOB_WARM",
-        "on",
-        "Whether notebooks start in a process that has the libraries in memory already, in a "
-        "fraction of the time; `off` starts a kernel for each.",
-        "choice",
-        ("on", "off"),
-        group="Limits",
-    ),
-    _limit(
-        "CATCH_UP_CAP",
-        "24",
-        "Missed runs of one schedule that are made up for after a downtime.",
-    ),
-    _limit(
-        "RUNS_KEEP_DAYS",
-        "180",
-        "Days that runs and their files are kept; a schedule's last good run stays. 0: forever.",
-    ),
-    _limit("RUNS_KEEP_COUNT", "1000", "Newest runs of one schedule that are kept. 0: all."),
-    _limit(
-        "KERNEL_IDLE_S",
-        "3600",
-        "Seconds after which an idle kernel is stopped; a busy one never is.",
-    ),
-    _limit(
-        "SERVER_IDLE_S",
-        "7200",
-        "Seconds without kernels and use after which a person's JupyterLab server ends.",
-    ),
-    Setting(
-        "JUPYTER_MEMORY",
-        "8g",
-        "Memory of the JupyterHub container with all servers and kernels in it.",
-        group="Limits",
-    ),
-    Setting(
-        "CRONICLE_MEMORY", "8g", "Memory of the job container with all jobs in it.", group="Limits"
-    ),
-    Setting("POSTGRES_MEMORY", "4g", "Memory of the PostgreSQL container.", group="Limits"),
-    Setting(
-        "PUBLIC_URL",
-        "",
-        "Address of the appliance for links in messages, such as `https://etl.example.com`.",
-        group="Messages",
-    ),
-    Setting(
-        "SMTP_HOST",
-        "",
-        "Mail server for messages about runs; empty sends no mail.",
-        group="Messages",
-    ),
-    Setting("SMTP_PORT", "25", "Port of the mail server.", "port", group="Messages"),
-    Setting(
-        "SMTP_SECURITY",
-        "off",
-        "Encryption to the mail server: `starttls` (port 587), `tls` (port 465) or `off`.",
-        "choice",
-        ("off", "starttls", "tls"),
-        group="Messages",
-    ),
-    Setting("SMTP_USER", "", "Login at the mail server; empty for none.", group="Messages"),
-    Setting("SMTP_PASSWORD", "", "Password of that login.", "password", group="Messages"),
-    Setting("SMTP_FROM", "vixtract@localhost", "Sender of messages about runs.", group="Messages"),
-    *(Setting(*row, group=settings_signin.GROUP) for row in settings_signin.ROWS),
-    Setting(
-        "WORKERS",
-        "",
-        "Machines that run schedules with the target `workers`: `host`, `host:port`, with commas.",
-        "workers",
-        group="Workers",
-    ),
-    Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
-    Setting(
-        "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
-    ),
-    Setting(
-        "CRONICLE_IMAGE",
-        "cronicle/edge:v1.14.2",
-        "Image that Cronicle is taken from; its newest version that the tests ran with.",
-        group="Images",
-    ),
-    Setting(
-        "SCHEDULER_IMAGE",
-        "vixtract/cronicle",
-        "Image of the job container without its tag; `vixtract/cronicle-edge` has Cronicle in it.",
-        group="Images",
-    ),
-    Setting(
-        "PIP_INDEX_URL", "", "Package index for `pip3 install` and for builds.", group="Proxies"
-    ),
-    Setting("HTTP_PROXY", "", "Proxy for builds and for people's processes.", group="Proxies"),
-    Setting("HTTPS_PROXY", "", "The same for HTTPS.", group="Proxies"),
-    Setting("NO_PROXY", "", "Names that are reached without the proxy.", group="Proxies"),
-)
-
-BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
 
 def check_value(setting: Setting, value: str) -> str:
@@ -320,7 +68,7 @@ class Settings:
             if problem:
                 shown = "(hidden)" if setting.is_secret else repr(values[setting.name])
                 problems.append(f"{setting.name}={shown} {problem}")
-        problems += settings_signin.find_problems(values)
+        problems += find_sign_in_problems(values)
         if problems:
             raise SettingsError(
                 "Wrong settings: " + "; ".join(problems), "Correct them in .env and start again."
@@ -383,3 +131,135 @@ class Settings:
                 "Set own passwords in .env, or run `./vixtract up --bind "
                 f"{self['VIXTRACT_BIND']}`, which generates them.",
             )
+
+
+_DEFAULTS = {row[0]: row[1] for row in SIGN_IN_ROWS}
+_LDAP_SERVER = re.compile(r"ldaps?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def find_sign_in_problems(values: Mapping[str, str]) -> list[str]:
+    """Say what is wrong or missing in the settings of sign-in, each with what to do.
+
+    Args:
+        values: name to text, defaults filled in; names that are absent count as not set.
+    """
+    full = {**_DEFAULTS, **{k: v for k, v in values.items() if k in _DEFAULTS}}
+    return [
+        *_find_limits(full),
+        *(_find_ldap(full) if full["LDAP_URL"] else _find_orphans(full, "LDAP_", "LDAP_URL")),
+        *(_find_oidc(full) if full["OIDC_ISSUER"] else _find_orphans(full, "OIDC_", "OIDC_ISSUER")),
+    ]
+
+
+def is_secure_url(url: str) -> bool:
+    """Say whether an address is HTTPS, or HTTP on this very machine.
+
+    Args:
+        url: absolute address.
+    """
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    )
+
+
+def _find_limits(values: Mapping[str, str]) -> list[str]:
+    names = ("LDAP_TIMEOUT_S", "SIGNIN_CHECK_S", "SIGNIN_HOURS")
+    pages = ("LDAP_PASSWORD_URL", "OIDC_PASSWORD_URL")
+    return [
+        *(f"{name}=0 is too short: give 1 or more" for name in names if values[name] == "0"),
+        *(
+            f"{name} is no http:// or https:// address"
+            for name in pages
+            if values[name] and not values[name].startswith(("http://", "https://"))
+        ),
+    ]
+
+
+def _find_orphans(values: Mapping[str, str], prefix: str, main: str) -> list[str]:
+    # Not the secrets: every container finds those in the volume, the others in jupyter's alone.
+    names = [
+        row[0]
+        for row in SIGN_IN_ROWS
+        if row[0].startswith(prefix) and row[3] != "password" and values[row[0]] != row[1]
+    ]
+    if not names:
+        return []
+    verb = "is" if len(names) == 1 else "are"
+    return [f"{', '.join(names)} {verb} set, but {main} is empty: set it, or remove the others"]
+
+
+def _find_ldap(values: Mapping[str, str]) -> list[str]:
+    problems = []
+    servers = values["LDAP_URL"].split()
+    wrong = [server for server in servers if not _LDAP_SERVER.fullmatch(server)]
+    if wrong or not servers:
+        problems.append(f"LDAP_URL has {wrong}: write ldaps://HOST or ldap://HOST:PORT")
+    problems += _find_ldap_bind(values)
+    name_filter = values["LDAP_USER_FILTER"]
+    if name_filter and not (
+        name_filter.startswith("(")
+        and name_filter.endswith(")")
+        and name_filter.count("(") == name_filter.count(")")
+    ):
+        problems.append("LDAP_USER_FILTER is no filter in balanced parentheses")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", values["LDAP_NAME_ATTRIBUTE"]):
+        problems.append("LDAP_NAME_ATTRIBUTE is no name of an attribute")
+    allowed, admins = values["LDAP_ALLOWED_GROUP"], values["LDAP_ADMIN_GROUP"]
+    if not allowed:
+        problems.append(
+            "LDAP_ALLOWED_GROUP is empty: give the DN of a group, or * to let everybody in"
+        )
+    for name, group in (("LDAP_ALLOWED_GROUP", allowed), ("LDAP_ADMIN_GROUP", admins)):
+        if group and group != EVERYBODY and "=" not in group:
+            problems.append(f"{name}={group!r} is no DN: write CN=…,OU=…,DC=…")
+    if admins == EVERYBODY:
+        problems.append("LDAP_ADMIN_GROUP=* would make everybody an administrator: give a DN")
+    return [*problems, *_find_path(values, "LDAP_CA_FILE")]
+
+
+def _find_ldap_bind(values: Mapping[str, str]) -> list[str]:
+    template, account = values["LDAP_USER_DN_TEMPLATE"], values["LDAP_BIND_DN"]
+    if bool(template) == bool(account):
+        start = "both are set" if template else "neither is set"
+        return [
+            f"LDAP_BIND_DN (search bind) and LDAP_USER_DN_TEMPLATE (template bind): {start}; "
+            "set one of the two"
+        ]
+    if account:
+        needed = [n for n in ("LDAP_BIND_PASSWORD", "LDAP_BASE_DN") if not values[n]]
+        return [f"LDAP_BIND_DN needs {' and '.join(needed)} too"] if needed else []
+    problems = []
+    if template.count("{username}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+        problems.append("LDAP_USER_DN_TEMPLATE must have {username} in it once")
+    if "=" not in template and not values["LDAP_BASE_DN"]:
+        problems.append("LDAP_USER_DN_TEMPLATE is no DN, so LDAP_BASE_DN is needed too")
+    if values["LDAP_BIND_PASSWORD"]:
+        problems.append("LDAP_BIND_PASSWORD has no use without LDAP_BIND_DN: remove it")
+    return problems
+
+
+def _find_oidc(values: Mapping[str, str]) -> list[str]:
+    problems = []
+    if not is_secure_url(values["OIDC_ISSUER"]) or urlsplit(values["OIDC_ISSUER"]).query:
+        problems.append(
+            f"OIDC_ISSUER={values['OIDC_ISSUER']!r} is no https:// address of an issuer"
+        )
+    if not values["OIDC_CLIENT_ID"]:
+        problems.append("OIDC_CLIENT_ID is empty: register a client at the issuer")
+    if not values["OIDC_ALLOWED_GROUP"]:
+        problems.append(
+            "OIDC_ALLOWED_GROUP is empty: give the name of a group, or * to let everybody in"
+        )
+    if values["OIDC_ADMIN_GROUP"] == EVERYBODY:
+        problems.append("OIDC_ADMIN_GROUP=* would make everybody an administrator: give a group")
+    if "openid" not in values["OIDC_SCOPE"].split():
+        problems.append("OIDC_SCOPE must have openid in it")
+    return [*problems, *_find_path(values, "OIDC_CA_FILE")]
+
+
+def _find_path(values: Mapping[str, str], name: str) -> list[str]:
+    if values[name] and not values[name].startswith("/"):
+        return [f"{name}={values[name]!r} is no full path in the jupyter container"]
+    return []

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
+MIB = 1024 * 1024
+
 WORKER_PORT = 3013
 _WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
 _PATTERNS: Mapping[str, tuple[str, str]] = {

@@ -18,7 +18,7 @@ FAKE_PLUGIN = Path(__file__).with_name("fake_plugin.py")
 # Isolated as in the image, where the package lies in the interpreter's own folders.
 LAUNCH = (
     f"import sys, runpy; sys.path.insert(0, {str(ROOT / 'src')!r});"
-    "runpy.run_module('vixtract.scheduler', run_name='__main__', alter_sys=True)"
+    "runpy.run_module('vixtract.scheduler.embedded', run_name='__main__', alter_sys=True)"
 )
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 

@@ -18,7 +18,7 @@ SHELF = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from vixtract.notebooks.shelf import Shelf, ShelfConfig
+from vixtract.homes.server import Shelf, ShelfConfig
 base = Path(sys.argv[2])
 Shelf(ShelfConfig(base / "s", base / "home", os.getuid(), os.getgid(), base / "runs", base)).run()
 """

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from vixtract.cronicle.people import HubUserError, People
-from vixtract.cronicle.sessions import find_sessions
+from vixtract.cronicle_edge.people import HubUserError, People
+from vixtract.cronicle_edge.sessions import find_sessions
 
 TOKENS = {
     "adminsToken": {"kind": "user", "name": "admin", "admin": True},
@@ -100,7 +100,8 @@ def test_a_list_that_is_not_there_yet_admits_nobody(people):
 def test_logins_end_with_the_hubs(people, monkeypatch):
     ended = []
     monkeypatch.setattr(
-        "vixtract.cronicle.sessions.end_sessions", lambda up, name, storage: ended.append(name) or 1
+        "vixtract.cronicle_edge.sessions.end_sessions",
+        lambda up, name, storage: ended.append(name) or 1,
     )
     cuts = []
     people.on_end = lambda: cuts.append(1)

@@ -13,7 +13,7 @@ from tests.certificates import make_authority, write_pair
 from tests.directory_settings import by_ad, by_search, by_template
 from tests.slapd import Slapd
 from tests.waiting import free_port
-from vixtract.people.ldap import Directory, DirectoryDownError, NotAllowedError
+from vixtract.hub.ldap import Directory, DirectoryDownError, NotAllowedError
 from vixtract.settings import Settings
 
 pytestmark = [

@@ -14,9 +14,9 @@ import nbformat
 import pytest
 
 from vixtract.notebooks import render
-from vixtract.notebooks.channel import clean_result
+from vixtract.runner.channel import clean_result
 
-WARM = "from vixtract.notebooks import begin; code = begin.run(job)"
+WARM = "from vixtract.notebooks.warm import in_process as begin; code = begin.run(job)"
 COLD = "from vixtract.notebooks import execute; code = execute.drive(job)"
 SCRIPT = """
 import json, sys

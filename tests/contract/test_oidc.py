@@ -11,8 +11,8 @@ import pytest
 
 from tests.certificates import make_authority, write_pair
 from tests.issuer import Issuer
-from vixtract.people import oidc
-from vixtract.people.oidc import IssuerDownError, OidcError, Provider, new_request
+from vixtract.hub import oidc
+from vixtract.hub.oidc import IssuerDownError, OidcError, Provider, new_request
 from vixtract.settings import Settings
 
 pytestmark = [

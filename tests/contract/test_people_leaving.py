@@ -14,9 +14,9 @@ from tests.contract.test_people_roles import (
     connect_person,
     connect_superuser,
 )
+from vixtract.hub.provisioner import Server
 from vixtract.people import readers, retire, roles, sharing
 from vixtract.people.names import InvalidNameError
-from vixtract.people.provisioner import Server
 from vixtract.people.roles import RoleError
 
 pytest_plugins = ["tests.postgres"]

@@ -15,10 +15,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tests.waiting import free_port, wait_until
+from vixtract.hub.provisioner import Provisioner, Server
 from vixtract.people import roles
 from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.names import InvalidNameError
-from vixtract.people.provisioner import Provisioner, Server
 from vixtract.people.scram import build_verifier, is_verifier_of
 
 pytest_plugins = ["tests.postgres"]

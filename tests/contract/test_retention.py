@@ -14,9 +14,9 @@ import pytest
 from vixtract.ledger.database import Database
 from vixtract.ledger.history import list_trash
 from vixtract.ledger.runs import NewRun, Outcome, add_run, finish_run
-from vixtract.notebooks.protocol import parse_request
+from vixtract.runner.protocol import parse_request
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.retention import Retention
+from vixtract.scheduler.embedded.retention import Retention
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from vixtract.hub.lifecycle import Lifecycle
+from vixtract.hub.state import Plan
+from vixtract.hub.teamwork import Teamwork
 from vixtract.people import teams
-from vixtract.people.lifecycle import Lifecycle
-from vixtract.people.state import Plan
-from vixtract.people.teamwork import Teamwork
 from vixtract.vault import owners
 from vixtract.vault.records import Draft, Owner
 from vixtract.vault.store import Store

@@ -96,7 +96,7 @@ class Hub:
         self, *words: str, text: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the operator's commands."""
-        module = ("-m", "vixtract.people.operator")
+        module = ("-m", "vixtract.hub.operator")
         return docker(
             "exec", "-i", self.container, *PYTHON, *module, *words, text=text, check=check
         )

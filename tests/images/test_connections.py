@@ -78,7 +78,7 @@ class Jobs:
             "id": f"jconn{self.count}", "event": "e", "event_title": "Test", "now": 1700000000,
             "params": {"owner": person, **parameters}, "username": person, "timeout": 90,
         }  # fmt: skip
-        command = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.notebooks.plugin", kind)
+        command = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.runner.plugin", kind)
         done = self.run(*command, user="990:990", text=json.dumps(job) + "\n")
         assert '"complete"' in done.stdout, done.stdout + done.stderr
         return done.stdout + done.stderr

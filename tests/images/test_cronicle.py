@@ -101,7 +101,7 @@ class Box:
         }  # fmt: skip
         process = subprocess.Popen(
             ["docker", "exec", "-i", "-u", "990:990", self.name, PYTHON, "-I", "-m",
-             "vixtract.notebooks.plugin", kind],
+             "vixtract.runner.plugin", kind],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert process.stdin is not None
@@ -342,7 +342,7 @@ def test_abort_ends_everything_and_says_so(box):
     box.write("anna", "slow.ipynb", notebook("!setsid sleep 7020 & sleep 7021"))
     process, _ = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"})
     wait_until(lambda: any("7021" in p for p in box.processes_of("anna")), what="the cell")
-    box.execute("pkill", "-TERM", "-f", "vixtract.notebooks.plugin", user="990")
+    box.execute("pkill", "-TERM", "-f", "vixtract.runner.plugin", user="990")
     result = box.finish(process)
     assert result.end["code"] == 130
     assert result.text.startswith("Aborted after")
@@ -354,7 +354,7 @@ def test_killed_plugin_ends_its_run(box):
     box.write("anna", "slow.ipynb", notebook("import time; time.sleep(7030)"))
     process, job = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"})
     wait_until(lambda: len(box.processes_of("anna")) > 1, what="the kernel")
-    box.execute("pkill", "-KILL", "-f", "vixtract.notebooks.plugin", user="990")
+    box.execute("pkill", "-KILL", "-f", "vixtract.runner.plugin", user="990")
     process.communicate(timeout=20)
     wait_until(lambda: box.processes_of("anna") == [], what="its end", timeout_s=20)
     record = f"/runs/anna/{job}/run.json"
@@ -609,7 +609,7 @@ def test_killed_runner_comes_back_and_a_killed_supervisor_leaves_nothing(box):
     box.write("anna", "slow.ipynb", notebook("!setsid sleep 7041 & sleep 7040"))
     process, _ = box.start("notebook", {"owner": "anna", "notebook": "slow.ipynb"})
     wait_until(lambda: any("7040" in p for p in box.processes_of("anna")), what="the cell")
-    runner, *_ = box.execute("pgrep", "-o", "-f", "vixtract.notebooks.runner").split()
+    runner, *_ = box.execute("pgrep", "-o", "-f", "vixtract.runner.daemon").split()
     # A warm run's supervisor is the fork server's child.
     parent = box.execute("pgrep", "-P", runner).strip() if box.is_warm else runner
     supervisor = box.execute("pgrep", "-P", parent).strip()
@@ -630,7 +630,7 @@ def test_only_supervising_processes_are_root_s(box):
                 (
                     "/sbin/docker-init",
                     "/opt/vixtract/bin/python -I -m vixtract.",
-                    "/usr/bin/python3 -S /opt/vixtract/lib/python3.13/site-packages/vixtract/notebooks/forkserver.py",
+                    "/usr/bin/python3 -S /opt/vixtract/lib/python3.13/site-packages/vixtract/runner/forkserver.py",
                     "ps ",
                 )
             ), line
@@ -661,7 +661,7 @@ def test_container_becomes_healthy_stops_in_time_and_boots_after_a_cut():
                 docker("kill", "--signal", "KILL", name, check=False)
             docker("start", name)
             wait_until(
-                lambda: docker("exec", name, PYTHON, "-I", "-m", "vixtract.notebooks.health", check=False).returncode == 0,
+                lambda: docker("exec", name, PYTHON, "-I", "-m", "vixtract.containers.cronicle_health", check=False).returncode == 0,
                 what="health",
             )  # fmt: skip
             places = "/srv/secrets", "/opt/cronicle/data", "/runs", "/run/vixtract/runner.sock"

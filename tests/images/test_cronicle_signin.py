@@ -106,7 +106,7 @@ def place(request, parts) -> Iterator[Place]:
 def accounts(box: EdgeBox) -> dict[str, int]:
     """Return Cronicle's accounts, name to whether it is active."""
     code = (
-        "import json\nfrom vixtract.cronicle.upstream import Upstream\n"
+        "import json\nfrom vixtract.cronicle_edge.upstream import Upstream\n"
         "rows = Upstream(open('/srv/secrets/cronicle_session').read().strip())"
         ".call('user/admin_get_users', {'offset': 0, 'limit': 100})['rows']\n"
         "print(json.dumps({row['username']: row['active'] for row in rows}))"

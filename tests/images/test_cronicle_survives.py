@@ -11,7 +11,7 @@ import websocket
 from tests.images.docker_cli import unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
 from tests.waiting import wait_until
-from vixtract.cronicle.gateway import PAGE_CALLS, USER_CALLS
+from vixtract.cronicle_edge.gateway import PAGE_CALLS, USER_CALLS
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
 
 pytestmark = [

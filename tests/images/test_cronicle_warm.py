@@ -188,7 +188,7 @@ def test_cells_are_saved_while_a_later_one_runs(box):
         return [cell["metadata"]["papermill"]["status"] for cell in cells]
 
     wait_until(lambda: states() == ["completed", "running"], what="the saved cells")
-    box.execute("pkill", "-TERM", "-f", "vixtract.notebooks.plugin", user="990")
+    box.execute("pkill", "-TERM", "-f", "vixtract.runner.plugin", user="990")
     process.communicate(timeout=120)
     wait_until(lambda: box.processes_of("anna") == [], what="its end")
     assert states() == ["completed", "failed"]

@@ -17,7 +17,7 @@ from vixtract import __version__
 
 pytestmark = pytest.mark.docker
 EMBEDDED = os.environ.get("VIXTRACT_CRONICLE_IMAGE", f"vixtract/cronicle:{__version__}")
-COMMAND = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.cronicle.importing")
+COMMAND = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.cronicle_edge.importing")
 
 
 @pytest.fixture(scope="module", params=["embedded", "cronicle"])

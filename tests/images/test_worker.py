@@ -92,7 +92,7 @@ class Pair:
 
     def wait_well(self) -> None:
         """Wait until the worker's own health check is content."""
-        check = (*PYTHON, "-m", "vixtract.notebooks.worker")
+        check = (*PYTHON, "-m", "vixtract.containers.worker")
         wait_until(
             lambda: docker("exec", self.name, *check, check=False).returncode == 0,
             f"the worker: {logs(self.name)[-500:]}",
@@ -219,7 +219,7 @@ def test_more_runs_than_places_wait(pair):
 def attempt(pair: Pair, key: str) -> str:
     """Connect to the worker's door from the appliance's container with a key; returns what came."""
     code = (
-        "import sys; from vixtract.notebooks.link import connect, read_line\n"
+        "import sys; from vixtract.runner.workers.link import connect, read_line\n"
         f"c = connect(('{pair.address}', {pair.port}), sys.argv[1]); print(read_line(c))"
     )
     done = docker("exec", pair.box.name, *PYTHON, "-c", code, key, check=False)

@@ -103,7 +103,7 @@ class Appliance:
         options = ["--admin"] if admin else []
         self.execute(
             "jupyter",
-            "/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.operator",
+            "/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.operator",
             "add-user", name, *options, "--password-stdin",
             stdin=password + "\n",
         )  # fmt: skip

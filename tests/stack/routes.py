@@ -22,7 +22,7 @@ print("ROUTES" + json.dumps(found))
 HUB = """
 from pathlib import Path
 from jupyterhub import apihandlers, handlers
-from vixtract.people.hub.authenticator import PeopleAuthenticator
+from vixtract.hub.authenticator import PeopleAuthenticator
 own = PeopleAuthenticator(database="/tmp/routes.sqlite").get_handlers(None)
 Path("/tmp/routes.sqlite").unlink(missing_ok=True)
 for rule in [*handlers.default_handlers, *apihandlers.default_handlers, *own]:

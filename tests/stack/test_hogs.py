@@ -100,7 +100,7 @@ def test_a_disk_filler_is_stopped_at_the_floor(appliance, anna, bob):
     watch = subprocess.Popen(
         ["docker", "exec", "-e", f"DISK_FLOOR_MB={min(free * 2, 999999999)}",
          "-e", "SERVER_MEMORY_MB=0", "-e", "SERVER_PROCESSES=0", appliance.container("jupyter"),
-         "/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.notebooks.labwatch"],
+         "/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.processes.labs"],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -111,11 +111,11 @@ def test_jobs_run_as_their_owner_and_only_supervisor_and_runner_as_root(applianc
     assert any("sleep 4321" in c for c in users["anna"])
     # A forked kernel shows the command that it was forked from.
     assert any("ipykernel" in c or "forkserver" in c for c in users["anna"])
-    engine = {"embedded": "vixtract.scheduler", "cronicle": "Cronicle Server"}[ENGINE]
+    engine = {"embedded": "vixtract.scheduler.embedded", "cronicle": "Cronicle Server"}[ENGINE]
     assert any(engine in c for c in users["cronicle"])
     allowed = (
         *("docker-init", "/sbin/docker-init", "ps -eo", "/opt/vixtract/bin/python -I"),
-        "/usr/bin/python3 -S /opt/vixtract/lib/python3.13/site-packages/vixtract/notebooks/forkserver",
+        "/usr/bin/python3 -S /opt/vixtract/lib/python3.13/site-packages/vixtract/runner/forkserver",
     )
     strangers = [c for c in users["root"] if not c.startswith(allowed)]
     assert strangers == []

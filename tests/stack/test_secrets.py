@@ -147,7 +147,7 @@ def test_rotation_changes_every_secret_and_people_work_on(exposed):
     before = secrets_of(exposed)
     assert connect(exposed, before["BI_PASSWORD"]) == [(1,)]
     # Cut off after the new keys were made: the next one goes on.
-    stage = "from vixtract.people.rotation import *; stage(SECRETS)"
+    stage = "from vixtract.hub.rotation import *; stage(SECRETS)"
     exposed.execute("jupyter", "/opt/jupyterhub/bin/python", "-I", "-c", stage)
     staged = exposed.execute("jupyter", "cat", "/srv/secrets/next/api_key").strip()
     told = exposed.operate("secrets", "rotate", "--yes", timeout_s=400).stdout

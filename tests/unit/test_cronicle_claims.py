@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from vixtract.cronicle import claims
-from vixtract.cronicle.job import is_ending
+from vixtract.cronicle_edge import claims
+from vixtract.cronicle_edge.job import is_ending
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event

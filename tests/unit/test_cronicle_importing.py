@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vixtract.cronicle.importing import (
+from vixtract.cronicle_edge.importing import (
     CannotImportError,
     build_script,
     convert,

@@ -7,15 +7,15 @@ import json
 import bcrypt
 import pytest
 
-from vixtract.cronicle import config, gateway
-from vixtract.cronicle.checks import check_names, find_method, tell_params
-from vixtract.cronicle.http import HttpError, Request, _rewrite
-from vixtract.cronicle.people import is_plain
-from vixtract.cronicle.plugins import escape_line, read_text
-from vixtract.cronicle.shapes import clean_event, read_event, tell
+from vixtract.cronicle_edge import config, gateway
+from vixtract.cronicle_edge.checks import check_names, find_method, tell_params
+from vixtract.cronicle_edge.http import HttpError, Request, _rewrite
+from vixtract.cronicle_edge.people import is_plain
+from vixtract.cronicle_edge.plugins import escape_line, read_text
+from vixtract.cronicle_edge.shapes import clean_event, read_event, tell
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
-from vixtract.scheduler.calls import ApiError
+from vixtract.scheduler.embedded.calls import ApiError
 
 EVENT = {
     "id": "e1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vixtract.cronicle.shapes import clean_job
+from vixtract.cronicle_edge.shapes import clean_job
 from vixtract.ledger.database import Database
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from vixtract.cronicle import places, start
-from vixtract.cronicle.config import build_user, is_password
+from vixtract.cronicle_edge import places, start
+from vixtract.cronicle_edge.config import build_user, is_password
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event

@@ -29,7 +29,7 @@ from vixtract.ledger.slots import (
 )
 from vixtract.scheduler import store
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.engine import Engine
+from vixtract.scheduler.embedded.engine import Engine
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.timing import build_timing, iterate_due
 

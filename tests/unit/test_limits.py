@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from vixtract.notebooks import labwatch, usage
-from vixtract.notebooks.identity import Person
-from vixtract.notebooks.labwatch import Bounds, Watch
-from vixtract.notebooks.overuse import DISK_FULL, TOO_MANY_PROCESSES, Overuse
-from vixtract.notebooks.usage import DiskFloor, Process, WriteMeter, read_processes
+from vixtract.processes import labs as labwatch
+from vixtract.processes import usage
+from vixtract.processes.labs import Bounds, Watch
+from vixtract.processes.overuse import DISK_FULL, TOO_MANY_PROCESSES, Overuse
+from vixtract.processes.person import Person
+from vixtract.processes.usage import DiskFloor, Process, WriteMeter, read_processes
 
 PROBE = """
 import os, resource

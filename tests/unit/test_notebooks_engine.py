@@ -10,7 +10,8 @@ import time
 import nbformat.v4
 import pytest
 
-from vixtract.notebooks import engine, warm_client
+from vixtract.notebooks import engine
+from vixtract.notebooks.warm import client as warm_client
 
 
 @pytest.fixture

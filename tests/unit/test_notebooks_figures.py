@@ -6,8 +6,8 @@ import json
 import os
 
 from vixtract.notebooks import figures
-from vixtract.notebooks.channel import clean_result
-from vixtract.notebooks.plugin import complete
+from vixtract.runner.channel import clean_result
+from vixtract.runner.plugin import complete
 
 
 def cell(tags, seconds):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from vixtract.errors import RequestError
 from vixtract.notebooks.inspection import inspect_notebook, read_parameters
-from vixtract.notebooks.protocol import RequestError
 
 CELL = """\
 from datetime import date

@@ -8,9 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from vixtract.notebooks import watch
 from vixtract.notebooks.budget import OutputBudget, measure
-from vixtract.notebooks.channel import clean_result
 from vixtract.notebooks.execute import cell_timeout
 from vixtract.notebooks.messages import (
     NotebookError,
@@ -19,10 +17,12 @@ from vixtract.notebooks.messages import (
     load_notebook,
     plain_traceback,
 )
-from vixtract.notebooks.outcome import judge
 from vixtract.notebooks.papermill_command import redirect
-from vixtract.notebooks.protocol import RunRequest
-from vixtract.notebooks.watch import Watched
+from vixtract.runner import watch
+from vixtract.runner.channel import clean_result
+from vixtract.runner.outcome import judge
+from vixtract.runner.protocol import RunRequest
+from vixtract.runner.watch import Watched
 
 
 def stream(text):

@@ -11,8 +11,8 @@ from tests.waiting import wait_until
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.scheduler.config import EngineConfig
+from vixtract.scheduler.embedded.jobs import JobIds, Jobs
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.jobs import JobIds, Jobs
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
 from vixtract.errors import SettingsError
+from vixtract.hub.delivery import deliver
 from vixtract.ops.deliver import DeliveryError, build_delivery, build_volume, deliver_secrets
 from vixtract.ops.envfile import load_env
 from vixtract.ops.host import Completed
 from vixtract.ops.instance import load_instance
-from vixtract.people.delivery import deliver
 from vixtract.secret_settings import SECRET_NAMES, Masker, known_secrets, with_secrets
 from vixtract.settings import Settings
 

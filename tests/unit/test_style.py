@@ -32,7 +32,7 @@ def documented_arguments(docstring: str) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCE, ids=NAMES)
 def test_modules_and_functions_stay_small(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
     for function in functions(path):
         assert function.end_lineno - function.lineno < 60, function.name
         arguments = function.args

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from vixtract.notebooks.protocol import RequestError
+from vixtract.errors import RequestError
 
 MAX_PARAMETERS = 100
 MAX_TEXT = 2000

@@ -24,7 +24,7 @@ from vixtract.secret_settings import SECRET_NAMES
 #: Settings that are the appliance's own. A Hub administrator's password is that person's; SMTP and
 #: the like are other machines'.
 ROTATED = ("POSTGRES_PASSWORD", "BI_PASSWORD", "CRONICLE_ADMIN_PASSWORD")
-ROTATION = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.rotation")
+ROTATION = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.rotation")
 STOP_S = 60.0
 ROTATE_S = 300.0
 #: Part of a minute in which the scheduler is away shortly without missing a due time.

@@ -28,7 +28,7 @@ from vixtract.settings import BY_NAME
 
 COMPOSE_S = 600.0
 RESTART_S = 120.0
-OPERATOR = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.people.operator")
+OPERATOR = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.operator")
 
 
 class StartError(VixtractError):

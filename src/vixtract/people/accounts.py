@@ -31,6 +31,17 @@ EXAMPLES = Path("/usr/share/vixtract/examples")
 SKELETON = Path("/etc/skel")
 RUNS = Path("/runs")
 
+# Where the jupyter container keeps the Hub's state, and how the Hub is started.
+STATE = Path("/srv/jupyterhub")
+DATABASE = STATE / "jupyterhub.sqlite"
+SECRETS = Path("/srv/secrets")
+RUNTIME = Path("/run/vixtract")
+PREFIX = "/opt/jupyterhub"
+HUB = (
+    *(f"{PREFIX}/bin/python", "-I", f"{PREFIX}/bin/jupyterhub"),
+    *("-f", f"{PREFIX}/etc/jupyterhub_config.py"),
+)
+
 # useradd and gpasswd lock /etc/passwd and give up at once when it is taken.
 _lock = threading.RLock()
 

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.people.secretfiles import write_durably
+from vixtract.files import write_durably
 
 log = logging.getLogger(__name__)
 

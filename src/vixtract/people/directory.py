@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vixtract.people.secretfiles import write_durably
+from vixtract.files import write_durably
 
 FILE_NAME = "people.json"
 

@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 ENVIRONMENT = "environment.json"
 
 # Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched;
-# what is really used is watched (`vixtract.notebooks.labwatch`).
+# what is really used is watched (`vixtract.processes.labs`).
 RESERVED_MB = 1152
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.files import write_durably
 from vixtract.people import accounts
 from vixtract.people.archive import PLACE, ensure_place
 from vixtract.people.names import (
@@ -25,7 +26,6 @@ from vixtract.people.names import (
     InvalidNameError,
     check_name,
 )
-from vixtract.people.secretfiles import write_durably
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from vixtract.people.schedules import find_owner
 from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoundError, PortalError
 from vixtract.portal.identity import Person
 from vixtract.portal.models import Run, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.handover import find_owner
 
 log = logging.getLogger(__name__)
 

@@ -180,7 +180,7 @@ def ask_shelf(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any
 
     Args:
         path: of its socket.
-        question: as `vixtract.notebooks.shelf` describes it.
+        question: as `vixtract.homes.server` describes it.
     Returns: the answer, and the descriptors that came with it, which the caller closes.
     Raises:
         NotFoundError: the shelf has no such thing.

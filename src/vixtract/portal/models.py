@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import Any
 
-from vixtract.people.schedules import find_owner
+from vixtract.scheduler.handover import find_owner
 from vixtract.scheduler.timing import TimingInput, check_timing
 
 ABORTED_CODE = 130

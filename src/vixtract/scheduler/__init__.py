@@ -1,5 +1,5 @@
 """Schedules: the event model, the REST client, and the embedded engine.
 
 `events` and `client` are what other packages use and need the standard library alone; everything
-else is the engine, started with ``python -I -m vixtract.scheduler``.
+else is the engine, started with ``python -I -m vixtract.scheduler.embedded``.
 """

@@ -76,7 +76,7 @@ def load_config(environment: Mapping[str, str]) -> EngineConfig:
     port = environment.get("SCHEDULER_PORT", "") or "3012"
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise SettingsError(f"SCHEDULER_PORT={port!r} is not a port between 1 and 65535.")
-    default_plugin = (sys.executable, "-I", "-m", "vixtract.notebooks.plugin")
+    default_plugin = (sys.executable, "-I", "-m", "vixtract.runner.plugin")
     plugin = tuple(environment.get("SCHEDULER_PLUGIN_COMMAND", "").split())
     return EngineConfig(
         api_key=api_key,

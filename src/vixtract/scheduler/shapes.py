@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vixtract.ledger.slots import ABORTED
+from vixtract.scheduler.embedded.jobs import Attempt
 from vixtract.scheduler.events import CATEGORIES, PLUGINS
-from vixtract.scheduler.jobs import Attempt
 
 # History rows show an aborted job as ended by signal 2, its own record as code 1: as in Cronicle.
 ABORTED_CODE = 130

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from vixtract.people.secretfiles import ensure_secret, write_durably
+from vixtract.files import ensure_secret, write_durably
 from vixtract.vault.errors import VaultError
 
 KEY_FILE = "connection_key"

@@ -1,0 +1,399 @@
+"""The scheduler's REST contract over Cronicle: the calls that come with an API key.
+
+Keys are the ledger's, as with the embedded engine: Cronicle itself knows none, for it would write
+them into events and descriptions. Everything is passed on under the appliance's own session.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge.checks import check_names, check_values, tell_params
+from vixtract.cronicle_edge.plugins import read_title
+from vixtract.cronicle_edge.shapes import MESSAGES, clean_event, clean_job, read_event, tell
+from vixtract.cronicle_edge.upstream import Upstream, UpstreamError
+from vixtract.ledger import runs
+from vixtract.ledger.database import Database
+from vixtract.scheduler import store
+from vixtract.scheduler.embedded.calls import (
+    EVENT_CALLS,
+    Answer,
+    ApiError,
+    get_id,
+    get_number,
+    page,
+    require,
+)
+from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event, check_params
+from vixtract.scheduler.store import Caller
+
+logger = logging.getLogger(__name__)
+
+# Set by whoever keeps the event, never by a caller's word alone.
+_OWN = ("username", "created", "modified")
+_CONSOLE = 64 * 1024
+_LOG_S = 15.0
+_BETWEEN_S = 3.0
+
+
+class Contract:
+    """Answers calls.
+
+    Args:
+        upstream: Cronicle.
+        database: the ledger.
+        api_key: the appliance's own key.
+        zone: time zone of events that name none.
+    """
+
+    def __init__(self, upstream: Upstream, database: Database, api_key: str, zone: str) -> None:
+        self.upstream = upstream
+        self.database = database
+        self._api_key = api_key
+        self._zone = zone
+        # An event is made and its author named in two calls: nobody may look between.
+        self.lock = threading.RLock()
+        self._calls: Mapping[str, Callable[[Caller, Mapping[str, Any]], Answer]] = {
+            "get_schedule": self._get_schedule,
+            "get_event": self._get_event,
+            "create_event": self._create_event,
+            "update_event": self._update_event,
+            "delete_event": self._delete_event,
+            "run_event": self._run_event,
+            "get_job_status": self._get_job,
+            "get_job_details": self._get_job,
+            "get_live_console": self._get_console,
+            "get_event_history": self._get_history,
+            "get_history": self._get_history,
+            "get_active_jobs": self._get_active,
+            "abort_job": self._abort_job,
+            "get_queue": self._get_queue,
+            "flush_event_queue": self._flush_queue,
+            "get_plugins": self._get_list,
+            "get_categories": self._get_list,
+        }
+
+    def now(self) -> float:
+        """Return the wall clock, epoch seconds."""
+        return time.time()
+
+    def find_caller(self, key: str) -> Caller:
+        """Tell who a key belongs to.
+
+        Raises:
+            ApiError: nobody.
+        """
+        if not key:
+            raise ApiError("session", "No Session ID or API Key could be found")
+        caller = store.find_caller(self.database, self._api_key, key)
+        if caller is None:
+            raise ApiError("api", "Invalid API Key")
+        return caller
+
+    def answer(self, name: str, key: str, params: Mapping[str, Any]) -> Answer:
+        """Answer one call.
+
+        Raises:
+            ApiError: with Cronicle's word for what is wrong.
+        """
+        caller = self.find_caller(key)
+        if name in ("create_api_key", "get_api_keys", "delete_api_key", "disown_runs"):
+            # They need nothing of an engine but the ledger and the clock, which are here too.
+            return EVENT_CALLS[name](self, caller, params)  # type: ignore[arg-type]
+        call = self._calls.get(name)
+        if call is None:
+            raise ApiError("api", f"There is no call {name!r}")
+        return call(caller, {**params, "call": name})
+
+    def _ask(self, name: str, params: Mapping[str, Any]) -> Answer:
+        try:
+            answer = self.upstream.call(f"app/{name}", params)
+        except UpstreamError as error:
+            raise ApiError(error.code, error.message) from error
+        return {key: value for key, value in answer.items() if key != "code"}
+
+    # Events.
+
+    def _find(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        """Return Cronicle's answer about the event that a call names."""
+        by = {name: str(params[name]) for name in ("id", "title") if params.get(name)}
+        if not by:
+            raise ApiError("event", "Failed to locate event: No criteria specified")
+        answer = self._ask("get_event", tell(by))
+        if not caller.owns(str(answer["event"].get("username") or "")):
+            raise ApiError("event", f"Failed to locate event: {next(iter(by.values()))}")
+        return answer
+
+    def _get_schedule(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        rows = [clean_event(self.database, row) for row in self.upstream.list_events()]
+        rows = [row for row in rows if caller.owns(str(row.get("username") or ""))]
+        offset, limit = get_number(params, "offset", 0), get_number(params, "limit", 0)
+        return page(rows[offset : offset + limit] if limit else rows[offset:], len(rows))
+
+    def _get_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        answer = self._find(caller, params)
+        answer["event"] = clean_event(self.database, answer["event"])
+        if "jobs" in answer:
+            answer["jobs"] = [clean_job(self.database, job) for job in answer["jobs"]]
+        return answer
+
+    def _create_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        require(caller, "create_events")
+        values = {k: v for k, v in params.items() if k != "call" and v is not None}
+        check_values(values, partial=False)
+        username = values.get("username") if caller.is_admin else ""
+        now = int(self.now())
+        event = Event.from_dict(
+            {
+                "timezone": self._zone,
+                **values,
+                "id": str(values.get("id") or "e" + secrets.token_hex(6)).lower(),
+                "username": str(username or caller.username),
+                "created": now,
+                "modified": now,
+            }
+        )
+        self.create(event, now - now % 60)
+        logger.info("event %s (%s) created by %s", event.id, event.title, caller.title)
+        return {"id": event.id}
+
+    def create(self, event: Event, cursor: int) -> None:
+        """Create an event in the ledger and in Cronicle.
+
+        Args:
+            event: checked.
+            cursor: epoch seconds up to which its slots are settled.
+        Raises:
+            ApiError: there is one of this id or title, or Cronicle refused.
+        """
+        taken = f'Event with title "{event.title}" or id ({event.id}) already exists'
+        with self.lock:
+            known = store.get_event(self.database, id=event.id)
+            named = store.get_event(self.database, title=event.title)
+            if known is not None or named is not None:
+                raise ApiError("event", taken)
+            # First here: a job that starts at once must find its author.
+            store.put_event(self.database, event, cursor)
+            try:
+                self.put(event)
+            except ApiError:
+                store.delete_event(self.database, event.id)
+                raise
+
+    def put(self, event: Event) -> None:
+        """Create an event in Cronicle alone, under its author's name."""
+        body = {k: v for k, v in event.to_dict().items() if k not in (*_OWN, *MESSAGES)}
+        self._ask("create_event", tell(body))
+        if event.username != SERVICE_ACCOUNT:
+            self._ask("update_event", {"id": event.id, "username": event.username})
+
+    def _update_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        require(caller, "edit_events")
+        identifier = get_id(params)
+        with self.lock:
+            present = self._find(caller, {"id": identifier})["event"]
+            changes = {k: v for k, v in params.items() if k not in ("id", "created", "call")}
+            check_values({"plugin": present.get("plugin"), **changes}, partial=True)
+            if not caller.is_admin:
+                changes.pop("username", None)
+            known = {
+                k: v
+                for k, v in changes.items()
+                if k in FIELDS or k in ("reset_cursor", "abort_jobs")
+            }
+            if "plugin" in known and "params" not in known:
+                check_values(
+                    {"plugin": known["plugin"], "params": present.get("params")}, partial=True
+                )
+            if known.get("timing", False) is None:
+                known["timing"] = False
+            told = {k: v for k, v in known.items() if k not in MESSAGES}
+            self._ask("update_event", tell({**told, "id": identifier}))
+            self.keep(self._ask("get_event", {"id": identifier})["event"], known)
+        logger.info("event %s updated by %s", identifier, caller.title)
+        return {}
+
+    def keep(self, record: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Write down in the ledger what an event has become in Cronicle.
+
+        Args:
+            record: Cronicle's.
+            changes: what was changed; a new timing is settled from now on.
+        """
+        stored = store.get_event(self.database, id=str(record.get("id") or ""))
+        event = read_event(record, stored.event if stored else None)
+        if event is None:
+            return
+        event = event.updated({k: changes[k] for k in MESSAGES if k in changes})
+        now, cursor = int(self.now()), None
+        if stored is None:
+            cursor = now - now % 60
+        else:
+            old = stored.event
+            if (old.timing, old.timezone, old.enabled) != (
+                event.timing,
+                event.timezone,
+                event.enabled,
+            ):
+                cursor = now
+            elif changes.get("reset_cursor") and event.catch_up:
+                cursor = min(now, get_number(changes, "reset_cursor", 0) - 60)
+        store.put_event(self.database, event, cursor)
+
+    def _delete_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        require(caller, "delete_events")
+        identifier = get_id(params)
+        with self.lock:
+            self._find(caller, {"id": identifier})
+            self._ask("delete_event", {"id": identifier})
+            store.delete_event(self.database, identifier)
+        logger.info("event %s deleted by %s", identifier, caller.title)
+        return {}
+
+    def _run_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        require(caller, "run_events")
+        event = self._find(caller, params)["event"]
+        body: dict[str, Any] = {"id": event["id"]}
+        override = params.get("params")
+        # Other keys may start what is there, not change what it does.
+        if override and caller.is_admin:
+            if not isinstance(override, Mapping):
+                raise ApiError("api", "Malformed event parameter: params (must be object)")
+            merged = {**(event.get("params") or {}), **override}
+            problems = check_params(str(event.get("plugin")), merged)
+            if problems:
+                raise ApiError("api", "; ".join(str(problem) for problem in problems))
+            check_names(str(event.get("plugin")), merged)
+            body["params"] = tell_params(merged)
+        answer = self._ask("run_event", body)
+        return {name: answer[name] for name in ("ids", "queue") if name in answer}
+
+    # Jobs.
+
+    def _owned(self, caller: Caller, job: Mapping[str, Any]) -> bool:
+        if caller.is_admin:
+            return True
+        stored = store.get_event(self.database, id=str(job.get("event") or ""))
+        return stored is not None and caller.owns(stored.event.username)
+
+    def _get_job(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        job = self._ask_job(str(params["call"]), get_id(params))
+        if not self._owned(caller, job):
+            raise ApiError("job", f"Failed to fetch job details: no job {params['id']}")
+        return {"job": clean_job(self.database, job)}
+
+    def _ask_job(self, call: str, identifier: str) -> Mapping[str, Any]:
+        """Ask for a job; one that has just ended is nowhere to Cronicle for a moment."""
+        limit = time.monotonic() + _BETWEEN_S
+        while True:
+            try:
+                return self._ask(call, {"id": identifier}).get("job") or {}
+            except ApiError:
+                known = runs.get_run(self.database, identifier)
+                if known is None or time.monotonic() > limit:
+                    raise
+            time.sleep(0.1)
+
+    def check_job(self, caller: Caller, identifier: str) -> None:
+        """Refuse a job that the caller may not see.
+
+        Raises:
+            ApiError: it is another author's, or there is none.
+        """
+        if not caller.is_admin:
+            self._get_job(caller, {"id": identifier, "call": "get_job_status"})
+
+    def wait_for_log(self, identifier: str) -> None:
+        """Wait until Cronicle has put a finished job's log where it is read from.
+
+        It does so a moment after it says that the job is complete.
+
+        Args:
+            identifier: job that the caller may see.
+        """
+        path, limit = places.LOGS / "jobs" / f"{identifier}.log", time.monotonic() + _LOG_S
+        while path.exists() and time.monotonic() < limit:
+            if not self._ask_job("get_job_status", identifier).get("complete"):
+                return
+            time.sleep(0.2)
+
+    def _get_console(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        identifier, offset = get_id(params), get_number(params, "offset", 0)
+        self.check_job(caller, identifier)
+        path = places.LOGS / "jobs" / f"{identifier}.log"
+        # Cronicle's own call leaves out what does not fit; a page after another shows everything.
+        answer = self._ask("get_live_console", {"id": identifier, "offset": 1 << 40})
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(min(offset, size))
+                data = file.read(_CONSOLE)
+        except OSError:
+            size, data = offset, b""
+        whole = data.decode(errors="ignore" if len(data) == _CONSOLE else "replace")
+        read = len(whole.encode()) if len(data) == _CONSOLE and whole else len(data)
+        title = read_title(str(answer.get("event_title") or ""))
+        shown = {"event_title": title, "hostname": answer.get("hostname")}
+        place = {"next": min(offset, size) + read, "fileSize": size, "skipBytes": 0}
+        return {**shown, "data": whole, **place}
+
+    def _get_history(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        name = str(params["call"])
+        asked = {
+            key: get_number(params, key, 50 if key == "limit" else 0) for key in ("offset", "limit")
+        }
+        if name == "get_event_history":
+            asked["id"] = self._find(caller, {"id": get_id(params)})["event"]["id"]
+        answer = self._ask(name, asked)
+        rows = [row for row in answer.get("rows") or [] if self._owned(caller, row)]
+        length = int((answer.get("list") or {}).get("length", len(rows)))
+        return page([clean_job(self.database, row) for row in rows], length)
+
+    def _get_active(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        del params
+        jobs = self._ask("get_active_jobs", {}).get("jobs") or {}
+        return {
+            "jobs": {
+                identifier: {
+                    k: v for k, v in clean_job(self.database, job).items() if k != "params"
+                }
+                for identifier, job in jobs.items()
+                if self._owned(caller, job)
+            }
+        }
+
+    def _abort_job(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        require(caller, "abort_events")
+        self.check_job(caller, get_id(params))
+        self._ask("abort_job", {"id": params["id"]})
+        return {}
+
+    def _get_queue(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        """Count what waits, by event: Cronicle gives waiting runs no id."""
+        del params
+        queues = {}
+        for event in self.upstream.list_events():
+            if event.get("queue") and caller.owns(str(event.get("username") or "")):
+                waiting = self._ask("get_event", {"id": event["id"]}).get("queue") or 0
+                if waiting:
+                    queues[event["id"]] = waiting
+        return {**page([], sum(queues.values())), "queues": queues}
+
+    def _flush_queue(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        require(caller, "abort_events")
+        event = self._find(caller, {"id": get_id(params)})["event"]
+        self._ask("flush_event_queue", {"id": event["id"]})
+        return {}
+
+    def _get_list(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        del caller
+        answer = self._ask(str(params["call"]), {})
+        shown = ("id", "title", "enabled", "max_children", "params", "description")
+        rows = [{k: v for k, v in row.items() if k in shown} for row in answer.get("rows") or []]
+        return page(rows, len(rows))

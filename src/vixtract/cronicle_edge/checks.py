@@ -1,0 +1,84 @@
+"""What an event may hold under Cronicle: the contract's fields and its plugins' parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vixtract.scheduler.embedded.calls import ApiError
+from vixtract.scheduler.events import check_event
+
+# Cronicle makes texts of values by their methods: a JSON object with one of these names ends it,
+# and all jobs with it.
+METHODS = frozenset(
+    ("toString", "valueOf", "toJSON", "hasOwnProperty", "constructor", "prototype", "__proto__")
+)
+# What the kernel takes of one variable of an environment (MAX_ARG_STRLEN), less room for its name.
+VARIABLE_BYTES = 128 * 1024 - 64
+
+
+def find_method(value: object) -> str:
+    """Return a name within a JSON value that Cronicle would call; empty where there is none."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, Mapping):
+            found = METHODS.intersection(inner)
+            if found:
+                return str(min(found))
+            waiting.extend(inner.values())
+        elif isinstance(inner, (list, tuple)):
+            waiting.extend(inner)
+    return ""
+
+
+def tell_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plugin's parameters as Cronicle survives them: a notebook's may have any names."""
+    told = dict(params)
+    if find_method(told.get("parameters")):
+        told["parameters"] = json.dumps(told["parameters"], ensure_ascii=False)
+    return told
+
+
+def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
+    """Refuse a malformed event.
+
+    Args:
+        values: fields of an event.
+        partial: whether fields may be absent, as in an update.
+    Raises:
+        ApiError: says everything that is wrong.
+    """
+    problems = check_event(values, partial=partial)
+    if problems:
+        raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    if isinstance(values.get("params"), Mapping):
+        check_names(str(values.get("plugin") or ""), values["params"])
+
+
+PARAMETERS: Mapping[str, frozenset[str]] = {
+    "notebook": frozenset(("owner", "notebook", "parameters", "kernel", "memory_mb", "pinned")),
+    "shellplug": frozenset(("owner", "script")),
+}
+
+
+def check_names(plugin: str, params: Mapping[str, Any]) -> None:
+    """Refuse parameters that the plugin does not have.
+
+    Cronicle puts every parameter into the environment of a process of its own account, where names
+    such as LD_PRELOAD would have that process run anybody's code.
+
+    Raises:
+        ApiError: names the parameters, or one that is too long for an environment.
+    """
+    unknown = sorted(set(params) - PARAMETERS.get(plugin, frozenset()))
+    if unknown:
+        raise ApiError("api", f"params.{unknown[0][:40]} is no parameter of the plugin {plugin}")
+    for name, value in tell_params(params).items():
+        if isinstance(value, str) and len(value.encode()) > VARIABLE_BYTES:
+            raise ApiError(
+                "api",
+                f"params.{name} must have at most {VARIABLE_BYTES} bytes with this engine."
+                " Put it into a file in the home, and call that.",
+            )

@@ -1,0 +1,339 @@
+"""What stands on port 3012: the contract for keys, Cronicle's page for administrators.
+
+Everybody of the compose network and every job of this container can reach it, so the list of what
+is let through is here as well as in nginx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge.calls import Contract
+from vixtract.cronicle_edge.checks import PARAMETERS, check_names
+from vixtract.cronicle_edge.http import (
+    MAX_HEAD,
+    HttpError,
+    Request,
+    answer,
+    forward,
+    json_answer,
+    read_request,
+    splice,
+)
+from vixtract.cronicle_edge.people import HubUserError, People
+from vixtract.cronicle_edge.plugins import show_title
+from vixtract.cronicle_edge.shapes import MESSAGES
+from vixtract.errors import VixtractError
+from vixtract.scheduler.embedded.calls import ApiError, get_id
+from vixtract.scheduler.events import FIELDS, PLUGINS, check_event
+
+logger = logging.getLogger(__name__)
+
+#: Calls of Cronicle's page that need a session; all others are refused, above all those which
+#: change plugins, accounts, servers and configuration.
+PAGE_CALLS = frozenset(
+    (
+        "get_schedule", "get_event", "create_event", "update_event", "delete_event", "run_event",
+        "toggle_event", "get_job_status", "get_job_details", "get_job_log", "get_live_console",
+        "get_event_history", "get_history", "get_active_jobs", "abort_job", "abort_jobs",
+        "flush_event_queue", "get_plugins", "get_categories", "get_activity", "get_errors",
+        "get_manager_state", "update_manager_state", "get_log_watch_auth", "whoami",
+    )
+)  # fmt: skip
+USER_CALLS = frozenset(("login", "logout", "resume_session", "oauth", "callback"))
+CHANGES = frozenset(("create_event", "update_event", "run_event"))
+# What an administrator may type into Cronicle's form and has no meaning here; dropped without a
+# word it would be missed at night.
+_NOT_HERE: Mapping[str, str] = {
+    **dict.fromkeys(("interval", "repeat", "ticks"), "Use the lists of hours and minutes."),
+    **dict.fromkeys(("start_time", "end_time"), "Enable and disable the event instead."),
+    **dict.fromkeys(("chain", "chain_error"), "Start the next one from the notebook's last cell."),
+    **dict.fromkeys((*MESSAGES, "web_hook_start"), "Messages are set in the portal."),
+    **dict.fromkeys(
+        ("memory_limit", "cpu_limit", "log_max_size"), "Jobs have the runner's limits."
+    ),
+    **dict.fromkeys(("args", "secret_value", "detached"), "It is not available here."),
+}
+_STATIC = re.compile(r"/cronicle/(?:[\w.-]+/)*(?:[\w.-]+)?", re.ASCII)
+# A dashboard whose scripts would come from four other sites, and the websocket's other transport.
+_NO_PAGE = re.compile(r"/cronicle/(db$|custom/dashboard|socket\.io)", re.IGNORECASE)
+_API = re.compile(r"(?:/cronicle)?/api/(app|user)/([a-z_]{1,40})", re.ASCII)
+# Guesses of a password from one address: so many at once, then so many a second.
+LOGIN_BURST = 60
+LOGIN_RATE = 1.0
+_POLICY = {"Content-Security-Policy": "default-src 'none'; sandbox"}
+
+
+class Throttle:
+    """Counts logins by address.
+
+    Args:
+        burst: at once.
+        rate: a second, after that.
+    """
+
+    def __init__(self, burst: int = LOGIN_BURST, rate: float = LOGIN_RATE) -> None:
+        self._burst, self._rate = burst, rate
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def admits(self, peer: str) -> bool:
+        """Say whether one more may come from an address."""
+        now = time.monotonic()
+        left, since = self._left.get(peer, (float(self._burst), now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        if len(self._left) > 10000:
+            self._left.clear()
+        self._left[peer] = (max(0.0, left - 1), now)
+        return left >= 1
+
+
+class Gateway:
+    """Answers connections.
+
+    Args:
+        contract: the calls with a key.
+        people: administrators' accounts.
+        status: shows the state of engine and neighbours.
+        on_change: called after Cronicle's page changed an event.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        people: People,
+        status: Callable[[], Mapping[str, Any]],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._contract = contract
+        self._people = people
+        self._status = status
+        self._on_change = on_change
+        self._throttle = Throttle()
+        self._socket = contract.upstream.path
+        self._joined: set[asyncio.StreamWriter] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, host: str, port: int) -> None:
+        """Listen until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
+        async with server:
+            await server.serve_forever()
+
+    def cut_sockets(self) -> None:
+        """Close all websockets; the pages connect again, those with a session that is good.
+
+        Cronicle asks for the session at the connection alone. May be called from any thread.
+        """
+
+        def cut() -> None:
+            for writer in tuple(self._joined):
+                writer.transport.abort()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(cut)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = str((writer.get_extra_info("peername") or ("",))[0])
+        try:
+            request = await read_request(reader, peer)
+            if request is not None:
+                await self._answer(request, reader, writer)
+            await writer.drain()
+        except HttpError as error:
+            content = {"code": "http", "description": error.message}
+            writer.write(json_answer(content, error.status))
+        except (OSError, asyncio.TimeoutError):
+            logger.debug("a client went away")
+        except Exception:
+            logger.exception("a request failed")
+            writer.write(json_answer({"code": "internal"}, "500 Internal Server Error"))
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        api = _API.fullmatch(request.path)
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            if request.path != "/cronicle/socket.io/" or request.method != "GET":
+                raise HttpError("404 Not Found", "There is nothing here.")
+            self._joined.add(writer)
+            try:
+                await splice(request, self._socket, reader, writer)
+            finally:
+                self._joined.discard(writer)
+        elif request.path == "/internal/hub-user":
+            writer.write(await asyncio.to_thread(self._hub_user, request))
+        elif api and request.method in ("GET", "POST"):
+            request.path = f"{places.BASE_PATH}/api/{api.group(1)}/{api.group(2)}"
+            await self._api(api.group(1), api.group(2), request, writer)
+        elif request.method in ("GET", "HEAD") and _STATIC.fullmatch(request.path):
+            if ".." in request.path or _NO_PAGE.match(request.path):
+                raise HttpError("404 Not Found", "There is nothing here.")
+            request.query, request.body = "", b""
+            await forward(request, self._socket, writer)
+        else:
+            raise HttpError("404 Not Found", "There is nothing here.")
+
+    async def _api(
+        self, kind: str, name: str, request: Request, writer: asyncio.StreamWriter
+    ) -> None:
+        if kind == "user":
+            await self._user(name, request, writer)
+            return
+        if name == "ping":
+            writer.write(json_answer({"code": 0}))
+            return
+        if name == "status":
+            writer.write(json_answer(await asyncio.to_thread(self._status)))
+            return
+        if name == "config":
+            request.settle()
+            await forward(request, self._socket, writer)
+            return
+        params = request.params()
+        key = str(request.headers.get("x-api-key") or "")
+        if not key and has_session(request, params):
+            await self._page(name, request, writer)
+            return
+        key = key or str(params.get("api_key") or "")
+        params.pop("api_key", None)
+        try:
+            if name == "get_job_log":
+                await self._log(key, request, params, writer)
+                return
+            done = await asyncio.to_thread(self._contract.answer, name, key, params)
+        except ApiError as error:
+            writer.write(json_answer({"code": error.code, "description": error.message}))
+        except VixtractError as error:
+            writer.write(json_answer({"code": "api", "description": error.message}))
+        else:
+            writer.write(json_answer({"code": 0, **done}))
+
+    async def _log(
+        self, key: str, request: Request, params: Mapping[str, Any], writer: asyncio.StreamWriter
+    ) -> None:
+        """Pass a finished job's log on, under the appliance's own session."""
+        identifier = get_id(params)
+        caller = self._contract.find_caller(key)
+        try:
+            await asyncio.to_thread(self._contract.check_job, caller, identifier)
+        except ApiError:
+            text = b"(No log file found.)\n"
+            writer.write(answer("404 Not Found", text, "text/plain; charset=utf-8", _POLICY))
+            return
+        await asyncio.to_thread(self._contract.wait_for_log, identifier)
+        session = self._contract.upstream.session
+        own = Request("GET", request.path, f"id={identifier}", {"x-session-id": session})
+        own.headers["accept-encoding"] = "gzip"
+        await forward(own, self._socket, writer)
+
+    async def _user(self, name: str, request: Request, writer: asyncio.StreamWriter) -> None:
+        if name not in USER_CALLS:
+            raise HttpError("403 Forbidden", "Accounts are kept in the Hub.")
+        if name == "login":
+            request.query = ""
+            # An account that only the appliance uses is nobody's to log in to.
+            named = str(request.settle().get("username") or "")
+            if re.sub(r"\W+", "", named.lower()) == places.SERVICE_USER:
+                raise HttpError("403 Forbidden", "This account has no login.")
+        if name in ("login", "callback") and not self._throttle.admits(request.peer):
+            raise HttpError("429 Too Many Requests", "Too many logins. Try again in a minute.")
+        request.settle()
+        await forward(request, self._socket, writer)
+
+    async def _page(self, name: str, request: Request, writer: asyncio.StreamWriter) -> None:
+        """Pass a call of Cronicle's page on; what it changes is checked as with a key."""
+        params = request.settle()
+        if name not in PAGE_CALLS:
+            raise HttpError("403 Forbidden", "This is not done on Cronicle's page here.")
+        if name in CHANGES:
+            try:
+                body = clean_change(name, params)
+            except ApiError as error:
+                writer.write(json_answer({"code": error.code, "description": error.message}))
+                return
+            session = params.get("session_id")
+            if session and "x-session-id" not in request.headers:
+                request.added["x-session-id"] = str(session)
+            request.method, request.query = "POST", ""
+            request.headers["content-type"] = "application/json"
+            request.body = json.dumps(body).encode()
+        await forward(request, self._socket, writer)
+        if name in CHANGES or name in ("delete_event", "toggle_event"):
+            await asyncio.to_thread(self._on_change)
+
+    def _hub_user(self, request: Request) -> bytes:
+        """Answer Cronicle, which asks who has just signed in at the Hub."""
+        try:
+            name = self._people.admit(request.headers.get("authorization", ""))
+        except HubUserError as error:
+            logger.warning("a login by the Hub was refused: %s", error.message)
+            content = json.dumps({"description": error.message}).encode()
+            return answer("403 Forbidden", content, "application/json", _POLICY)
+        return json_answer({"name": name})
+
+
+def has_session(request: Request, params: Mapping[str, Any]) -> bool:
+    """Say whether a request comes from Cronicle's page, signed in."""
+    cookie = re.search(r"(?:^|;\s*)session_id=\w", request.headers.get("cookie", ""))
+    return bool(request.headers.get("x-session-id") or params.get("session_id") or cookie)
+
+
+def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of an event from Cronicle's page what means something here.
+
+    The page sends whole records. What is left out would choose another account, directory,
+    environment or command: uid, gid, cwd, env, debug_sudo, log_file and whatever comes to be.
+
+    Args:
+        name: the call.
+        params: query and body.
+    Raises:
+        ApiError: the event is malformed.
+    """
+    kept = {k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None}
+    if isinstance(kept.get("title"), str):
+        kept["title"] = show_title(kept["title"])
+    if name != "run_event":
+        lost = next((k for k in _NOT_HERE if params.get(k)), None)
+        if lost:
+            raise ApiError("api", f"{lost} cannot be set on this page. {_NOT_HERE[lost]}")
+    if name == "run_event":
+        kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
+        plugin = str(params.get("plugin") or "")
+    else:
+        plugin = str(kept.get("plugin") or "")
+        kept.update({k: params[k] for k in ("reset_cursor", "abort_jobs") if params.get(k)})
+        kept.pop("created", None)
+        kept.pop("modified", None)
+    if isinstance(kept.get("params"), Mapping):
+        kept["params"] = _clean_params(plugin, kept["params"])
+    if kept.get("timing", False) is None:
+        kept["timing"] = False
+    checked = {k: v for k, v in kept.items() if not (name == "run_event" and k in ("id", "title"))}
+    problems = check_event(checked, partial=name != "create_event")
+    if problems:
+        raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    return kept
+
+
+def _clean_params(plugin: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    known = PARAMETERS.get(plugin)
+    if known is None:
+        known = frozenset().union(*(PARAMETERS[name] for name in PLUGINS))
+    kept = {k: v for k, v in params.items() if k in known}
+    memory = kept.get("memory_mb")
+    if isinstance(memory, str):
+        kept["memory_mb"] = int(memory) if memory.strip().isdecimal() else 0
+    if plugin:
+        check_names(plugin, kept)
+    return kept

@@ -1,0 +1,42 @@
+"""Where things of Cronicle's lie, and names that the parts agree on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HOME = Path("/opt/cronicle")
+DATA = HOME / "data"
+# One directory, 0700: whoever may write into Cronicle's queue directory has it run commands.
+EDGE = DATA / "edge"
+SOCKET = EDGE / "web.sock"
+STORAGE = EDGE / "storage"
+LOGS = EDGE / "logs"
+QUEUE = EDGE / "queue"
+PID_FILE = EDGE / "cronicled.pid"
+PLACES = EDGE / "places"
+#: What the last start was given: a digest of the administrator's password, the session's secret.
+APPLIED = EDGE / "applied-password"
+SESSION = EDGE / "applied-session"
+STOPPING = EDGE / "stopping"
+LISTS = EDGE / "lists.json"
+ADMINS = EDGE / "people.json"
+#: Which logins of the Hub each account was last seen with.
+STAMPS = EDGE / "stamps.json"
+GATEWAY_SECRETS = EDGE / "gateway.json"
+LEDGER = DATA / "ledger.sqlite3"
+CONFIG = HOME / "conf"
+
+NODE = "/usr/bin/node"
+CRONICLE = HOME / "bin" / "cronicle.js"
+STORAGE_CLI = HOME / "bin" / "storage-cli.js"
+SOCKET_SCRIPT = Path("/opt/vixtract/edge/socket.js")
+
+#: Cronicle's storage knows its one server by this name, whatever the container is called.
+HOSTNAME = "vixtract_primary-cronicle-server"
+BASE_PATH = "/cronicle"
+#: The appliance's account in Cronicle: the author of what nobody else answers for.
+SERVICE_USER = "vixtract"
+ADMIN_USER = "admin"
+PLUGIN_COMMAND = "/opt/vixtract/bin/python -I -m vixtract.cronicle_edge.job"
+OAUTH_CLIENT = "service-cronicle"
+HUB_API = "http://jupyter:8081/jupyter/hub/api"

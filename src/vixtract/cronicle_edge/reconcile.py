@@ -1,0 +1,267 @@
+"""Finds what Cronicle lost: slots that nobody claimed, runs whose process is gone.
+
+Killed at a due minute Cronicle forgets the slot; a catch-up event without a cursor never runs; a
+catch-up event after a jump of the clock runs hundreds of times. Here every due slot is looked for
+in the ledger: one that is absent is started again or recorded, by the event's policy.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from vixtract.cronicle_edge import claims
+from vixtract.cronicle_edge.calls import Contract
+from vixtract.cronicle_edge.people import People
+from vixtract.cronicle_edge.plugins import show_title
+from vixtract.cronicle_edge.shapes import read_event
+from vixtract.cronicle_edge.upstream import UpstreamError
+from vixtract.errors import VixtractError
+from vixtract.ledger import runs
+from vixtract.ledger.slots import GRACE_S, Claim, plan_slots, rewind_cursor
+from vixtract.scheduler import store
+from vixtract.scheduler.config import EngineConfig
+from vixtract.scheduler.embedded.clock import ClockWatch
+from vixtract.scheduler.embedded.plugin import kill_leftover, read_start_time
+from vixtract.scheduler.embedded.retention import Retention
+from vixtract.scheduler.events import Event
+from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
+
+logger = logging.getLogger(__name__)
+
+PERIOD_S = 15.0
+# Cronicle starts a slot's job within a second or two; what is younger is not looked for yet.
+SETTLE_S = 20
+JUMP_S = 3600.0
+ENGINE_NOTE = "engine"
+
+
+class Reconciler:
+    """The loop.
+
+    Args:
+        contract: Cronicle and the ledger.
+        people: administrators' accounts.
+        config: how many late slots are made up for, and how long runs are kept.
+    """
+
+    def __init__(self, contract: Contract, people: People, config: EngineConfig) -> None:
+        self._contract = contract
+        self._database = contract.database
+        self._people = people
+        self._cap = config.catch_up_cap
+        logs = config.data_dir / "logs" / "jobs"  # of the embedded engine, if it ran here before
+        self._retention = Retention(
+            config, contract.database, lambda run: logs / f"{run}.log", time.time
+        )
+        self._watch = ClockWatch()
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
+        self._is_adopted = False
+        self._nowhere: set[str] = set()
+
+    def start(self) -> None:
+        """Start the loop."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(5.0)
+
+    def look(self) -> None:
+        """Take over at once what Cronicle's page changed."""
+        try:
+            self.sync_events()
+        except VixtractError as error:
+            logger.warning("the schedule could not be read: %s", error.message)
+
+    def _loop(self) -> None:
+        was_away = False
+        while not self._stopping.is_set():
+            try:
+                self.reconcile()
+                was_away = False
+            except UpstreamError as error:
+                if not was_away:
+                    logger.info("waiting for Cronicle: %s", error.message)
+                was_away = True
+            except Exception:
+                logger.exception("a look failed; the next one tries again")
+            self._wake.wait(1.0 if was_away else PERIOD_S)
+            self._wake.clear()
+
+    def reconcile(self) -> None:
+        """Look at everything once."""
+        if not self._is_adopted:
+            self._adopt()
+            self._is_adopted = True
+        self.sync_events()
+        active = self._contract.upstream.call("app/get_active_jobs").get("jobs") or {}
+        self._recover_runs(active)
+        for stored in store.list_events(self._database):
+            try:
+                self._settle(stored, active)
+            except UpstreamError:
+                raise
+            except Exception:
+                logger.exception("event %s could not be settled", stored.event.id)
+        self._watch.rebase()
+        self._people.sync()
+        self._retention.work()
+
+    def _adopt(self) -> None:
+        """Take the schedule over from the embedded engine, where that ran last."""
+        row = self._database.row("SELECT value FROM note WHERE name = ?", (ENGINE_NOTE,))
+        if row is not None and row["value"] == "cronicle":
+            return
+        upstream = self._contract.upstream
+        with self._contract.lock:
+            stored = [s.event for s in reversed(store.list_events(self._database))]
+            if row is not None:
+                # Cronicle's are of before; those that are still wanted are in the ledger.
+                for old in upstream.list_events():
+                    upstream.call("app/delete_event", {"id": old["id"]})
+            known = {e["id"] for e in upstream.list_events()}
+            for event in stored:
+                if event.id not in known:
+                    self._contract.put(event)
+                    logger.info("event %s (%s) was taken over", event.id, event.title)
+            set_engine(self._contract, "cronicle")
+
+    def sync_events(self) -> None:
+        """Make the ledger know Cronicle's schedule."""
+        with self._contract.lock:
+            stored = {s.event.id: s.event for s in store.list_events(self._database)}
+            records = self._contract.upstream.list_events()
+            for identifier in set(stored) - {str(record.get("id")) for record in records}:
+                store.delete_event(self._database, identifier)
+            for record in records:
+                self._repair_title(record)
+                known = stored.get(str(record.get("id")))
+                event = read_event(record, known)
+                if event is not None and event != known:
+                    self._contract.keep(record, {})
+
+    def _repair_title(self, record: Mapping[str, Any]) -> None:
+        """Write a title of an older version's anew, which Cronicle's page would take for markup."""
+        title = str(record.get("title") or "")
+        if title != show_title(title):
+            changed = {"id": record["id"], "title": show_title(title)}
+            self._contract.upstream.call("app/update_event", changed)
+
+    def _recover_runs(self, active: Mapping[str, Any]) -> None:
+        """Give runs whose plugin is gone their outcome, or another attempt.
+
+        So those which waited for another attempt when Cronicle ended, for it forgets them, or for a
+        place in the embedded engine before a switch.
+        """
+        known = {str(job.get("id")) for job in active.values()}
+        lost, nowhere = [], set()
+        for run in runs.open_runs(self._database):
+            if run["state"] != "running":
+                if run["id"] not in known:
+                    nowhere.add(run["id"])
+            elif not run["pid"] or read_start_time(run["pid"]) != run["pid_start"]:
+                lost.append(run["id"])
+        # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
+        for identifier in [*lost, *sorted(nowhere & self._nowhere)]:
+            logger.warning("job %s was cut off", identifier)
+            claims.cut_off(self._database, identifier, crashed=True)
+        self._nowhere = nowhere
+
+    def _settle(self, stored: store.StoredEvent, active: Mapping[str, Any]) -> None:
+        event, cursor, now = stored.event, stored.cursor, int(time.time())
+        if not event.enabled or not isinstance(event.timing, Mapping):
+            return
+        if cursor > now + GRACE_S:
+            rewind_cursor(self._database, event.id, now)
+            return
+        until = now - SETTLE_S
+        timing, zone = build_timing(event.timing), get_zone(event.timezone)
+        due = list(takewhile(lambda t: t <= until, iterate_due(timing, zone, cursor)))
+        open_ones = self._list_open(event.id, until)
+        lost = [at for at in due if not self._is_claimed(event.id, at)]
+        if (lost or open_ones) and self._is_busy(event, active):
+            # Cronicle itself holds the slot back: looked for again when there is a place.
+            return
+        if lost or open_ones:
+            # What was to be made up for once still is, however many were due meanwhile.
+            again = set(open_ones) if event.catch_up else set()
+            wanted = {*lost, *open_ones} - again
+            # Planned over all that were due: the newest that Cronicle has started already count.
+            plan = plan_slots(Claim(
+                event.id, cursor, now, sorted({*due, *wanted}), bool(event.catch_up), self._cap,
+                self._watch.drift() > JUMP_S,
+            ))  # fmt: skip
+            for due_at, reason in plan.missed:
+                if due_at in wanted:
+                    claims.miss_slot(self._database, event.id, due_at, reason)
+            self._start(event, sorted(again | wanted.intersection(plan.run)))
+        if until > cursor:
+            self._database.execute(
+                "UPDATE event SET cursor = ? WHERE id = ? AND cursor = ?", (until, event.id, cursor)
+            )
+
+    def _list_open(self, event: str, until: int) -> list[int]:
+        """Return slots that a crash left open."""
+        rows = self._database.rows(
+            "SELECT due_at FROM slot WHERE event = ? AND run IS NULL AND outcome IS NULL"
+            " AND due_at <= ?",
+            (event, until),
+        )
+        return [row["due_at"] for row in rows]
+
+    def _is_claimed(self, event: str, due_at: int) -> bool:
+        row = self._database.row(
+            "SELECT 1 AS x FROM slot WHERE event = ? AND due_at = ?", (event, due_at)
+        )
+        return row is not None
+
+    def _is_busy(self, event: Event, active: Mapping[str, Any]) -> bool:
+        """Say whether Cronicle has the event's runs waiting: queued, or behind one that runs."""
+        running = sum(1 for job in active.values() if job.get("event") == event.id)
+        is_full = bool(event.max_children) and running >= event.max_children
+        if event.catch_up and is_full:
+            return True
+        if not event.queue:
+            return False
+        answer = self._contract.upstream.call("app/get_event", {"id": event.id})
+        return bool(answer.get("queue"))
+
+    def _start(self, event: Event, slots: Sequence[int]) -> None:
+        for due_at in slots:
+            note = "the scheduler lost it; started by the reconciler"
+            if not claims.open_slot(self._database, event.id, due_at, note):
+                continue
+            try:
+                answer = self._contract.upstream.call(
+                    "app/run_event", {"id": event.id, "now": due_at}
+                )
+                logger.warning("event %s: lost slot %s is run: %s", event.id, due_at, answer)
+            except UpstreamError as error:
+                if error.code == "unavailable":
+                    raise
+                if not event.catch_up:
+                    claims.miss_slot(self._database, event.id, due_at, error.message)
+
+
+def set_engine(contract: Contract, name: str) -> None:
+    """Note which engine's schedule is the true one."""
+    contract.database.execute(
+        "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (ENGINE_NOTE, name),
+    )
+
+
+def kill_orphans(contract: Contract) -> None:
+    """End plugins that outlived the engine which started them."""
+    for run in runs.open_runs(contract.database, "running"):
+        if run["pid"]:
+            kill_leftover(run["pid"], run["pid_start"] or 0, grace_s=0.0)

@@ -1,0 +1,83 @@
+"""Logins at Cronicle's page: which there are, and their end.
+
+Cronicle keeps a session until it expires, whatever becomes of the password; it has no call that
+ends those of another person. Each is a file of its storage, and is ended by logging it out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge.upstream import Upstream
+from vixtract.files import write_durably
+
+logger = logging.getLogger(__name__)
+
+
+def find_sessions(username: str, storage: Path = places.STORAGE) -> list[str]:
+    """Return the ids of a person's sessions.
+
+    Args:
+        username: account.
+        storage: Cronicle's.
+    """
+    found = []
+    for path in (storage / "sessions").rglob("*.json"):
+        try:
+            session = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(session, dict) and session.get("username") == username and session.get("id"):
+            found.append(str(session["id"]))
+    return found
+
+
+def end_sessions(upstream: Upstream, username: str, storage: Path = places.STORAGE) -> int:
+    """Log a person out everywhere.
+
+    Args:
+        upstream: Cronicle.
+        username: account.
+        storage: Cronicle's.
+    Returns: number of sessions that were ended.
+    Raises:
+        UpstreamError: Cronicle is away.
+    """
+    found = find_sessions(username, storage)
+    for session in found:
+        Upstream(session, upstream.path).call("user/logout")
+    if found:
+        logger.info("%d sessions of %s were ended", len(found), username)
+    return len(found)
+
+
+class Stamps:
+    """Remembers with which logins of the Hub each person was last seen.
+
+    Args:
+        path: the note; it outlives restarts, so that a change meanwhile is seen.
+    """
+
+    def __init__(self, path: Path = places.STAMPS) -> None:
+        self._path = path
+
+    def read(self) -> dict[str, str]:
+        """Return the noted stamps by name."""
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {str(k): str(v) for k, v in content.items()} if isinstance(content, dict) else {}
+
+    def find_changed(self, present: Mapping[str, str]) -> list[str]:
+        """Name those whose logins the Hub has ended, or who are gone, since they were noted."""
+        return sorted(name for name, stamp in self.read().items() if present.get(name) != stamp)
+
+    def note(self, present: Mapping[str, str]) -> None:
+        """Note the present stamps, where they changed."""
+        if self.read() != dict(present):
+            write_durably(self._path, json.dumps(dict(present)))

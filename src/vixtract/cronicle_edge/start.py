@@ -1,0 +1,308 @@
+"""Start Cronicle: prepare its storage, then become it. Runs under the engine's account."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge.config import (
+    GROUP_FIELDS,
+    WORKERS_GROUP,
+    build_plugins,
+    build_session,
+    build_user,
+    is_password,
+)
+from vixtract.cronicle_edge.sessions import find_sessions
+from vixtract.errors import VixtractError
+from vixtract.files import write_durably
+from vixtract.ledger.database import Database
+from vixtract.scheduler import store
+from vixtract.scheduler.events import Event
+from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
+from vixtract.settings import BY_NAME
+
+log = logging.getLogger("vixtract.cronicle_edge")
+
+STEP_S = 60.0
+
+
+class StorageError(VixtractError):
+    """Cronicle's storage cannot be prepared."""
+
+
+def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Make Cronicle's environment, which every plugin inherits: no secret is in it.
+
+    Args:
+        environment: this process's.
+    """
+    passed = ("TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNNER_SOCKET")
+    return {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(places.HOME),
+        # Cronicle asks the environment before the system, so the container may have any name.
+        "HOSTNAME": places.HOSTNAME,
+        "CRONICLE_foreground": "1",
+        "CRONICLE_echo": "0",
+        "CRONICLE_color": "0",
+        **{name: environment[name] for name in passed if environment.get(name)},
+    }
+
+
+def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> str:
+    """Run a command of Cronicle's storage tool.
+
+    Args:
+        environment: the whole environment.
+        words: the command.
+        text: its standard input.
+    Returns: what it printed.
+    Raises:
+        StorageError: it failed.
+    """
+    done = subprocess.run(
+        [places.NODE, str(places.STORAGE_CLI), *words],
+        env=dict(environment),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=STEP_S,
+        check=False,
+    )
+    # `reset` of a storage that is right already ends with 1.
+    if done.returncode and words[0] != "reset":
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise StorageError(
+            f"Cronicle's storage tool failed at {words[0]}: {said[-1] if said else 'no word'}",
+            "See whether the volume cronicle-data is full or damaged.",
+        )
+    return done.stdout
+
+
+def prepare(environment: Mapping[str, str], session: str) -> None:
+    """Set the storage up where it is empty, and repair what a restore may have changed.
+
+    Args:
+        environment: Cronicle's.
+        session: secret of the appliance's own session.
+    """
+    for folder in (places.EDGE, places.STORAGE, places.LOGS, places.QUEUE, places.PLACES):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written by an engine that was killed: the next one would take it for another that runs.
+    places.PID_FILE.unlink(missing_ok=True)
+    places.STOPPING.unlink(missing_ok=True)
+    # What lies in the queue is run as a command of Cronicle's own; nothing of ours is put there.
+    for leftover in places.QUEUE.iterdir():
+        leftover.unlink()
+    run_storage(environment, "setup")
+    run_storage(environment, "reset")
+    refresh_lists(environment)
+    run_storage(environment, "put", f"sessions/{session}", text=json.dumps(build_session(session)))
+
+
+def refresh_lists(environment: Mapping[str, str]) -> None:
+    """Bring plugins and groups of a storage that an older version made up to this one.
+
+    Nobody can change them here, so they are the same in every storage of this version.
+
+    Args:
+        environment: Cronicle's.
+    """
+    wanted = json.dumps([WORKERS_GROUP, build_plugins()])
+    # Each look costs a start of Node: what was done is noted.
+    if places.LISTS.is_file() and places.LISTS.read_text("utf-8") == wanted:
+        return
+    groups = _read_list(environment, "global/server_groups")
+    if all(group.get("id") != WORKERS_GROUP[0] for group in groups):
+        groups.append(dict(zip(GROUP_FIELDS, WORKERS_GROUP)))
+        _write_list(environment, "global/server_groups", groups)
+    if _read_list(environment, "global/plugins") != build_plugins():
+        _write_list(environment, "global/plugins", build_plugins())
+    write_durably(places.LISTS, wanted)
+
+
+def _read_list(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:
+    # They have a page each: it holds fifty.
+    items: list[dict[str, Any]] = json.loads(run_storage(environment, "get", f"{name}/0"))["items"]
+    return items
+
+
+def _write_list(
+    environment: Mapping[str, str], name: str, items: Sequence[Mapping[str, Any]]
+) -> None:
+    page = {"type": "list_page", "items": list(items)}
+    # The page first: what a cut between the two leaves is counted by the next start's change.
+    run_storage(environment, "put", f"{name}/0", text=json.dumps(page))
+    head = json.loads(run_storage(environment, "get", name))
+    run_storage(environment, "put", name, text=json.dumps({**head, "length": len(items)}))
+
+
+def apply_password(environment: Mapping[str, str], password: str) -> None:
+    """Give `admin` the password of the settings where it has the documented one, or where the
+    setting changed since the last start; one that was changed on the page stays.
+
+    Storage made on a machine of one's own may be published later, with a generated password.
+
+    Args:
+        environment: Cronicle's.
+        password: the setting CRONICLE_ADMIN_PASSWORD.
+    """
+    default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
+    if password in ("", default):
+        return
+    is_changed = remember(places.APPLIED, password)
+    user = json.loads(run_storage(environment, "get", f"users/{places.ADMIN_USER}"))
+    if is_changed or is_password(user, default):
+        fresh = build_user(places.ADMIN_USER, password)
+        user.update({name: fresh[name] for name in ("password", "salt")})
+        run_storage(environment, "put", f"users/{places.ADMIN_USER}", text=json.dumps(user))
+        for session in find_sessions(places.ADMIN_USER, places.STORAGE):
+            run_storage(environment, "delete", f"sessions/{session}")
+        log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
+
+
+def remember(path: Path, secret: str) -> bool:
+    """Note a secret's digest; say whether another one stood there before.
+
+    Args:
+        path: the note.
+        secret: what to note.
+    """
+    before = path.read_text("ascii") if path.is_file() else ""
+    if before and hmac.compare_digest(_digest(secret, before[:32]), before):
+        return False
+    write_durably(path, _digest(secret, secrets.token_hex(16)))
+    return bool(before)
+
+
+def _digest(secret: str, salt: str) -> str:
+    return salt + hashlib.scrypt(secret.encode(), salt=salt.encode(), n=2**14, r=8, p=1).hex()
+
+
+def end_old_session(environment: Mapping[str, str], session: str) -> None:
+    """Remove the appliance's session of before its secret was changed.
+
+    Args:
+        environment: Cronicle's.
+        session: the present secret.
+    """
+    before = places.SESSION.read_text("ascii") if places.SESSION.is_file() else ""
+    if before == session:
+        return
+    if before:
+        try:
+            run_storage(environment, "delete", f"sessions/{before}")
+        except StorageError as error:
+            log.warning("%s", error.message)
+    write_durably(places.SESSION, session)
+
+
+def limit_catch_up(
+    environment: Mapping[str, str], ledger: Path = places.LEDGER, now: float | None = None
+) -> None:
+    """Leave Cronicle no more slots to make up for than CATCH_UP_CAP.
+
+    It starts one job for each, all at once where an event has no limit: a week of an event of every
+    minute is ten thousand processes. Older slots are the reconciler's to record.
+
+    Args:
+        environment: Cronicle's.
+        ledger: where the schedule is.
+        now: epoch seconds; the present by default.
+    """
+    if not ledger.is_file():
+        return
+    cap, moment = int(environment.get("CATCH_UP_CAP") or 24), int(now or time.time())
+    database = Database(ledger)
+    try:
+        events = [s.event for s in store.list_events(database)]
+    finally:
+        database.close()
+    waiting = [event for event in events if event.catch_up and event.enabled]
+    if not waiting:
+        return
+    state = json.loads(run_storage(environment, "get", "global/state"))
+    cursors = state.setdefault("cursors", {})
+    later = {
+        event.id: find_cursor(event, int(cursors[event.id]), moment, cap)
+        for event in waiting
+        if event.id in cursors
+    }
+    if any(cursors[name] != cursor for name, cursor in later.items()):
+        cursors.update(later)
+        run_storage(environment, "put", "global/state", text=json.dumps(state))
+
+
+def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
+    """Return the cursor after which an event has at most `cap` due slots.
+
+    Args:
+        event: with a timing.
+        cursor: present one, epoch seconds.
+        now: epoch seconds.
+        cap: number of slots.
+    """
+    if not isinstance(event.timing, Mapping):
+        return cursor
+    timing, zone = build_timing(event.timing), get_zone(event.timezone)
+    span = 3600
+    while True:
+        since = max(cursor, now - span)
+        due = list(takewhile(lambda at: at <= now, iterate_due(timing, zone, since)))
+        if len(due) > cap:
+            return due[-cap] - 60
+        if since == cursor:
+            return cursor
+        span *= 24
+
+
+def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by Cronicle."""
+    os.chdir(places.HOME)
+    command = [places.NODE, "--require", str(places.SOCKET_SCRIPT), str(places.CRONICLE)]
+    command += ["--foreground", "--manager", "--color", "0", "--debug", "0"]
+    everything = {**environment, "CRONICLE_SOCKET": str(places.SOCKET)}
+    os.execve(places.NODE, command, everything)  # noqa: S606 - a constant program, no shell
+
+
+def _try_to_limit(environment: Mapping[str, str]) -> None:
+    """Limit what is made up for; Cronicle starts without it too."""
+    try:
+        limit_catch_up(environment)
+    except (VixtractError, ValueError) as error:
+        log.warning("What Cronicle makes up for could not be limited: %s", error)
+
+
+def main() -> int:
+    """Prepare and become Cronicle; returns only when that fails."""
+    logging.basicConfig(level=logging.INFO, format="cronicle: %(levelname)s: %(message)s")
+    os.umask(0o077)
+    environment = build_environment(os.environ)
+    try:
+        prepare(environment, os.environ["CRONICLE_SESSION"])
+        end_old_session(environment, os.environ["CRONICLE_SESSION"])
+        apply_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
+        _try_to_limit(environment)
+    except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
+        log.error("%s", getattr(error, "message", error))
+        log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))
+        return 1
+    become_cronicle(environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Reading people's files for the portal, as their owner."""

@@ -1,0 +1,104 @@
+"""The first login: whoever has a password that somebody else knows chooses another one first.
+
+There is no session yet on this page: a signed cookie says that the first password was right, for
+ten minutes and for as long as it is the password.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.utils import get_browser_protocol, url_path_join
+from tornado import web
+
+from vixtract.hub.passwords import PasswordError, check_new_password
+
+COOKIE = "vixtract-first-password"
+MINUTES = 10
+
+
+def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
+    """Lead a browser to the page, instead of logging it in.
+
+    Args:
+        handler: login's handler, with the right first password in its request.
+        name: person.
+        fingerprint: of the first password.
+    Raises:
+        Finish: always; the answer is sent.
+    """
+    handler.set_secure_cookie(
+        COOKIE, json.dumps([name, fingerprint]), expires_days=MINUTES / 1440,
+        path=handler.hub.base_url, httponly=True, samesite="Lax",
+        secure=get_browser_protocol(handler.request) == "https",
+    )  # fmt: skip
+    next_page = handler.get_argument("next", "")
+    query = f"?{urlencode({'next': next_page})}" if next_page else ""
+    handler.redirect(url_path_join(handler.hub.base_url, "first-password") + query)
+    raise web.Finish
+
+
+class FirstPasswordPage(BaseHandler):
+    """Choose a password of one's own."""
+
+    async def get(self) -> None:
+        """Show the form."""
+        name = await self._find_name()
+        if not name:
+            self.redirect(self.settings["login_url"])
+            return
+        await self._show(name)
+
+    async def post(self) -> None:
+        """Set the password and log in with it."""
+        name = await self._find_name()
+        if not name:
+            self.redirect(self.settings["login_url"])
+            return
+        password = self.get_body_argument("new_password", "", strip=False)
+        store, run = self.authenticator.store, self.authenticator.run_blocking
+        if password != self.get_body_argument("repeated_password", "", strip=False):
+            await self._show(name, "The two passwords differ.")
+        elif await run(store.has_hash_of, name, password):
+            await self._show(name, "This is the password that you were given.")
+        else:
+            try:
+                check_new_password(password, name=name)
+            except PasswordError as error:
+                await self._show(name, error.message)
+                return
+            await run(store.set_password, name, password)
+            self.clear_cookie(COOKIE, path=self.hub.base_url)
+            user = await self.login_user({"username": name, "password": password})
+            if user is None:
+                raise web.HTTPError(403, "This account may not log in.")
+            self.redirect(self.get_next_url(user))
+
+    async def _find_name(self) -> str:
+        """Return who the cookie is for; empty where it is too old or for a former password."""
+        value = self.get_secure_cookie(COOKIE, max_age_days=MINUTES / 1440)
+        try:
+            name, fingerprint = json.loads(value or b"")
+        except ValueError:
+            return ""
+        store, run = self.authenticator.store, self.authenticator.run_blocking
+        now = await run(store.fingerprint, name)
+        is_first = name in await run(store.first_names)
+        is_same = bool(now) and hmac.compare_digest(now, str(fingerprint))
+        return str(name) if is_first and is_same else ""
+
+    async def _show(self, name: str, problem: str = "") -> None:
+        if problem:
+            self.set_status(400)
+        html = await self.render_template(
+            "first-password.html", problem=problem, person=name,
+            next_page=self.get_argument("next", ""), xsrf=self.xsrf_token.decode("ascii"),
+        )  # fmt: skip
+        self.finish(html)
+
+
+HANDLERS = [("/first-password", FirstPasswordPage)]

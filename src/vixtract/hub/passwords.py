@@ -1,0 +1,242 @@
+"""Local passwords of the Hub: an own table in the Hub's SQLite file, with lock-out.
+
+All calls block (hashing takes a good part of a second): the Hub runs them in an executor.
+Failures are counted per name and client. A client is an address, or a browser that has logged in as
+that name before: so nobody can lock a person out of their usual browser by typing wrong passwords.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vixtract.errors import VixtractError
+from vixtract.hub.tables import open_transaction
+
+MIN_LENGTH = 8
+MAX_LENGTH = 256
+"""Characters. Longer input is refused before it is hashed."""
+
+KNOWN_DEFAULTS = frozenset({"vixtract", "password", "12345678", "changeme"})
+
+# OWASP's minimum for scrypt: 32 MiB and three passes; 0.3 s on one busy core.
+_LOG_N, _R, _P = 15, 8, 3
+
+WINDOW_S = 15 * 60
+MAX_FAILURES_PER_CLIENT = 5
+MAX_FAILURES_PER_NAME = 50
+"""Within the window, over all addresses; browsers that are known are not counted."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS vixtract_password (
+    name TEXT PRIMARY KEY, hash TEXT NOT NULL, changed_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS vixtract_login_failure (
+    name TEXT NOT NULL, client TEXT NOT NULL, failed_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS vixtract_first_password (name TEXT PRIMARY KEY);
+CREATE INDEX IF NOT EXISTS vixtract_login_failure_name ON vixtract_login_failure (name, failed_at);
+"""
+
+
+class PasswordError(VixtractError):
+    """A new password that cannot be taken."""
+
+
+class LockedError(VixtractError):
+    """Too many failures; the message says how long to wait."""
+
+
+def hash_password(password: str, *, salt: bytes | None = None) -> str:
+    """Return `scrypt$log2n$r$p$salt$hash`.
+
+    Args:
+        password: up to MAX_LENGTH characters.
+        salt: 16 random bytes where none is given.
+    Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
+    """
+    salt = os.urandom(16) if salt is None else salt
+    key = _derive(password, salt, _LOG_N, _R, _P)
+    encoded = [base64.b64encode(part).decode("ascii") for part in (salt, key)]
+    return "$".join(["scrypt", str(_LOG_N), str(_R), str(_P), *encoded])
+
+
+def is_hash_of(stored: str, password: str) -> bool:
+    """Compare a password with a stored hash, in constant time.
+
+    Args:
+        stored: text of `hash_password`.
+        password: clear text; longer than MAX_LENGTH never matches.
+    """
+    if len(password) > MAX_LENGTH:
+        return False
+    _, log_n, r, p, salt, key = stored.split("$")
+    derived = _derive(password, base64.b64decode(salt), int(log_n), int(r), int(p))
+    return hmac.compare_digest(derived, base64.b64decode(key))
+
+
+def check_new_password(password: str, *, name: str) -> None:
+    """Refuse a password that is too short, too long or known.
+
+    Args:
+        password: as typed.
+        name: person it is for.
+    Raises:
+        PasswordError: says which rule it breaks.
+    """
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise PasswordError(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
+    if password.lower() in KNOWN_DEFAULTS or password.lower() == name:
+        raise PasswordError("This password is the first that others would try.")
+
+
+class PasswordStore:
+    """Password rows and failures.
+
+    Args:
+        database: SQLite file, usually the Hub's; tables are made where they are missing.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, database: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+        # An unknown name must take as long as a known one.
+        self._nobody = hash_password(base64.b64encode(os.urandom(16)).decode("ascii"))
+        with open_transaction(self._database) as connection:
+            connection.executescript(_SCHEMA)
+
+    def has_password(self, name: str) -> bool:
+        """Say whether the person logs in with a local password."""
+        return self._stored_hash(name) is not None
+
+    def has_hash_of(self, name: str, password: str) -> bool:
+        """Say whether this is the person's password, outside a login: nothing is counted."""
+        stored = self._stored_hash(name)
+        return stored is not None and is_hash_of(stored, password)
+
+    def names(self) -> frozenset[str]:
+        """Return all names with a local password."""
+        with open_transaction(self._database) as connection:
+            rows = connection.execute("SELECT name FROM vixtract_password").fetchall()
+        return frozenset(row[0] for row in rows)
+
+    def set_password(self, name: str, password: str, *, is_first: bool = False) -> None:
+        """Set or replace a password and forget the name's failures; rules are the caller's.
+
+        Args:
+            name: person.
+            password: clear text, at most MAX_LENGTH characters.
+            is_first: somebody else knows it, so it is good for choosing another one alone.
+        """
+        row = (name, hash_password(password), self._clock())
+        with open_transaction(self._database) as connection:
+            connection.execute("INSERT OR REPLACE INTO vixtract_password VALUES (?, ?, ?)", row)
+            connection.execute("DELETE FROM vixtract_first_password WHERE name = ?", (name,))
+            if is_first:
+                connection.execute("INSERT INTO vixtract_first_password VALUES (?)", (name,))
+            connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
+
+    def first_names(self) -> frozenset[str]:
+        """Return the names whose password must be changed at the next login."""
+        with open_transaction(self._database) as connection:
+            rows = connection.execute("SELECT name FROM vixtract_first_password").fetchall()
+        return frozenset(row[0] for row in rows)
+
+    def fingerprint(self, name: str) -> str:
+        """Return a text that is another one after each change of the password; empty without one.
+
+        Args:
+            name: person.
+        """
+        stored = self._stored_hash(name)
+        return hashlib.sha256(stored.encode()).hexdigest() if stored else ""
+
+    def delete(self, name: str) -> None:
+        """Forget a person's password and failures."""
+        with open_transaction(self._database) as connection:
+            for table in ("vixtract_password", "vixtract_first_password"):
+                connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
+            connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
+
+    def verify(self, name: str, password: str, *, client: str) -> bool:
+        """Check a password and keep count of failures.
+
+        Args:
+            name: person as typed, already checked against the rules of names.
+            password: as typed, any length.
+            client: `address:…`, or `browser:…` for one that has logged in as this name before.
+        Raises:
+            LockedError: too many failures; the password was not looked at.
+        """
+        self.check_lock(name, client)
+        stored = self._stored_hash(name)
+        if is_hash_of(stored or self._nobody, password) and stored is not None:
+            self.clear_failures(name, client)
+            return True
+        self.record_failure(name, client)
+        return False
+
+    def check_lock(self, name: str, client: str) -> None:
+        """Refuse a name that failed too often, whatever its password is checked against.
+
+        Args:
+            name: person as typed, already checked against the rules of names.
+            client: as `verify`.
+        Raises:
+            LockedError: says how long to wait.
+        """
+        now = self._clock()
+        query = (
+            "SELECT client, failed_at FROM vixtract_login_failure WHERE name = ? AND failed_at > ?"
+        )
+        with open_transaction(self._database) as connection:
+            rows = connection.execute(query, (name, now - WINDOW_S)).fetchall()
+        own = sorted(failed_at for who, failed_at in rows if who == client)
+        unknown = sorted(failed_at for who, failed_at in rows if who.startswith("address:"))
+        oldest = []
+        if len(own) >= MAX_FAILURES_PER_CLIENT:
+            oldest.append(own[-MAX_FAILURES_PER_CLIENT])
+        if client.startswith("address:") and len(unknown) >= MAX_FAILURES_PER_NAME:
+            oldest.append(unknown[-MAX_FAILURES_PER_NAME])
+        if oldest:
+            minutes = max(1, math.ceil((max(oldest) + WINDOW_S - now) / 60))
+            raise LockedError(
+                f"Too many failed attempts. Try again in {minutes} min.",
+                "An administrator can set a new password, which unlocks at once.",
+            )
+
+    def clear_failures(self, name: str, client: str) -> None:
+        """Forget a client's failures: it has signed in."""
+        with open_transaction(self._database) as connection:
+            connection.execute(
+                "DELETE FROM vixtract_login_failure WHERE name = ? AND client = ?", (name, client)
+            )
+
+    def record_failure(self, name: str, client: str) -> None:
+        """Count one wrong password."""
+        now = self._clock()
+        with open_transaction(self._database) as connection:
+            connection.execute(
+                "DELETE FROM vixtract_login_failure WHERE failed_at < ?", (now - WINDOW_S,)
+            )
+            connection.execute(
+                "INSERT INTO vixtract_login_failure VALUES (?, ?, ?)", (name, client, now)
+            )
+
+    def _stored_hash(self, name: str) -> str | None:
+        query = "SELECT hash FROM vixtract_password WHERE name = ?"
+        with open_transaction(self._database) as connection:
+            row = connection.execute(query, (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+def _derive(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"), salt=salt, n=1 << log_n, r=r, p=p,
+        maxmem=256 * (1 << log_n) * r, dklen=32,
+    )  # fmt: skip

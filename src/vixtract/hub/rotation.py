@@ -1,0 +1,197 @@
+"""Exchanges the keys in /srv/secrets, and makes PostgreSQL and the Hub know the new ones.
+
+Run as root in the jupyter container by `./vixtract secrets rotate`, while no job runs. Cut off at
+any step, it goes on with the same new keys when it is run again:
+
+    /opt/jupyterhub/bin/python -I -m vixtract.hub.rotation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from vixtract.errors import VixtractError
+from vixtract.files import generate_secret, sync_directory, write_durably
+from vixtract.hub.provisioner import Server
+from vixtract.hub.state import PeopleState
+from vixtract.people import directory, roles
+from vixtract.people.accounts import DATABASE, HUB, RUNTIME, SECRETS, STATE
+from vixtract.people.limits import ENVIRONMENT
+from vixtract.people.names import FIRST_UID
+from vixtract.secret_settings import with_secrets
+from vixtract.settings import Settings
+from vixtract.vault import owners
+
+#: Keys that can be exchanged. Others, such as one that data are encrypted with, stay.
+KEYS = ("role_key", "api_key", "hub_token", "cronicle_key", "cronicle_session", "cronicle_oauth")
+NEXT = "next"
+HUB_STOP_S = 20.0
+
+
+class RotationError(VixtractError):
+    """The keys could not be exchanged."""
+
+
+def stage(secrets: Path) -> Path:
+    """Make the new keys, or find those of a rotation that was cut off.
+
+    Args:
+        secrets: usually /srv/secrets.
+    Returns: directory with a file per key.
+    """
+    ready = secrets / NEXT
+    if not ready.is_dir():
+        making = secrets / f".{NEXT}"
+        making.mkdir(mode=0o700, exist_ok=True)
+        for name in KEYS:
+            write_durably(making / name, generate_secret(name) + "\n")
+        making.rename(ready)
+        sync_directory(secrets)
+    return ready
+
+
+def swap(secrets: Path) -> list[str]:
+    """Put the staged keys in the place of the old ones.
+
+    Args:
+        secrets: usually /srv/secrets, with `NEXT` in it.
+    Returns: names of the keys that changed in this call.
+    """
+    ready = secrets / NEXT
+    changed = []
+    for name in KEYS:
+        if (ready / name).is_file():
+            (ready / name).replace(secrets / name)
+            changed.append(name)
+    sync_directory(secrets)
+    for leftover in ready.iterdir():
+        leftover.unlink()
+    ready.rmdir()
+    return changed
+
+
+def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) -> int:
+    """Give every role the password that its new key makes, and tell people's running servers.
+
+    Args:
+        server: with the new key.
+        names: people; those that the Hub does not know stay shut out.
+        runtime: directory of people's runtime directories.
+    Returns: number of people.
+    """
+    server.ensure_databases()
+    count = 0
+    for name in names:
+        server.ensure_role(name)
+        variables = server.person_environment(name)
+        tell_server(runtime / name, variables)
+        count += 1
+    return count
+
+
+def tell_server(folder: Path, variables: Mapping[str, str]) -> None:
+    """Leave new variables for a person's running server: kernels started from now on get them.
+
+    Args:
+        folder: the person's runtime directory, theirs; nothing happens where it is missing.
+        variables: name to value.
+    """
+    if not folder.is_dir():
+        return
+    owner = folder.lstat()
+    path = folder / ENVIRONMENT
+    # Never through what the person put there: a new file, or none.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        sys.stderr.write(f"{path}: {error.strerror}\n")
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(dict(variables), file)
+        os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+
+
+def find_hub() -> int:
+    """Return the process id of the Hub; 0 where it does not run."""
+    wanted = b"\0".join(word.encode() for word in HUB) + b"\0"
+    for entry in Path("/proc").iterdir():
+        try:
+            is_hub = entry.name.isdigit() and (entry / "cmdline").read_bytes() == wanted
+            if is_hub and entry.stat().st_uid == 0:
+                return int(entry.name)
+        except OSError:
+            continue
+    return 0
+
+
+def restart_hub(state: Path = STATE) -> None:
+    """Have the Hub start again with new keys and a new cookie secret; people's servers live on.
+
+    Args:
+        state: directory of its cookie secret.
+    Raises:
+        RotationError: it does not stop.
+    """
+    (state / "cookie_secret").unlink(missing_ok=True)
+    hub = find_hub()
+    if not hub:
+        return  # its supervisor is about to start one
+    os.kill(hub, signal.SIGTERM)
+    limit = time.monotonic() + HUB_STOP_S
+    while Path(f"/proc/{hub}").exists():
+        if time.monotonic() > limit:
+            raise RotationError("The Hub did not stop.", "Run: ./vixtract secrets rotate")
+        time.sleep(0.2)
+
+
+def list_servers() -> list[str]:
+    """Return the names of people who have processes here: they hold the old database password."""
+    owners = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit():
+                owners.add(entry.stat().st_uid)
+        except OSError:
+            continue
+    homes = [home for home in Path("/home").iterdir() if home.lstat().st_uid >= FIRST_UID]
+    return sorted(home.name for home in homes if home.lstat().st_uid in owners)
+
+
+def main() -> int:
+    """Rotate; prints what was done as JSON."""
+    try:
+        settings = Settings.from_environment(with_secrets(os.environ))
+        ready = stage(SECRETS)
+        key = ready / "role_key" if (ready / "role_key").is_file() else SECRETS / "role_key"
+        server = Server(
+            roles.superuser_conninfo(),
+            bi_password=settings["BI_PASSWORD"],
+            role_key=key.read_text("ascii").strip(),
+        )
+        servers = list_servers()
+        # Disabled people, and those who are being removed, stay shut out.
+        blocked = PeopleState(DATABASE).blocked()
+        people = directory.read_people(DATABASE)
+        names = [person.name for person in people if person.name not in blocked]
+        count = change_roles(server, names)
+        connections = owners.rotate(SECRETS)
+        changed = swap(SECRETS)
+        restart_hub()
+    except VixtractError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        return error.exit_code
+    done = {"people": count, "keys": changed, "servers": servers, "connections": connections}
+    json.dump(done, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

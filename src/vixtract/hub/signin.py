@@ -1,0 +1,141 @@
+"""The login page, and the way to the issuer of OpenID Connect and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.login import LoginHandler
+from jupyterhub.utils import get_browser_protocol, url_path_join
+from tornado import web
+from tornado.httputil import url_concat
+
+from vixtract.hub.oidc import Request, new_request
+from vixtract.hub.words import choose_language, texts_of, translate
+
+ATTEMPT_S = 600
+"""Seconds that a person has for signing in at the issuer."""
+COOKIE = "vixtract-oidc"
+
+
+class LoginPage(LoginHandler):
+    """The Hub's login page with our words, and a button for the issuer beside the form."""
+
+    def _render(self, login_error: str | None = None, **options: Any) -> Any:
+        provider = self.authenticator.provider
+        language = choose_language(
+            self.get_cookie("vixtract_lang", ""), self.request.headers.get("Accept-Language", "")
+        )
+        issuer_url = url_concat(
+            url_path_join(self.hub.base_url, "oauth_login"),
+            {"next": self.get_argument("next", "")},
+        )
+        texts = texts_of(language)
+        return super()._render(
+            login_error=translate(login_error or "", language),
+            texts=texts,
+            language=language,
+            issuer_label=provider.label if provider else "",
+            issuer_url=issuer_url,
+            has_directory=self.authenticator.directory is not None,
+            **options,
+        )
+
+
+class _IssuerHandler(BaseHandler):
+    """What both ways share."""
+
+    @property
+    def provider(self) -> Any:
+        """The issuer; 404 where none is set."""
+        if self.authenticator.provider is None:
+            raise web.HTTPError(404)
+        return self.authenticator.provider
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the issuer sends browsers: PUBLIC_URL, or the address that this one used."""
+        settings = self.authenticator.outside.settings
+        origin: str = settings["PUBLIC_URL"].rstrip("/")
+        if not origin:
+            origin = f"{get_browser_protocol(self.request)}://{self.request.host}"
+        return str(origin + url_path_join(self.hub.base_url, "oauth_callback"))
+
+    def set_attempt(self, value: str) -> None:
+        """Keep an attempt in the browser; an empty value forgets it."""
+        options = {
+            "path": self.hub.base_url,
+            "httponly": True,
+            # Not Strict: the browser comes back from another site.
+            "samesite": "Lax",
+            "secure": get_browser_protocol(self.request) == "https",
+        }
+        if value:
+            self.set_secure_cookie(COOKIE, value, expires_days=ATTEMPT_S / 86400, **options)
+        else:
+            self.clear_cookie(COOKIE, path=self.hub.base_url)
+
+
+class ToIssuer(_IssuerHandler):
+    """GET: send the browser to the issuer."""
+
+    async def get(self) -> None:
+        """Begin an attempt."""
+        request = new_request()
+        ask = self.authenticator.outside.ask_issuer
+        url = await ask(self.provider.build_url, request, self.redirect_uri)
+        attempt = {**asdict(request), "next": self.get_argument("next", ""), "at": time.time()}
+        self.set_attempt(json.dumps(attempt))
+        self.redirect(url)
+
+
+class FromIssuer(_IssuerHandler):
+    """GET: the browser is back, with a code or a refusal."""
+
+    # Attempts that were brought back, with their time: no answer counts twice.
+    _used: dict[str, float] = {}  # noqa: RUF012  one for the process
+
+    async def get(self) -> None:
+        """Finish the attempt: sign the person in, or say why not."""
+        provider = self.provider
+        attempt = self._take_attempt()
+        if self.get_argument("error", ""):
+            reason = self.get_argument("error_description", "") or self.get_argument("error")
+            raise web.HTTPError(403, f"{provider.label} did not sign you in: {reason[:200]}")
+        request = Request(attempt["state"], attempt["nonce"], attempt["verifier"])
+        identity = await self.authenticator.outside.ask_issuer(
+            provider.finish, self.get_argument("code", ""), request, self.redirect_uri
+        )
+        user = await self.login_user({"username": identity.name, "identity": identity})
+        if user is None:
+            raise web.HTTPError(403, "This account may not sign in here.")
+        self._jupyterhub_user = user
+        self.redirect(self._next_url(user, attempt["next"]))
+
+    def _take_attempt(self) -> dict[str, Any]:
+        """Return this browser's attempt, once, and only with the state that belongs to it."""
+        stored = self.get_secure_cookie(COOKIE, max_age_days=1)
+        self.set_attempt("")
+        attempt: dict[str, Any] = json.loads(stored) if stored else {}
+        now = time.time()
+        state = attempt.get("state", "")
+        is_own = state and self.get_argument("state", "") == state
+        if not is_own or now - attempt["at"] > ATTEMPT_S or state in self._used:
+            raise web.HTTPError(
+                403, "This sign-in was not begun in this browser, or is over. Sign in again."
+            )
+        for old in [s for s, at in self._used.items() if now - at > ATTEMPT_S]:
+            del self._used[old]
+        self._used[state] = now
+        return attempt
+
+    def _next_url(self, user: Any, wanted: str) -> str:
+        # Not the Hub's get_next_url: it would carry the code on to the next page.
+        own = user.url if user.spawner.active else url_path_join(self.hub.base_url, "spawn")
+        return str(self._validate_next_url(wanted) or own)
+
+
+HANDLERS = [("/login", LoginPage), ("/oauth_login", ToIssuer), ("/oauth_callback", FromIssuer)]

@@ -1,0 +1,155 @@
+"""A person's JupyterLab server: their account, their rights on libraries, their database role."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.spawner import LocalProcessSpawner
+from traitlets import Any as AnyTrait
+from traitlets import Dict, Unicode
+
+from vixtract.errors import VixtractError
+from vixtract.hub.listeners import find_listeners
+from vixtract.people import accounts
+from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
+
+PREPARE_TIMEOUT_S = 15.0
+ROLE_TIMEOUT_S = 6.0
+LISTEN_PAUSE_S = 0.05
+
+
+class ListenerError(VixtractError):
+    """Another account listens where a person's server should."""
+
+
+class PersonSpawner(LocalProcessSpawner):
+    """Prepares account, groups and role before each start; PostgreSQL being away stops nobody."""
+
+    home_root = Unicode("/home", help="Directory of the homes.").tag(config=True)
+    runtime_root = Unicode("/run/vixtract", help="Directory of sockets and connection files.").tag(
+        config=True
+    )
+    person_environment = AnyTrait(help="Gives the variables of a name.").tag(config=True)
+    ensure_role = AnyTrait(help="Makes the PostgreSQL role of a name; may block.").tag(config=True)
+    limits = AnyTrait(ServerLimits(), help="What a person's processes may take.").tag(config=True)
+    publish = AnyTrait(help="Writes the list of admins; may block.").tag(config=True)
+    blocked = AnyTrait(help="Gives the names of people for whom nothing may run.").tag(config=True)
+    admin_environment = Dict(help="Variables of administrators' servers.").tag(config=True)
+
+    async def run_pre_spawn_hook(self) -> None:
+        """Prepare, then run the operator's own hook, if there is one.
+
+        Raises:
+            AccountError: the person's account cannot be made; the spawn stops and says why.
+        """
+        loop = asyncio.get_running_loop()
+        await asyncio.wait_for(loop.run_in_executor(None, self._prepare_account), PREPARE_TIMEOUT_S)
+        try:
+            await asyncio.wait_for(
+                loop.run_in_executor(None, self._prepare_services), ROLE_TIMEOUT_S
+            )
+        except Exception as error:
+            # A notebook without a database is better than none; the provisioner goes on trying.
+            self.log.warning(
+                "No PostgreSQL role for %s yet: %s", self.user.name, error or "timeout"
+            )
+        result = super().run_pre_spawn_hook()
+        if result is not None:
+            await result
+
+    async def start(self) -> Any:
+        """Start the server; go on only when it is the person's own process that listens.
+
+        Ports are everybody's: another account could take the chosen one just before the server
+        does, and would be sent the person's requests with their cookies. The Hub itself asks in
+        pauses that double up to five seconds; the person would wait them out.
+
+        Raises:
+            ListenerError: another account listens there.
+        """
+        address = await super().start()
+        own = accounts.ensure_account(self.user.name, Path(self.home_root)).pw_uid
+        limit = time.monotonic() + self.http_timeout
+        while time.monotonic() < limit and await self.poll() is None:
+            found = find_listeners(self.port)
+            if found - {own}:
+                await self.stop(now=True)
+                raise ListenerError(
+                    f"Another account listens on port {self.port}, which was meant for "
+                    f"{self.user.name}.",
+                    "Start the server again; look who did it in the log of jupyter.",
+                )
+            if found:
+                break
+            await asyncio.sleep(LISTEN_PAUSE_S)
+        return address
+
+    def get_env(self) -> dict[str, str]:
+        """Return the server's environment; the operator's `c.Spawner.environment` wins."""
+        env: dict[str, str] = super().get_env()
+        home = Path(self.home_root) / self.user.name
+        own = {
+            "PATH": f"{home}/.local/bin:/usr/local/bin:/usr/bin:/bin",
+            "JUPYTER_RUNTIME_DIR": str(self._runtime_directory()),
+            "TMPDIR": str(self._runtime_directory() / "tmp"),
+            **self.person_environment(self.user.name),
+            **(self.admin_environment if self.user.admin else {}),
+        }
+        env.update({name: value for name, value in own.items() if name not in self.environment})
+        return env
+
+    def make_preexec_fn(self, name: str) -> Callable[[], None]:
+        """Become the person, then do in their name what root must not do in their home."""
+        become = super().make_preexec_fn(name)
+        limits = self.limits
+        # What one admin installs, another must be able to upgrade.
+        umask = 0o002 if self.user.admin else 0o022
+        user_site = Path(self.home_root) / name / accounts.USER_SITE
+        temporary = self._runtime_directory() / "tmp"
+
+        def preexec() -> None:
+            apply(limits)
+            become()
+            os.umask(umask)
+            for directory in (user_site, temporary):
+                try:
+                    directory.mkdir(parents=True, exist_ok=True)
+                except OSError:
+                    continue  # the person has put something else there: theirs to decide
+
+        return preexec
+
+    def _prepare_account(self) -> None:
+        name, root = self.user.name, Path(self.home_root)
+        if self.blocked and name in self.blocked():
+            raise accounts.AccountError(f"{name} is disabled.", "An administrator can enable them.")
+        account = accounts.ensure_account(name, root, create_home=True)
+        accounts.set_admin(name, bool(self.user.admin))
+        accounts.ensure_runs_link(name, root)
+        directory = self._runtime_directory()
+        directory.mkdir(mode=0o700, exist_ok=True)
+        os.chown(directory, account.pw_uid, account.pw_gid)
+        # The new server gets the present values from the Hub.
+        (directory / ENVIRONMENT).unlink(missing_ok=True)
+
+    def _prepare_services(self) -> None:
+        self.publish()
+        self.ensure_role(self.user.name)
+
+    def _runtime_directory(self) -> Path:
+        return Path(self.runtime_root, self.user.name)
+
+
+def list_variables(environment: Any, *names: str) -> dict[str, str]:
+    """Pick the variables that are set; an empty one would mean something else to pip and curl.
+
+    Args:
+        environment: mapping to pick from.
+        names: wanted variables.
+    """
+    return {name: environment[name] for name in names if environment.get(name)}

@@ -1,1 +1,0 @@
-"""What JupyterHub loads: authenticator, pages, spawner, listeners. Nothing else needs it."""

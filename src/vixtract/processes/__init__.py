@@ -1,0 +1,1 @@
+"""Processes on behalf of people: starting them as their owner, process trees, memory and usage."""

@@ -1,0 +1,145 @@
+"""The environment of a run: built from nothing, so that no variable of root's leaks into it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vixtract.errors import VixtractError
+from vixtract.people.roles import login_environment
+from vixtract.processes.person import Person
+from vixtract.runner.config import RunnerConfig
+from vixtract.vault import wire
+
+log = logging.getLogger(__name__)
+
+PRIVATE_FOLDERS = ("cache", "ipython", "jupyter", "matplotlib", "tmp")
+
+
+def build_environment(
+    person: Person, config: RunnerConfig, *, run_dir: Path, private: Path, job: str
+) -> dict[str, str]:
+    """Put together what a run of this person sees.
+
+    Args:
+        person: the owner.
+        config: the daemon's.
+        run_dir: the run's record, which is the place for its files.
+        private: the run's own temporary directory, with `PRIVATE_FOLDERS` in it.
+        job: the engine's job id.
+    """
+    # Commands of the owner come before the system's, as in a login shell; the wrapper for papermill
+    # comes first of all, because old scripts write beside their notebooks.
+    path = [config.jobs_bin, person.home / ".local/bin", "/usr/local/bin", "/usr/bin", "/bin"]
+    return {
+        **config.environment,
+        "PATH": ":".join(str(entry) for entry in path),
+        "HOME": str(person.home),
+        "USER": person.name,
+        "LOGNAME": person.name,
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TMPDIR": str(private / "tmp"),
+        "XDG_CACHE_HOME": str(private / "cache"),
+        "IPYTHONDIR": str(private / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(private / "jupyter"),
+        "MPLCONFIGDIR": str(private / "matplotlib"),
+        "VIXTRACT_OUTPUT_DIR": str(run_dir),
+        "VIXTRACT_RUN_ID": job,
+    }
+
+
+def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str], list[str]]:
+    """Ask the vault what a run needs that is made from keys of everybody's.
+
+    The keys must not be in a supervisor, whose memory goes to what is forked from it.
+
+    Args:
+        person: the owner.
+        config: the daemon's.
+    Returns: the owner's PostgreSQL variables, and the secrets of their connections, for masking.
+    """
+    if wire.SOCKET.parent.is_dir():
+        try:
+            answer = wire.ask({"do": "run", "person": person.name})
+        except VixtractError as error:
+            log.warning("Connections' secrets of %s are not masked: %s", person.name, error)
+        else:
+            host, port = config.postgresql
+            password = str(answer.get("password") or "")
+            if not password:
+                log.warning("Runs have no database variables: there is no role_key")
+            variables = login_environment(person.name, password, host=host, port=port)
+            secrets = [str(value) for value in answer.get("secrets", ())]
+            return (variables if password else {}), secrets
+    return ask_database_environment(person, config), []
+
+
+def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
+    """Have a process that ends at once work out `database_environment`.
+
+    For where there is no vault; the key must not stay in a supervisor, as above.
+
+    Args:
+        person: the owner.
+        config: the daemon's.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            text = json.dumps(dict(database_environment(person, config)))
+            os.write(writer, text.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return dict(json.loads(answer or b"{}"))
+
+
+def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
+    """Return the person's PostgreSQL variables; none where the appliance has no key yet.
+
+    Args:
+        person: the owner.
+        config: the daemon's; its `secrets_dir` holds `role_key`.
+    """
+    try:
+        key = (config.secrets_dir / "role_key").read_text(encoding="ascii").strip()
+    except OSError as error:
+        log.warning("Runs have no database variables: role_key: %s", error.strerror)
+        return {}
+    from vixtract.people.archive import generation
+    from vixtract.people.roles import person_environment
+
+    host, port = config.postgresql
+    number = generation(person.name, config.home_root)
+    try:
+        return person_environment(person.name, key=key, host=host, port=port, generation=number)
+    except VixtractError as error:
+        log.warning("No database variables for %s: %s", person.name, error.message)
+        return {}
+
+
+def received_database(database: Mapping[str, object], config: RunnerConfig) -> dict[str, str]:
+    """Return the PostgreSQL variables that came with a request, with this machine's way to it.
+
+    Args:
+        database: of the request.
+        config: a worker's; its `postgresql` is the address as seen from here.
+    """
+    found = {name: text for name, text in database.items() if isinstance(text, str)}
+    if not found:
+        return {}
+    host, port = config.postgresql
+    url = urlsplit(found.get("DATABASE_URL", ""))
+    login = url.netloc.rpartition("@")[0]
+    found["DATABASE_URL"] = url._replace(netloc=f"{login}@{host}:{port}").geturl()
+    return {**found, "PGHOST": host, "PGPORT": str(port)}

@@ -1,0 +1,99 @@
+"""A process for a run that is forked before its supervisor has read a secret.
+
+A fork takes the parent's whole memory along. So the supervisor of a warm run forks first, while it
+knows nothing but the request; the process waits, still root's, for what it is to become.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from vixtract.processes.spawn import Command, become, hear_problem
+
+_NONE = -1
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """What forked processes do once they are the owner's.
+
+    Args:
+        run: drives a notebook.
+        render: makes the HTML of one.
+    """
+
+    run: Callable[[Command], NoReturn]
+    render: Callable[[Command], NoReturn]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """How the processes of one run are forked.
+
+    Args:
+        prefork: the process that waits to drive the notebook.
+        render: as of `Beginnings`.
+    """
+
+    prefork: Prefork
+    render: Callable[[Command], NoReturn]
+
+
+class Prefork:
+    """The waiting process.
+
+    Args:
+        begin: what it does once it is the owner's; must be free of anything of other runs.
+    """
+
+    def __init__(self, begin: Callable[[Command], NoReturn]) -> None:
+        self._ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._ours.close()
+            _wait(theirs, parent, begin)
+        theirs.close()
+
+    def start(self, command: Command) -> int:
+        """Let it become the owner's.
+
+        Args:
+            command: as for `spawn.spawn`; its program runs where a warm process will not do.
+        Returns: process id.
+        Raises:
+            SpawnError: it failed, and is gone.
+        """
+        reader, writer = os.pipe()
+        payload = os.memfd_create("command")
+        with os.fdopen(os.dup(payload), "wb") as file:
+            pickle.dump(replace(command, stdin=None, progress=None, output=_NONE), file)
+        assert command.stdin is not None
+        assert command.progress is not None
+        descriptors = [payload, writer, command.stdin, command.output, command.progress]
+        with self._ours:
+            socket.send_fds(self._ours, [b"1"], descriptors)
+        os.close(writer)
+        os.close(payload)
+        hear_problem(self._pid, reader)
+        return self._pid
+
+
+def _wait(theirs: socket.socket, parent: int, begin: Callable[[Command], NoReturn]) -> NoReturn:
+    try:
+        _, descriptors, _, _ = socket.recv_fds(theirs, 1, 5)
+        if len(descriptors) == 5:
+            payload, errors, stdin, output, progress = descriptors
+            with os.fdopen(payload, "rb") as file:
+                file.seek(0)
+                # From this process's own parent, over a socket that nobody else has.
+                command = pickle.load(file)  # noqa: S301
+            command = replace(command, stdin=stdin, output=output, progress=progress)
+            become(command, parent, errors, begin)
+    finally:
+        os._exit(127)

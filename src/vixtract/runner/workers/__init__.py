@@ -1,0 +1,1 @@
+"""Runs on other machines: the encrypted connection between the runner and its workers."""

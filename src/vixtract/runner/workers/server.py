@@ -1,0 +1,129 @@
+"""A worker's door: takes runs from the appliance and hands them to the runner of this machine.
+
+Runs under the engine's account, without rights of its own. Whoever has the worker's key may run
+anything as anybody here, as the appliance may; nobody else gets further than the handshake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+from pathlib import Path
+
+from vixtract.runner.protocol import SOCKET, encode
+from vixtract.runner.workers.link import PORT, Pump, keep_alive, server_context
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_S = 5.0
+# Connections that have not shown the key yet; more are closed at once.
+MAX_STRANGERS = 32
+_RUNNER_S = 10.0
+
+
+class Door:
+    """Accepts connections.
+
+    Args:
+        key: content of the secret `worker_key`.
+        max_jobs: runs at once; more are told that the worker is busy.
+        runner: socket of this machine's runner.
+    """
+
+    def __init__(self, key: str, max_jobs: int, runner: Path = SOCKET) -> None:
+        self._context = server_context(key)
+        self._places = threading.BoundedSemaphore(max(1, max_jobs))
+        self._strangers = threading.BoundedSemaphore(MAX_STRANGERS)
+        self._runner = runner
+
+    def serve(self, listener: socket.socket) -> None:
+        """Accept until the process is ended.
+
+        Args:
+            listener: listening TCP socket.
+        """
+        while True:
+            try:
+                connection, address = listener.accept()
+            except OSError as error:
+                log.warning("A connection could not be accepted: %s", error)
+                continue
+            if not self._strangers.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(
+                target=self._welcome, args=(connection, address[0]), daemon=True
+            ).start()
+
+    def _welcome(self, connection: socket.socket, peer: str) -> None:
+        try:
+            with connection:
+                try:
+                    connection.settimeout(HANDSHAKE_S)
+                    keep_alive(connection)
+                    outer = self._context.wrap_socket(connection, server_side=True)
+                finally:
+                    self._strangers.release()
+                with outer:
+                    self._admit(outer)
+        except ssl.SSLError as error:
+            log.warning("%s does not have this worker's key: %s", peer, error.reason)
+        except OSError as error:
+            log.info("A connection from %s broke: %s", peer, error)
+
+    def _admit(self, outer: ssl.SSLSocket) -> None:
+        if not self._places.acquire(blocking=False):
+            outer.sendall(encode({"type": "busy"}))
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inner:
+                inner.settimeout(_RUNNER_S)
+                inner.connect(str(self._runner))
+                outer.sendall(encode({"type": "ready"}))
+                Pump(inner, outer).run()
+        finally:
+            self._places.release()
+
+
+def is_well(key: str, port: int = PORT) -> str:
+    """Ask the worker of this machine for its runner; used by the health check.
+
+    Args:
+        key: content of the secret `worker_key`.
+        port: the door's.
+    Returns: what is wrong, or an empty text.
+    """
+    from vixtract.runner.workers.link import connect, read_line
+
+    try:
+        with connect(("127.0.0.1", port), key) as connection:
+            if json.loads(read_line(connection)).get("type") == "busy":
+                return ""
+            connection.sendall(encode({"kind": "ping"}))
+            answer = json.loads(read_line(connection))
+    except (OSError, ValueError) as error:
+        return f"The worker does not answer: {error}"
+    return "" if answer.get("code") == 0 else f"The runner says: {answer}"
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="door: %(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    door = Door(os.environ.pop("WORKER_KEY"), int(os.environ.get("MAX_JOBS") or 4))
+    listener = socket.create_server(("", PORT), backlog=64)
+    log.info("Taking runs on port %d", PORT)
+    with contextlib.closing(listener):
+        door.serve(listener)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The two directories of a run: its record under /runs/<owner>, and a private temporary one.
+
+Below its first level the record belongs to the owner, who may put anything there at any moment: all
+writing in it happens with the owner's rights and relative to an open directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vixtract.errors import RequestError, VixtractError
+from vixtract.people.archive import list_left
+from vixtract.processes.person import Person, acting_as, find_person
+from vixtract.runner.config import RunnerConfig
+from vixtract.runner.environment import PRIVATE_FOLDERS
+from vixtract.runner.leavers import move_runs
+
+_MAX_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where one run works.
+
+    Args:
+        person: the owner.
+        path: the run's record.
+        directory: open descriptor of it.
+        private: temporary directory, removed after the run.
+    """
+
+    person: Person
+    path: Path
+    directory: int
+    private: Path
+
+    def create(self, name: str) -> int:
+        """Make a new file in the record and return a descriptor to write it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with acting_as(self.person):
+            return os.open(name, flags, 0o600, dir_fd=self.directory)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the record in one durable step."""
+        temporary = f".{name}.{os.getpid()}"
+        with acting_as(self.person):
+            self.remove(temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            target = os.open(temporary, flags, 0o600, dir_fd=self.directory)
+            with os.fdopen(target, "w", encoding="utf-8", errors="replace") as file:
+                json.dump(content, file, indent=1, ensure_ascii=False, default=str)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+            os.fsync(self.directory)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or link of the record, where it is there."""
+        with acting_as(self.person):
+            try:
+                os.unlink(name, dir_fd=self.directory)
+            except OSError:
+                return
+
+    def has_file(self, name: str) -> bool:
+        """Say whether a regular file of that name stands in the record."""
+        with acting_as(self.person):
+            try:
+                status = os.stat(name, dir_fd=self.directory, follow_symlinks=False)
+            except OSError:
+                return False
+        return stat.S_ISREG(status.st_mode)
+
+    def close(self) -> None:
+        """Remove the private directory; the record stays."""
+        os.close(self.directory)
+        # Relative to open directories, so a link put there meanwhile leads nowhere.
+        shutil.rmtree(self.private, ignore_errors=True)
+
+
+def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
+    """Make the directories of a run.
+
+    Args:
+        person: the owner.
+        job: the engine's job id; a retry of the same job gets `<job>-2` and so on.
+        config: the daemon's.
+    Raises:
+        RequestError: the disk is full, or something foreign stands in the way.
+    """
+    try:
+        for name, uid in list_left(config.home_root):
+            if name == person.name and uid != person.uid:
+                move_runs(name, uid, config.runs_root)
+        _ensure_owner_directory(config.runs_root, person)
+        path, directory = _make_record(config.runs_root / person.name, job, person)
+        private = _make_private(config.tmp_root, person)
+    except OSError as error:
+        raise RequestError(
+            f"The run's directory cannot be made: {os.strerror(error.errno or 0)}.",
+            "Look at the free space and the owners of the volume `runs`.",
+        ) from None
+    return Workspace(person, path, directory, private)
+
+
+def make_owner_directories(config: RunnerConfig) -> None:
+    """Make the run directory of everybody with a home: the link `runs` in a new home leads there.
+
+    Args:
+        config: the daemon's.
+    """
+    for home in sorted(config.home_root.iterdir()):
+        try:
+            _ensure_owner_directory(config.runs_root, find_person(home.name, config.home_root))
+        except (OSError, VixtractError):
+            continue  # not a person's; where it is, their first run says what is wrong
+
+
+def remove_leftovers(tmp_root: Path) -> list[str]:
+    """Remove private directories whose supervisor is gone.
+
+    Args:
+        tmp_root: directory of the private directories.
+    Returns: names removed.
+    """
+    removed = []
+    for entry in tmp_root.iterdir():
+        if not Path("/proc", entry.name.removeprefix("r")).exists():
+            shutil.rmtree(entry, ignore_errors=True)
+            removed.append(entry.name)
+    return sorted(removed)
+
+
+def _ensure_owner_directory(runs_root: Path, person: Person) -> None:
+    path = runs_root / person.name
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise
+    # Also after a start that was cut between the two steps. Root's own directory holds it, so
+    # nobody can exchange it meanwhile.
+    status = path.lstat()
+    if (status.st_uid, status.st_gid) != (person.uid, person.gid):
+        os.chown(path, person.uid, person.gid, follow_symlinks=False)
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def _make_record(parent: Path, job: str, person: Person) -> tuple[Path, int]:
+    with acting_as(person):
+        for attempt in range(1, _MAX_ATTEMPTS):
+            path = parent / (job if attempt == 1 else f"{job}-{attempt}")
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            return path, os.open(path, flags)
+    raise RequestError(f"The job {job} has been tried {_MAX_ATTEMPTS - 1} times already.")
+
+
+def _make_private(tmp_root: Path, person: Person) -> Path:
+    # A short name: it holds the kernel's sockets, whose paths may have 107 bytes.
+    private = tmp_root / f"r{os.getpid()}"
+    shutil.rmtree(private, ignore_errors=True)
+    private.mkdir(mode=0o700)
+    os.chown(private, person.uid, person.gid)
+    with acting_as(person):
+        for name in PRIVATE_FOLDERS:
+            (private / name).mkdir(mode=0o700)
+    return private

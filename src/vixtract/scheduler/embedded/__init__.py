@@ -1,0 +1,1 @@
+"""The embedded engine, started with ``python -I -m vixtract.scheduler.embedded``."""

@@ -1,0 +1,313 @@
+"""The engine: settles due slots, keeps the queue moving, and repairs what a crash left behind.
+
+Three things wake it: an alarm of the clock, a call of the REST interface, and its own heartbeat,
+which finds whatever the other two missed. All of them end in `settle` and `dispatch`, and both may
+be called at any time from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from itertools import takewhile
+from typing import Any
+
+from vixtract.errors import VixtractError
+from vixtract.ledger import runs, slots
+from vixtract.ledger.database import Database
+from vixtract.ledger.slots import ABORTED, FAILED, GRACE_S, MISSED, Claim
+from vixtract.scheduler import store
+from vixtract.scheduler.config import EngineConfig
+from vixtract.scheduler.embedded.clock import AlarmClock, ClockWatch
+from vixtract.scheduler.embedded.jobs import JobIds, Jobs
+from vixtract.scheduler.embedded.plugin import kill_leftover
+from vixtract.scheduler.embedded.retention import Retention
+from vixtract.scheduler.events import Event
+from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+RECONCILE_S = 60.0
+# A clock set forward by more than this while running: one run stands for all skipped slots.
+JUMP_S = 3600.0
+# A run that the engine died under is tried this often in all.
+MAX_ATTEMPTS = 3
+# Cursors without a due slot behind them are written down this often, to save disk writes.
+CURSOR_STEP_S = 3600
+# Longer than a plugin that ignores SIGTERM lives, shorter than the container waits for the engine.
+STOP_S = 12.0
+CRASHED = "Aborted Job: Server shut down unexpectedly."
+STOPPING = "Server is shutting down"
+
+
+class LaunchError(VixtractError):
+    """A run cannot be started now; the message says why."""
+
+
+class Engine:
+    """The embedded scheduler engine.
+
+    Args:
+        config: limits and folders.
+        database: the ledger, open.
+        wall_clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        database: Database,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.database = database
+        self.clock = AlarmClock(config.data_dir / "clock.sqlite3", self.settle)
+        self.jobs = Jobs(config, database, self.dispatch, wall_clock)
+        self._ids = JobIds(runs.last_run_id(database))
+        self._now = wall_clock
+        self._watch = ClockWatch(wall_clock)
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._reconciled_at = 0.0
+        self._retention = Retention(config, database, self.jobs.log_path, wall_clock)
+
+    def start(self) -> None:
+        """Repair what the last process left, then begin."""
+        self.reconcile()
+        self.clock.start()
+        self.clock.rebuild([stored.event for stored in store.list_events(self.database)])
+        self._heart.start()
+
+    def stop(self) -> None:
+        """End all runs, record them, and stop; takes at most STOP_S and a little."""
+        self._stopping.set()
+        self.clock.stop()
+        self._heart.join(STOP_S)
+        if not self.jobs.stop_all(STOPPING, STOP_S):
+            logger.error("some jobs had not ended after %s s; the next start repairs them", STOP_S)
+
+    def now(self) -> float:
+        """Return the wall clock, epoch seconds."""
+        return self._now()
+
+    # What is due.
+
+    def settle(self, identifier: str) -> None:
+        """Claim or record all due slots of one event."""
+        stored = store.get_event(self.database, id=identifier)
+        if stored is None or not stored.event.enabled or self._stopping.is_set():
+            return
+        event, cursor, now = stored.event, stored.cursor, int(self._now())
+        if not isinstance(event.timing, Mapping):
+            return
+        if cursor > now + GRACE_S:
+            reopened = slots.rewind_cursor(self.database, event.id, now)
+            logger.warning(
+                "the clock was set back by %d s: event %s goes on from now; %d slots recorded as"
+                " missed are still to come",
+                cursor - now,
+                event.id,
+                reopened,
+            )
+            return
+        timing, zone = build_timing(event.timing), get_zone(event.timezone)
+        due = list(takewhile(lambda t: t <= now, iterate_due(timing, zone, cursor)))
+        if not due and now - cursor < CURSOR_STEP_S:
+            return
+        jumped = self._watch.drift() > JUMP_S
+        claim = Claim(
+            event.id, cursor, now, due, bool(event.catch_up), self.config.catch_up_cap, jumped
+        )
+        added = slots.settle_slots(self.database, claim, lambda at: self._queue_slot(event, at))
+        if added:
+            self._trim_queue(event)
+            self.dispatch()
+
+    def settle_all(self) -> None:
+        """Settle every event; one that cannot be settled does not keep others from it."""
+        for stored in store.list_events(self.database):
+            try:
+                self.settle(stored.event.id)
+            except Exception:
+                logger.exception("event %s could not be settled", stored.event.id)
+
+    def _queue_slot(self, event: Event, due_at: int) -> tuple[str, str]:
+        """Queue the run of a slot, or say why it cannot be; runs inside the claim's transaction."""
+        if not event.catch_up:
+            refusal, queues = self._check_children(event)
+            if refusal and not queues:
+                return "", refusal
+        return self._add_run(event, "Scheduler", due_at), ""
+
+    def _check_children(self, event: Event) -> tuple[str, bool]:
+        """Return why a run cannot start at once (or ""), and whether it may wait instead."""
+        counts = runs.count_runs(self.database, event.id)
+        if not event.max_children or sum(counts.values()) < event.max_children:
+            return "", False
+        waiting = sum(counts.values()) - event.max_children
+        if event.queue and event.queue_max and waiting >= event.queue_max:
+            text = f"Job could not be queued: Event queue reached max of {event.queue_max} items"
+            return text, False
+        plural = "" if event.max_children == 1 else "s"
+        return (
+            f"Maximum of {event.max_children} job{plural} already running for event: {event.title}",
+            bool(event.queue),
+        )
+
+    def _trim_queue(self, event: Event) -> None:
+        """Give up the oldest waiting slots of a catch-up event that is slower than its schedule."""
+        if not event.catch_up:
+            return
+        waiting = [
+            run
+            for run in runs.open_runs(self.database, "queued")
+            if run["event"] == event.id and run["due_at"] is not None and run["time_start"] is None
+        ]
+        cap = self.config.catch_up_cap
+        for run in waiting[: max(0, len(waiting) - cap)]:
+            text = f"more than {cap} runs of the event were waiting; the newest {cap} are kept"
+            self._finish(run["id"], MISSED, text)
+
+    def _add_run(self, event: Event, source: str, due_at: int | None) -> str:
+        now = self._now()
+        run = runs.NewRun(
+            self._ids.new(now), event.id, event.username, source, due_at, now, event.to_dict(),
+            owner=find_owner(event.params, event.username),
+        )  # fmt: skip
+        runs.add_run(self.database, run)
+        return run.id
+
+    # What runs.
+
+    def launch(self, event: Event, source: str) -> tuple[str, int]:
+        """Run an event by hand.
+
+        Args:
+            event: the event, parameters overridden where asked.
+            source: who asked, one line.
+        Returns: the job's id, and 0 or its place in the event's queue.
+        Raises:
+            LaunchError: max_children are running and it may not wait, or the engine stops.
+        """
+        if self._stopping.is_set():
+            raise LaunchError(STOPPING, "Try again when it is back.")
+        with self.database.transaction():
+            refusal, queues = self._check_children(event)
+            if refusal and not queues:
+                raise LaunchError(refusal, "Wait for it to end, or let the event queue its runs.")
+            run = self._add_run(event, source, None)
+            waiting = runs.count_runs(self.database, event.id)["queued"] if refusal else 0
+        self.dispatch()
+        return run, waiting
+
+    def dispatch(self) -> None:
+        """Start queued runs and due retries, oldest first, as far as the limits allow."""
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            rows = self.database.rows(
+                "SELECT id, event, state, not_before, json_extract(job, '$.max_children') AS most,"
+                " json_extract(job, '$.retry_delay') AS delay FROM run INDEXED BY run_open"
+                " WHERE state != 'done'"
+                " ORDER BY id"
+            )
+            busy: dict[str, int] = {}
+            for row in rows:
+                if row["state"] != "queued":
+                    busy[row["event"]] = busy.get(row["event"], 0) + 1
+            for row in rows:
+                if len(self.jobs.active) >= self.config.max_jobs:
+                    return
+                if row["state"] == "waiting" and self._is_retry_due(row):
+                    self._start(row["id"])
+                elif row["state"] == "queued":
+                    children = busy.get(row["event"], 0)
+                    if not row["most"] or children < row["most"]:
+                        busy[row["event"]] = children + 1
+                        self._start(row["id"])
+
+    def _is_retry_due(self, row: Mapping[str, Any]) -> bool:
+        # Further away than the delay itself: the clock was set back, and waited long enough.
+        left = row["not_before"] - self._now()
+        return bool(left <= 0 or left > row["delay"])
+
+    def _start(self, identifier: str) -> None:
+        if runs.mark_running(self.database, identifier, self._now()):
+            run = runs.get_run(self.database, identifier)
+            if run is not None:
+                self.jobs.start(run)
+
+    def abort(self, identifier: str, reason: str) -> bool:
+        """Abort a run, running or not.
+
+        Args:
+            identifier: job id.
+            reason: one line; becomes part of the job's description.
+        Returns: False when there is no such run, or it has ended.
+        """
+        with self._lock:
+            if self.jobs.stop(identifier, "abort", reason):
+                return True
+            return self._finish(identifier, ABORTED, f"Job Aborted: {reason}")
+
+    def flush_queue(self, event: str, reason: str) -> int:
+        """Abort all runs of an event that wait; return how many."""
+        with self._lock:
+            waiting = [r for r in runs.open_runs(self.database, "queued") if r["event"] == event]
+            return sum(self._finish(r["id"], ABORTED, f"Job Aborted: {reason}") for r in waiting)
+
+    def _finish(self, identifier: str, outcome: str, description: str) -> bool:
+        ended = runs.Outcome(outcome, 1, description, self._now())
+        return runs.finish_run(self.database, identifier, ended)
+
+    # What went wrong.
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(HEARTBEAT_S):
+            try:
+                drift = self._watch.drift()
+                late = time.monotonic() - self._reconciled_at >= RECONCILE_S
+                if abs(drift) > 2.0:
+                    logger.warning("the clock was set by %+.0f s", drift)
+                    self.reconcile()
+                    self.clock.rebuild([s.event for s in store.list_events(self.database)])
+                elif late:
+                    self.reconcile()
+                else:
+                    self.dispatch()
+            except Exception:
+                logger.exception("a heartbeat failed; the next one tries again")
+
+    def reconcile(self) -> None:
+        """Find what was lost: runs whose process is gone, and slots nobody claimed."""
+        self._reconciled_at = time.monotonic()
+        with self._lock:
+            for run in runs.open_runs(self.database, "running"):
+                if run["id"] not in self.jobs.active:
+                    self._recover(run)
+        self.settle_all()
+        self._watch.rebase()
+        self._retention.work()
+        self.dispatch()
+
+    def _recover(self, run: Mapping[str, Any]) -> None:
+        """Give a run that died with the engine a further attempt or its outcome."""
+        identifier = run["id"]
+        if run["pid"] is None:
+            # It was never told what to do, so running it now runs it once.
+            logger.warning("job %s was never started: it is queued again", identifier)
+            runs.requeue_run(self.database, identifier, crashed=False)
+            return
+        kill_leftover(run["pid"], run["pid_start"])
+        is_slot = run["due_at"] is not None
+        if is_slot and run["job"]["catch_up"] and run["crashes"] + 1 < MAX_ATTEMPTS:
+            logger.warning("job %s was cut off: its slot is run again", identifier)
+            runs.requeue_run(self.database, identifier, crashed=True)
+            return
+        logger.warning("job %s was cut off: recorded as failed", identifier)
+        self._finish(identifier, FAILED, CRASHED)

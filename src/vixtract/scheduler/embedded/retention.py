@@ -1,0 +1,118 @@
+"""Deleting old runs: rows and logs here, folders through the runner, which alone may.
+
+What is deleted in the ledger and what is deleted on disk can be cut apart by a crash or by a runner
+that is away; the ledger's table `trash` holds what is still to do.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vixtract.ledger.database import Database
+from vixtract.ledger.history import delete_old_runs, empty_trash, list_trash
+from vixtract.scheduler.config import EngineConfig
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 3600.0
+# A thousand folders an hour would not keep up with a busy appliance; what is left goes soon.
+AGAIN_S = 60.0
+ANSWER_S = 60.0
+FOREVER_DAYS = 36500
+# The heartbeat waits meanwhile, and it is what starts retries.
+BUDGET_S = 2.0
+
+
+class Retention:
+    """Keeps the archive within its limits.
+
+    Args:
+        config: says how many days and how many runs of a schedule stay.
+        database: the ledger.
+        log_path: function of a run id: its log.
+        wall_clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        database: Database,
+        log_path: Callable[[str], Path],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._log_path = log_path
+        self._now = wall_clock
+        # Never right after start: a machine may boot with a wrong date until it is corrected.
+        self._next = time.monotonic() + EVERY_S
+
+    def work(self) -> None:
+        """Delete what is due, if it is time."""
+        if time.monotonic() < self._next:
+            return
+        deleted = self.delete()
+        left = self.remove_folders()
+        self._next = time.monotonic() + (AGAIN_S if deleted or left else EVERY_S)
+
+    def delete(self) -> int:
+        """Delete rows and logs of old runs; return how many."""
+        days = self._config.keep_days or FOREVER_DAYS
+        before = self._now() - days * 86400
+        deleted = delete_old_runs(self._database, before, self._config.keep_runs)
+        for run in deleted:
+            self._log_path(run).unlink(missing_ok=True)
+        return len(deleted)
+
+    def remove_folders(self) -> bool:
+        """Have the runner delete the folders of deleted runs, for a moment.
+
+        Returns: whether some are left that a later try may delete.
+        """
+        end = time.monotonic() + BUDGET_S
+        for run, owner in list_trash(self._database):
+            if time.monotonic() > end:
+                return True
+            try:
+                answer = ask_runner(
+                    self._config.runner_socket,
+                    {"kind": "remove", "job": run, "owner": owner, "author": "vixtract"},
+                )
+            except (OSError, ValueError) as error:
+                logger.info("folders of old runs are not deleted for now: %s", error)
+                return False
+            if answer.get("type") == "refused":
+                logger.warning("the folder of run %s stays: %s", run, answer.get("description"))
+            empty_trash(self._database, run)
+        return bool(list_trash(self._database, 1))
+
+
+def ask_runner(path: Path, request: dict[str, str]) -> dict[str, object]:
+    """Send the runner one request and return its last word.
+
+    Args:
+        path: of its socket.
+        request: as `vixtract.runner.protocol` describes it.
+    Raises:
+        OSError: it is away.
+        ValueError: what it answered is no JSON.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ANSWER_S)
+        connection.connect(str(path))
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        received = b""
+        while not received.endswith(b"\n"):
+            data = connection.recv(65536)
+            if not data:
+                raise ValueError("the runner went away")
+            received += data
+    answer = json.loads(received.splitlines()[-1])
+    if not isinstance(answer, dict):
+        raise ValueError("the runner's answer is no object")
+    return answer
