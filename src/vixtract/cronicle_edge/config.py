@@ -12,7 +12,7 @@ from typing import Any
 import bcrypt
 
 from vixtract.cronicle_edge import paths
-from vixtract.files import write_durably
+from vixtract.files import write_whole
 from vixtract.runner.protocol import WORKERS
 from vixtract.scheduler.events import CATEGORIES, PLUGINS
 
@@ -298,7 +298,7 @@ def write(secrets_by_name: Mapping[str, str], admin_password: str, engine_gid: i
     setup = {"storage": []} if is_set_up else build_setup(admin_password)
     for name, content in (("config.json", config), ("setup.json", setup)):
         path = paths.CONFIG / name
-        write_durably(path, json.dumps(content, indent=1), mode=0o640)
+        write_whole(path, json.dumps(content, indent=1), mode=0o640)
         os.chown(path, 0, engine_gid)
 
 

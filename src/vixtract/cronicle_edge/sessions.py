@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.upstream import Upstream
-from vixtract.files import write_durably
+from vixtract.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -80,4 +80,4 @@ class Stamps:
     def note(self, present: Mapping[str, str]) -> None:
         """Note the present stamps, where they changed."""
         if self.read() != dict(present):
-            write_durably(self._path, json.dumps(dict(present)))
+            write_whole(self._path, json.dumps(dict(present)))

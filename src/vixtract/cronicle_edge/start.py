@@ -27,7 +27,7 @@ from vixtract.cronicle_edge.config import (
 )
 from vixtract.cronicle_edge.sessions import find_sessions
 from vixtract.errors import VixtractError
-from vixtract.files import write_durably
+from vixtract.files import write_whole
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event
@@ -132,7 +132,7 @@ def refresh_lists(environment: Mapping[str, str]) -> None:
         _write_list(environment, "global/server_groups", groups)
     if _read_list(environment, "global/plugins") != build_plugins():
         _write_list(environment, "global/plugins", build_plugins())
-    write_durably(paths.LISTS, wanted)
+    write_whole(paths.LISTS, wanted)
 
 
 def _read_list(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ def remember(path: Path, secret: str) -> bool:
     before = path.read_text("ascii") if path.is_file() else ""
     if before and hmac.compare_digest(_digest(secret, before[:32]), before):
         return False
-    write_durably(path, _digest(secret, secrets.token_hex(16)))
+    write_whole(path, _digest(secret, secrets.token_hex(16)))
     return bool(before)
 
 
@@ -208,7 +208,7 @@ def end_old_session(environment: Mapping[str, str], session: str) -> None:
             run_storage(environment, "delete", f"sessions/{before}")
         except StorageError as error:
             log.warning("%s", error.message)
-    write_durably(paths.SESSION, session)
+    write_whole(paths.SESSION, session)
 
 
 def limit_catch_up(
