@@ -33,22 +33,11 @@ READ_S = 30.0
 UPSTREAM_S = 120.0
 # These belong to one connection, or are written anew.
 _HOP = frozenset(
-    (
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
+    ["connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te"]
+) | {"trailer", "transfer-encoding", "upgrade"}
 # Cronicle takes these as credentials of a workflow, of GitHub or of GitLab.
 _FOREIGN = frozenset(
-    ("x-api-key", "x-gitlab-token", "x-hub-signature", "x-wf-id", "x-wf-signature")
+    ["x-api-key", "x-gitlab-token", "x-hub-signature", "x-wf-id", "x-wf-signature"]
 )
 _AWAY = "Cronicle is starting or away."
 
