@@ -148,7 +148,7 @@ def test_who_is_in_no_group_stays_outside_and_reads_why(hub):
 
 
 def test_name_of_a_local_person_cannot_be_taken(hub):
-    hub.operate("add-user", "local.one")
+    hub.operate("user", "add", "local.one")
     assert hub.try_login("local.one", "password-of-local.one").status_code == 403
     assert hub.try_login("admin", "password-of-admin").status_code == 403
     assert hub.try_login("admin", "vixtract").status_code == 302
@@ -173,14 +173,14 @@ def test_new_account_of_an_old_name_does_not_get_the_old_home(place, hub):
 
 
 def test_administrator_can_move_a_local_person_to_the_directory(place, hub):
-    hub.operate("add-user", "mover", "--password-stdin", text="a-local-password-3\n")
+    hub.add("mover", "a-local-password-3")
     slapd.add_person(place.directory, "mover")
     place.directory.members(slapd.ALLOWED, add=slapd.person("mover"))
     assert hub.try_login("mover", "password-of-mover").status_code == 403
-    assert "signs in with LDAP from now on" in hub.operate("source", "mover", "ldap").stdout
+    assert "signs in with LDAP from now on" in hub.operate("user", "source", "mover", "ldap").stdout
     assert hub.try_login("mover", "password-of-mover").status_code == 302
     assert hub.try_login("mover", "a-local-password-3").status_code == 403
-    assert hub.operate("source", "nobody.here", "ldap", check=False).returncode == 2
+    assert hub.operate("user", "source", "nobody.here", "ldap", check=False).returncode == 2
 
 
 @pytest.mark.parametrize("name", ["*", "lena)(uid=*))(|(uid=*", "lena,ou=people", "root"])
@@ -205,7 +205,7 @@ def test_password_of_the_directory_is_not_changed_here(hub):
     page = person.http.get("/jupyter/hub/change-password")
     assert "your password is kept there, not here" in words(page)
     assert "https://password.example.org/" in page.text
-    done = hub.operate("passwd", "lena", "--generate", check=False)
+    done = hub.operate("user", "passwd", "lena", check=False)
     assert done.returncode != 0
     assert "signs in with LDAP" in done.stderr
     assert hub.try_login("lena", "password-of-lena").status_code == 302
