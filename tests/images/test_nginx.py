@@ -20,8 +20,8 @@ from tests.own_images import own_image
 from tests.waiting import wait_until
 
 IMAGE = own_image("nginx")
-# Anything with python3; the front door itself has none.
-STUB_IMAGE = own_image("base")
+# Any image of a service with python3; the front door itself has none.
+STUB_IMAGE = own_image("jupyter")
 STUB = (Path(__file__).parent / "stub_service.py").read_text(encoding="utf-8")
 HARDENED = (
     "--init",
