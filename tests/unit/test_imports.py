@@ -35,7 +35,7 @@ ALLOWED = {
     },
     "scheduler": {*BASE, *SETTINGS, "ledger"},
     "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
-    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people"},
+    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people", "processes"},
     "hub": {*BASE, *SETTINGS, "people", "scheduler", "vault"},
     "homes": {*BASE, "people", "processes", "notebooks"},
     "portal": {*BASE, *SETTINGS, "people", "ledger", "scheduler", "vault"},
@@ -49,7 +49,16 @@ INNER = {("notebooks", "warm"), ("runner", "workers"), ("scheduler", "embedded")
 # One package of two rows: the parts lie in one folder and are not taken apart.
 ONE = {("runner", "runner.workers")}
 HOST_SIDE = {
-    *("ops", "settings", "settings_table", "secret_settings", "values", "errors", "__init__"),
+    *(
+        "ops",
+        "settings",
+        "settings_table",
+        "secret_settings",
+        "values",
+        "errors",
+        "files",
+        "__init__",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vixtract.files import write_durably
+from vixtract.files import write_whole
 
 FILE_NAME = "people.json"
 
@@ -134,7 +134,7 @@ def publish_admins(
     path = directory / FILE_NAME
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    write_durably(path, text)
+    write_whole(path, text)
     return True
 
 
