@@ -22,6 +22,7 @@ from vixtract.ops.images import (
     source_number,
 )
 from vixtract.ops.instance import load_instance
+from vixtract.ops.linters import list_tracked
 from vixtract.ops.provision import BuildError, Supply, build_images, ensure_images
 from vixtract.ops.sources import (
     CA_FILE,
@@ -31,7 +32,6 @@ from vixtract.ops.sources import (
     list_copied,
     list_files,
 )
-from vixtract.ops.testing import list_tracked
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "localhost/vixtract"
