@@ -17,7 +17,7 @@ import pytest
 from tests import slapd
 from tests.certificates import make_authority, write_pair
 from tests.directory_settings import by_search
-from tests.images.docker_cli import docker, logs
+from tests.images.docker_cli import docker, host_address, logs
 from tests.images.hub import IMAGE, PYTHON, Hub
 from tests.issuer import Issuer, foreign_key
 from tests.slapd import Slapd
@@ -36,12 +36,6 @@ CA_FILE = "/etc/jupyterhub/conf.d/test-ca.pem"
 CALLBACK = "/jupyter/hub/oauth_callback"
 
 
-def gateway_of(hub: Hub) -> str:
-    """Return this machine's address in the Hub's network."""
-    text = docker("network", "inspect", hub.name, "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    return text.stdout.strip()
-
-
 def put_config(hub: Hub, name: str, content: str) -> None:
     """Write a file into the volume of drop-ins, as an operator does before the first start."""
     docker(
@@ -58,7 +52,7 @@ def place(tmp_path_factory) -> Iterator[SimpleNamespace]:
     hub = Hub()
     started = []
     try:
-        address = gateway_of(hub)
+        address = host_address(IMAGE, hub.name)
         write_pair(folder, address, make_authority("CA of a test"))
         directory = Slapd(folder, address)
         started.append(directory)
@@ -450,7 +444,7 @@ c.Authenticator.admin_users = {{'j.smith'}}
 def test_recipe_of_the_predecessor_works_as_a_drop_in(tmp_path):
     hub, directory = Hub(), None
     try:
-        address = gateway_of(hub)
+        address = host_address(IMAGE, hub.name)
         write_pair(tmp_path, address, make_authority("CA of a test"))
         directory = Slapd(tmp_path, address)
         # ldap3 takes ldap:// for plain LDAP whatever use_ssl says; slapd binds by DN alone, where AD

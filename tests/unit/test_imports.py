@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "scheduler": {*BASE, *SETTINGS, "ledger"},
     "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
-    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people"},
+    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people", "processes"},
     "hub": {*BASE, *SETTINGS, "people_commands", "people", "scheduler", "vault"},
     "homes": {*BASE, "people", "processes", "notebooks"},
     "portal": {*BASE, *SETTINGS, "people", "ledger", "scheduler", "vault"},

@@ -146,11 +146,11 @@ def test_a_switch_of_engines_is_refused_without_consent(tmp_path):
 
 def test_each_engine_has_its_image_and_an_own_one_stays(tmp_path):
     instance = load_instance(tmp_path, {}, {})
-    assert engine_settings(instance, "cronicle")["SCHEDULER_IMAGE"] == "vixtract/cronicle-edge"
+    assert engine_settings(instance, "cronicle")["SCHEDULER_IMAGE"] == "cronicle-edge"
     back = engine_settings(instance.changed(engine_settings(instance, "cronicle")), "embedded")
-    assert back["SCHEDULER_IMAGE"] == "vixtract/cronicle"
-    own = instance.changed({"SCHEDULER_IMAGE": "example/jobs"})
-    assert engine_settings(own, "cronicle")["SCHEDULER_IMAGE"] == "example/jobs"
+    assert back["SCHEDULER_IMAGE"] == "cronicle"
+    own = instance.changed({"SCHEDULER_IMAGE": "my-jobs"})
+    assert engine_settings(own, "cronicle")["SCHEDULER_IMAGE"] == "my-jobs"
 
 
 def test_generated_passwords_are_strong_and_harmless():

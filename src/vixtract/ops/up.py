@@ -198,7 +198,7 @@ def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
         instance: the appliance.
         engine: embedded or cronicle.
     """
-    own = {"embedded": "vixtract/cronicle", "cronicle": "vixtract/cronicle-edge"}
+    own = {"embedded": "cronicle", "cronicle": "cronicle-edge"}
     image = instance.settings["SCHEDULER_IMAGE"]
     return {
         "VIXTRACT_ENGINE": engine,
