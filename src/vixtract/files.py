@@ -1,7 +1,6 @@
-"""Files in /srv/secrets: made once by whichever container comes first, then read by all.
+"""Files that appear whole or not at all, and the secrets that containers share in /srv/secrets.
 
-A file appears complete or not at all: it is written under a temporary name, synced, and linked to
-its own name, which fails where another container was faster.
+A secret is made once, by whichever container comes first, and then read by all.
 """
 
 from __future__ import annotations
@@ -9,19 +8,115 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import string
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vixtract.credentials import generate_password
 from vixtract.errors import PreconditionError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def write_whole(
+    path: Path,
+    content: str | bytes,
+    *,
+    mode: int = 0o600,
+    owner: tuple[int, int] | None = None,
+    folder: int | None = None,
+    sync: bool = True,
+) -> None:
+    """Replace a file in one step: a crash leaves the old content or the new, never a part.
+
+    The content goes to a new file beside the old one, which then takes its name. A link that stands
+    under either name is replaced, never followed.
+
+    Args:
+        path: file to replace; its directory must exist.
+        content: whole new content; text is written as UTF-8.
+        mode: permissions of the new file, whatever the umask.
+        owner: uid and gid of the new file; those of this process by default.
+        folder: descriptor of an open directory; `path` is then a plain name in it.
+        sync: write content and name to the disk before returning. Without it a power cut, but no
+            crash of the process, may lose both.
+    Raises:
+        OSError: the file cannot be written; the old one is still there.
+    """
+    with _open_folder(path, folder) as descriptor:
+        with _temporary_file(descriptor, path.name, content, mode, owner, sync) as temporary:
+            os.replace(temporary, path.name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
+        if sync:
+            os.fsync(descriptor)
+
+
+def publish_file(temporary: Path, path: Path) -> None:
+    """Give a file that another program wrote its final name, once its content is on the disk.
+
+    Args:
+        temporary: the finished file, in the directory of `path`.
+        path: final name; a file of that name is replaced.
+    """
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames in a directory last through a power cut.
+
+    Args:
+        directory: where a file was renamed, made or removed.
+    """
+    with _open_folder(directory / ".", None) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _open_folder(path: Path, folder: int | None) -> Iterator[int]:
+    """Give a descriptor of a path's directory; one that was open before stays open."""
+    if folder is not None:
+        yield folder
+        return
+    descriptor = os.open(path.parent, _FOLDER)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _temporary_file(
+    folder: int,
+    name: str,
+    content: str | bytes,
+    mode: int,
+    owner: tuple[int, int] | None,
+    sync: bool,
+) -> Iterator[str]:
+    """Give the name of a new file with this content; what still has that name at the end goes."""
+    # A name may have 255 bytes in all, and a character up to four of them.
+    temporary = f".{name[:50]}.{secrets.token_hex(8)}"
+    descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            if sync:
+                os.fsync(descriptor)
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
 
 
 def _letters_and_digits() -> str:
-    alphabet = string.ascii_letters + string.digits
-    return secrets.choice(string.ascii_letters) + "".join(
-        secrets.choice(alphabet) for _ in range(39)
-    )
+    return generate_password(40)
 
 
 _GENERATORS: dict[str, Callable[[], str]] = {
@@ -54,7 +149,7 @@ def ensure_secret(directory: Path, name: str) -> str:
         name: `role_key` (64 hex digits), `connection_key` (Fernet's), or one of the others (40
             letters and digits).
     Raises:
-        PreconditionError: the file exists and is empty, or belongs to somebody else.
+        PreconditionError: the file exists, and is empty or can be read by others.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / name
@@ -63,30 +158,14 @@ def ensure_secret(directory: Path, name: str) -> str:
     return read_secret(path)
 
 
-def write_durably(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace a file in one step; a cut leaves the old text or the new, never a part.
-
-    Args:
-        path: file to replace; its directory must exist.
-        text: whole new content.
-        mode: permissions of the new file.
-    """
-    temporary = _write_temporary(path, text, mode)
-    try:
-        temporary.replace(path)
-        sync_directory(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _create(path: Path, text: str) -> None:
-    temporary = _write_temporary(path, text + "\n", 0o600)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass  # another container was first: its secret is the one
-    finally:
-        temporary.unlink()
+    with (
+        _open_folder(path, None) as folder,
+        _temporary_file(folder, path.name, text + "\n", 0o600, None, True) as temporary,
+        # Refused where another container was faster: then its secret counts.
+        suppress(FileExistsError),
+    ):
+        os.link(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     sync_directory(path.parent)
 
 
@@ -110,26 +189,3 @@ def read_secret(path: Path) -> str:
             "Put it back from a backup, or delete it to have a new one.",
         )
     return value
-
-
-def _write_temporary(path: Path, text: str, mode: int) -> Path:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    return Path(name)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames in a directory last through a power cut.
-
-    Args:
-        directory: where something was renamed, made or removed.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

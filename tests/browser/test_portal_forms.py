@@ -19,12 +19,12 @@ BOTH = pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
 WORDS = {
     "en-US": {
         "save": "Save", "daily": "every day at 06:45", "or": "two schedules", "title": "Give the schedule a name.",
-        "bad": "Failed and late", "next": "Next up", "strip": "Last 3 runs:", "failed": "failed 1",
+        "bad": "Failed and late", "next": "Next up", "last_runs": "Last 3 runs:", "failed": "failed 1",
         "duplicate": "Duplicate", "off": "Switch off", "on": "Switch on", "delete": "Delete", "whole": "Give a whole number",
     },
     "ru-RU": {
         "save": "Сохранить", "daily": "каждый день в 06:45", "or": "два расписания", "title": "название",
-        "bad": "Ошибки и опоздания", "next": "Дальше по плану", "strip": "Последние 3 запуска:", "failed": "ошибка 1",
+        "bad": "Ошибки и опоздания", "next": "Дальше по плану", "last_runs": "Последние 3 запуска:", "failed": "ошибка 1",
         "duplicate": "Копировать", "off": "Выключить", "on": "Включить", "delete": "Удалить", "whole": "целое число",
     },
 }  # fmt: skip
@@ -145,13 +145,13 @@ def test_everything_works_without_scripts(stand, chromium, clean, locale):
 
 
 @BOTH
-def test_the_list_shows_the_strip_in_colour_and_in_words(stand, chromium, locale):
+def test_the_list_shows_the_last_runs_in_colour_and_in_words(stand, chromium, locale):
     say = WORDS[locale]
     with open_page(chromium, stand.portal, "anna", locale=locale) as page:
         page.goto("/portal/")
-        expect(page.locator(".strip .seen")).to_contain_text(say["strip"])
-        expect(page.locator(".strip .seen")).to_contain_text(say["failed"])
-        bars = page.locator(".strip rect")
+        expect(page.locator(".run-bars .seen")).to_contain_text(say["last_runs"])
+        expect(page.locator(".run-bars .seen")).to_contain_text(say["failed"])
+        bars = page.locator(".run-bars rect")
         colours = [bars.nth(n).evaluate("bar => getComputedStyle(bar).fill") for n in range(3)]
         assert colours[0] == colours[1] != colours[2]
         shoot(page, f"schedules-{locale}")

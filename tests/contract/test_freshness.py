@@ -23,7 +23,7 @@ from vixtract.people import roles
 from vixtract.portal.catalog import Catalog
 from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
-from vixtract.portal.identity import Person
+from vixtract.portal.identity import User
 
 pytest_plugins = ["tests.postgres"]
 NOW = time.time()
@@ -213,7 +213,7 @@ def look(people, tmp_path):
             PortalConfig.from_environment(environment),
             shelf=tmp_path / "s", postgresql=(people.host, people.port),
         )  # fmt: skip
-        yield lambda name: Catalog(config, Person(name, False, True, ""))
+        yield lambda name: Catalog(config, User(name, False, True, ""))
 
 
 def test_the_catalog_shows_what_the_role_may_read(look, people, database):

@@ -1,4 +1,4 @@
-"""Schedules over a real shelf: the form from the notebook, pinned copies, strips, the overview."""
+"""Schedules over a real shelf: the form from the notebook, pinned copies, bars of runs, the overview."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from tests.contract.run_stand import CAN_SERVE, WHY_NOT, RunStand
 from tests.scratch import open_folder
 from tests.waiting import wait_until
-from vixtract.portal.desk import Desk
-from vixtract.portal.identity import Person
+from vixtract.portal.identity import User
+from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.scheduler.client import SchedulerError
 
 pytestmark = pytest.mark.skipif(not CAN_SERVE, reason=WHY_NOT)
@@ -243,7 +243,7 @@ def test_the_api_tells_times_and_parameters(stand, anna):
 # Lists and the overview.
 
 
-def test_the_strip_shows_how_the_last_runs_ended(stand, anna):
+def test_the_bars_show_how_the_last_runs_ended(stand, anna):
     schedule = stand.schedule("Striped", [DONE])
     for steps in ([DONE], [FAIL], [DONE]):
         stand.engine.client.update_event(
@@ -267,14 +267,14 @@ def test_the_list_is_the_same_without_the_call_for_many(stand, monkeypatch):
             raise SchedulerError("Unsupported API", "api")
         return plain(name, params)
 
-    desk = Desk(client, Person("anna"))
+    access = SchedulerAccess(client, User("anna"))
     wanted = {
-        k: [run.id for run in v] for k, v in desk.list_recent(list(desk.own_events), 30).items()
+        k: [run.id for run in v] for k, v in access.list_recent(list(access.own_events), 30).items()
     }
     monkeypatch.setattr(client, "call", call)
-    desk = Desk(client, Person("anna"))
+    access = SchedulerAccess(client, User("anna"))
     found = {
-        k: [run.id for run in v] for k, v in desk.list_recent(list(desk.own_events), 30).items()
+        k: [run.id for run in v] for k, v in access.list_recent(list(access.own_events), 30).items()
     }
     assert found == wanted
     assert found[schedule]

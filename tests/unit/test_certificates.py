@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from vixtract.certificates import acme
 from vixtract.certificates.choose import choose, ensure_self_signed
-from vixtract.certificates.files import write_whole
 from vixtract.certificates.make import issue, make_authority, make_self_signed
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
+from vixtract.files import write_whole
 
 NOW = datetime.datetime(2026, 11, 22, tzinfo=datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)

@@ -11,17 +11,21 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "vixtract"
 MODULES = sorted(SOURCE.rglob("*.py"))
 # What a package may import besides itself and the standard library: docs/reference/architecture.md.
-BASE = {"__init__", "errors", "values", "files"}
+BASE = {"__init__", "errors", "values", "files", "credentials", "sqlite", "text_tables"}
 SETTINGS = {"settings", "settings_table", "secret_settings"}
 ALLOWED = {
     "__init__": set(),
     "values": set(),
     "errors": set(),
-    "files": {"errors"},
+    "files": {"errors", "credentials"},
+    "credentials": set(),
+    "sqlite": set(),
+    "text_tables": set(),
+    "people_commands": set(),
     "settings_table": {"__init__"},
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
-    "ledger": {"errors", "files"},
+    "ledger": {"errors", "files", "sqlite"},
     "loading": {"errors"},
     "certificates": {*BASE, *SETTINGS},
     "people": {*BASE, *SETTINGS, "certificates"},
@@ -35,11 +39,11 @@ ALLOWED = {
     },
     "scheduler": {*BASE, *SETTINGS, "ledger"},
     "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
-    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people"},
-    "hub": {*BASE, *SETTINGS, "people", "scheduler", "vault"},
+    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people", "processes"},
+    "hub": {*BASE, *SETTINGS, "people_commands", "people", "scheduler", "vault"},
     "homes": {*BASE, "people", "processes", "notebooks"},
     "portal": {*BASE, *SETTINGS, "people", "ledger", "scheduler", "vault"},
-    "ops": {*BASE, *SETTINGS},
+    "ops": {*BASE, *SETTINGS, "people_commands"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}
 # The main processes put everything together.
@@ -49,7 +53,19 @@ INNER = {("notebooks", "warm"), ("runner", "workers"), ("scheduler", "embedded")
 # One package of two rows: the parts lie in one folder and are not taken apart.
 ONE = {("runner", "runner.workers")}
 HOST_SIDE = {
-    *("ops", "settings", "settings_table", "secret_settings", "values", "errors", "__init__"),
+    *(
+        "ops",
+        "settings",
+        "settings_table",
+        "secret_settings",
+        "values",
+        "errors",
+        "files",
+        "credentials",
+        "text_tables",
+        "people_commands",
+        "__init__",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
 from vixtract.errors import SettingsError
-from vixtract.hub.delivery import deliver
+from vixtract.hub.rotation import deliver
 from vixtract.ops.deliver import DeliveryError, build_delivery, build_volume, deliver_secrets
 from vixtract.ops.envfile import load_env
 from vixtract.ops.host import Completed

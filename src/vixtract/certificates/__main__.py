@@ -20,10 +20,10 @@ from collections.abc import Mapping
 from cryptography import x509
 
 from vixtract.certificates.choose import SUPPLIED
-from vixtract.certificates.files import write_whole
 from vixtract.certificates.keeper import CERTS, RENEW_REQUEST, RUN, Keeper
 from vixtract.certificates.pair import CertificateError, read_pair
 from vixtract.errors import SettingsError, UsageError, VixtractError
+from vixtract.files import write_whole
 from vixtract.settings import SETTINGS, Settings
 from vixtract.values import is_address
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vixtract.certificates.files import write_whole
 from vixtract.certificates.make import make_self_signed
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
+from vixtract.files import write_whole
 
 SUPPLIED = ("cert.pem", "key.pem", "password.txt")
 LAST_GOOD = "last-good"

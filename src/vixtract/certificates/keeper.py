@@ -15,8 +15,8 @@ from pathlib import Path
 
 from vixtract.certificates import acme
 from vixtract.certificates.choose import SUPPLIED, Choice, choose
-from vixtract.certificates.files import write_whole
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
+from vixtract.files import write_whole
 from vixtract.settings import Settings
 from vixtract.values import is_address
 

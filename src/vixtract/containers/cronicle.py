@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from vixtract.containers import worker
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
-from vixtract.files import ensure_secret, write_durably
+from vixtract.files import ensure_secret, write_whole
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
@@ -156,7 +156,7 @@ def copy_admins(secrets_dir: Path, folder: Path = EDGE) -> None:
     try:
         text = source.read_text(encoding="utf-8")
         if folder.is_dir() and not (target.is_file() and target.read_text("utf-8") == text):
-            write_durably(target, text, mode=0o644)
+            write_whole(target, text, mode=0o644)
     except (OSError, ValueError) as error:
         log.debug("The list of administrators is not there yet: %s", error)
 
@@ -277,7 +277,7 @@ class Supervisor:
         log.info("Stopping")
         if self._has_gateway and EDGE.is_dir():
             # Tells jobs that they end with the engine, not by a person's will.
-            write_durably(EDGE / "stopping", "", mode=0o644)
+            write_whole(EDGE / "stopping", "", mode=0o644)
         for service in reversed(self._services):
             service.stop(service.stop_s)
         return 0

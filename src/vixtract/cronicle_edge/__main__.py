@@ -12,7 +12,7 @@ from functools import partial
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.forwarding import READ_S
 from vixtract.cronicle_edge.gateway import Gateway
@@ -23,8 +23,8 @@ from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.config import EngineConfig, load_config
-from vixtract.scheduler.embedded.probes import CachedProbe, is_postgresql_up, is_runner_up
 from vixtract.scheduler.notify import Notifier
+from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
 from vixtract.scheduler.store import find_next_due
 
 logger = logging.getLogger("vixtract.cronicle_edge")
@@ -119,8 +119,8 @@ def main() -> int:
     os.umask(0o077)
     try:
         config = load_config(os.environ)
-        places.EDGE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = Database(places.LEDGER)
+        paths.EDGE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = Database(paths.LEDGER)
     except VixtractError as error:
         logger.error("%s", error.message)
         logger.error("%s", error.hint)

@@ -20,7 +20,7 @@ from starlette.requests import Request as IncomingRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.checks import PARAMETERS, check_names
 from vixtract.cronicle_edge.forwarding import Forwarder, PageRequest, read_request
@@ -28,7 +28,7 @@ from vixtract.cronicle_edge.people import HubUserError, People
 from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import MESSAGES
 from vixtract.errors import VixtractError
-from vixtract.scheduler.embedded.calls import ApiError, get_id
+from vixtract.scheduler.api import ApiError, get_id
 from vixtract.scheduler.events import FIELDS, PLUGINS, check_event
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Gateway:
             response = await run_in_threadpool(self._hub_user, request)
         elif api and request.method in ("GET", "POST"):
             kind, name = api.groups()
-            request.path = f"{places.BASE_PATH}/api/{kind}/{name}"
+            request.path = f"{paths.BASE_PATH}/api/{kind}/{name}"
             response = await (self._user if kind == "user" else self._api)(name, request)
         elif request.method in ("GET", "HEAD") and _STATIC.fullmatch(request.path):
             if ".." in request.path or _NO_PAGE.match(request.path):
@@ -194,7 +194,7 @@ class Gateway:
             request.query = ""
             # Only the appliance uses this account.
             named = str(request.settle().get("username") or "")
-            if re.sub(r"\W+", "", named.lower()) == places.SERVICE_USER:
+            if re.sub(r"\W+", "", named.lower()) == paths.SERVICE_USER:
                 raise HTTPException(403, "This account has no login.")
         if name in ("login", "callback") and not self._throttle.admits(request.peer):
             raise HTTPException(429, "Too many logins. Try again in a minute.")

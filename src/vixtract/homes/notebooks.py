@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import RequestError
+from vixtract.files import write_whole
 from vixtract.notebooks.inspection import inspect_notebook
 from vixtract.processes.person import Person
 from vixtract.runner.source import PINNED, open_notebook, relative_parts
@@ -171,14 +172,7 @@ def _write_copy(person: Person, digest: str, content: bytes) -> None:
         name = f"{digest}.ipynb"
         if _is_same(folder, name, len(content)):
             return
-        temporary = f".{digest}.{os.getpid()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o400, dir_fd=folder), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        os.fsync(folder)
+        write_whole(Path(name), content, mode=0o400, folder=folder)
     finally:
         os.close(folder)
 

@@ -1,9 +1,14 @@
-"""Exchanges the keys in /srv/secrets, and makes PostgreSQL and the Hub know the new ones.
+"""Changes what is in /srv/secrets: delivers secret settings, and exchanges the keys.
 
-Run as root in the jupyter container by `./vixtract secrets rotate`, while no job runs. Cut off at
-any step, it goes on with the same new keys when it is run again:
+    python -I -m vixtract.hub.rotation deliver < {"POSTGRES_PASSWORD": "..."}
+    python -I -m vixtract.hub.rotation
 
-    /opt/jupyterhub/bin/python -I -m vixtract.hub.rotation
+The first is run as root in a container of its own. It makes the volume hold the given settings and
+no others, and prints the names that changed, one a line.
+
+The second exchanges the keys, and makes PostgreSQL and the Hub know the new ones. It is run as root
+in the jupyter container by `./vixtract secrets rotate`, while no job runs. A rotation that was
+interrupted at any step goes on with the same new keys when it is run again.
 """
 
 from __future__ import annotations
@@ -17,14 +22,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.files import generate_secret, sync_directory, write_durably
+from vixtract.files import generate_secret, sync_directory, write_whole
 from vixtract.hub.provisioner import Server
 from vixtract.hub.state import PeopleState
 from vixtract.people import directory, roles
 from vixtract.people.accounts import DATABASE, HUB, RUNTIME, SECRETS, STATE
 from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
-from vixtract.secret_settings import with_secrets
+from vixtract.secret_settings import DELIVERED, SECRET_NAMES, with_secrets
 from vixtract.settings import Settings
 from vixtract.vault import owners
 
@@ -50,7 +55,7 @@ def stage(secrets: Path) -> Path:
         making = secrets / f".{NEXT}"
         making.mkdir(mode=0o700, exist_ok=True)
         for name in KEYS:
-            write_durably(making / name, generate_secret(name) + "\n")
+            write_whole(making / name, generate_secret(name) + "\n")
         making.rename(ready)
         sync_directory(secrets)
     return ready
@@ -106,17 +111,11 @@ def tell_server(folder: Path, variables: Mapping[str, str]) -> None:
         return
     owner = folder.lstat()
     path = folder / ENVIRONMENT
-    # Never through what the person put there: a new file, or none.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, flags, 0o600)
+        write_whole(path, json.dumps(dict(variables)), owner=(owner.st_uid, owner.st_gid))
     except OSError as error:
+        # The person has put a directory there, for example.
         sys.stderr.write(f"{path}: {error.strerror}\n")
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(dict(variables), file)
-        os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
 
 
 def find_hub() -> int:
@@ -165,8 +164,40 @@ def list_servers() -> list[str]:
     return sorted(home.name for home in homes if home.lstat().st_uid in owners)
 
 
+def deliver(values: Mapping[str, str], directory: Path = DELIVERED) -> list[str]:
+    """Make the files of a directory say what is given.
+
+    Args:
+        values: secret setting to value.
+        directory: made 0700 with its parent where it is missing.
+    Returns: names whose value changed.
+    Raises:
+        ValueError: a name is none of a secret setting, or a value is empty or has a line break.
+    """
+    for name, value in values.items():
+        if name not in SECRET_NAMES or not value or "\n" in value:
+            raise ValueError(f"{name} cannot be delivered")
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.parent.chmod(0o700)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    changed = []
+    for path in directory.iterdir():
+        if path.name not in values:
+            path.unlink()
+            changed.append(path.name)
+    for name, value in values.items():
+        path = directory / name
+        if not (path.is_file() and path.read_text("utf-8") == value):
+            write_whole(path, value)
+            changed.append(name)
+    return sorted(name for name in changed if not name.startswith("."))
+
+
 def main() -> int:
-    """Rotate; prints what was done as JSON."""
+    """Deliver what stands on standard input as JSON, or rotate and print what was done as JSON."""
+    if sys.argv[1:] == ["deliver"]:
+        sys.stdout.write("\n".join(deliver(json.load(sys.stdin))) + "\n")
+        return 0
     try:
         settings = Settings.from_environment(with_secrets(os.environ))
         ready = stage(SECRETS)

@@ -14,13 +14,14 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, Unicode
 
 from vixtract.errors import VixtractError
-from vixtract.hub.listeners import find_listeners
 from vixtract.people import accounts
 from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
 LISTEN_PAUSE_S = 0.05
+_SOCKET_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_LISTENS = "0A"
 
 
 class ListenerError(VixtractError):
@@ -143,6 +144,25 @@ class PersonSpawner(LocalProcessSpawner):
 
     def _runtime_directory(self) -> Path:
         return Path(self.runtime_root, self.user.name)
+
+
+def find_listeners(port: int, tables: tuple[Path, ...] = _SOCKET_TABLES) -> set[int]:
+    """Return the uids of the accounts that listen on a TCP port.
+
+    Args:
+        port: its number.
+        tables: the system's lists of sockets.
+    Source: https://www.kernel.org/doc/Documentation/networking/proc_net_tcp.txt
+    """
+    found = set()
+    for table in tables:
+        if not table.is_file():
+            continue
+        for line in table.read_text("ascii").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(int(fields[7]))
+    return found
 
 
 def list_variables(environment: Any, *names: str) -> dict[str, str]:

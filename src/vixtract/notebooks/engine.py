@@ -25,6 +25,7 @@ from papermill.iorw import papermill_io
 from papermill.utils import nb_language
 from traitlets.config import Config
 
+from vixtract.files import write_whole
 from vixtract.notebooks.budget import OutputBudget
 from vixtract.secret_settings import Masker, own_secrets
 
@@ -256,16 +257,10 @@ class WholeFiles:
         return Path(path).read_text(encoding="utf-8")
 
     def write(self, text: str, path: str) -> None:
-        """Write to a temporary name, then rename."""
-        target = Path(path)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text and Masker([*own_secrets(), *self.masked]).mask_text(text))
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        """Replace a notebook in one step, without the owner's secrets."""
+        masked = text and Masker([*own_secrets(), *self.masked]).mask_text(text)
+        # Papermill saves after every cell: a disk's pace must not become the notebook's.
+        write_whole(Path(path), masked.encode("utf-8", "replace"), sync=False)
 
     def listdir(self, path: str) -> list[str]:
         """List a directory."""

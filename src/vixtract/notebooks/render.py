@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
 import nbformat
 
+from vixtract.files import write_whole
 from vixtract.notebooks import figures
 
 
@@ -30,10 +30,7 @@ def render(source: Path, target: Path) -> None:
     from vixtract.notebooks.page import export
 
     page = export(notebook, source.name.removesuffix(".ipynb"))
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-        file.write(page)
-    Path(temporary).replace(target)
+    write_whole(target, page.encode("utf-8", "replace"), sync=False)
 
 
 def main() -> int:

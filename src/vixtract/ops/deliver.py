@@ -35,7 +35,7 @@ def build_delivery(instance: Instance) -> list[str]:
         *("docker", "run", "--rm", "--interactive", "--network", "none"),
         *("--volume", f"{instance.project}_{VOLUME}:/srv/secrets"),
         *("--entrypoint", "/opt/jupyterhub/bin/python", instance.image("jupyter")),
-        *("-I", "-m", "vixtract.hub.delivery"),
+        *("-I", "-m", "vixtract.hub.rotation", "deliver"),
     ]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from vixtract.files import write_whole
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 HEADER = "# Settings of this ViXtract, see .env.example. Edit freely; ./vixtract adds lines."
@@ -63,7 +63,7 @@ def load_env(path: Path) -> dict[str, str]:
 
 
 def save_env(path: Path, changes: Mapping[str, str], header: str = HEADER) -> bool:
-    """Set values in a file that only its owner may read; cut off at any moment, it stays whole.
+    """Set values in a file that only its owner may read, in one step.
 
     Args:
         path: the file; made with its folder where it does not exist.
@@ -76,15 +76,5 @@ def save_env(path: Path, changes: Mapping[str, str], header: str = HEADER) -> bo
     if path.is_file() and after == before:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp makes the file 0600 from its first moment.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".env-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(after)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, after)
     return True

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.files import write_durably
+from vixtract.files import publish_file, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def take_home(name: str, home_root: Path, folder: str) -> Path | None:
     target = ensure_place(home_root, folder) / label
     try:
         # First the record: from here on the uid is nobody's.
-        write_durably(ensure_place(home_root, "left") / label, "")
+        write_whole(ensure_place(home_root, "left") / label, "")
         home.rename(target)
     except OSError as error:
         raise ArchiveError(f"{home} cannot be moved: {error.strerror}.") from error
@@ -212,9 +212,7 @@ def pack(home_root: Path) -> list[Path]:
             target = archive / f"{directory.name}.tar.gz"
             partial = archive / f".{directory.name}.partial"
             _tar(directory, partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.rename(target)
+            publish_file(partial, target)
             shutil.rmtree(directory)
             made.append(target)
     return made

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vixtract.certificates.files import write_whole
 from vixtract.certificates.make import issue, make_authority
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
+from vixtract.files import write_whole
 from vixtract.people.roles import RoleError, open_connection
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.files import write_durably
+from vixtract.files import write_whole
 from vixtract.people import accounts
 from vixtract.people.archive import PLACE, ensure_place
 from vixtract.people.names import (
@@ -276,7 +276,7 @@ def _store(home_root: Path, content: dict[str, Any], team: Team) -> None:
 
 def _write(home_root: Path, content: Mapping[str, Any]) -> None:
     path = ensure_place(home_root) / "teams.json"
-    write_durably(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_whole(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _has_group(name: str) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoundError, PortalError
-from vixtract.portal.identity import Person
+from vixtract.portal.identity import User
 from vixtract.portal.models import Run, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.scheduler.handover import find_owner
@@ -36,7 +36,7 @@ class Access:
         person: who is signed in.
     """
 
-    def __init__(self, client: SchedulerClient, person: Person) -> None:
+    def __init__(self, client: SchedulerClient, person: User) -> None:
         self.client = client
         self.person = person
 

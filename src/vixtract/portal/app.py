@@ -15,8 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vixtract import __version__
 from vixtract.portal import (
-    api_runs,
-    api_schedules,
+    api,
     connections,
     metrics,
     overview,
@@ -104,22 +103,19 @@ def create_app(config: PortalConfig) -> FastAPI:
     app.state.pages = Pages(config)
     app.state.hub = HubLogin(config)
     app.state.client = SchedulerClient(config.scheduler_url, config.api_key, SCHEDULER_TIMEOUT_S)
-    # Both modules of the API fill the one router.
-    assert api_runs.router is api_schedules.router
-    for part in (
-        *(
-            session,
-            overview,
-            schedules,
-            schedule_form,
-            runs,
-            run_files,
-            tables,
-            connections,
-            metrics,
-        ),
-        api_schedules,
-    ):
+    parts = (
+        session,
+        overview,
+        schedules,
+        schedule_form,
+        runs,
+        run_files,
+        tables,
+        connections,
+        metrics,
+        api,
+    )
+    for part in parts:
         app.include_router(part.router, prefix=PREFIX)
     app.add_api_route(f"{PREFIX}/health", show_health, methods=["GET"], tags=["health"])
     for name, folder in (("static", config.files / "static"), ("assets", config.assets)):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from vixtract.portal.archive import ask_shelf
 from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
-from vixtract.portal.identity import Person
+from vixtract.portal.identity import User
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -121,7 +121,7 @@ class Catalog:
         person: who asks.
     """
 
-    def __init__(self, config: PortalConfig, person: Person) -> None:
+    def __init__(self, config: PortalConfig, person: User) -> None:
         self._config = config
         self._person = person
 

@@ -15,7 +15,7 @@ SHORT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Change:
+class Difference:
     """One thing that both runs may have.
 
     Args:
@@ -64,9 +64,9 @@ class Comparison:
 
     run: Run
     previous: Run
-    tables: Sequence[Change]
-    files: Sequence[Change]
-    parameters: Sequence[Change]
+    tables: Sequence[Difference]
+    files: Sequence[Difference]
+    parameters: Sequence[Difference]
     cells: Sequence[CellChange]
     same_cells: int
 
@@ -125,9 +125,9 @@ def _texts(values: Mapping[str, object], others: Mapping[str, object]) -> dict[s
     }
 
 
-def _join(before: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[Change]:
+def _join(before: Mapping[str, str | int], now: Mapping[str, str | int]) -> list[Difference]:
     names = sorted({*before, *now})[:MAX_SHOWN]
-    return [Change(name, before.get(name), now.get(name)) for name in names]
+    return [Difference(name, before.get(name), now.get(name)) for name in names]
 
 
 def _compare_cells(now: Sequence[Cell], before: Sequence[Cell]) -> tuple[list[CellChange], int]:

@@ -12,7 +12,7 @@ AUTHORITY_FILE = "vixtract-ca.crt"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ConnectionText:
     """One text to copy.
 
     Args:
@@ -29,7 +29,7 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def list_recipes(host: str, port: int, schema: str, table: str) -> list[Recipe]:
+def list_recipes(host: str, port: int, schema: str, table: str) -> list[ConnectionText]:
     """Return the connection texts for a table.
 
     Args:
@@ -43,26 +43,26 @@ def list_recipes(host: str, port: int, schema: str, table: str) -> list[Recipe]:
     query = f"SELECT * FROM {quote_name(schema)}.{quote_name(table)}"  # noqa: S608 - a text to show
     url = f"{inside}:{port}/{DATABASE}"
     return [
-        Recipe(
+        ConnectionText(
             "DBeaver, JDBC",
             f"jdbc:postgresql://{url}?user={BI_LOGIN}&sslmode=verify-full&sslrootcert={AUTHORITY_FILE}",
         ),
-        Recipe(
+        ConnectionText(
             "ODBC",
             f"Driver={{PostgreSQL Unicode}};Server={bare};Port={port};Database={DATABASE};"
             f"Uid={BI_LOGIN};SSLmode=verify-full;pqopt={{sslrootcert={AUTHORITY_FILE}}};",
         ),
-        Recipe(
+        ConnectionText(
             "Excel, Power BI (Power Query)",
             f'PostgreSQL.Database("{inside}:{port}", "{DATABASE}")'
             f'{{[Schema="{_m(schema)}", Item="{_m(table)}"]}}[Data]',
         ),
-        Recipe(
+        ConnectionText(
             "Python",
             f"pandas.read_sql({query!r}, 'postgresql+psycopg://{quote(BI_LOGIN)}@{url}"
             f"?sslmode=verify-full&sslrootcert={AUTHORITY_FILE}')",
         ),
-        Recipe("SQL", query),
+        ConnectionText("SQL", query),
     ]
 
 

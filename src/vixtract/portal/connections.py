@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from vixtract.portal import connection_words as words
 from vixtract.portal.errors import AwayError, FormError, NotFoundError, PortalError
-from vixtract.portal.identity import Person
+from vixtract.portal.identity import User
 from vixtract.portal.web import (
     LanguageDep,
     PersonDep,
@@ -31,12 +31,12 @@ from vixtract.vault.errors import NoVaultError
 from vixtract.vault.kinds import KINDS
 
 router = APIRouter(include_in_schema=False)
-ChangerDep = Annotated[Person, Depends(get_changer)]
+ChangerDep = Annotated[User, Depends(get_changer)]
 ANSWER_S = 25.0
 """Longer than a test may take."""
 
 
-async def ask(request: Request, person: Person, **question: Any) -> dict[str, Any]:
+async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]:
     """Ask the vault for a person.
 
     Raises:
@@ -65,7 +65,7 @@ async def show_connections(request: Request, person: PersonDep) -> Response:
     return await _show_list(request, person, {})
 
 
-async def _show_list(request: Request, person: Person, tested: Mapping[int, Any]) -> Response:
+async def _show_list(request: Request, person: User, tested: Mapping[int, Any]) -> Response:
     found = (await ask(request, person, do="list"))["connections"]
     for each in found:
         each["changed_at"] = _moment(each["changed_at"])
@@ -123,7 +123,7 @@ async def delete(request: Request, person: ChangerDep, number: int) -> RedirectR
     return go_to("/connections", notice="connection_deleted")
 
 
-async def _take_form(request: Request, person: Person, number: int) -> Response:
+async def _take_form(request: Request, person: User, number: int) -> Response:
     fields = {name: values[0] for name, values in (await read_form(request)).items()}
     language = get_language(request)
     kind = fields.get("kind", "")
@@ -171,7 +171,7 @@ def _read_draft(kind: str, fields: Mapping[str, str], number: int) -> dict[str, 
 
 
 async def _show_form(
-    request: Request, person: Person, kind: str, number: int,
+    request: Request, person: User, kind: str, number: int,
     given: Mapping[str, Any] | None = None,
 ) -> Response:  # fmt: skip
     """Show a form: empty, as it is kept, or as it was sent."""

@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Person:
+class User:
     """Somebody who is signed in.
 
     Args:
@@ -128,7 +128,7 @@ class HubLogin:
             access_scopes=set(config.hub_scopes),
         )
 
-    async def find_person(self, token: str, *, by_cookie: bool) -> Person | None:
+    async def find_person(self, token: str, *, by_cookie: bool) -> User | None:
         """Ask the Hub whose token this is; answers are kept for ten seconds.
 
         Args:
@@ -149,7 +149,7 @@ class HubLogin:
                 "This account or token may not use the portal.",
                 "Ask an admin of the Hub for access.",
             )
-        return Person(str(answer["name"]), bool(answer.get("admin")), token, by_cookie)
+        return User(str(answer["name"]), bool(answer.get("admin")), token, by_cookie)
 
     def start_login(self, next_path: str) -> LoginStart:
         """Prepare the way to the Hub's login and back.

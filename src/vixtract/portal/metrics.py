@@ -15,10 +15,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import GaugeMetricFamily
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vixtract.portal.desk import Desk
-from vixtract.portal.desk_runs import ENDED_STATES
 from vixtract.portal.errors import AwayError, ForbiddenError
-from vixtract.portal.web import DeskDep
+from vixtract.portal.scheduler_access import ENDED_STATES, SchedulerAccess
+from vixtract.portal.web import AccessDep
 
 router = APIRouter(tags=["metrics"])
 
@@ -73,13 +72,13 @@ class Stopwatch:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def show_metrics(request: Request, desk: DeskDep) -> Response:
+async def show_metrics(request: Request, access: AccessDep) -> Response:
     """Return all figures in Prometheus's text format; admins only."""
-    if not desk.person.admin:
+    if not access.person.admin:
         raise ForbiddenError("Only admins may read the figures.")
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
-    families = await run_in_threadpool(collect, desk)
+    families = await run_in_threadpool(collect, access)
     text = generate_latest(_Given(families)) + generate_latest(metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
@@ -100,17 +99,17 @@ class _Families:
         return self._families
 
 
-def collect(desk: Desk) -> list[GaugeMetricFamily]:
+def collect(access: SchedulerAccess) -> list[GaugeMetricFamily]:
     """Ask the scheduler for the figures; blocks. While it is away, only that is told.
 
     Args:
-        desk: an admin's.
+        access: an admin's.
     """
     up = GaugeMetricFamily("vixtract_scheduler_up", "Whether the scheduler answers.")
     try:
-        schedules = _count_schedules(desk)
-        runs = _count_open(desk)
-        ended = _count_ended(desk)
+        schedules = _count_schedules(access)
+        runs = _count_open(access)
+        ended = _count_ended(access)
     except AwayError:
         up.add_metric((), 0)
         return [up]
@@ -118,29 +117,29 @@ def collect(desk: Desk) -> list[GaugeMetricFamily]:
     return [up, schedules, runs, ended]
 
 
-def _count_schedules(desk: Desk) -> GaugeMetricFamily:
+def _count_schedules(access: SchedulerAccess) -> GaugeMetricFamily:
     family = GaugeMetricFamily("vixtract_schedules", "Schedules.", labels=("enabled",))
-    enabled = [bool(event.get("enabled")) for event in desk.own_events.values()]
+    enabled = [bool(event.get("enabled")) for event in access.own_events.values()]
     family.add_metric(("yes",), enabled.count(True))
     family.add_metric(("no",), enabled.count(False))
     return family
 
 
-def _count_open(desk: Desk) -> GaugeMetricFamily:
+def _count_open(access: SchedulerAccess) -> GaugeMetricFamily:
     family = GaugeMetricFamily("vixtract_runs_open", "Runs not ended.", labels=("state",))
-    states = [run.state for run in desk.active_runs("")]
+    states = [run.state for run in access.active_runs("")]
     for state in ("queued", "running", "waiting"):
         family.add_metric((state,), states.count(state))
     return family
 
 
-def _count_ended(desk: Desk) -> GaugeMetricFamily:
+def _count_ended(access: SchedulerAccess) -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "vixtract_runs_ended_last_day", "Runs that ended in the last 24 hours.", labels=("state",)
     )
     since = int(time.time()) - DAY_S
     for state in ENDED_STATES:
-        _, total, filtered = desk.filtered_history(0, 1, "", {"state": [state], "since": since})
+        _, total, filtered = access.filtered_history(0, 1, "", {"state": [state], "since": since})
         # Cronicle counts everything instead: then nothing is said.
         if filtered:
             family.add_metric((state,), total)

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
-from vixtract.portal.board import BAD, Card, make_card
-from vixtract.portal.desk import Desk
 from vixtract.portal.errors import AwayError, LoginError
 from vixtract.portal.models import Run
-from vixtract.portal.web import DeskDep, get_desk, get_pages, get_person, make_page, now
+from vixtract.portal.schedule_rows import BAD, ScheduleRow, make_row
+from vixtract.portal.scheduler_access import SchedulerAccess
+from vixtract.portal.web import AccessDep, get_access, get_pages, get_person, make_page, now
 
 router = APIRouter(include_in_schema=False)
 LISTED = 8
@@ -58,20 +58,20 @@ class Overview:
         schedules: how many schedules the person has.
     """
 
-    bad: Sequence[Card]
+    bad: Sequence[ScheduleRow]
     bad_total: int
     running: Sequence[Run]
-    upcoming: Sequence[Card]
+    upcoming: Sequence[ScheduleRow]
     services: Mapping[str, str]
     disks: Sequence[Disk]
     schedules: int
 
 
 @router.get("/overview", response_class=HTMLResponse)
-async def show_overview(request: Request, desk: DeskDep) -> Response:
+async def show_overview(request: Request, access: AccessDep) -> Response:
     """Show the overview as a page of its own."""
-    overview = await run_in_threadpool(make_overview, desk, get_pages(request).config.timezone)
-    return make_page(request, "overview.html", desk.person, {"overview": overview})
+    overview = await run_in_threadpool(make_overview, access, get_pages(request).config.timezone)
+    return make_page(request, "overview.html", access.person, {"overview": overview})
 
 
 @router.get("/overview/fragment", response_class=HTMLResponse)
@@ -79,62 +79,64 @@ async def show_fragment(request: Request) -> Response:
     """Show it for the home page; nothing where nobody is signed in."""
     try:
         person = await get_person(request)
-        desk = get_desk(request, person)
-        overview = await run_in_threadpool(make_overview, desk, get_pages(request).config.timezone)
+        access = get_access(request, person)
+        overview = await run_in_threadpool(
+            make_overview, access, get_pages(request).config.timezone
+        )
     except (LoginError, AwayError):
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
     return make_page(request, "overview_part.html", person, {"overview": overview})
 
 
-def make_overview(desk: Desk, timezone: str) -> Overview:
+def make_overview(access: SchedulerAccess, timezone: str) -> Overview:
     """Collect the overview; blocks.
 
     Args:
-        desk: of the person who asks.
+        access: of the person who asks.
         timezone: zone of schedules that name none.
     """
     moment = now()
-    plain = desk.list_plain()
-    recent = desk.list_recent([schedule.id for schedule in plain], 1)
-    cards = [
-        make_card(schedule, recent.get(schedule.id, []), timezone, moment)
-        for schedule in desk.add_last(plain, recent)
+    plain = access.list_plain()
+    recent = access.list_recent([schedule.id for schedule in plain], 1)
+    rows = [
+        make_row(schedule, recent.get(schedule.id, []), timezone, moment)
+        for schedule in access.add_last(plain, recent)
     ]
-    bad = sorted(filter(is_bad, cards), key=_newest_first)
+    bad = sorted(filter(is_bad, rows), key=_newest_first)
     upcoming = sorted(
-        (card for card in cards if card.next is not None),
-        key=lambda card: card.next or moment,
+        (row for row in rows if row.next is not None),
+        key=lambda row: row.next or moment,
     )
     return Overview(
         bad[:LISTED],
         len(bad),
-        desk.active_runs("")[:LISTED],
+        access.active_runs("")[:LISTED],
         upcoming[:UPCOMING],
-        find_services(desk),
+        find_services(access),
         find_disks(),
         len(plain),
     )
 
 
-def is_bad(card: Card) -> bool:
+def is_bad(row: ScheduleRow) -> bool:
     """Say whether somebody should look at a schedule."""
-    if card.late is not None:
+    if row.late is not None:
         return True
-    ended = card.bars[-1].run if card.bars else None
-    return card.schedule.enabled and ended is not None and ended.state in BAD
+    ended = row.bars[-1].run if row.bars else None
+    return row.schedule.enabled and ended is not None and ended.state in BAD
 
 
-def _newest_first(card: Card) -> tuple[bool, float]:
+def _newest_first(row: ScheduleRow) -> tuple[bool, float]:
     """Sort what failed before what is late, the newest first."""
-    ended = card.bars[-1].run if card.bars else None
+    ended = row.bars[-1].run if row.bars else None
     start = ended.start.timestamp() if ended and ended.start else 0.0
-    return (card.late is not None and not (ended and ended.state in BAD), -start)
+    return (row.late is not None and not (ended and ended.state in BAD), -start)
 
 
-def find_services(desk: Desk) -> dict[str, str]:
+def find_services(access: SchedulerAccess) -> dict[str, str]:
     """Say how the services do; the Hub is up, for it has just let somebody in."""
     try:
-        status = desk.call("status")
+        status = access.call("status")
     except AwayError:
         return {"jupyter": "up", "scheduler": "down"}
     found = {"jupyter": "up", "scheduler": "up"}

@@ -18,7 +18,7 @@ from vixtract.portal.archive import Archive
 from vixtract.portal.errors import NotFoundError
 from vixtract.portal.models import Run
 from vixtract.portal.runs import ArchiveDep
-from vixtract.portal.web import DeskDep
+from vixtract.portal.web import AccessDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,18 +40,18 @@ HOSTILE_HEADERS = {
 
 
 @router.get("/runs/{identifier}/notebook", response_class=HTMLResponse)
-async def show_notebook(desk: DeskDep, archive: ArchiveDep, identifier: str) -> Response:
+async def show_notebook(access: AccessDep, archive: ArchiveDep, identifier: str) -> Response:
     """Return the executed notebook as a page that can do nothing."""
-    run = await run_in_threadpool(desk.find_run, identifier)
+    run = await run_in_threadpool(access.find_run, identifier)
     if not run.html:
         raise NotFoundError("There is no rendering of this run's notebook.")
     return await send_file(archive, run, HTML, "text/html; charset=utf-8")
 
 
 @router.get("/runs/{identifier}/files/{path:path}")
-async def download(desk: DeskDep, archive: ArchiveDep, identifier: str, path: str) -> Response:
+async def download(access: AccessDep, archive: ArchiveDep, identifier: str, path: str) -> Response:
     """Return a file that a run wrote, to be saved."""
-    run = await run_in_threadpool(desk.find_run, identifier)
+    run = await run_in_threadpool(access.find_run, identifier)
     return await send_file(archive, run, path)
 
 

@@ -16,13 +16,12 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 
 from vixtract.portal.archive import Archive, Cell
 from vixtract.portal.compare import Comparison, compare_runs
-from vixtract.portal.desk import Desk
-from vixtract.portal.desk_runs import ENDED_STATES, RunFilter
 from vixtract.portal.errors import AwayError, FormError, NotFoundError
 from vixtract.portal.models import Run, Schedule
+from vixtract.portal.scheduler_access import ENDED_STATES, RunFilter, SchedulerAccess
 from vixtract.portal.web import (
-    ChangingDeskDep,
-    DeskDep,
+    AccessDep,
+    ChangingAccessDep,
     get_pages,
     get_viewer_zone,
     go_to,
@@ -109,40 +108,42 @@ ArchiveDep = Annotated[Archive, Depends(get_archive)]
 
 @router.get("/runs", response_class=HTMLResponse)
 async def show_runs(
-    request: Request, desk: DeskDep, query: QueryDep, offset: OffsetQuery = 0
+    request: Request, access: AccessDep, query: QueryDep, offset: OffsetQuery = 0
 ) -> Response:
     """Show runs, newest first."""
     filters = query.to_filter(get_viewer_zone(request))
-    page = await run_in_threadpool(desk.list_runs, offset, filters)
-    found = await run_in_threadpool(desk.find_schedule, query.schedule) if query.schedule else None
+    page = await run_in_threadpool(access.list_runs, offset, filters)
+    found = (
+        await run_in_threadpool(access.find_schedule, query.schedule) if query.schedule else None
+    )
     values = {"page": page, "schedule": found, "query": query, "states": ("open", *ENDED_STATES)}
-    return make_page(request, "runs.html", desk.person, values)
+    return make_page(request, "runs.html", access.person, values)
 
 
 @router.get("/runs/{identifier}", response_class=HTMLResponse)
 async def show_run(
-    request: Request, desk: DeskDep, archive: ArchiveDep, identifier: str
+    request: Request, access: AccessDep, archive: ArchiveDep, identifier: str
 ) -> Response:
     """Show one run."""
-    return await _show_run(request, desk, archive, identifier)
+    return await _show_run(request, access, archive, identifier)
 
 
 async def _show_run(
-    request: Request, desk: Desk, archive: Archive, identifier: str, typed: str = "",
+    request: Request, access: SchedulerAccess, archive: Archive, identifier: str, typed: str = "",
     problems: Mapping[str, str] | None = None,
 ) -> Response:  # fmt: skip
     base = get_pages(request).config.base_url
-    run, values = await run_in_threadpool(_read_run, desk, archive, identifier, base)
+    run, values = await run_in_threadpool(_read_run, access, archive, identifier, base)
     parameters = json.dumps(dict(run.parameters), ensure_ascii=False, indent=1)
     values |= {"parameters": typed or parameters, "problems": problems or {}}
-    return make_page(request, "run.html", desk.person, values, 422 if problems else 200)
+    return make_page(request, "run.html", access.person, values, 422 if problems else 200)
 
 
 def _read_run(
-    desk: Desk, archive: Archive, identifier: str, base: str
+    access: SchedulerAccess, archive: Archive, identifier: str, base: str
 ) -> tuple[Run, dict[str, Any]]:
-    run = desk.find_run(identifier)
-    log = desk.read_log(identifier)
+    run = access.find_run(identifier)
+    log = access.read_log(identifier)
     failed = find_failed(archive.list_cells(run)) if run.error else None
     files = None
     if not run.is_open:
@@ -154,47 +155,47 @@ def _read_run(
         "run": run,
         "log": log[-LOG_SHOWN:],
         "log_cut": len(log) > LOG_SHOWN,
-        "schedule": _find_schedule(desk, run),
+        "schedule": _find_schedule(access, run),
         "files": files,
         "failed": failed,
-        "previous": desk.find_previous(run),
-        "lab_link": make_lab_link(run, desk.person.name, base),
-        "cell_link": make_cell_link(run, desk.person.name, base, failed.id if failed else ""),
+        "previous": access.find_previous(run),
+        "lab_link": make_lab_link(run, access.person.name, base),
+        "cell_link": make_cell_link(run, access.person.name, base, failed.id if failed else ""),
     }
 
 
 @router.get("/runs/{identifier}/log.txt")
-async def show_log(desk: DeskDep, identifier: str) -> Response:
+async def show_log(access: AccessDep, identifier: str) -> Response:
     """Return the whole log as plain text, which no browser runs."""
-    log = await run_in_threadpool(desk.read_log, identifier)
+    log = await run_in_threadpool(access.read_log, identifier)
     return PlainTextResponse(log, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/runs/{identifier}/compare", response_class=HTMLResponse)
 async def show_comparison(
-    request: Request, desk: DeskDep, archive: ArchiveDep, identifier: str
+    request: Request, access: AccessDep, archive: ArchiveDep, identifier: str
 ) -> Response:
     """Put a run beside the one before it."""
-    comparison = await run_in_threadpool(make_comparison, desk, archive, identifier)
+    comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
     values = {"run": comparison.run, "comparison": comparison}
-    return make_page(request, "run_compare.html", desk.person, values)
+    return make_page(request, "run_compare.html", access.person, values)
 
 
-def make_comparison(desk: Desk, archive: Archive, identifier: str) -> Comparison:
+def make_comparison(access: SchedulerAccess, archive: Archive, identifier: str) -> Comparison:
     """Compare a run with the one before it; blocks.
 
     Args:
-        desk: of who asks.
+        access: of who asks.
         archive: the runs' files.
         identifier: of the later run.
     Raises:
         NotFoundError: there is no such run, or none before it.
     """
-    run = desk.find_run(identifier)
-    previous = desk.find_previous(run)
+    run = access.find_run(identifier)
+    previous = access.find_previous(run)
     if previous is None:
         raise NotFoundError("There is no run before this one.")
-    previous = desk.find_run(previous.id)  # a history's row has no parameters
+    previous = access.find_run(previous.id)  # a history's row has no parameters
     return compare_runs(
         run,
         previous,
@@ -205,15 +206,15 @@ def make_comparison(desk: Desk, archive: Archive, identifier: str) -> Comparison
 
 @router.post("/runs/{identifier}/again", response_class=HTMLResponse)
 async def run_again(
-    request: Request, desk: ChangingDeskDep, archive: ArchiveDep, identifier: str
+    request: Request, access: ChangingAccessDep, archive: ArchiveDep, identifier: str
 ) -> Response:
     """Start the run's schedule again, with its parameters or with others."""
     typed = (await read_form(request)).get("parameters", [""])[0]
     try:
         parameters = read_parameters(typed)
     except FormError as error:
-        return await _show_run(request, desk, archive, identifier, typed, error.problems)
-    run = await run_in_threadpool(desk.run_again, identifier, parameters)
+        return await _show_run(request, access, archive, identifier, typed, error.problems)
+    run = await run_in_threadpool(access.run_again, identifier, parameters)
     return go_to(f"/runs/{run}" if run else "/runs", notice="started" if run else "queued")
 
 
@@ -237,9 +238,9 @@ def read_parameters(text: str) -> dict[str, Any] | None:
 
 
 @router.post("/runs/{identifier}/abort")
-async def abort(desk: ChangingDeskDep, identifier: str) -> RedirectResponse:
+async def abort(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
     """Stop a run."""
-    await run_in_threadpool(desk.abort_run, identifier)
+    await run_in_threadpool(access.abort_run, identifier)
     return go_to(f"/runs/{identifier}", notice="aborting")
 
 
@@ -286,8 +287,8 @@ def find_failed(cells: list[Cell]) -> Cell | None:
     return next((cell for cell in cells if cell.failed), None)
 
 
-def _find_schedule(desk: Desk, run: Run) -> Schedule | None:
+def _find_schedule(access: SchedulerAccess, run: Run) -> Schedule | None:
     try:
-        return desk.find_schedule(run.schedule)
+        return access.find_schedule(run.schedule)
     except NotFoundError:
         return None

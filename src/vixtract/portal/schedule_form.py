@@ -14,17 +14,17 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
-from vixtract.portal.board import STRIP, make_card
-from vixtract.portal.desk import Desk
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import TEXT_FIELDS, ScheduleForm, build_event, read_event
 from vixtract.portal.language import Language
 from vixtract.portal.library import Inspection, Library, LibraryError, Listing, explain
 from vixtract.portal.models import Schedule
 from vixtract.portal.parameters import KIND, keep_typed, make_widgets, read_widgets
+from vixtract.portal.schedule_rows import BARS_SHOWN, make_row
+from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.portal.web import (
-    ChangingDeskDep,
-    DeskDep,
+    AccessDep,
+    ChangingAccessDep,
     LanguageDep,
     get_language,
     get_pages,
@@ -56,7 +56,7 @@ LibraryDep = Annotated[Library, Depends(get_library)]
 
 
 @dataclass
-class Draft:
+class ScheduleDraft:
     """A form while it is being filled in.
 
     Args:
@@ -76,77 +76,81 @@ class Draft:
 
 @router.get("/schedules/new", response_class=HTMLResponse)
 async def show_new(
-    request: Request, desk: DeskDep, library: LibraryDep, notebook: str = ""
+    request: Request, access: AccessDep, library: LibraryDep, notebook: str = ""
 ) -> Response:
     """Show the empty form; Lab names the notebook in the address."""
-    path = notebook[:1024].strip().removeprefix("~/").removeprefix(f"/home/{desk.person.name}/")
-    title = await run_in_threadpool(desk.propose_title, PurePosixPath(path).stem[:150])
+    path = notebook[:1024].strip().removeprefix("~/").removeprefix(f"/home/{access.person.name}/")
+    title = await run_in_threadpool(access.propose_title, PurePosixPath(path).stem[:150])
     form = ScheduleForm(
         notebook=path,
         title=title,
-        owner=desk.person.name,
+        owner=access.person.name,
         timezone=get_pages(request).config.timezone,
     )
-    return await _show_form(request, desk, library, Draft(form))
+    return await _show_form(request, access, library, ScheduleDraft(form))
 
 
 @router.get("/schedules/{identifier}/copy", response_class=HTMLResponse)
 async def show_copy(
-    request: Request, desk: DeskDep, library: LibraryDep, identifier: str
+    request: Request, access: AccessDep, library: LibraryDep, identifier: str
 ) -> Response:
     """Show the form of a new schedule that begins as a copy of another."""
-    schedule = await run_in_threadpool(desk.find_schedule, identifier)
+    schedule = await run_in_threadpool(access.find_schedule, identifier)
     form = read_event(schedule.event, get_pages(request).config.timezone)
-    if not desk.person.admin:
-        form = replace(form, owner=desk.person.name)
-    title = await run_in_threadpool(desk.propose_title, schedule.title)
+    if not access.person.admin:
+        form = replace(form, owner=access.person.name)
+    title = await run_in_threadpool(access.propose_title, schedule.title)
     form = replace(form, title=title)
-    return await _show_form(request, desk, library, Draft(form, values=_own_values(form)))
+    return await _show_form(request, access, library, ScheduleDraft(form, values=_own_values(form)))
 
 
 @router.get("/schedules/{identifier}", response_class=HTMLResponse)
 async def show_schedule(
-    request: Request, desk: DeskDep, library: LibraryDep, identifier: str
+    request: Request, access: AccessDep, library: LibraryDep, identifier: str
 ) -> Response:
     """Show one schedule: its form and when it runs next."""
-    schedule = await run_in_threadpool(desk.find_schedule, identifier)
+    schedule = await run_in_threadpool(access.find_schedule, identifier)
     form = read_event(schedule.event, get_pages(request).config.timezone)
-    draft = Draft(form, schedule=schedule, values=_own_values(form))
-    return await _show_form(request, desk, library, draft)
+    draft = ScheduleDraft(form, schedule=schedule, values=_own_values(form))
+    return await _show_form(request, access, library, draft)
 
 
 @router.post("/schedules/new", response_class=HTMLResponse)
 async def create(
-    request: Request, desk: ChangingDeskDep, library: LibraryDep, language: LanguageDep
+    request: Request, access: ChangingAccessDep, library: LibraryDep, language: LanguageDep
 ) -> Response:
     """Store a new schedule, or show what is wrong with it."""
-    before = ScheduleForm(owner=desk.person.name)
-    return await _take(request, desk, library, language, Draft(before))
+    before = ScheduleForm(owner=access.person.name)
+    return await _take(request, access, library, language, ScheduleDraft(before))
 
 
 @router.post("/schedules/{identifier}", response_class=HTMLResponse)
 async def update(
     request: Request,
-    desk: ChangingDeskDep,
+    access: ChangingAccessDep,
     library: LibraryDep,
     language: LanguageDep,
     identifier: str,
 ) -> Response:
     """Change a schedule, or show what is wrong with the change."""
-    schedule = await run_in_threadpool(desk.find_schedule, identifier)
+    schedule = await run_in_threadpool(access.find_schedule, identifier)
     before = read_event(schedule.event, get_pages(request).config.timezone)
-    if not desk.person.admin:
+    if not access.person.admin:
         # What somebody changes runs with their rights, in their home.
-        before = replace(before, owner=desk.person.name)
-    return await _take(request, desk, library, language, Draft(before, schedule=schedule))
+        before = replace(before, owner=access.person.name)
+    return await _take(request, access, library, language, ScheduleDraft(before, schedule=schedule))
 
 
 async def _take(
-    request: Request, desk: Desk, library: Library, language: Language, draft: Draft
+    request: Request,
+    access: SchedulerAccess,
+    library: Library,
+    language: Language,
+    draft: ScheduleDraft,
 ) -> Response:
     """Store what was typed, or show the form again: to correct it, or to look before saving."""
     draft.typed = await read_form(request)
-    draft.form = read_typed(draft.typed, draft.form, desk.person.admin)
+    draft.form = read_typed(draft.typed, draft.form, access.person.admin)
     values, problems = read_widgets(draft.typed, language)
     draft.values = {**_own_values(draft.form), **values}
     before = draft.schedule.notebook if draft.schedule else draft.form.notebook
@@ -154,7 +158,7 @@ async def _take(
         # The copy is another notebook's.
         draft.form = replace(draft.form, version="now")
     if "look" in draft.typed:
-        return await _show_form(request, desk, library, draft)
+        return await _show_form(request, access, library, draft)
     try:
         event = _build(draft, language, problems)
         if "params" in event:
@@ -164,23 +168,23 @@ async def _take(
                     library.pin, draft.form.owner, event["params"]["notebook"]
                 )
         if draft.schedule is None:
-            identifier = await run_in_threadpool(desk.create_schedule, event)
+            identifier = await run_in_threadpool(access.create_schedule, event)
         else:
             identifier = draft.schedule.id
-            await run_in_threadpool(desk.update_schedule, identifier, event)
+            await run_in_threadpool(access.update_schedule, identifier, event)
     except LibraryError as error:
         draft.problems = {"version": explain(error, language)}
-        return await _show_form(request, desk, library, draft)
+        return await _show_form(request, access, library, draft)
     except FormError as error:
         draft.problems = dict(error.problems)
-        return await _show_form(request, desk, library, draft)
+        return await _show_form(request, access, library, draft)
     if "run" in draft.typed:
-        started = await run_in_threadpool(desk.run_schedule, identifier)
+        started = await run_in_threadpool(access.run_schedule, identifier)
         return go_to(f"/runs/{started.run}" if started.run else "/runs", notice="started")
     return go_to(f"/schedules/{identifier}", notice="saved")
 
 
-def _build(draft: Draft, language: Language, problems: Mapping[str, str]) -> dict[str, Any]:
+def _build(draft: ScheduleDraft, language: Language, problems: Mapping[str, str]) -> dict[str, Any]:
     """Build the event; problems of the parameters' fields and of all others come together."""
     found = dict(problems)
     event: dict[str, Any] = {}
@@ -222,9 +226,11 @@ def read_typed(typed: Typed, before: ScheduleForm, admin: bool) -> ScheduleForm:
     return replace(before, **changes)
 
 
-async def _show_form(request: Request, desk: Desk, library: Library, draft: Draft) -> HTMLResponse:
+async def _show_form(
+    request: Request, access: SchedulerAccess, library: Library, draft: ScheduleDraft
+) -> HTMLResponse:
     language, config = get_language(request), get_pages(request).config
-    may_look = desk.person.admin or draft.form.owner == desk.person.name
+    may_look = access.person.admin or draft.form.owner == access.person.name
     inspection, listing = Inspection(), Listing()
     if may_look:
         inspection, listing = await run_in_threadpool(_look, library, draft, language)
@@ -239,16 +245,16 @@ async def _show_form(request: Request, desk: Desk, library: Library, draft: Draf
         draft.form,
         parameters=broken or (json.dumps(rest, ensure_ascii=False, indent=2) if rest else ""),
     )
-    card = None
+    row = None
     if draft.schedule is not None:
-        recent = await run_in_threadpool(desk.list_recent, [draft.schedule.id], STRIP)
+        recent = await run_in_threadpool(access.list_recent, [draft.schedule.id], BARS_SHOWN)
         runs = recent.get(draft.schedule.id, [])
-        card = make_card(draft.schedule, runs, config.timezone, now())
+        row = make_row(draft.schedule, runs, config.timezone, now())
     values = {
         "form": form,
         "problems": draft.problems,
         "schedule": draft.schedule,
-        "card": card,
+        "row": row,
         "kinds": [kind for kind in KINDS if kind != "custom" or form.kind == "custom"],
         "zones": list_zones(),
         "widgets": keep_typed(widgets, draft.typed),
@@ -256,10 +262,12 @@ async def _show_form(request: Request, desk: Desk, library: Library, draft: Draf
         "listing": listing,
         "preview": preview(form, language, config.timezone),
     }
-    return make_page(request, "schedule.html", desk.person, values, 422 if draft.problems else 200)
+    return make_page(
+        request, "schedule.html", access.person, values, 422 if draft.problems else 200
+    )
 
 
-def _look(library: Library, draft: Draft, language: Language) -> tuple[Inspection, Listing]:
+def _look(library: Library, draft: ScheduleDraft, language: Language) -> tuple[Inspection, Listing]:
     """Read the notebook and what else there is to choose from; blocks."""
     form = draft.form
     if form.plugin != "notebook":

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from vixtract.portal.board import STRIP, make_card
-from vixtract.portal.desk import Desk
 from vixtract.portal.models import Schedule
-from vixtract.portal.web import ChangingDeskDep, DeskDep, get_pages, go_to, make_page, now
+from vixtract.portal.schedule_rows import BARS_SHOWN, make_row
+from vixtract.portal.scheduler_access import SchedulerAccess
+from vixtract.portal.web import AccessDep, ChangingAccessDep, get_pages, go_to, make_page, now
 from vixtract.scheduler.timing import next_due
 
 router = APIRouter(include_in_schema=False)
@@ -34,26 +34,28 @@ def list_next(schedule: Schedule, timezone: str, count: int) -> list[Any]:
 @router.get("/", response_class=HTMLResponse)
 async def show_schedules(
     request: Request,
-    desk: DeskDep,
+    access: AccessDep,
     offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
     words: Annotated[str, Query(alias="q", max_length=200)] = "",
 ) -> Response:
     """Show the person's schedules, a page at a time."""
-    values = await run_in_threadpool(_list, desk, get_pages(request).config.timezone, offset, words)
-    return make_page(request, "schedules.html", desk.person, values)
+    values = await run_in_threadpool(
+        _list, access, get_pages(request).config.timezone, offset, words
+    )
+    return make_page(request, "schedules.html", access.person, values)
 
 
-def _list(desk: Desk, timezone: str, offset: int, words: str) -> dict[str, Any]:
-    found = desk.list_plain(words)
+def _list(access: SchedulerAccess, timezone: str, offset: int, words: str) -> dict[str, Any]:
+    found = access.list_plain(words)
     page = found[offset : offset + PAGE]
-    recent = desk.list_recent([schedule.id for schedule in page], STRIP)
+    recent = access.list_recent([schedule.id for schedule in page], BARS_SHOWN)
     moment = now()
-    cards = [
-        make_card(schedule, recent.get(schedule.id, []), timezone, moment)
-        for schedule in desk.add_last(page, recent)
+    rows = [
+        make_row(schedule, recent.get(schedule.id, []), timezone, moment)
+        for schedule in access.add_last(page, recent)
     ]
     return {
-        "cards": cards,
+        "rows": rows,
         "search": words,
         "total": len(found),
         "offset": offset,
@@ -62,37 +64,37 @@ def _list(desk: Desk, timezone: str, offset: int, words: str) -> dict[str, Any]:
 
 
 @router.post("/schedules/{identifier}/run")
-async def run_now(desk: ChangingDeskDep, identifier: str) -> RedirectResponse:
+async def run_now(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
     """Start a schedule now and show the run."""
-    started = await run_in_threadpool(desk.run_schedule, identifier)
+    started = await run_in_threadpool(access.run_schedule, identifier)
     if not started.run:
         return go_to("/runs", notice="queued")
     return go_to(f"/runs/{started.run}", notice="queued" if started.waiting else "started")
 
 
 @router.post("/schedules/{identifier}/enable")
-async def enable(desk: ChangingDeskDep, identifier: str) -> RedirectResponse:
+async def enable(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
     """Let a schedule run by itself."""
-    await run_in_threadpool(desk.set_enabled, identifier, True)
+    await run_in_threadpool(access.set_enabled, identifier, True)
     return go_to("/", notice="enabled")
 
 
 @router.post("/schedules/{identifier}/disable")
-async def disable(desk: ChangingDeskDep, identifier: str) -> RedirectResponse:
+async def disable(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
     """Let a schedule run no more by itself."""
-    await run_in_threadpool(desk.set_enabled, identifier, False)
+    await run_in_threadpool(access.set_enabled, identifier, False)
     return go_to("/", notice="disabled")
 
 
 @router.get("/schedules/{identifier}/delete", response_class=HTMLResponse)
-async def ask_delete(request: Request, desk: DeskDep, identifier: str) -> Response:
+async def ask_delete(request: Request, access: AccessDep, identifier: str) -> Response:
     """Ask whether a schedule is really to go."""
-    schedule = await run_in_threadpool(desk.find_schedule, identifier)
-    return make_page(request, "delete.html", desk.person, {"schedule": schedule})
+    schedule = await run_in_threadpool(access.find_schedule, identifier)
+    return make_page(request, "delete.html", access.person, {"schedule": schedule})
 
 
 @router.post("/schedules/{identifier}/delete")
-async def delete(desk: ChangingDeskDep, identifier: str) -> RedirectResponse:
+async def delete(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
     """Delete a schedule."""
-    await run_in_threadpool(desk.delete_schedule, identifier)
+    await run_in_threadpool(access.delete_schedule, identifier)
     return go_to("/", notice="deleted")

@@ -14,7 +14,7 @@ from vixtract.portal.identity import (
     SESSION_COOKIE,
     STATE_S,
     HubLogin,
-    Person,
+    User,
     name_state_cookie,
 )
 from vixtract.portal.web import get_changer, get_hub, get_pages
@@ -73,7 +73,7 @@ async def finish_login(
 
 
 @router.post("/logout")
-async def log_out(request: Request, person: Annotated[Person, Depends(get_changer)]) -> Response:
+async def log_out(request: Request, person: Annotated[User, Depends(get_changer)]) -> Response:
     """Sign out here and at the Hub, which forgets the tokens of this login."""
     answer = RedirectResponse(get_pages(request).config.hub_prefix + "logout", 303)
     answer.delete_cookie(SESSION_COOKIE, path=PREFIX)

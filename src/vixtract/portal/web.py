@@ -15,10 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vixtract import __version__
 from vixtract.portal.config import PREFIX, PortalConfig
-from vixtract.portal.desk import Desk
 from vixtract.portal.errors import ForbiddenError, LoginError
-from vixtract.portal.identity import SESSION_COOKIE, HubLogin, Person, read_authorization
+from vixtract.portal.identity import SESSION_COOKIE, HubLogin, User, read_authorization
 from vixtract.portal.language import Language, choose_language, load_languages
+from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.portal.when import describe_timing
 from vixtract.portal.words import make_words
 from vixtract.scheduler.client import SchedulerClient
@@ -182,7 +182,7 @@ def get_language(request: Request) -> Language:
     )
 
 
-async def get_person(request: Request) -> Person:
+async def get_person(request: Request) -> User:
     """Return who is signed in.
 
     Raises:
@@ -196,7 +196,7 @@ async def get_person(request: Request) -> Person:
     return person
 
 
-async def get_changer(request: Request, person: Annotated[Person, Depends(get_person)]) -> Person:
+async def get_changer(request: Request, person: Annotated[User, Depends(get_person)]) -> User:
     """Return who is signed in, for a request that changes something.
 
     Raises:
@@ -235,14 +235,16 @@ def get_viewer_zone(request: Request) -> ZoneInfo:
     )
 
 
-def get_desk(request: Request, person: Annotated[Person, Depends(get_person)]) -> Desk:
+def get_access(request: Request, person: Annotated[User, Depends(get_person)]) -> SchedulerAccess:
     """Return the scheduler as this person sees it."""
-    return Desk(get_client(request), person)
+    return SchedulerAccess(get_client(request), person)
 
 
-def get_changing_desk(request: Request, person: Annotated[Person, Depends(get_changer)]) -> Desk:
+def get_changing_access(
+    request: Request, person: Annotated[User, Depends(get_changer)]
+) -> SchedulerAccess:
     """Return the scheduler for a request that changes something."""
-    return Desk(get_client(request), person)
+    return SchedulerAccess(get_client(request), person)
 
 
 def get_client(request: Request) -> SchedulerClient:
@@ -252,14 +254,14 @@ def get_client(request: Request) -> SchedulerClient:
     return client
 
 
-DeskDep = Annotated[Desk, Depends(get_desk)]
-ChangingDeskDep = Annotated[Desk, Depends(get_changing_desk)]
+AccessDep = Annotated[SchedulerAccess, Depends(get_access)]
+ChangingAccessDep = Annotated[SchedulerAccess, Depends(get_changing_access)]
 LanguageDep = Annotated[Language, Depends(get_language)]
-PersonDep = Annotated[Person, Depends(get_person)]
+PersonDep = Annotated[User, Depends(get_person)]
 
 
 def make_page(
-    request: Request, name: str, person: Person | None, values: Mapping[str, Any], status: int = 200
+    request: Request, name: str, person: User | None, values: Mapping[str, Any], status: int = 200
 ) -> HTMLResponse:
     """Make a page.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import RequestError, VixtractError
+from vixtract.files import write_whole
 from vixtract.people.archive import list_left
 from vixtract.processes.person import Person, acting_as, find_person
 from vixtract.runner.config import RunnerConfig
@@ -49,17 +50,9 @@ class Workspace:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace a JSON file of the record in one durable step."""
-        temporary = f".{name}.{os.getpid()}"
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
         with acting_as(self.person):
-            self.remove(temporary)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            target = os.open(temporary, flags, 0o600, dir_fd=self.directory)
-            with os.fdopen(target, "w", encoding="utf-8", errors="replace") as file:
-                json.dump(content, file, indent=1, ensure_ascii=False, default=str)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-            os.fsync(self.directory)
+            write_whole(Path(name), text.encode("utf-8", "replace"), folder=self.directory)
 
     def remove(self, name: str) -> None:
         """Remove a file or link of the record, where it is there."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from vixtract.files import ensure_secret, write_durably
+from vixtract.files import ensure_secret, write_whole
 from vixtract.vault.errors import VaultError
 
 KEY_FILE = "connection_key"
@@ -79,7 +79,7 @@ def add_key(directory: Path) -> None:
         directory: usually /srv/secrets.
     """
     keys = _read(directory)
-    write_durably(directory / KEY_FILE, "\n".join([Fernet.generate_key().decode(), *keys]) + "\n")
+    write_whole(directory / KEY_FILE, "\n".join([Fernet.generate_key().decode(), *keys]) + "\n")
 
 
 def drop_old_keys(directory: Path) -> None:
@@ -88,7 +88,7 @@ def drop_old_keys(directory: Path) -> None:
     Args:
         directory: usually /srv/secrets.
     """
-    write_durably(directory / KEY_FILE, _read(directory)[0] + "\n")
+    write_whole(directory / KEY_FILE, _read(directory)[0] + "\n")
 
 
 def _read(directory: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What lists of schedules show: the strip of last runs, what is late, and what comes next."""
+"""What lists of schedules show: bars of the last runs, what is late, and what comes next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from vixtract.portal.models import Run, Schedule
 from vixtract.scheduler.timing import TimingError, next_due
 
-STRIP = 30
+BARS_SHOWN = 30
 HEIGHT = 24
 LEAST = 5
 BAR, GAP = 6, 2
@@ -21,7 +21,7 @@ BAD = ("failed", "aborted")
 
 @dataclass(frozen=True)
 class Bar:
-    """One run in a strip.
+    """One run in the chart of a schedule's last runs.
 
     Args:
         run: the run.
@@ -37,7 +37,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Card:
+class ScheduleRow:
     """A schedule with what its row shows.
 
     Args:
@@ -54,7 +54,7 @@ class Card:
 
     @property
     def width(self) -> int:
-        """Of the strip's picture."""
+        """Width of the chart in pixels."""
         return max(1, len(self.bars) * (BAR + GAP) - GAP)
 
     @property
@@ -66,7 +66,9 @@ class Card:
         return counts
 
 
-def make_card(schedule: Schedule, runs: Sequence[Run], timezone_name: str, now: datetime) -> Card:
+def make_row(
+    schedule: Schedule, runs: Sequence[Run], timezone_name: str, now: datetime
+) -> ScheduleRow:
     """Put a row together.
 
     Args:
@@ -77,7 +79,7 @@ def make_card(schedule: Schedule, runs: Sequence[Run], timezone_name: str, now: 
     """
     zone = schedule.timezone or timezone_name
     upcoming = find_next(schedule, zone, now)
-    return Card(schedule, make_bars(runs), upcoming, find_late(schedule, runs, zone, now))
+    return ScheduleRow(schedule, make_bars(runs), upcoming, find_late(schedule, runs, zone, now))
 
 
 def make_bars(runs: Sequence[Run]) -> list[Bar]:
@@ -86,7 +88,7 @@ def make_bars(runs: Sequence[Run]) -> list[Bar]:
     Args:
         runs: ended ones.
     """
-    shown = list(reversed(runs[:STRIP]))
+    shown = list(reversed(runs[:BARS_SHOWN]))
     longest = max((run.elapsed or 0.0 for run in shown), default=0.0)
     bars = []
     for place, run in enumerate(shown):

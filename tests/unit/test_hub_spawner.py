@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from vixtract.hub.listeners import find_listeners
+from vixtract.hub.spawner import find_listeners
 
 
 def test_a_listener_s_account_is_found_and_a_free_port_has_none():

@@ -1,0 +1,300 @@
+"""What the calls of `/portal/api` take and return."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vixtract.portal.models import STATES
+
+
+class ErrorOut(BaseModel):
+    """What went wrong."""
+
+    error: str
+    hint: str = ""
+    problems: dict[str, str] = Field(default={}, description="Field to what is wrong with it")
+
+
+class PersonOut(BaseModel):
+    """Who is signed in."""
+
+    name: str
+    admin: bool
+
+
+class RunOut(BaseModel):
+    """A run."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    schedule: str = Field(description="Id of its schedule, which may be gone")
+    title: str
+    state: str = Field(description="One of " + ", ".join(STATES))
+    owner: str
+    author: str
+    source: str
+    start: datetime | None
+    elapsed: float | None = Field(description="Seconds")
+    progress: float | None = Field(description="0 to 1")
+    memo: str
+    code: int
+    description: str
+    output: str = Field(description="Path of the executed notebook")
+    folder: str
+    notebook: str
+    parameters: dict[str, Any] = Field(description="What it ran with; empty in lists")
+    why: str = Field(description="schedule, catch-up, retry or hand")
+    attempts: int
+    end: datetime | None
+    peak_mb: float | None = Field(description="Most memory at once, MiB")
+    figures: dict[str, float] = Field(
+        description="Seconds of the cells tagged extract, transform and load"
+    )
+    loads: list[dict[str, Any]] = Field(
+        description="table, mode, rows, bytes and seconds of each load into PostgreSQL"
+    )
+    error: dict[str, Any] = Field(description="cell, name and message of what a cell raised")
+    hint: str
+
+
+class RunsOut(BaseModel):
+    """A page of runs, newest first."""
+
+    active: list[RunOut] = Field(description="Not ended; on the first page only")
+    runs: list[RunOut]
+    next_offset: int | None
+    total: int | None = Field(description="How many match in all, where the engine knows")
+
+
+class FileOut(BaseModel):
+    """A file that a run wrote."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    path: str = Field(description="Below the run's folder; fetch it at /portal/runs/ID/files/PATH")
+    size: int
+    changed: datetime
+
+
+class DifferenceOut(BaseModel):
+    """One value in two runs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    before: str | int | None
+    now: str | int | None
+
+
+class CellChangeOut(BaseModel):
+    """A cell that put out something else."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    source: str
+    before: str
+    now: str
+    edited: bool
+
+
+class ComparisonOut(BaseModel):
+    """A run beside the one before it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    run: RunOut
+    previous: RunOut
+    tables: list[DifferenceOut] = Field(description="Rows loaded")
+    files: list[DifferenceOut] = Field(description="Sizes of files that differ")
+    parameters: list[DifferenceOut]
+    cells: list[CellChangeOut]
+    same_cells: int
+
+
+class AgainIn(BaseModel):
+    """How a run is repeated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="What it runs with; left out for the same as before"
+    )
+
+
+class AgainOut(BaseModel):
+    """The new run."""
+
+    run: str = Field(description="Job id; empty where it waits and has none yet")
+
+
+class ConsoleOut(BaseModel):
+    """A part of a log."""
+
+    run: RunOut
+    data: str
+    next: int = Field(description="Offset to ask for next")
+    done: bool = Field(description="Whether the run has ended: the whole log is at log.txt")
+
+
+class ScheduleOut(BaseModel):
+    """A schedule."""
+
+    id: str
+    title: str
+    plugin: str
+    owner: str
+    author: str
+    notebook: str
+    timing: dict[str, list[int]] | bool
+    when: str = Field(description="The timing in words, in the language asked for")
+    timezone: str
+    enabled: bool
+    next: list[datetime]
+    parameters: dict[str, Any]
+    kernel: str
+    timeout_minutes: int
+    memory_mb: int
+    retries: int
+    retry_delay_minutes: int
+    catch_up: bool
+    pinned: str = Field(description="SHA-256 of the pinned copy that runs; empty for the newest")
+    notify_fail: str
+    notify_success: str
+    web_hook: str
+    web_hook_error: bool = Field(description="Whether the web hook gets failures alone")
+    last: RunOut | None
+
+
+class ScheduleIn(BaseModel):
+    """A schedule to store; fields left out keep their value, or get the default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str | None = Field(default=None, max_length=200)
+    notebook: str | None = Field(default=None, description="Path below the owner's home")
+    owner: str | None = Field(default=None, description="Admins only: whose notebook it is")
+    timing: dict[str, list[int]] | bool | None = Field(
+        default=None,
+        description="Lists of minutes, hours, days, weekdays (0 is Sunday), months, years; "
+        "false for only by hand",
+    )
+    timezone: str | None = None
+    parameters: dict[str, Any] | None = None
+    kernel: str | None = None
+    timeout_minutes: int | None = None
+    memory_mb: int | None = None
+    retries: int | None = None
+    retry_delay_minutes: int | None = None
+    catch_up: bool | None = None
+    enabled: bool | None = None
+    cron: str | None = Field(
+        default=None, max_length=200, description="Five fields, in place of `timing`"
+    )
+    pin: bool | None = Field(
+        default=None, description="true pins the notebook as it is now; false runs the newest"
+    )
+    notify_fail: str | None = Field(default=None, description="Mail addresses, with commas")
+    notify_success: str | None = None
+    web_hook: str | None = None
+    web_hook_error: bool | None = None
+
+
+class Choice(BaseModel):
+    """The form's fields that say when."""
+
+    kind: str = "daily"
+    minute: str = "0"
+    time: str = "06:00"
+    weekdays: list[str] = []
+    day: str = "1"
+    date: str = ""
+    cron: str = ""
+    timing: str = ""
+    timezone: str = ""
+
+
+class TimeOut(BaseModel):
+    """A time at which something would run."""
+
+    at: datetime
+    text: str = Field(description="In the zone that was chosen and the language asked for")
+
+
+class NextOut(BaseModel):
+    """When a choice would run."""
+
+    when: str
+    next: list[TimeOut]
+    problems: dict[str, str] = Field(description="Field to what is wrong with it")
+
+
+class NotebooksOut(BaseModel):
+    """What can be scheduled."""
+
+    notebooks: list[str]
+    kernels: dict[str, str] = Field(description="Name to title")
+
+
+class ParameterOut(BaseModel):
+    """One variable of a notebook's parameters cell."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    choices: list[Any]
+    required: bool
+
+
+class InspectionOut(BaseModel):
+    """What a notebook says about itself."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    parameters: list[ParameterOut]
+    kernel: str
+    problem: str
+
+
+class ScheduleRowOut(BaseModel):
+    """A schedule in the overview."""
+
+    id: str
+    title: str
+    last: RunOut | None = Field(description="The last run that has ended")
+    next: datetime | None
+    late: datetime | None = Field(description="Since when a run is missing")
+
+
+class DiskOut(BaseModel):
+    """A volume, in bytes."""
+
+    name: str
+    free: int
+    total: int
+
+
+class OverviewOut(BaseModel):
+    """What needs a look first."""
+
+    bad: list[ScheduleRowOut]
+    bad_total: int
+    running: list[RunOut]
+    upcoming: list[ScheduleRowOut]
+    services: dict[str, str]
+    disks: list[DiskOut]
+    schedules: int
+
+
+class StartedOut(BaseModel):
+    """A started run."""
+
+    run: str = Field(description="Job id; empty where it waits and has none yet")
+    waiting: int = Field(description="Place in the queue; 0 when it runs")
