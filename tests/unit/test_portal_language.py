@@ -33,14 +33,26 @@ def texts_of_code() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 found |= texts_of_call(node)
-    return found
+    return found | texts_of_connections()
+
+
+def texts_of_connections() -> set[str]:
+    """Return every text of the kinds of connections: what the vault marks with `mark`."""
+    calls = [
+        node
+        for path in (ROOT / "src" / "vixtract" / "vault").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "mark"
+    ]
+    assert len(calls) > 50
+    return {ast.literal_eval(call.args[0]) for call in calls}
 
 
 def texts_of_call(call: ast.Call) -> set[str]:
-    """Return the texts of one call: of `say`, of the form's `add`, of an error."""
+    """Return the texts of one call: of `say` or `mark`, of the form's `add`, of an error."""
     name = getattr(call.func, "attr", "") or getattr(call.func, "id", "")
     texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    if name in {"say", "say_many"}:
+    if name in {"say", "say_many", "mark"}:
         return set(texts[:1])
     if name == "add" and len(call.args) > 1:
         return set(texts[1:])
