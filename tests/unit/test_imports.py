@@ -19,6 +19,7 @@ ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "settings_table": {"__init__"},
+    "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
     "ledger": {"errors", "files"},
@@ -36,9 +37,9 @@ ALLOWED = {
     "scheduler": {*BASE, *SETTINGS, "ledger"},
     "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
     "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people"},
-    "hub": {*BASE, *SETTINGS, "people", "scheduler", "vault"},
+    "hub": {*BASE, *SETTINGS, "language", "people", "scheduler", "vault"},
     "homes": {*BASE, "people", "processes", "notebooks"},
-    "portal": {*BASE, *SETTINGS, "people", "ledger", "scheduler", "vault"},
+    "portal": {*BASE, *SETTINGS, "language", "people", "ledger", "scheduler", "vault"},
     "ops": {*BASE, *SETTINGS},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}

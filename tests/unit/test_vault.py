@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vixtract.language import Language
 from vixtract.portal import connection_words
-from vixtract.portal.language import Language
 from vixtract.vault import addresses, probe
 from vixtract.vault.client import make
 from vixtract.vault.errors import PROBLEMS, ConnectionFormError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vixtract.portal.language import Language
+from vixtract.language import Language
 
 
 def name_fields(language: Language) -> dict[str, str]:
