@@ -251,7 +251,7 @@ def warm_up(name: str) -> None:
         "pipeline_stock": ["petl"],
         "pipeline_fast": ["petl", "vixtract.loading.petl_faster"],
     }
-    ours = ["pgpq", "psycopg", "pyarrow.csv", "vixtract.loading.loader", "vixtract.loading.files"]
+    ours = ["pgpq", "psycopg", "pyarrow.csv", "vixtract.loading.loader", "vixtract.loading.opening"]
     for module in needed.get(name, ours if "load" in name else []):
         importlib.import_module(module)
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.images.docker_cli import created_container, docker, logs, put_file, unique_name
+from tests.own_images import own_image
 from tests.waiting import wait_until
-from vixtract import __version__
 
-IMAGE = os.environ.get("NGINX_IMAGE", f"vixtract/nginx:{__version__}")
-# Anything with python3; the front door itself has none.
-STUB_IMAGE = os.environ.get("STUB_IMAGE", f"vixtract/base:{__version__}")
+IMAGE = own_image("nginx")
+# Any image of a service with python3; the front door itself has none.
+STUB_IMAGE = own_image("jupyter")
 STUB = (Path(__file__).parent / "stub_service.py").read_text(encoding="utf-8")
 HARDENED = (
     "--init",

@@ -15,7 +15,7 @@ from vixtract.cronicle_edge.plugins import escape_line, read_text
 from vixtract.cronicle_edge.shapes import clean_event, read_event, tell
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
-from vixtract.scheduler.embedded.calls import ApiError
+from vixtract.scheduler.api import ApiError
 
 EVENT = {
     "id": "e1",

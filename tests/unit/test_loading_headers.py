@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 
 from vixtract.loading.errors import LoadUsageError
+from vixtract.loading.formats import FORMATS
+from vixtract.loading.opening import open_source
 from vixtract.loading.options import Options
-from vixtract.loading.sources import open_source
 
 LONG = b"x" * (2 << 20)
 
@@ -105,3 +107,15 @@ def test_a_damaged_compressed_file_cannot_be_read(tmp_path):
     path.write_bytes(gzip.compress(b"id,name\n1,a\n")[:-12])
     with pytest.raises(LoadUsageError, match=r"data.csv.gz cannot be read"):
         open_source(path, Options())
+
+
+def test_the_guide_names_every_suffix(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "load.md").read_text(encoding="utf-8")
+    suffixes = [suffix for each in FORMATS for suffix in each.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+    assert [suffix for suffix in suffixes if f"`{suffix}`" not in guide] == []
+    path = tmp_path / "data.xls"
+    path.touch()
+    with pytest.raises(LoadUsageError, match="unknown kind") as caught:
+        open_source(path, Options())
+    assert all(suffix in caught.value.hint for suffix in suffixes)

@@ -15,8 +15,8 @@ import pytest
 
 from vixtract.loading import types
 from vixtract.loading.errors import BadRowError
+from vixtract.loading.opening import open_source
 from vixtract.loading.options import Options
-from vixtract.loading.sources import open_source
 
 ROOT = Path(__file__).parents[2]
 

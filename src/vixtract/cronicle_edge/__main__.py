@@ -10,7 +10,7 @@ import signal
 import sys
 from functools import partial
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.gateway import Gateway
 from vixtract.cronicle_edge.people import People
@@ -20,8 +20,8 @@ from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.config import EngineConfig, load_config
-from vixtract.scheduler.embedded.probes import CachedProbe, is_postgresql_up, is_runner_up
 from vixtract.scheduler.notify import Notifier
+from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
 from vixtract.scheduler.store import find_next_due
 
 logger = logging.getLogger("vixtract.cronicle_edge")
@@ -75,8 +75,8 @@ def main() -> int:
     os.umask(0o077)
     try:
         config = load_config(os.environ)
-        places.EDGE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = Database(places.LEDGER)
+        paths.EDGE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = Database(paths.LEDGER)
     except VixtractError as error:
         logger.error("%s", error.message)
         logger.error("%s", error.hint)

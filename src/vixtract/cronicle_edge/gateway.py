@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.checks import PARAMETERS, check_names
 from vixtract.cronicle_edge.http import (
@@ -31,7 +31,7 @@ from vixtract.cronicle_edge.people import HubUserError, People
 from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import MESSAGES
 from vixtract.errors import VixtractError
-from vixtract.scheduler.embedded.calls import ApiError, get_id
+from vixtract.scheduler.api import ApiError, get_id
 from vixtract.scheduler.events import FIELDS, PLUGINS, check_event
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Gateway:
         elif request.path == "/internal/hub-user":
             writer.write(await asyncio.to_thread(self._hub_user, request))
         elif api and request.method in ("GET", "POST"):
-            request.path = f"{places.BASE_PATH}/api/{api.group(1)}/{api.group(2)}"
+            request.path = f"{paths.BASE_PATH}/api/{api.group(1)}/{api.group(2)}"
             await self._api(api.group(1), api.group(2), request, writer)
         elif request.method in ("GET", "HEAD") and _STATIC.fullmatch(request.path):
             if ".." in request.path or _NO_PAGE.match(request.path):
@@ -243,7 +243,7 @@ class Gateway:
             request.query = ""
             # An account that only the appliance uses is nobody's to log in to.
             named = str(request.settle().get("username") or "")
-            if re.sub(r"\W+", "", named.lower()) == places.SERVICE_USER:
+            if re.sub(r"\W+", "", named.lower()) == paths.SERVICE_USER:
                 raise HttpError("403 Forbidden", "This account has no login.")
         if name in ("login", "callback") and not self._throttle.admits(request.peer):
             raise HttpError("429 Too Many Requests", "Too many logins. Try again in a minute.")

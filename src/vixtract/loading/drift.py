@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Change:
+class ColumnChange:
     """A change of the table's shape.
 
     Args:
@@ -55,7 +55,7 @@ class Shape:
     """
 
     columns: tuple[Column, ...]
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ColumnChange, ...] = ()
 
 
 def decide_new(source: Source, options: Options) -> Shape:
@@ -104,10 +104,10 @@ def decide_existing(source: Source, target: Target, options: Options) -> Shape:
         column = target.column(name)
         if column is None:
             column = Column(name, wanted)
-            changes.append(Change(column, is_new=True))
+            changes.append(ColumnChange(column, is_new=True))
         elif options.drift == "widen" and (wider := _wider(column, wanted)):
             column = replace(column, type=wider)
-            changes.append(Change(column, is_new=False))
+            changes.append(ColumnChange(column, is_new=False))
         columns.append(column)
     return Shape(tuple(columns), tuple(changes))
 

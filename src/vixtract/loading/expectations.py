@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 def check(
-    connection: Connection, stage: sql.Identifier, columns: Sequence[Column],
-    expect: Expectations, rows: int, last_rows: int | None,
-) -> None:  # fmt: skip
+    connection: Connection,
+    stage: sql.Identifier,
+    columns: Sequence[Column],
+    expect: Expectations,
+    rows: int,
+    last_rows: int | None,
+) -> None:
     """Check all expectations and report all that fail together.
 
     Args:

@@ -12,10 +12,11 @@ from vixtract.loading import drift, expectations, publish, record, stage, swap
 from vixtract.loading.connections import has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.names import cut_names
+from vixtract.loading.opening import open_source
 from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
 from vixtract.loading.rejects import Rejects
-from vixtract.loading.sources import Source, open_source
+from vixtract.loading.sources import Source
 from vixtract.loading.target import TableName, Target, find_target, parse_name
 from vixtract.loading.writer import Writer
 
@@ -29,9 +30,14 @@ _LOCK = 7_614_002
 
 
 def load(
-    source: Any, table: str, *, mode: str = "replace", key: str | Sequence[str] | None = None,
-    connection: Any = None, **more: Unpack[MoreOptions],
-) -> record.Result:  # fmt: skip
+    source: Any,
+    table: str,
+    *,
+    mode: str = "replace",
+    key: str | Sequence[str] | None = None,
+    connection: Any = None,
+    **more: Unpack[MoreOptions],
+) -> record.Result:
     """Load a source into a PostgreSQL table; readers see the old rows or the new, nothing between.
 
     Args:

@@ -96,9 +96,12 @@ def _is_childless(
 
 
 def merge(
-    connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column],
+    connection: Connection,
+    target: Target,
+    stage: sql.Identifier,
+    columns: Sequence[Column],
     key: Sequence[str],
-) -> int:  # fmt: skip
+) -> int:
     """Make the rows the staged ones by updates where a key comes again; return rows changed.
 
     Args:
@@ -136,9 +139,12 @@ def merge(
 
 
 def _build(
-    target: Target, stage: sql.Identifier, columns: Sequence[Column], key: Sequence[str],
+    target: Target,
+    stage: sql.Identifier,
+    columns: Sequence[Column],
+    key: Sequence[str],
     changing: Sequence[str],
-) -> sql.Composed:  # fmt: skip
+) -> sql.Composed:
     """Delete, update and insert in one statement: a foreign key to the table itself is checked at
     its end, when a row that stays has its new parent."""
     from psycopg import sql
@@ -166,6 +172,10 @@ def _build(
         " INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage}"
         " WHERE (SELECT count(*) FROM gone) >= 0 ON CONFLICT ({key}) DO {action}"
     ).format(
-        target=target.name.sql, gone=gone, names=names, stage=stage, key=join_names(key),
+        target=target.name.sql,
+        gone=gone,
+        names=names,
+        stage=stage,
+        key=join_names(key),
         action=action,
-    )  # fmt: skip
+    )

@@ -9,10 +9,10 @@ from numbers import Real
 from typing import Any, TypedDict, cast
 
 from vixtract.loading.errors import LoadUsageError
+from vixtract.loading.formats import FormatArguments, FormatOptions
 
 MODES = ("replace", "append", "upsert", "incremental")
 DRIFTS = ("fail", "add", "widen")
-DECIMALS = (".", ",")
 
 
 class Expectations(TypedDict, total=False):
@@ -31,7 +31,7 @@ class Expectations(TypedDict, total=False):
     allowed: Mapping[str, Any]
 
 
-class MoreOptions(TypedDict, total=False):
+class MoreOptions(FormatArguments, total=False):
     """Keyword arguments of `load` beside the usual ones; `Options` says what each means."""
 
     columns: Sequence[str]
@@ -41,16 +41,12 @@ class MoreOptions(TypedDict, total=False):
     reject: str
     max_rejects: int
     progress: bool | None
-    encoding: str
-    delimiter: str
-    decimal: str
-    sheet: str | int
     watermark: str
 
 
 @dataclass(frozen=True)
-class Options:
-    """A load's options.
+class Options(FormatOptions):
+    """A load's options, those of all formats among them.
 
     Args:
         mode: replace, append, upsert or incremental.
@@ -63,10 +59,6 @@ class Options:
         reject: table that bad rows are set aside into; empty: a bad row fails the load.
         max_rejects: bad rows at which the load fails all the same.
         progress: show progress; None: in Lab and in jobs.
-        encoding: of a text file.
-        delimiter: of a text file; empty: by its suffix, or what its first line is cut by.
-        decimal: mark before the fraction in a text file: "." or ",".
-        sheet: of a workbook, by name or by position from 0.
     """
 
     mode: str = "replace"
@@ -79,10 +71,6 @@ class Options:
     reject: str = ""
     max_rejects: int = 1000
     progress: bool | None = None
-    encoding: str = "utf-8"
-    delimiter: str = ""
-    decimal: str = "."
-    sheet: str | int = 0
 
     @classmethod
     def build(cls, mode: str, key: str | Sequence[str] | None, more: Mapping[str, Any]) -> Options:
@@ -117,12 +105,6 @@ class Options:
             (self.mode == "incremental") == bool(self.watermark),
             "mode incremental and watermark go together",
             'Say which column grows: mode="incremental", watermark="updated_at".',
-        )
-        _require(
-            len(self.delimiter) <= 1, f"delimiter {self.delimiter!r} is no single character", ""
-        )
-        _require(
-            self.decimal in DECIMALS, f"decimal {self.decimal!r} is unknown", f"Known: {DECIMALS}."
         )
         _require(len(set(self.key)) == len(self.key), "the key names a column twice", "")
 

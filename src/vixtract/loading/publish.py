@@ -67,9 +67,13 @@ def _find_unique(connection: Connection, target: Target) -> list[_Unique]:
 
 
 def publish_exchange(
-    connection: Connection, target: Target, stage: swap.Stage, shape: Shape, rows: int,
+    connection: Connection,
+    target: Target,
+    stage: swap.Stage,
+    shape: Shape,
+    rows: int,
     key: Sequence[str] = (),
-) -> Published:  # fmt: skip
+) -> Published:
     """Let the stage take the target's place; where that is not possible, copy its rows in place.
 
     Args:
@@ -123,9 +127,12 @@ def _change_shape(connection: Connection, target: Target, shape: Shape) -> None:
 
 
 def publish_in_place(
-    connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column],
+    connection: Connection,
+    target: Target,
+    stage: sql.Identifier,
+    columns: Sequence[Column],
     key: Sequence[str] = (),
-) -> Published:  # fmt: skip
+) -> Published:
     """Replace the rows within the table: readers are not held up and see the old or the new.
 
     Where rows of other tables refer to it, a row whose key comes again is updated and keeps its
@@ -235,9 +242,12 @@ def require_unique(connection: Connection, target: Target, key: Sequence[str]) -
 
 
 def publish_upsert(
-    connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column],
+    connection: Connection,
+    target: Target,
+    stage: sql.Identifier,
+    columns: Sequence[Column],
     key: Sequence[str],
-) -> Published:  # fmt: skip
+) -> Published:
     """Insert new keys and update those whose values differ; of equal keys the last row counts.
 
     Args:

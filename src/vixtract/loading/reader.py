@@ -37,9 +37,12 @@ _INFINITE: dict[str, tuple[Any, Any]] = {
 
 
 def read(
-    query: str, *, to: str = "petl", params: Sequence[Any] | Mapping[str, Any] | None = None,
+    query: str,
+    *,
+    to: str = "petl",
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
     connection: Any = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Read rows from PostgreSQL.
 
     Args:
@@ -213,11 +216,20 @@ def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
     if name == "numeric" and not is_array and column.precision and column.scale is not None:
         return pa.decimal128(min(column.precision, 38), column.scale)
     known = {
-        "int2": pa.int16(), "int4": pa.int32(), "int8": pa.int64(), "float4": pa.float32(),
-        "float8": pa.float64(), "bool": pa.bool_(), "date": pa.date32(), "time": pa.time64("us"),
-        "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
-        "interval": pa.duration("us"), "bytea": pa.binary(), "numeric": None,
-    }  # fmt: skip
+        "int2": pa.int16(),
+        "int4": pa.int32(),
+        "int8": pa.int64(),
+        "float4": pa.float32(),
+        "float8": pa.float64(),
+        "bool": pa.bool_(),
+        "date": pa.date32(),
+        "time": pa.time64("us"),
+        "timestamp": pa.timestamp("us"),
+        "timestamptz": pa.timestamp("us", "UTC"),
+        "interval": pa.duration("us"),
+        "bytea": pa.binary(),
+        "numeric": None,
+    }
     kind = known.get(name, pa.string())
     return pa.list_(kind) if is_array and kind is not None else kind
 

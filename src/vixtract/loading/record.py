@@ -117,8 +117,13 @@ def insert_row(connection: Connection, result: Result) -> None:
                     'INSERT INTO vixtract.load (run, schema, "table", mode, rows, bytes, seconds,'
                     " at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
                     [
-                        *(run_id() or None, result.schema, result.table, result.mode),
-                        *(result.rows, result.bytes, result.seconds),
+                        run_id() or None,
+                        result.schema,
+                        result.table,
+                        result.mode,
+                        result.rows,
+                        result.bytes,
+                        result.seconds,
                     ],
                 )
     except psycopg.Error:

@@ -1,22 +1,20 @@
-"""Everything that can be loaded, as a stream of chunks: frames, Arrow, petl, dicts, rows.
+"""What every source becomes: a stream of chunks; and sources made of Arrow data, dicts and rows.
 
 A source is read once, piece by piece; only what the caller already holds is in memory. Files are in
-`vixtract.loading.files`, frames of pandas and polars in `vixtract.loading.frames`.
+`vixtract.loading.formats`, frames of pandas and polars in `vixtract.loading.frames`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vixtract.loading import types
 from vixtract.loading.chunks import BYTES, ROWS, Chunk
 from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, DriftError, LoadError, LoadUsageError, shown
-from vixtract.loading.options import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,61 +55,6 @@ class Source:
     on_bad_row: BadRow = field(default=refuse)
 
 
-def open_source(data: Any, options: Options, known: Sequence[Column] = ()) -> Source:
-    """Recognise what is to be loaded.
-
-    Args:
-        data: path, frame, Arrow data, petl table, iterable of dicts or of rows; in mode
-            incremental also None, for nothing.
-        options: of the load.
-        known: columns of the table, where there is one: nothing at all is no rows of it, except
-            in mode replace.
-    Raises:
-        LoadUsageError: nothing that can be loaded, or a repeated column name.
-    """
-    if isinstance(data, (str, Path)):
-        from vixtract.loading.files import open_file
-
-        source = open_file(Path(data), options)
-    else:
-        is_nothing = data is None and options.mode == "incremental"
-        source = _open_object([] if is_nothing else data, options)
-        if not source.columns and source.total == 0 and options.mode != "replace":
-            kinds = {column.name: column.type for column in known if not column.generated}
-            source = Source(list(kinds), kinds, lambda _: iter(()), 0)
-    names = source.columns
-    if not names:
-        raise LoadUsageError(
-            "The source has no columns and no header.", 'Say the names: columns=["id", "name"].'
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or "" in names:
-        what = f"columns {', '.join(twice)} appear twice" if twice else "a column has no name"
-        raise LoadUsageError(f"The source cannot be a table: {what}.")
-    return source
-
-
-def _open_object(data: Any, options: Options) -> Source:
-    libraries = {kind.__module__.partition(".")[0] for kind in type(data).__mro__}
-    if "pandas" in libraries:
-        from vixtract.loading.frames import from_pandas
-
-        return from_pandas(data)
-    if "polars" in libraries:
-        from vixtract.loading.frames import from_polars
-
-        return from_polars(data)
-    if "pyarrow" in libraries and hasattr(data, "scanner"):
-        data = data.scanner(batch_size=ROWS).to_reader()
-    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-        return _from_arrow(data)
-    if isinstance(data, Mapping):
-        return _from_mapping(data, options)
-    if isinstance(data, Iterable) and not isinstance(data, (bytes, bytearray)):
-        return from_rows(data, options)
-    raise unlike_a_table(data)
-
-
 def unlike_a_table(data: Any) -> LoadUsageError:
     """Return the error for what cannot be loaded.
 
@@ -124,7 +67,14 @@ def unlike_a_table(data: Any) -> LoadUsageError:
     )
 
 
-def _from_arrow(data: Any) -> Source:
+def from_arrow(data: Any) -> Source:
+    """Make a source of Arrow data.
+
+    Args:
+        data: table, record batch or reader: anything with Arrow's PyCapsule interface.
+    Raises:
+        LoadUsageError: it has no named columns.
+    """
     import pyarrow as pa
 
     try:
@@ -175,8 +125,14 @@ def _unwrapped(column: pa.Array) -> pa.Array:
     return column.storage if is_extension and not types.is_uuid(column.type) else column
 
 
-def _from_mapping(data: Mapping[Any, Any], options: Options) -> Source:
-    """Make a source of a dict of columns."""
+def from_columns(data: Mapping[Any, Any]) -> Source:
+    """Make a source of a dict of columns.
+
+    Args:
+        data: name to the column's values.
+    Raises:
+        LoadUsageError: a value is not a list, or the columns differ in length.
+    """
     columns = {}
     for name, values in data.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
@@ -190,22 +146,22 @@ def _from_mapping(data: Mapping[Any, Any], options: Options) -> Source:
         each = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise LoadUsageError(f"The dict's columns are not of the same length: {each}.")
     rows = list(zip(*columns.values(), strict=True))
-    return from_rows(rows, replace(options, columns=tuple(columns)))
+    return from_rows(rows, tuple(columns))
 
 
-def from_rows(data: Iterable[Any], options: Options) -> Source:
+def from_rows(data: Iterable[Any], columns: Sequence[str] = ()) -> Source:
     """Make a source of dicts, of named tuples, or of rows.
 
     Args:
-        data: iterated once, never held whole. Where no names are given, rows begin with a header.
-        options: of the load.
+        data: iterated once, never held whole.
+        columns: names; without them the first row is the header.
     Raises:
         LoadUsageError: the first row is no header.
     """
     total = _length(data)
     iterator = iter(data)
     head = _take_head(iterator)
-    names: list[Any] = list(options.columns)
+    names: list[Any] = list(columns)
     if isinstance(next((row for row in head if row is not None), None), Mapping):
         dicts = [row for row in head if isinstance(row, Mapping)]
         names = names or list(dict.fromkeys(key for row in dicts for key in row))
@@ -220,10 +176,10 @@ def from_rows(data: Iterable[Any], options: Options) -> Source:
     names = ["" if name is None else str(name) for name in names]
     source = Source(names, {}, lambda _: iter(()), total if head else 0)
     try:
-        columns = shape.transpose(head)
+        values = shape.transpose(head)
     except (ValueError, TypeError):
-        columns = shape.transpose([row for row in head if shape.refusal(0, row) is None])
-    source.types = {name: types.infer(one) for name, one in zip(names, columns, strict=True)}
+        values = shape.transpose([row for row in head if shape.refusal(0, row) is None])
+    source.types = {name: types.infer(one) for name, one in zip(names, values, strict=True)}
     source.chunks = lambda _: _row_chunks(source, head, iterator, shape)
     return source
 

@@ -8,14 +8,14 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
 from vixtract.loading.encode import Column, arrow_type, has_infinite
 from vixtract.loading.errors import BadRowError, LoadUsageError, shown, unreadable
-from vixtract.loading.options import Options
 from vixtract.loading.sources import Source
 
 # Tried in turn where the suffix's own does not cut the first line.
@@ -32,9 +32,64 @@ _FRACTIONS = {"numeric", "real", "double precision"}
 _NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
 # What Arrow's CSV reader converts as PostgreSQL would.
 _READ_TYPED = {
-    *("bigint", "integer", "smallint", "double precision", "numeric", "boolean", "date"),
-    *("timestamp without time zone", "timestamp with time zone"),
+    "bigint",
+    "integer",
+    "smallint",
+    "double precision",
+    "numeric",
+    "boolean",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
 }
+_DECIMALS = (".", ",")
+
+
+class TextArguments(TypedDict, total=False):
+    """Options of a text file, as keyword arguments of `load`."""
+
+    encoding: str
+    delimiter: str
+    decimal: str
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Options of a text file.
+
+    Args:
+        encoding: any that Python knows.
+        delimiter: one character; empty: by the suffix, or what the first lines are cut by.
+        decimal: mark before the fraction: "." or ",".
+    Raises:
+        LoadUsageError: the delimiter or the decimal mark is none.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str = ""
+    decimal: str = "."
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) > 1:
+            raise LoadUsageError(f"delimiter {self.delimiter!r} is no single character")
+        if self.decimal not in _DECIMALS:
+            raise LoadUsageError(f"decimal {self.decimal!r} is unknown", f"Known: {_DECIMALS}.")
+
+
+def open_text(
+    path: Path, options: TextOptions, columns: Sequence[str] = (), *, delimiter: str = ","
+) -> Source:
+    """Open a delimited file, read block by block.
+
+    Args:
+        path: file, also compressed.
+        options: of the text.
+        columns: names, where the file has no header.
+        delimiter: the usual one of such files.
+    Raises:
+        LoadUsageError: the file has no header, or cannot be read.
+    """
+    return TextFile(path, options, columns, delimiter).source()
 
 
 class TextFile:
@@ -42,15 +97,18 @@ class TextFile:
 
     Args:
         path: file, also compressed.
-        options: of the load.
+        options: of the text.
+        columns: names, where the file has no header.
         delimiter: usual one, where the options say none and the first line is not cut by another.
     """
 
-    def __init__(self, path: Path, options: Options, delimiter: str) -> None:
+    def __init__(
+        self, path: Path, options: TextOptions, columns: Sequence[str], delimiter: str
+    ) -> None:
         self.path = path
         self.encoding = options.encoding
         self.decimal = options.decimal
-        self.given = [str(name) for name in options.columns]
+        self.given = [str(name) for name in columns]
         self.usual = delimiter
         self.delimiter = options.delimiter
         self.names: list[str] = []
@@ -319,22 +377,30 @@ class TextFile:
         return csv.open_csv(
             self._stream(),
             read_options=csv.ReadOptions(
-                block_size=self._block, encoding=self.encoding, use_threads=threads,
-                column_names=self.given or None, skip_rows=self._blank,
+                block_size=self._block,
+                encoding=self.encoding,
+                use_threads=threads,
+                column_names=self.given or None,
+                skip_rows=self._blank,
                 autogenerate_column_names=not (self.given or has_header),
             ),
             parse_options=csv.ParseOptions(
-                delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=keep,
+                delimiter=self.delimiter,
+                newlines_in_values=True,
+                invalid_row_handler=keep,
                 # An empty line of a file with one column is NULL.
                 ignore_empty_lines=len(self.names) != 1,
             ),
             convert_options=csv.ConvertOptions(
-                column_types=kinds, null_values=[""], strings_can_be_null=True,
-                quoted_strings_can_be_null=False, true_values=["true", "t", "True", "TRUE", "1"],
+                column_types=kinds,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["true", "t", "True", "TRUE", "1"],
                 decimal_point=self.decimal,
                 false_values=["false", "f", "False", "FALSE", "0"],
             ),
-        )  # fmt: skip
+        )
 
     def _error(self, error: Exception) -> LoadUsageError:
         message, hint = str(error), ""

@@ -265,9 +265,10 @@ def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     yield "numeric", _DECIMAL, lambda _: True
     yield "double precision", _FLOAT, lambda array: all(map(_is_double, array.to_pylist()))
     yield (
-        "numeric", _FLOAT,
+        "numeric",
+        _FLOAT,
         lambda array: all(map(math.isfinite, map(float, array.to_pylist()))),
-    )  # fmt: skip
+    )
     yield "date", _DAY, lambda array: bool(_parse(array, dt.date.fromisoformat))
     yield TIMESTAMP, _MOMENT, lambda array: zones(array) == {False}
     yield TIMESTAMPTZ, _MOMENT, lambda array: zones(array) == {True}

@@ -5,27 +5,52 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from vixtract.loading.errors import LoadUsageError, shown, unreadable
-from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_rows
 
 # What openpyxl lets through from a file that is no workbook, or a damaged one; XML's is a
 # SyntaxError.
 _BROKEN = (
-    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError),
-    *(LookupError, ValueError, TypeError, AttributeError),
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    SyntaxError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
 )
 
 
-def open_workbook(path: Path, options: Options) -> Source:
+class WorkbookArguments(TypedDict, total=False):
+    """Options of a workbook, as keyword arguments of `load`."""
+
+    sheet: str | int
+
+
+@dataclass(frozen=True)
+class WorkbookOptions:
+    """Options of a workbook.
+
+    Args:
+        sheet: name, or position from 0.
+    """
+
+    sheet: str | int = 0
+
+
+def open_workbook(path: Path, options: WorkbookOptions, columns: Sequence[str] = ()) -> Source:
     """Open one sheet, read row by row.
 
     Args:
         path: XLSX or XLSM file.
-        options: of the load, `sheet` and `columns` among them.
+        options: say which sheet.
+        columns: names, where the sheet has no header.
     Raises:
         LoadUsageError: no workbook, no such sheet, or values in a column without a name.
     """
@@ -43,7 +68,7 @@ def open_workbook(path: Path, options: Options) -> Source:
         wanted = names[wanted]
     if wanted not in names:
         raise LoadUsageError(f"{path.name} has no sheet {wanted!r}.", f"It has {names}.")
-    return from_rows(_named(path, _read(path, sheets[wanted]), options.columns), options)
+    return from_rows(_named(path, _read(path, sheets[wanted]), columns), columns)
 
 
 def _read(path: Path, sheet: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:

@@ -40,9 +40,13 @@ class Writer:
     """
 
     def __init__(
-        self, connection: Connection, relation: sql.Identifier, columns: Sequence[Column],
-        *, freeze: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        connection: Connection,
+        relation: sql.Identifier,
+        columns: Sequence[Column],
+        *,
+        freeze: bool = False,
+    ) -> None:
         self.connection = connection
         self.relation = relation
         self.columns = list(columns)
