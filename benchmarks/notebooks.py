@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--image", default="vixtract/cronicle:0.1.0")
+    parser.add_argument("--image", default="localhost/vixtract/cronicle:0.1.0")
     parser.add_argument("--inside", nargs=3)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--idle", action="store_true")

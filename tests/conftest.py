@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from pathlib import Path
@@ -13,18 +14,22 @@ APPLIANCE_TIERS = ("stack", "browser")
 DOCKER_TIERS = ("images", "stack", "browser")
 
 
-def docker_problem() -> str:
-    """Say why no container can be run here, or return an empty text."""
+@functools.cache
+def ask_docker() -> tuple[str, str]:
+    """Return the engine's versions, and why no container can be run; one of them is empty."""
+    versions = "engine {{.Server.Version}}, API {{.Server.APIVersion}}"
     try:
         answer = subprocess.run(
-            ["docker", "version", "--format", "{{.Server.Version}}"],
+            ["docker", "version", "--format", versions],
             capture_output=True,
             text=True,
             timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return "" if answer.returncode == 0 else answer.stderr.strip().splitlines()[-1]
+        return "", str(error)
+    if answer.returncode:
+        return "", (answer.stderr.strip().splitlines() or ["docker version failed"])[-1]
+    return answer.stdout.strip(), ""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -54,7 +59,7 @@ def pytest_collection_modifyitems(config, items):
     ]
     for item in needing:
         item.add_marker(pytest.mark.docker)
-    problem = docker_problem() if needing else ""
+    problem = ask_docker()[1] if needing else ""
     if not problem:
         return
     if os.environ.get("CI") == "true":
@@ -63,23 +68,11 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.skip(reason=f"no container engine: {problem}"))
 
 
-def pytest_report_header(config):
-    """Name the engine in the header: failures differ between generations."""
-    try:
-        answer = subprocess.run(
-            [
-                "docker",
-                "version",
-                "--format",
-                "engine {{.Server.Version}}, API {{.Server.APIVersion}}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "container engine: none"
-    return f"container {answer.stdout.strip() or 'engine: none'}"
+def pytest_report_collectionfinish(items):
+    """Name the engine where a test needs it: failures differ between generations."""
+    if any(item.get_closest_marker("docker") for item in items):
+        return f"container {ask_docker()[0] or 'engine: none'}"
+    return None
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -17,8 +17,8 @@ class Setting:
         default: text used where the variable is unset or empty.
         help: one sentence for operators, units included.
         kind: text, integer (0 or more), port (1-65535), address, choice, password, zone, workers,
-            names (host names and addresses) or networks; several are separated by commas. A port
-            whose default is empty may be empty.
+            image_prefix, image_name, names (host names and addresses) or networks; several are
+            separated by commas. A port whose default is empty may be empty.
         choices: allowed values of kind choice.
         group: heading in the documentation.
     """
@@ -351,6 +351,13 @@ SETTINGS: tuple[Setting, ...] = (
         "workers",
         group="Workers",
     ),
+    Setting(
+        "IMAGE_PREFIX",
+        "localhost/vixtract",
+        "Registry and path of the own images; `localhost/…`: they are built here, never pulled.",
+        "image_prefix",
+        group="Images",
+    ),
     Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
@@ -363,8 +370,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "SCHEDULER_IMAGE",
-        "vixtract/cronicle",
-        "Image of the job container without its tag; `vixtract/cronicle-edge` has Cronicle in it.",
+        "cronicle",
+        "Image of the job container, below `IMAGE_PREFIX`; `cronicle-edge` has Cronicle in it.",
+        "image_name",
         group="Images",
     ),
     Setting(

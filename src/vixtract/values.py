@@ -10,11 +10,19 @@ MIB = 1024 * 1024
 
 WORKER_PORT = 3013
 _WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
+_HOST = "[a-z0-9][a-z0-9.-]*"
+_IMAGE = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     "zone": (
         "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
         "is not the name of a time zone such as Europe/Moscow",
     ),
+    # It begins with a registry: without one an image would be somebody's on the public registry.
+    "image_prefix": (
+        rf"(?:localhost|{_HOST}\.{_HOST}|{_HOST}:\d{{1,5}})(?:/{_IMAGE})*",
+        "does not begin with a registry, such as registry.example.com/etl or localhost/vixtract",
+    ),
+    "image_name": (_IMAGE, "is not a name without IMAGE_PREFIX and tag, such as cronicle-edge"),
     "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
 }
 

@@ -16,7 +16,7 @@ from vixtract.ledger.history import list_trash
 from vixtract.ledger.runs import NewRun, Outcome, add_run, finish_run
 from vixtract.runner.protocol import parse_request
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.embedded.retention import Retention
+from vixtract.scheduler.retention import Retention
 
 
 @pytest.fixture

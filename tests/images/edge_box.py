@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
 from tests.images.docker_cli import docker
+from tests.own_images import own_image
 from tests.waiting import free_port, wait_until
-from vixtract import __version__
 from vixtract.scheduler.client import SchedulerClient
 
-IMAGE = os.environ.get("CRONICLE_EDGE_IMAGE_UNDER_TEST", f"vixtract/cronicle-edge:{__version__}")
+IMAGE = own_image("cronicle-edge")
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (
     "--init", "--security-opt=no-new-privileges:true", "--cap-drop=ALL", "--pids-limit=4096", "--memory=4g",

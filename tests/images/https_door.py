@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.images.docker_cli import created_container, docker, logs, put_file, unique_name
 from tests.images.test_nginx import HARDENED, IMAGE, STUB, STUB_IMAGE, Answer
+from tests.own_images import debian_base, own_image
 from tests.waiting import free_port, wait_until
 from vixtract.certificates.make import issue, make_authority
 from vixtract.certificates.pair import Pair
 
 DOMAIN = "etl.example.test"
-TOOLS = "vixtract/tls-tools:tests"
+TOOLS = own_image("tls-tools", "tests")
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 
@@ -149,11 +150,9 @@ def lock_key(pair: Pair, password: str) -> bytes:
 
 def build_tools() -> str:
     """Return the image with an ACME authority and testssl in it, built where it is missing."""
-    debian = os.environ.get("DEBIAN_IMAGE", "vixtract/debian:trixie-slim")
     folder = Path(__file__).parent / "tls"
-    if docker("image", "inspect", debian, check=False).returncode != 0:
-        debian = "debian:trixie-slim"
-    words = ("build", "-q", "-t", TOOLS, "--build-arg", f"DEBIAN_IMAGE={debian}", str(folder))
+    debian = f"DEBIAN_IMAGE={debian_base()}"
+    words = ("build", "-q", "-t", TOOLS, "--build-arg", debian, str(folder))
     done = docker(*words, check=False, timeout_s=600)
     if done.returncode != 0 and os.environ.get("CI") != "true":
         pytest.skip(f"the tools' image cannot be built: {done.stderr[-200:]}")

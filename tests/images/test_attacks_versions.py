@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 
 from tests.images.docker_cli import docker
+from tests.own_images import own_image, postgres_base
 from tests.versions import DEBIAN, GONE, NODE, POSTGRESQL, PYTHON, number
-from vixtract import __version__
 
-POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "vixtract/postgres-offline:17")
-VERSION = os.environ.get("VIXTRACT_VERSION", __version__)
 INTERPRETERS = {
     "jupyter": ("/opt/jupyterhub/bin/python", "/usr/bin/python3"),
     "cronicle": ("/opt/vixtract/bin/python", "/usr/bin/python3"),
@@ -27,9 +24,8 @@ SETUID = {"jupyter": {"/usr/bin/sudo"}}  # administrators' terminals
 
 def look(service: str, *words: str) -> str:
     """Run a command in an image, without its entrypoint and network."""
-    image = f"vixtract/{service}:{VERSION}"
     options = ("run", "--rm", "--network=none", "--user=0", f"--entrypoint={words[0]}")
-    return docker(*options, image, *words[1:]).stdout
+    return docker(*options, own_image(service), *words[1:]).stdout
 
 
 @pytest.mark.parametrize("service", INTERPRETERS)
@@ -66,7 +62,7 @@ def test_the_proxy_of_the_hub_is_one_that_is_kept_up():
 
 
 def test_postgresql_has_its_fixes():
-    options = ("run", "--rm", "--network=none", "--entrypoint=/bin/sh", POSTGRES_IMAGE)
+    options = ("run", "--rm", "--network=none", "--entrypoint=/bin/sh", postgres_base())
     shown = docker(*options, "-c", "$(ls -d /usr/lib/postgresql/*/bin/postgres) --version").stdout
     version = shown.split()[2]
     assert number(version) >= number(POSTGRESQL[0]), f"{version}: {POSTGRESQL[1]}"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.docker_cli import docker, has_image
+from tests.images.docker_cli import docker
+from tests.own_images import debian_base, own_image
 
 ROOT = Path(__file__).parents[2]
-DEBIAN = "vixtract/debian:trixie-slim"
-IMAGE = "vixtract/compose-v2:tests"
+IMAGE = own_image("compose-v2", "tests")
 RECIPE = """
 FROM {base}
 RUN apt-get update && apt-get install -y --no-install-recommends docker-compose && apt-get clean
@@ -22,8 +22,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends docker-compose 
 @pytest.fixture(scope="module")
 def generation_two() -> str:
     """Build (or take from the cache) an image with Debian's Compose v2."""
-    base = DEBIAN if has_image(DEBIAN) else "debian:trixie-slim"
-    docker("build", "-q", "-t", IMAGE, "-", text=RECIPE.format(base=base), timeout_s=600)
+    recipe = RECIPE.format(base=debian_base())
+    docker("build", "-q", "-t", IMAGE, "-", text=recipe, timeout_s=600)
     return IMAGE
 
 

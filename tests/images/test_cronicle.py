@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 
 from tests.images.docker_cli import created_container, docker, exit_code, logs, unique_name
+from tests.own_images import own_image
 from tests.waiting import wait_until
-from vixtract import __version__
 
 pytestmark = pytest.mark.docker
 
-IMAGE = os.environ.get("VIXTRACT_CRONICLE_IMAGE", f"vixtract/cronicle:{__version__}")
+IMAGE = own_image("cronicle")
 PYTHON = "/opt/vixtract/bin/python"
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (

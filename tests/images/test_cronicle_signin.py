@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 
@@ -13,14 +12,14 @@ import pytest
 from tests.images.docker_cli import docker, unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
 from tests.images.hub import Hub, xsrf_of
+from tests.own_images import own_image
 from tests.waiting import free_port, wait_until
-from vixtract import __version__
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(not has_image(), reason=f"Cronicle's image is absent: {IMAGE}"),
 ]
-NGINX = os.environ.get("NGINX_IMAGE", f"vixtract/nginx:{__version__}")
+NGINX = own_image("nginx")
 PASSWORD = "aPasswordOfTheTests7"
 
 
@@ -157,7 +156,7 @@ def test_a_new_password_ends_ones_sessions_and_open_connections(place):
     another = place.box.log_in()["X-Session-ID"]
     assert place.schedule(session) == place.schedule(another) == 0
     with connect_page(place.box) as connection:
-        place.hub.operate("passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
+        place.hub.operate("user", "passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
         wait_until(
             lambda: place.schedule(session) != 0, "the session's end", timeout_s=60, interval_s=1
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,12 +10,12 @@ import pytest
 from tests.images import edge_box
 from tests.images.docker_cli import docker, unique_name
 from tests.images.edge_box import EdgeBox
+from tests.own_images import own_image
 from tests.unit.test_cronicle_importing import EVENT, export
 from tests.waiting import wait_until
-from vixtract import __version__
 
 pytestmark = pytest.mark.docker
-EMBEDDED = os.environ.get("VIXTRACT_CRONICLE_IMAGE", f"vixtract/cronicle:{__version__}")
+EMBEDDED = own_image("cronicle")
 COMMAND = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.cronicle_edge.importing")
 
 

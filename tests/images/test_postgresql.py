@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +13,14 @@ from tests.images.docker_cli import (
     created_container,
     docker,
     exit_code,
-    has_image,
     logs,
     put_file,
     unique_name,
 )
+from tests.own_images import postgres_base
 from tests.waiting import wait_until
 
-STAND_IN = "vixtract/postgres-offline:17"
-PUBLIC = "postgres:17"
-IMAGE = os.environ.get("POSTGRES_IMAGE") or (STAND_IN if has_image(STAND_IN) else PUBLIC)
+IMAGE = postgres_base()
 PASSWORD = "Correct-Horse_7"
 # No --init: as root without CAP_KILL it cannot hand the stop signal to uid 999, gives up, and takes
 # the server down with it. PostgreSQL is a proper first process.

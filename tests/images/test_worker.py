@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import ssl
@@ -16,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.images import edge_box
-from tests.images.docker_cli import docker, has_image, logs, unique_name
+from tests.images.docker_cli import docker, has_image, host_address, logs, unique_name
 from tests.images.edge_box import EdgeBox
+from tests.own_images import PREFIX, own_image
 from tests.waiting import free_port, wait_until
 from vixtract import __version__
 
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("docker-compose"), reason="no docker-compose here"),
 ]
 ROOT = Path(__file__).parents[2]
-EMBEDDED = os.environ.get("VIXTRACT_CRONICLE_IMAGE", f"vixtract/cronicle:{__version__}")
+EMBEDDED = own_image("cronicle")
 PYTHON = ("/opt/vixtract/bin/python", "-I")
 WAITS = "#!/bin/bash\necho started\nsleep 61\n"
 
@@ -40,8 +40,7 @@ class Pair:
         self.name = f"{self.project}_worker"
         self.folder = folder
         self.port = free_port()
-        form = "{{(index .IPAM.Config 0).Gateway}}"
-        self.address = docker("network", "inspect", "bridge", "--format", form).stdout.strip()
+        self.address = host_address(EMBEDDED)
         image = edge_box.IMAGE if engine == "cronicle" else EMBEDDED
         self.box = EdgeBox(unique_name("worker-main"), image)
 
@@ -58,8 +57,8 @@ class Pair:
             for name, number in (("WORKER_HOME", 0), ("WORKER_LIBS", 1), ("WORKER_RUNS", 4))
         }
         settings = {
-            "COMPOSE_PROJECT_NAME": self.project, "SCHEDULER_IMAGE": EMBEDDED.rpartition(":")[0],
-            "VIXTRACT_VERSION": EMBEDDED.rpartition(":")[2], "POSTGRES_HOST": "192.0.2.7",
+            "COMPOSE_PROJECT_NAME": self.project, "IMAGE_PREFIX": PREFIX, "SCHEDULER_IMAGE": "cronicle",
+            "VIXTRACT_VERSION": __version__, "POSTGRES_HOST": "192.0.2.7",
             "POSTGRES_PORT": "6432", "WORKER_BIND": self.address, "WORKER_PORT": str(self.port),
             "WORKER_STORAGE": "none", "WORKER_STORAGE_OPTIONS": "bind", "MAX_JOBS": "2", **places,
         }  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from tests.stack.appliance import Person
 from tests.stack.routes import HUB, LAB, UNSAFE, list_routes
-from vixtract.scheduler.embedded.app import CALLS
+from vixtract.scheduler.embedded.calls import CALLS
 
 # What these answer besides 403, and why it changes nothing; everything else is refused.
 HARMLESS = {

@@ -59,6 +59,16 @@ def test_each_service_has_a_health_check(name):
         assert "\nHEALTHCHECK " in (ROOT / name / "Dockerfile").read_text(encoding="utf-8")
 
 
+def test_images_have_our_prefix_or_a_setting_of_their_own():
+    prefix, version = "${IMAGE_PREFIX:-localhost/vixtract}/", ":${VIXTRACT_VERSION:-0.1.0}"
+    assert {name: service["image"] for name, service in SERVICES.items()} == {
+        "postgresql": "${POSTGRES_IMAGE:-postgres:17}",
+        "jupyter": f"{prefix}jupyter{version}",
+        "cronicle": f"{prefix}${{SCHEDULER_IMAGE:-cronicle}}{version}",
+        "nginx": f"{prefix}nginx{version}",
+    }
+
+
 def test_file_works_alone_with_named_volumes_only():
     mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
     assert {volume.split(":")[0] for volume in mounted} == set(COMPOSE["volumes"])

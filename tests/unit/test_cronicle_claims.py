@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vixtract.cronicle_edge import claims
-from vixtract.cronicle_edge.job import is_ending
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event
+from vixtract.scheduler.leftovers import is_ending
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHTLY = Event(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vixtract.cronicle_edge import places, start
+from vixtract.cronicle_edge import paths, start
 from vixtract.cronicle_edge.config import build_user, is_password
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
@@ -16,9 +16,9 @@ from vixtract.scheduler.events import Event
 @pytest.fixture
 def storage(tmp_path, monkeypatch):
     """Cronicle's storage as a dictionary, and its directory."""
-    monkeypatch.setattr(places, "APPLIED", tmp_path / "applied-password")
-    monkeypatch.setattr(places, "SESSION", tmp_path / "applied-session")
-    records = {f"users/{places.ADMIN_USER}": build_user(places.ADMIN_USER, "admin")}
+    monkeypatch.setattr(paths, "APPLIED", tmp_path / "applied-password")
+    monkeypatch.setattr(paths, "SESSION", tmp_path / "applied-session")
+    records = {f"users/{paths.ADMIN_USER}": build_user(paths.ADMIN_USER, "admin")}
 
     def run(environment, command, key, text=""):
         if command == "get":
@@ -34,18 +34,18 @@ def storage(tmp_path, monkeypatch):
 
 
 def has(storage, password):
-    return is_password(storage[f"users/{places.ADMIN_USER}"], password)
+    return is_password(storage[f"users/{paths.ADMIN_USER}"], password)
 
 
 def test_a_changed_setting_changes_the_password_and_one_of_the_page_stays(storage):
     start.apply_password({}, "own-one-1")
     assert has(storage, "own-one-1"), "the documented one is replaced"
-    storage[f"users/{places.ADMIN_USER}"] = build_user(places.ADMIN_USER, "of-the-page")
+    storage[f"users/{paths.ADMIN_USER}"] = build_user(paths.ADMIN_USER, "of-the-page")
     start.apply_password({}, "own-one-1")
     assert has(storage, "of-the-page")
     start.apply_password({}, "own-one-2")
     assert has(storage, "own-one-2"), "the operator has another one now"
-    assert "own-one" not in places.APPLIED.read_text()
+    assert "own-one" not in paths.APPLIED.read_text()
 
 
 def test_an_exchanged_session_ends_the_old_one(storage):

@@ -17,7 +17,7 @@ from vixtract.ops import cli
 from vixtract.ops.arguments import build_parser
 from vixtract.ops.doctor import Finding
 from vixtract.ops.host import Completed
-from vixtract.ops.testing import Outcome
+from vixtract.ops.testing import Outcome, select_tests
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("up", "down", "status", "logs", "build", "test", "demo", "doctor")
@@ -188,17 +188,22 @@ def test_logs_of_one_service(machine, capsys):
 def test_arguments_after_two_dashes_go_to_pytest(machine, capsys, monkeypatch):
     seen = []
 
-    def run_tests(session, instance, asked, arguments, *, required):
-        seen.append((instance.project, session.assume_yes, list(asked), arguments, required))
+    def run_tests(session, instance, selection, arguments, *, required):
+        seen.append((instance.project, session.assume_yes, selection, arguments, required))
         outcome = Outcome()
         outcome.note("x", 5)
         return outcome
 
     monkeypatch.setattr(cli, "run_tests", run_tests)
     machine.environment = {"CI": "true"}
-    code, _, err = call(capsys, "test", "unit", "-k", "name", "--", "--lf", "-x")
+    file = machine.root / "tests/unit/test_x.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    words = ("tests/unit/test_x.py", "-k", "name", "--fast")
+    code, _, err = call(capsys, "test", *words, "--", "--lf", "-x")
     assert code == 1 and "failed: x" in err
-    assert seen == [("vixtract-test", True, ["unit"], ["-k", "name", "--lf", "-x"], True)]
+    selection = select_tests(machine.root, ["tests/unit/test_x.py"], "name", fast=True)
+    assert seen == [("vixtract-test", True, selection, ["--lf", "-x"], True)]
 
 
 def test_doctor_ends_with_1_when_something_is_serious(machine, capsys, monkeypatch):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
 from vixtract.errors import PreconditionError, UsageError
-from vixtract.ops.host import Completed
+from vixtract.ops.host import Completed, Host
 from vixtract.ops.images import (
-    OFFLINE_DEBIAN,
-    OFFLINE_POSTGRES,
     RECIPES,
     authorities_number,
     build_environment,
@@ -23,6 +22,7 @@ from vixtract.ops.images import (
     source_number,
 )
 from vixtract.ops.instance import load_instance
+from vixtract.ops.linters import list_tracked
 from vixtract.ops.provision import BuildError, Supply, build_images, ensure_images
 from vixtract.ops.sources import (
     CA_FILE,
@@ -34,10 +34,15 @@ from vixtract.ops.sources import (
 )
 
 ROOT = Path(__file__).parents[2]
+PREFIX = "localhost/vixtract"
+OFFLINE_DEBIAN = f"{PREFIX}/debian-offline:trixie-slim"
+OFFLINE_POSTGRES = f"{PREFIX}/postgres-offline:17"
 NO_REGISTRY = Completed(
     1, 'Get "https://registry/v2/": dial tcp: lookup registry on 1.2.3.4:53: no such host'
 )
-NOT_THERE = Completed(1, "pull access denied for vixtract/jupyter, repository does not exist")
+NOT_THERE = Completed(
+    1, "pull access denied for registry.example.com/etl/jupyter, repository does not exist"
+)
 ABSENT = Completed(1, "", "No such image")
 
 DOCKERFILE = """\
@@ -173,9 +178,9 @@ def test_a_build_command_holds_no_secret(tmp_path):
     instance = load_instance(tmp_path, {}, environment)
     command = build_image(instance, "jupyter", "", {"vixtract.source": "1"}, no_cache=True)
     assert command == [
-        "docker", "build", "--tag", "vixtract/jupyter:0.1.0",
+        "docker", "build", "--tag", "localhost/vixtract/jupyter:0.1.0",
         "--file", str(tmp_path / "jupyter/Dockerfile"),
-        "--build-arg", "BASE_IMAGE=vixtract/base:0.1.0",
+        "--build-arg", "BASE_IMAGE=localhost/vixtract/base:0.1.0",
         "--build-arg", "PIP_INDEX_URL", "--build-arg", "HTTPS_PROXY",
         "--label", "vixtract.source=1", "--no-cache", str(tmp_path),
     ]  # fmt: skip
@@ -233,7 +238,7 @@ def test_without_a_registry_everything_is_built_once(tmp_path):
     assert chosen.settings["POSTGRES_IMAGE"] == OFFLINE_POSTGRES
     assert host.built() == [
         OFFLINE_POSTGRES,
-        *[f"vixtract/{name}:0.1.0" for name in ("base", "jupyter", "cronicle", "nginx")],
+        *[f"{PREFIX}/{name}:0.1.0" for name in ("base", "jupyter", "cronicle", "nginx")],
     ]
     assert len(host.called("^docker pull")) == 1, "a silent registry is asked once"
     assert session.console.text.count("No registry answers") == 1
@@ -254,18 +259,19 @@ def test_only_what_changed_is_rebuilt(tmp_path):
     with (tmp_path / "cronicle/Dockerfile").open("a") as file:
         file.write("# more\n")
     ensure_images(make_session(host), instance.changed({"POSTGRES_IMAGE": OFFLINE_POSTGRES}))
-    assert host.built() == ["vixtract/cronicle:0.1.0"]
+    assert host.built() == ["localhost/vixtract/cronicle:0.1.0"]
 
 
 def test_published_images_are_pulled_where_they_match(tmp_path):
-    instance = repository(tmp_path)
-    names = [f"vixtract/{name}:0.1.0" for name in ("jupyter", "cronicle", "nginx")]
+    repository(tmp_path)
+    instance = load_instance(tmp_path, {}, {"IMAGE_PREFIX": "registry.example.com/etl"})
+    names = [f"registry.example.com/etl/{name}:0.1.0" for name in ("jupyter", "cronicle", "nginx")]
 
     class Published(Images):
         def _answer(self, argv, arguments):
             done = super()._answer(argv, arguments)
             if argv[:2] == ["docker", "pull"] and argv[2] in names:
-                recipe = argv[2].split("/")[1].split(":")[0]
+                recipe = argv[2].split("/")[2].split(":")[0]
                 number = source_number(instance.root, recipe)
                 self.have[argv[2]] = {"vixtract.source": number}
             return done
@@ -273,6 +279,57 @@ def test_published_images_are_pulled_where_they_match(tmp_path):
     host = Published(tmp_path, pulls=dict.fromkeys(["postgres:17", *names], OK))
     assert ensure_images(make_session(host), instance).settings["POSTGRES_IMAGE"] == "postgres:17"
     assert host.built() == []
+
+
+def test_our_own_names_are_never_pulled(tmp_path):
+    instance = repository(tmp_path)
+
+    class Serving(Images):
+        """An engine whose registry serves every name with labels that match our sources."""
+
+        def _answer(self, argv, arguments):
+            done = super()._answer(argv, arguments)
+            if argv[:2] == ["docker", "pull"]:
+                recipe = argv[2].rpartition("/")[2].partition(":")[0]
+                labels = build_labels(self, tmp_path, recipe) if recipe in RECIPES else {}
+                self.have[argv[2]] = labels
+            return done
+
+    host = Serving(tmp_path, pulls=OK)
+    session = make_session(host, yes=True)
+    ensure_images(session, instance)
+    assert host.called("^docker pull") == [
+        "docker pull postgres:17",
+        "docker pull debian:trixie-slim",
+    ]
+    assert host.built() == [f"{PREFIX}/{n}:0.1.0" for n in ("base", "jupyter", "cronicle", "nginx")]
+    old = instance.changed({"VIXTRACT_VERSION": "0.0.9"})
+    with pytest.raises(PreconditionError, match=r"localhost/vixtract/jupyter:0\.0\.9 is not here"):
+        Supply(session, old).ensure_service("jupyter")
+
+
+def test_an_own_image_of_the_job_container_has_to_be_here(tmp_path):
+    instance = repository(tmp_path).changed({"SCHEDULER_IMAGE": "my-jobs"})
+    host = Images(tmp_path, have=[OFFLINE_DEBIAN])
+    with pytest.raises(PreconditionError, match=r"localhost/vixtract/my-jobs:0\.1\.0"):
+        ensure_images(make_session(host), instance)
+    host = Images(tmp_path, have=[OFFLINE_DEBIAN, f"{PREFIX}/my-jobs:0.1.0"])
+    ensure_images(make_session(host), instance)
+    assert f"{PREFIX}/cronicle:0.1.0" not in host.built()
+
+
+def test_two_prefixes_share_no_image(tmp_path):
+    instance = repository(tmp_path).changed({"IMAGE_PREFIX": "localhost/x"})
+    host = Images(tmp_path)
+    ensure_images(make_session(host, yes=True), instance)
+    assert host.built() and all(image.startswith("localhost/x/") for image in host.have)
+
+
+def test_no_file_names_an_image_in_a_public_namespace():
+    names = "|".join([*RECIPES, "debian-offline", "postgresql"])
+    public = re.compile(rf"(?<![\w./}}-])vixtract/(?:{names}):")
+    for name in list_tracked(Host(), ROOT):
+        assert not public.search((ROOT / name).read_text("utf-8", "replace")), name
 
 
 def test_a_registry_without_our_images_still_gives_debian(tmp_path):
@@ -293,13 +350,13 @@ def test_an_image_that_a_person_chose_is_never_replaced(tmp_path):
         host.environment = {name: "mine:1"}
         with pytest.raises(PreconditionError, match=f"{name}=mine:1 is not here"):
             ensure_images(make_session(host, yes=True), instance)
-        assert f"vixtract/base:{instance.version}" not in host.built()
+        assert f"localhost/vixtract/base:{instance.version}" not in host.built()
 
 
 def test_another_version_is_never_built_from_these_sources(tmp_path):
     repository(tmp_path)
     instance = load_instance(tmp_path, {}, {"VIXTRACT_VERSION": "0.0.9"})
-    with pytest.raises(PreconditionError, match=r"vixtract/jupyter:0\.0\.9 is not here"):
+    with pytest.raises(PreconditionError, match=r"localhost/vixtract/jupyter:0\.0\.9 is not here"):
         Supply(make_session(Images(tmp_path)), instance).ensure_service("jupyter")
 
 

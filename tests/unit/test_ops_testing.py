@@ -12,15 +12,14 @@ from vixtract.errors import PreconditionError, UsageError
 from vixtract.ops import testing
 from vixtract.ops.host import CommandError, Completed
 from vixtract.ops.instance import load_instance
+from vixtract.ops.linters import build_linters, list_tracked, select_scripts
 from vixtract.ops.testing import (
+    SIDE_BY_SIDE,
     Outcome,
-    build_linters,
-    choose_tiers,
     ensure_environment,
     find_python,
-    list_tracked,
     run_tests,
-    select_scripts,
+    select_tests,
 )
 
 
@@ -52,6 +51,7 @@ def machine(root, **answers):
         "--version": Completed(0, "Python 3.13.5\n"),
         " -m venv ": OK,
         "pip install": OK,
+        "uv pip sync --offline": OK,
         "git -C": Completed(0, names),
         "^env -C": OK,
         "-m pytest": OK,
@@ -61,12 +61,96 @@ def machine(root, **answers):
     return FakeHost(root, {**answers, **usual, **answers})
 
 
-def test_tiers_are_those_that_have_tests(tmp_path):
+def test_without_words_everything_but_the_long_tests_runs(tmp_path):
+    selection = select_tests(repository(tmp_path), [])
+    assert selection.paths == ("tests/unit", "tests/stack"), "browser has no tests here"
+    assert selection.options == ("-m", "not long", *SIDE_BY_SIDE)
+    assert selection.tiers == {"unit", "stack"} and selection.lint and selection.bench
+
+
+def test_a_tier_runs_alone_and_so_do_linters_and_the_bench(tmp_path):
     repository(tmp_path)
-    assert choose_tiers(tmp_path, []) == ["unit", "stack"]
-    assert choose_tiers(tmp_path, ["stack", "lint"]) == ["stack"]
-    with pytest.raises(UsageError, match="No tier nonsense"):
-        choose_tiers(tmp_path, ["nonsense"])
+    stack = select_tests(tmp_path, ["stack", "lint"])
+    assert (stack.paths, stack.lint, stack.bench) == (("tests/stack",), True, False)
+    for word in ("lint", "bench"):
+        alone = select_tests(tmp_path, [word])
+        assert (alone.paths, alone.lint, alone.bench) == ((), word == "lint", word == "bench")
+
+
+def test_what_is_named_runs_in_one_process(tmp_path, monkeypatch):
+    repository(tmp_path)
+    (tmp_path / "tests/unit/test_more.py").write_text("def test_marrow(): pass\n")
+    for asked in ("tests/unit/test_a.py", "tests/unit", "tests/unit/"):
+        selection = select_tests(tmp_path, [asked])
+        assert selection.paths == (asked.rstrip("/"),) and selection.tiers == {"unit"}
+        assert selection.options == ("-m", "not long"), "no second process"
+        assert not selection.lint and not selection.bench
+    both = select_tests(tmp_path, ["tests/unit/test_a.py", "tests/stack/test_a.py"])
+    assert both.paths == ("tests/unit/test_a.py", "tests/stack/test_a.py")
+    monkeypatch.chdir(tmp_path / "tests/unit")
+    assert select_tests(tmp_path, ["test_more.py"]).paths == ("tests/unit/test_more.py",)
+
+
+def test_a_test_named_by_itself_runs_even_where_it_is_long(tmp_path):
+    name = "tests/unit/test_a.py::test_soak[a::b]"
+    selection = select_tests(repository(tmp_path), [name])
+    assert (selection.paths, selection.options) == ((name,), ("-m", ""))
+
+
+def test_an_expression_reads_only_files_with_such_names(tmp_path):
+    repository(tmp_path)
+    (tmp_path / "tests/unit/test_more.py").write_text("class TestX:\n    def test_Marrow(): pass\n")
+
+    def chosen(*asked, keyword):
+        return select_tests(tmp_path, asked, keyword)
+
+    only = chosen("unit", keyword="marrow")
+    assert only.paths == ("tests/unit/test_more.py",)
+    assert only.options == ("-m", "not long", "-k", "marrow")
+    assert not only.lint and not only.bench
+    everywhere = chosen(keyword="test_a or (marrow)")
+    assert everywhere.paths == (
+        "tests/unit/test_a.py",
+        "tests/unit/test_more.py",
+        "tests/stack/test_a.py",
+    )
+    # Names made from parameters are in no file; and what is left out may be anywhere.
+    assert chosen("unit", keyword="E501").paths == ("tests/unit",)
+    assert chosen("unit", keyword="not marrow").paths == ("tests/unit",)
+    assert chosen("tests/unit/test_a.py", keyword="x").paths == ("tests/unit/test_a.py",)
+
+
+def test_long_runs_the_long_tests_alone(tmp_path):
+    repository(tmp_path)
+    (tmp_path / "tests/unit/test_soak.py").write_text("@pytest.mark.long\ndef test_x(): pass\n")
+    every = select_tests(tmp_path, ["long"])
+    assert every.paths == ("tests/unit/test_soak.py",) and every.tiers == {"unit"}
+    assert every.options == ("-m", "long", *SIDE_BY_SIDE)
+    assert every.timeout_s > select_tests(tmp_path, []).timeout_s
+    assert not every.lint and not every.bench
+    assert select_tests(tmp_path, ["long", "unit"]).paths == every.paths
+    with pytest.raises(UsageError, match="marked long"):
+        select_tests(tmp_path, ["long", "stack"])
+    with pytest.raises(UsageError, match="contradict"):
+        select_tests(tmp_path, ["long"], fast=True)
+
+
+def test_fast_leaves_out_the_slow_ones(tmp_path):
+    fast = select_tests(repository(tmp_path), ["unit"], fast=True)
+    assert fast.options == ("-m", "not long and not slow", *SIDE_BY_SIDE)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["nonsense", "tests/unit/test_gone.py", "tests/gone", "src/a.py", "tests", "/etc/passwd", ""],
+)
+def test_a_word_that_is_no_tier_and_no_path_of_tests_is_refused(tmp_path, word):
+    repository(tmp_path)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/a.py").write_text("")
+    with pytest.raises(UsageError, match="neither a tier nor a path of tests") as refused:
+        select_tests(tmp_path, ["unit", word])
+    assert "contract" in refused.value.hint and "tests/unit/test_settings.py" in refused.value.hint
 
 
 def test_what_the_contract_tier_lacks_is_installed(tmp_path, monkeypatch):
@@ -98,6 +182,7 @@ def test_the_environment_is_made_once(tmp_path):
     changed = machine(tmp_path)
     ensure_environment(make_session(changed), tmp_path)
     assert changed.called("pip install"), "a changed lock file is installed"
+    assert changed.called("uv pip sync"), "and what it no longer has is removed"
     assert not changed.called("venv --clear"), "into the environment that is there"
     newer = machine(
         tmp_path, **{f"{tmp_path}/.venv/bin/python --version": Completed(0, "Python 3.11.2\n")}
@@ -156,7 +241,8 @@ def run(host, root, *asked, required=False, yes=False, more=()):
     (root / ".venv").mkdir(exist_ok=True)
     instance = load_instance(root, {"project": "t1"}, {})
     session = make_session(host, yes=yes)
-    return session, run_tests(session, instance, asked, more, required=required)
+    selection = select_tests(root, asked)
+    return session, run_tests(session, instance, selection, more, required=required)
 
 
 def test_missing_docker_is_said_plainly(tmp_path):
@@ -167,7 +253,7 @@ def test_missing_docker_is_said_plainly(tmp_path):
     assert list(outcome.left_out) == ["stack"]
     assert host.called("benchmarks/check.py")
     assert "Not run: stack, no container engine" in session.console.text
-    assert host.called("-m pytest tests/unit -n 2 .*reorder$")
+    assert host.called("-m pytest tests/unit -m not long -n 2 .*reorder$")
 
 
 def test_missing_docker_fails_where_it_is_required(tmp_path):
@@ -186,8 +272,11 @@ def test_all_tiers_run_in_one_pytest(tmp_path, monkeypatch):
     _, outcome = run(host, tmp_path, more=["-x"])
     assert outcome.exit_code == 0
     (line,) = host.called("-m pytest")
-    assert "-m pytest tests/unit tests/stack -n 2 " in line
+    assert "-m pytest tests/unit tests/stack -m not long -n 2 " in line
     assert line.endswith(" -x"), "what a person gives comes last, and wins"
+    # Whatever this shell says: without compiled tests each call compiles them all again.
+    given = host.given[host.calls.index(line)]
+    assert given["environment"] == {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @pytest.mark.parametrize("is_here", [True, False])

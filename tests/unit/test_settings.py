@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from vixtract.errors import SettingsError
 from vixtract.ops.reference import GENERATED
-from vixtract.settings import SETTINGS, Settings, is_loopback
+from vixtract.settings import BY_NAME, SETTINGS, Settings, check_value, is_loopback
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +47,24 @@ def test_repr_masks_passwords():
 )
 def test_loopback(address, loopback):
     assert is_loopback(address) is loopback
+
+
+@pytest.mark.parametrize(
+    ("value", "is_taken"),
+    [("localhost/vixtract", True), ("registry.example.com/etl", True), ("registry:5000/a/b", True)]
+    + [("localhost", True), ("vixtract", False), ("library/etl", False), ("localhost/Etl", False)]
+    + [("registry.example.com/etl/", False), ("registry.example.com/etl:1", False)],
+)
+def test_a_prefix_of_images_names_its_registry(value, is_taken):
+    found = check_value(BY_NAME["IMAGE_PREFIX"], value)
+    assert (found == "") is is_taken, found
+
+
+def test_the_job_container_s_image_is_a_name_without_prefix_and_tag():
+    check = partial(check_value, BY_NAME["SCHEDULER_IMAGE"])
+    assert check("cronicle-edge") == check("my-jobs") == ""
+    assert "IMAGE_PREFIX" in check("vixtract/cronicle-edge")
+    assert check("cronicle:0.1.0")
 
 
 def test_default_passwords_are_refused_on_a_wide_address():

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vixtract import addresses
+from vixtract.language import Language
 from vixtract.portal.connections import describe_test, explain_problems
-from vixtract.portal.language import Language
 from vixtract.vault import probe
 from vixtract.vault.client import make
 from vixtract.vault.errors import ConnectionFormError

@@ -13,24 +13,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.checks import check_names, check_values, tell_params
 from vixtract.cronicle_edge.plugins import read_title
 from vixtract.cronicle_edge.shapes import MESSAGES, clean_event, clean_job, read_event, tell
 from vixtract.cronicle_edge.upstream import Upstream, UpstreamError
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
-from vixtract.scheduler import store
-from vixtract.scheduler.embedded.calls import (
-    EVENT_CALLS,
-    Answer,
-    ApiError,
-    get_id,
-    get_number,
-    page,
-    require,
-)
+from vixtract.scheduler import api, store
+from vixtract.scheduler.api import Answer, ApiError, get_id, get_number, page, require
 from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event, check_params
+from vixtract.scheduler.ledger_calls import LEDGER_CALLS
 from vixtract.scheduler.store import Caller
 
 logger = logging.getLogger(__name__)
@@ -69,8 +62,6 @@ class Contract:
             "get_job_status": self._get_job,
             "get_job_details": self._get_job,
             "get_live_console": self._get_console,
-            "get_event_history": self._get_history,
-            "get_history": self._get_history,
             "get_active_jobs": self._get_active,
             "abort_job": self._abort_job,
             "get_queue": self._get_queue,
@@ -83,18 +74,18 @@ class Contract:
         """Return the wall clock, epoch seconds."""
         return time.time()
 
+    def log_size(self, run: str) -> int:
+        """Return 0: Cronicle packs the log of an ended job."""
+        del run
+        return 0
+
     def find_caller(self, key: str) -> Caller:
         """Tell who a key belongs to.
 
         Raises:
             ApiError: nobody.
         """
-        if not key:
-            raise ApiError("session", "No Session ID or API Key could be found")
-        caller = store.find_caller(self.database, self._api_key, key)
-        if caller is None:
-            raise ApiError("api", "Invalid API Key")
-        return caller
+        return api.find_caller(self.database, self._api_key, key)
 
     def answer(self, name: str, key: str, params: Mapping[str, Any]) -> Answer:
         """Answer one call.
@@ -103,9 +94,8 @@ class Contract:
             ApiError: with Cronicle's word for what is wrong.
         """
         caller = self.find_caller(key)
-        if name in ("create_api_key", "get_api_keys", "delete_api_key", "disown_runs"):
-            # They need nothing of an engine but the ledger and the clock, which are here too.
-            return EVENT_CALLS[name](self, caller, params)  # type: ignore[arg-type]
+        if name in LEDGER_CALLS:
+            return LEDGER_CALLS[name](self, caller, params)
         call = self._calls.get(name)
         if call is None:
             raise ApiError("api", f"There is no call {name!r}")
@@ -317,7 +307,7 @@ class Contract:
         Args:
             identifier: job that the caller may see.
         """
-        path, limit = places.LOGS / "jobs" / f"{identifier}.log", time.monotonic() + _LOG_S
+        path, limit = paths.LOGS / "jobs" / f"{identifier}.log", time.monotonic() + _LOG_S
         while path.exists() and time.monotonic() < limit:
             if not self._ask_job("get_job_status", identifier).get("complete"):
                 return
@@ -326,7 +316,7 @@ class Contract:
     def _get_console(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         identifier, offset = get_id(params), get_number(params, "offset", 0)
         self.check_job(caller, identifier)
-        path = places.LOGS / "jobs" / f"{identifier}.log"
+        path = paths.LOGS / "jobs" / f"{identifier}.log"
         # Cronicle's own call leaves out what does not fit; a page after another shows everything.
         answer = self._ask("get_live_console", {"id": identifier, "offset": 1 << 40})
         try:
@@ -342,18 +332,6 @@ class Contract:
         shown = {"event_title": title, "hostname": answer.get("hostname")}
         place = {"next": min(offset, size) + read, "fileSize": size, "skipBytes": 0}
         return {**shown, "data": whole, **place}
-
-    def _get_history(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        name = str(params["call"])
-        asked = {
-            key: get_number(params, key, 50 if key == "limit" else 0) for key in ("offset", "limit")
-        }
-        if name == "get_event_history":
-            asked["id"] = self._find(caller, {"id": get_id(params)})["event"]["id"]
-        answer = self._ask(name, asked)
-        rows = [row for row in answer.get("rows") or [] if self._owned(caller, row)]
-        length = int((answer.get("list") or {}).get("length", len(rows)))
-        return page([clean_job(self.database, row) for row in rows], length)
 
     def _get_active(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         del params

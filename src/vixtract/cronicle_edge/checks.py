@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vixtract.scheduler.embedded.calls import ApiError
-from vixtract.scheduler.events import check_event
+from vixtract.scheduler import api
+from vixtract.scheduler.api import ApiError
 
 # Cronicle makes texts of values by their methods: a JSON object with one of these names ends it,
 # and all jobs with it.
@@ -42,17 +42,15 @@ def tell_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
-    """Refuse a malformed event.
+    """Refuse a malformed event, and parameters that its plugin does not have.
 
     Args:
         values: fields of an event.
         partial: whether fields may be absent, as in an update.
     Raises:
-        ApiError: says everything that is wrong.
+        ApiError: lists every problem of the fields.
     """
-    problems = check_event(values, partial=partial)
-    if problems:
-        raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    api.check_values(values, partial=partial)
     if isinstance(values.get("params"), Mapping):
         check_names(str(values.get("plugin") or ""), values["params"])
 

@@ -20,8 +20,9 @@ from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, MISSED, SUCCEEDED
 from vixtract.scheduler import store
-from vixtract.scheduler.embedded.plugin import read_start_time
 from vixtract.scheduler.events import Event
+from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.leftovers import read_start_time
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 WARNING_CODE = 255
@@ -70,7 +71,10 @@ def begin(database: Database, job: Mapping[str, Any], pid: int) -> Decision:
             body = {**event.to_dict(), "params": job.get("params") or {}}
             source = str(job.get("source") or "Scheduler")
             now = float(job.get("time_start") or time.time())
-            new = runs.NewRun(identifier, event.id, event.username, source, due_at, now, body)
+            owner = find_owner(event.params, event.username)
+            new = runs.NewRun(
+                identifier, event.id, event.username, source, due_at, now, body, owner
+            )
             runs.add_run(database, new)
         runs.mark_running(database, identifier, time.time())
         runs.mark_started(database, identifier, pid, read_start_time(pid))

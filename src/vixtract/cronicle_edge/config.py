@@ -11,7 +11,7 @@ from typing import Any
 
 import bcrypt
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.files import write_whole
 from vixtract.runner.protocol import WORKERS
 from vixtract.scheduler.events import CATEGORIES, PLUGINS
@@ -100,10 +100,10 @@ def build_plugins() -> list[dict[str, Any]]:
             "id": name,
             "title": title,
             "enabled": 1,
-            "command": f"{places.PLUGIN_COMMAND} {words[name][0]}",
+            "command": f"{paths.PLUGIN_COMMAND} {words[name][0]}",
             "uid": "cronicle",
             "cwd": "/",
-            "username": places.SERVICE_USER,
+            "username": paths.SERVICE_USER,
             "created": 1,
             "modified": 1,
             "params": words[name][1],
@@ -119,11 +119,11 @@ def build_setup(admin_password: str) -> dict[str, Any]:
         admin_password: of the account `admin`.
     """
     steps: list[list[Any]] = [
-        ["put", f"users/{places.ADMIN_USER}", build_user(places.ADMIN_USER, admin_password)],
-        ["put", f"users/{places.SERVICE_USER}", build_service_user()],
+        ["put", f"users/{paths.ADMIN_USER}", build_user(paths.ADMIN_USER, admin_password)],
+        ["put", f"users/{paths.SERVICE_USER}", build_service_user()],
         ["listCreate", "global/users", {"page_size": 100}],
-        ["listPush", "global/users", {"username": places.ADMIN_USER}],
-        ["listPush", "global/users", {"username": places.SERVICE_USER}],
+        ["listPush", "global/users", {"username": paths.ADMIN_USER}],
+        ["listPush", "global/users", {"username": paths.SERVICE_USER}],
     ]
     steps += [["listCreate", f"global/{name}", {}] for name in ("plugins", "categories", "secrets")]
     # Without this record, though it is empty, the first job ends Cronicle.
@@ -149,14 +149,14 @@ def build_setup(admin_password: str) -> dict[str, Any]:
 def build_category(name: str, title: str) -> dict[str, Any]:
     """Make a category's record."""
     return {
-        "id": name, "title": title, "enabled": 1, "username": places.SERVICE_USER,
+        "id": name, "title": title, "enabled": 1, "username": paths.SERVICE_USER,
         "created": 1, "modified": 1, "max_children": 0,
     }  # fmt: skip
 
 
 def build_service_user() -> dict[str, Any]:
     """Make the appliance's account; nobody knows its password."""
-    return build_user(places.SERVICE_USER, secrets.token_hex(20), "ViXtract")
+    return build_user(paths.SERVICE_USER, secrets.token_hex(20), "ViXtract")
 
 
 def build_session(identifier: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def build_session(identifier: str) -> dict[str, Any]:
         identifier: the session's secret.
     """
     return {
-        "id": identifier, "username": places.SERVICE_USER, "ip": "127.0.0.1",
+        "id": identifier, "username": paths.SERVICE_USER, "ip": "127.0.0.1",
         "useragent": "vixtract", "created": 1, "modified": 1, "expires": 4102444800,
     }  # fmt: skip
 
@@ -184,17 +184,17 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
     """
     return {
         "base_app_url": "",
-        "base_path": places.BASE_PATH,
+        "base_path": paths.BASE_PATH,
         "email_from": "vixtract@localhost",
         "smtp_hostname": "",
         "secret_key": secret_key,
-        "log_dir": str(places.LOGS),
+        "log_dir": str(paths.LOGS),
         "log_filename": "[component].log",
         "log_columns": _LOG_COLUMNS.split(),
-        "log_archive_path": f"{places.LOGS}/archives/[yyyy]/[mm]/[filename]-[yyyy]-[mm]-[dd].gz",
+        "log_archive_path": f"{paths.LOGS}/archives/[yyyy]/[mm]/[filename]-[yyyy]-[mm]-[dd].gz",
         "log_crashes": True,
-        "pid_file": str(places.PID_FILE),
-        "queue_dir": str(places.QUEUE),
+        "pid_file": str(paths.PID_FILE),
+        "queue_dir": str(paths.QUEUE),
         # Requests with their headers are logged from level 9 on.
         "debug_level": 3,
         "maintenance": "04:00",
@@ -229,7 +229,7 @@ _LOG_COLUMNS = "hires_epoch date hostname pid component category code msg data"
 _STORAGE: Mapping[str, Any] = {
     "engine": "Filesystem", "list_page_size": 50, "concurrency": 4,
     "transactions": False, "log_event_types": {},
-    "Filesystem": {"base_dir": str(places.STORAGE), "key_namespaces": 1},
+    "Filesystem": {"base_dir": str(paths.STORAGE), "key_namespaces": 1},
 }  # fmt: skip
 _WEB_SERVER: Mapping[str, Any] = {
     "http_port": 3012, "http_htdocs_dir": "htdocs", "http_static_ttl": 3600,
@@ -270,13 +270,13 @@ def _build_client() -> dict[str, Any]:
 def _build_oauth(secret: str) -> dict[str, Any]:
     return {
         "enabled": True,
-        "client_id": places.OAUTH_CLIENT,
+        "client_id": paths.OAUTH_CLIENT,
         "client_secret": secret,
-        "redirect_uri": f"{places.BASE_PATH}/api/user/callback",
+        "redirect_uri": f"{paths.BASE_PATH}/api/user/callback",
         # Cronicle wants an absolute address; the gateway takes the made-up host off again, so that
         # any name by which people reach the appliance works.
         "authorize_url": "http://hub.invalid/jupyter/hub/api/oauth2/authorize",
-        "token_url": f"{places.HUB_API}/oauth2/token",
+        "token_url": f"{paths.HUB_API}/oauth2/token",
         # The gateway asks the Hub and answers for administrators alone.
         "user_url": "http://127.0.0.1:3012/internal/hub-user",
         "user_attribute": "name",
@@ -294,10 +294,10 @@ def write(secrets_by_name: Mapping[str, str], admin_password: str, engine_gid: i
     """
     config = build_config(secrets_by_name["cronicle_key"], secrets_by_name["cronicle_oauth"])
     # Cronicle reads what to set up only while its storage is empty.
-    is_set_up = places.STORAGE.is_dir() and any(places.STORAGE.iterdir())
+    is_set_up = paths.STORAGE.is_dir() and any(paths.STORAGE.iterdir())
     setup = {"storage": []} if is_set_up else build_setup(admin_password)
     for name, content in (("config.json", config), ("setup.json", setup)):
-        path = places.CONFIG / name
+        path = paths.CONFIG / name
         write_whole(path, json.dumps(content, indent=1), mode=0o640)
         os.chown(path, 0, engine_gid)
 

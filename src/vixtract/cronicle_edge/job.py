@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vixtract.cronicle_edge import claims, places
+from vixtract.cronicle_edge import claims, paths
 from vixtract.cronicle_edge.plugins import escape_line
 from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.runner.plugin import Plugin, write_line
 from vixtract.runner.protocol import CODE_ABORTED, SOCKET, WORKERS
+from vixtract.scheduler.leftovers import is_ending
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.25
@@ -89,7 +90,7 @@ class Job:
             claims.finish(self._database, self._job, self._end, stopped=False)
         elif stopped and self._is_engine_gone():
             claims.cut_off(self._database, identifier, crashed=True)
-        elif stopped and places.STOPPING.exists():
+        elif stopped and paths.STOPPING.exists():
             claims.cut_off(self._database, identifier, crashed=False)
         else:
             claims.finish(self._database, self._job, self._end, stopped=stopped)
@@ -109,12 +110,12 @@ class Job:
 
     def _wait_for_place(self, count: int) -> int | None:
         """Wait for one of MAX_JOBS places; returns what holds it, or None when stopped."""
-        places.PLACES.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.JOB_LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_told = False
         while not self._is_stopped:
             for number in range(count):
                 descriptor = os.open(
-                    places.PLACES / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                    paths.JOB_LOCKS / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
                 )
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,18 +132,6 @@ class Job:
         return None
 
 
-def is_ending(pid: int) -> bool:
-    """Say whether a process is gone, or its first thread is.
-
-    Source: proc(5), field 3 of /proc/PID/stat, after the command in parentheses.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
-
-
 def die_with_parent() -> None:
     """Have the kernel send SIGTERM when the engine dies, so that no job outlives it unseen."""
     library = ctypes.CDLL(None, use_errno=True)
@@ -157,7 +146,7 @@ def main() -> int:
     os.umask(0o077)
     try:
         job = json.loads(sys.stdin.readline())
-        database = Database(places.LEDGER)
+        database = Database(paths.LEDGER)
         Job(sys.argv[1], job, database).run()
     except (VixtractError, ValueError) as error:
         text = getattr(error, "message", "No job came on standard input.")

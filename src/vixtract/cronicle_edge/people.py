@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vixtract.cronicle_edge import places, sessions
+from vixtract.cronicle_edge import paths, sessions
 from vixtract.cronicle_edge.upstream import Upstream, UpstreamError
 from vixtract.errors import VixtractError
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 HUB_S = 10.0
 # Cronicle drops every other character of a name, so that `ad.min` would be `admin` to it.
 _PLAIN = re.compile(r"[a-z0-9_]{1,32}")
-_RESERVED = frozenset((places.SERVICE_USER, "internal", "null", "constructor", "__proto__"))
+_RESERVED = frozenset((paths.SERVICE_USER, "internal", "null", "constructor", "__proto__"))
 _MARK = "ViXtract: Hub administrator"
 
 
@@ -46,15 +46,15 @@ class People:
     def __init__(
         self,
         upstream: Upstream,
-        admins: Path = places.ADMINS,
-        hub_api: str = places.HUB_API,
-        storage: Path = places.STORAGE,
+        admins: Path = paths.ADMINS,
+        hub_api: str = paths.HUB_API,
+        storage: Path = paths.STORAGE,
     ) -> None:
         self._upstream = upstream
         self._admins = admins
         self._hub_api = hub_api
         self._storage = storage
-        self._stamps = sessions.Stamps(admins.with_name(places.STAMPS.name))
+        self._stamps = sessions.Stamps(admins.with_name(paths.STAMPS.name))
         #: Called after sessions were ended: who was connected has to show a session again.
         self.on_end: Callable[[], None] = lambda: None
 

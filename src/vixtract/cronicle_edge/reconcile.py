@@ -24,11 +24,11 @@ from vixtract.errors import VixtractError
 from vixtract.ledger import runs
 from vixtract.ledger.slots import GRACE_S, Claim, plan_slots, rewind_cursor
 from vixtract.scheduler import store
+from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.embedded.clock import ClockWatch
-from vixtract.scheduler.embedded.plugin import kill_leftover, read_start_time
-from vixtract.scheduler.embedded.retention import Retention
 from vixtract.scheduler.events import Event
+from vixtract.scheduler.leftovers import kill_leftover, read_start_time
+from vixtract.scheduler.retention import Retention
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 logger = logging.getLogger(__name__)

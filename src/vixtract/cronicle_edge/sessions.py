@@ -11,14 +11,14 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.upstream import Upstream
 from vixtract.files import write_whole
 
 logger = logging.getLogger(__name__)
 
 
-def find_sessions(username: str, storage: Path = places.STORAGE) -> list[str]:
+def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
     """Return the ids of a person's sessions.
 
     Args:
@@ -36,7 +36,7 @@ def find_sessions(username: str, storage: Path = places.STORAGE) -> list[str]:
     return found
 
 
-def end_sessions(upstream: Upstream, username: str, storage: Path = places.STORAGE) -> int:
+def end_sessions(upstream: Upstream, username: str, storage: Path = paths.STORAGE) -> int:
     """Log a person out everywhere.
 
     Args:
@@ -62,7 +62,7 @@ class Stamps:
         path: the note; it outlives restarts, so that a change meanwhile is seen.
     """
 
-    def __init__(self, path: Path = places.STAMPS) -> None:
+    def __init__(self, path: Path = paths.STAMPS) -> None:
         self._path = path
 
     def read(self) -> dict[str, str]:

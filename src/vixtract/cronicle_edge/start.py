@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.config import (
     GROUP_FIELDS,
     WORKERS_GROUP,
@@ -53,9 +53,9 @@ def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
-        "HOME": str(places.HOME),
+        "HOME": str(paths.HOME),
         # Cronicle asks the environment before the system, so the container may have any name.
-        "HOSTNAME": places.HOSTNAME,
+        "HOSTNAME": paths.HOSTNAME,
         "CRONICLE_foreground": "1",
         "CRONICLE_echo": "0",
         "CRONICLE_color": "0",
@@ -75,7 +75,7 @@ def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> 
         StorageError: it failed.
     """
     done = subprocess.run(
-        [places.NODE, str(places.STORAGE_CLI), *words],
+        [paths.NODE, str(paths.STORAGE_CLI), *words],
         env=dict(environment),
         input=text,
         capture_output=True,
@@ -100,13 +100,13 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
         environment: Cronicle's.
         session: secret of the appliance's own session.
     """
-    for folder in (places.EDGE, places.STORAGE, places.LOGS, places.QUEUE, places.PLACES):
+    for folder in (paths.EDGE, paths.STORAGE, paths.LOGS, paths.QUEUE, paths.JOB_LOCKS):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written by an engine that was killed: the next one would take it for another that runs.
-    places.PID_FILE.unlink(missing_ok=True)
-    places.STOPPING.unlink(missing_ok=True)
+    paths.PID_FILE.unlink(missing_ok=True)
+    paths.STOPPING.unlink(missing_ok=True)
     # What lies in the queue is run as a command of Cronicle's own; nothing of ours is put there.
-    for leftover in places.QUEUE.iterdir():
+    for leftover in paths.QUEUE.iterdir():
         leftover.unlink()
     run_storage(environment, "setup")
     run_storage(environment, "reset")
@@ -124,7 +124,7 @@ def refresh_lists(environment: Mapping[str, str]) -> None:
     """
     wanted = json.dumps([WORKERS_GROUP, build_plugins()])
     # Each look costs a start of Node: what was done is noted.
-    if places.LISTS.is_file() and places.LISTS.read_text("utf-8") == wanted:
+    if paths.LISTS.is_file() and paths.LISTS.read_text("utf-8") == wanted:
         return
     groups = _read_list(environment, "global/server_groups")
     if all(group.get("id") != WORKERS_GROUP[0] for group in groups):
@@ -132,7 +132,7 @@ def refresh_lists(environment: Mapping[str, str]) -> None:
         _write_list(environment, "global/server_groups", groups)
     if _read_list(environment, "global/plugins") != build_plugins():
         _write_list(environment, "global/plugins", build_plugins())
-    write_whole(places.LISTS, wanted)
+    write_whole(paths.LISTS, wanted)
 
 
 def _read_list(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:
@@ -164,13 +164,13 @@ def apply_password(environment: Mapping[str, str], password: str) -> None:
     default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
     if password in ("", default):
         return
-    is_changed = remember(places.APPLIED, password)
-    user = json.loads(run_storage(environment, "get", f"users/{places.ADMIN_USER}"))
+    is_changed = remember(paths.APPLIED, password)
+    user = json.loads(run_storage(environment, "get", f"users/{paths.ADMIN_USER}"))
     if is_changed or is_password(user, default):
-        fresh = build_user(places.ADMIN_USER, password)
+        fresh = build_user(paths.ADMIN_USER, password)
         user.update({name: fresh[name] for name in ("password", "salt")})
-        run_storage(environment, "put", f"users/{places.ADMIN_USER}", text=json.dumps(user))
-        for session in find_sessions(places.ADMIN_USER, places.STORAGE):
+        run_storage(environment, "put", f"users/{paths.ADMIN_USER}", text=json.dumps(user))
+        for session in find_sessions(paths.ADMIN_USER, paths.STORAGE):
             run_storage(environment, "delete", f"sessions/{session}")
         log.info("Cronicle's account admin has the password of CRONICLE_ADMIN_PASSWORD now")
 
@@ -200,7 +200,7 @@ def end_old_session(environment: Mapping[str, str], session: str) -> None:
         environment: Cronicle's.
         session: the present secret.
     """
-    before = places.SESSION.read_text("ascii") if places.SESSION.is_file() else ""
+    before = paths.SESSION.read_text("ascii") if paths.SESSION.is_file() else ""
     if before == session:
         return
     if before:
@@ -208,11 +208,11 @@ def end_old_session(environment: Mapping[str, str], session: str) -> None:
             run_storage(environment, "delete", f"sessions/{before}")
         except StorageError as error:
             log.warning("%s", error.message)
-    write_whole(places.SESSION, session)
+    write_whole(paths.SESSION, session)
 
 
 def limit_catch_up(
-    environment: Mapping[str, str], ledger: Path = places.LEDGER, now: float | None = None
+    environment: Mapping[str, str], ledger: Path = paths.LEDGER, now: float | None = None
 ) -> None:
     """Leave Cronicle no more slots to make up for than CATCH_UP_CAP.
 
@@ -272,11 +272,11 @@ def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
 
 def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
     """Replace this process by Cronicle."""
-    os.chdir(places.HOME)
-    command = [places.NODE, "--require", str(places.SOCKET_SCRIPT), str(places.CRONICLE)]
+    os.chdir(paths.HOME)
+    command = [paths.NODE, "--require", str(paths.SOCKET_SCRIPT), str(paths.CRONICLE)]
     command += ["--foreground", "--manager", "--color", "0", "--debug", "0"]
-    everything = {**environment, "CRONICLE_SOCKET": str(places.SOCKET)}
-    os.execve(places.NODE, command, everything)  # noqa: S606 - a constant program, no shell
+    everything = {**environment, "CRONICLE_SOCKET": str(paths.SOCKET)}
+    os.execve(paths.NODE, command, everything)  # noqa: S606 - a constant program, no shell
 
 
 def _try_to_limit(environment: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vixtract.cronicle_edge import places
+from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.checks import find_method
 from vixtract.errors import VixtractError
 
@@ -48,7 +48,7 @@ class Upstream:
         path: Cronicle's socket.
     """
 
-    def __init__(self, session: str, path: Path = places.SOCKET) -> None:
+    def __init__(self, session: str, path: Path = paths.SOCKET) -> None:
         self.session = session
         self.path = path
 
@@ -72,7 +72,7 @@ class Upstream:
             "Connection": "close",
         }
         try:
-            address = f"{places.BASE_PATH}/api/{name}"
+            address = f"{paths.BASE_PATH}/api/{name}"
             connection.request("POST", address, json.dumps(dict(params or {})), headers)
             answer = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError) as error:

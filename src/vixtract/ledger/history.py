@@ -100,6 +100,28 @@ def run_history(
     return [decode_run(row) for row in rows], int(count["n"]) if count else 0
 
 
+# All of these come before the long JSON columns of a row, which are therefore never read here.
+RECENT_COLUMNS = (
+    "id, event, username, source, due_at, time_start, time_end, attempt, crashes, code, outcome,"
+    " description"
+)
+
+
+def recent_runs(database: Database, event: str, limit: int) -> list[dict[str, Any]]:
+    """Return the newest ended runs of an event, newest first, without parameters and results.
+
+    Args:
+        database: the ledger.
+        event: event id.
+        limit: rows at most.
+    """
+    return database.rows(
+        f"SELECT {RECENT_COLUMNS} FROM run WHERE event = ? AND state = 'done'"  # noqa: S608 - own names
+        " ORDER BY done_seq DESC LIMIT ?",
+        (event, limit),
+    )
+
+
 def delete_old_runs(
     database: Database, before: float, keep: int = 0, limit: int = 1000
 ) -> list[str]:

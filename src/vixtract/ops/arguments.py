@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from vixtract.ops.instance import SERVICES
-from vixtract.ops.people import add_people
-from vixtract.ops.testing import BENCH, LINT, TIERS
+from vixtract.ops.testing import BENCH, LINT, LONG, TIERS
+from vixtract.people_commands import add_commands
 from vixtract.settings import BY_NAME, check_value
 
 DESCRIPTION = "Looks after a ViXtract appliance on this machine."
@@ -22,15 +22,18 @@ first steps:
   ./vixtract doctor          find what is wrong, with the cure
 """
 TEST_EPILOG = f"""\
-tiers: {LINT} (ruff, mypy, shellcheck, hadolint), {", ".join(TIERS)}, {BENCH} (is loading
-twice as slow as recorded?); all that there are when none is named. images, stack and browser run
-containers under a project name of their own: an appliance that runs on this machine is not touched.
-With CI=true a missing container engine is a failure.
+tiers: {LINT} (ruff, mypy, shellcheck, hadolint, eslint, …), {", ".join(TIERS)}, {BENCH} (is
+loading twice as slow as recorded?); all that there are when none is named. images, stack and
+browser run containers under a project name of their own: an appliance that runs on this machine is
+not touched. With CI=true a missing container engine is a failure.
+
+{LONG} runs the soaks, drills and corpora that no other call runs; with tiers or paths, only theirs.
 
 examples:
-  ./vixtract test                      everything
-  ./vixtract test unit                 the fast ones
-  ./vixtract test stack -k demo        tests whose name has "demo"
+  ./vixtract test                      everything but the long tests
+  ./vixtract test unit --fast          unit tests, without those marked slow
+  ./vixtract test -k demo              tests whose name has "demo", in all tiers
+  ./vixtract test tests/unit/test_settings.py
   ./vixtract test unit -- --lf -x      further arguments go to pytest
 """
 
@@ -128,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     _add_operations(add)
-    add_people(add)
+    add_commands(add, "host")
     _add_checks(add)
     return parser
 
@@ -191,7 +194,11 @@ def _add_checks(add: Any) -> None:
     build.add_argument("--no-cache", action="store_true", help="make every layer anew")
     test = add("test", "run linters and tests in an environment of their own", TEST_EPILOG)
     _add_yes(test)
-    test.add_argument("tier", nargs="*", metavar="TIER", help=", ".join((LINT, *TIERS, BENCH)))
+    tiers = ", ".join((LINT, *TIERS, BENCH, LONG))
+    test.add_argument(
+        "what", nargs="*", metavar="TIER|PATH", help=f"{tiers}; or a file, a folder, a node id"
+    )
     test.add_argument("-k", dest="keyword", default="", metavar="EXPRESSION", help="as in pytest")
+    test.add_argument("--fast", action="store_true", help="leave out tests that are marked slow")
     doctor = add("doctor", "find what is wrong with machine and appliance, with the cure")
     doctor.add_argument("--json", action="store_true", help="print JSON")

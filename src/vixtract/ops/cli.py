@@ -36,8 +36,7 @@ from vixtract.ops.status import (
     render_addresses,
     render_status,
 )
-from vixtract.ops.tables import format_span, render_table
-from vixtract.ops.testing import run_tests
+from vixtract.ops.testing import run_tests, select_tests
 from vixtract.ops.up import (
     Started,
     find_present_engine,
@@ -45,6 +44,7 @@ from vixtract.ops.up import (
     require_running,
     run_up,
 )
+from vixtract.text_tables import format_span, render_table
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Without a terminal, progress inside a step is printed at most this often.
@@ -270,16 +270,11 @@ class Command:
 
     def test(self) -> int:
         """Run linters and tests."""
-        arguments = ["-k", self.options.keyword] if self.options.keyword else []
+        options = self.options
+        selection = select_tests(ROOT, options.what, options.keyword, fast=options.fast)
         # The tests' own project: settings of a person's appliance must not leak into theirs.
-        instance = self.instance(project=self.options.project or "vixtract-test")
-        outcome = run_tests(
-            self.session,
-            instance,
-            self.options.tier,
-            [*arguments, *self.passed_on],
-            required=self.in_ci,
-        )
+        instance = self.instance(project=options.project or "vixtract-test")
+        outcome = run_tests(self.session, instance, selection, self.passed_on, required=self.in_ci)
         if outcome.failed:
             print(f"vixtract test: failed: {', '.join(outcome.failed)}", file=sys.stderr)
         return outcome.exit_code

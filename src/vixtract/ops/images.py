@@ -15,8 +15,10 @@ from vixtract.settings import is_loopback
 
 SOURCE_LABEL = "vixtract.source"
 CA_LABEL = "vixtract.ca"
-OFFLINE_DEBIAN = "vixtract/debian:trixie-slim"
-OFFLINE_POSTGRES = "vixtract/postgres-offline:17"
+#: What stands in for a public image is named after it, and has its tag.
+STAND_INS = {"debian-offline": "trixie-slim", "postgres-offline": "17"}
+#: No registry serves this: an image of that name is made on this machine, or not there.
+LOCAL = "localhost/"
 DEBIAN_SCRIPT = "docker/offline/debian/build.sh"
 #: Passed on by name alone: addresses may hold a password, and argument lists are for all to read.
 PASSED_ON = ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -53,8 +55,10 @@ SERVICE_RECIPES = ("jupyter", "cronicle", "nginx")
 
 
 def name_image(instance: Instance, recipe: str) -> str:
-    """Return the image's name with its tag."""
-    return OFFLINE_POSTGRES if recipe == "postgres-offline" else instance.image(recipe)
+    """Return the full name of an own image or of a stand-in."""
+    if recipe in STAND_INS:
+        return f"{instance.settings['IMAGE_PREFIX']}/{recipe}:{STAND_INS[recipe]}"
+    return instance.image(recipe)
 
 
 def source_number(root: Path, recipe: str) -> str:

@@ -64,9 +64,9 @@ class Instance:
         """Return the name of a service's container."""
         return f"{self.project}_{service}"
 
-    def image(self, service: str) -> str:
-        """Return the image of one of the appliance's own services."""
-        return f"vixtract/{service}:{self.version}"
+    def image(self, name: str) -> str:
+        """Return the full name of one of the appliance's own images, such as `jupyter`."""
+        return f"{self.settings['IMAGE_PREFIX']}/{name}:{self.version}"
 
     @property
     def local_address(self) -> str:

@@ -13,8 +13,7 @@ from vixtract.ops.engine import install_packages, list_available
 from vixtract.ops.images import (
     CA_LABEL,
     DEBIAN_SCRIPT,
-    OFFLINE_DEBIAN,
-    OFFLINE_POSTGRES,
+    LOCAL,
     RECIPES,
     SERVICE_RECIPES,
     build_environment,
@@ -71,11 +70,14 @@ class Supply:
     def pull(self, image: str) -> bool:
         """Try to pull an image; after the first silence no registry is asked again.
 
+        What is named `localhost/...` is never asked for: whoever served it could run code as root
+        here, and its labels, made of public sources, would prove nothing.
+
         Args:
             image: its name.
         Returns: whether the image is here now.
         """
-        if self.registry_answers is False:
+        if image.startswith(LOCAL) or self.registry_answers is False:
             return False
         console = self.session.console
         console.detail(f"asking the registry for {image}")
@@ -112,22 +114,22 @@ class Supply:
                 f"DEBIAN_IMAGE={wanted} is not here and cannot be pulled.",
                 "Correct or remove DEBIAN_IMAGE.",
             )
-        if self.has(OFFLINE_DEBIAN):
-            return OFFLINE_DEBIAN
+        stand_in = name_image(self.instance, "debian-offline")
+        if self.has(stand_in):
+            return stand_in
         return wanted if self.pull(wanted) else self._bootstrap_debian()
 
     def _bootstrap_debian(self) -> str:
-        session = self.session
+        session, image = self.session, name_image(self.instance, "debian-offline")
         names = ["mmdebstrap", "debian-archive-keyring"]
         keys = session.host.root / "usr/share/keyrings/debian-archive-keyring.gpg"
         if not session.host.which("mmdebstrap") or not keys.is_file():
             available = list_available(session, names)
             purpose = "building Debian's image from a mirror"
             install_packages(session, [n for n in names if n in available] or names, purpose)
-        session.console.say(f"Building {OFFLINE_DEBIAN} from a Debian mirror")
-        script = str(self.instance.root / DEBIAN_SCRIPT)
-        self._run(["bash", script, OFFLINE_DEBIAN], OFFLINE_DEBIAN)
-        return OFFLINE_DEBIAN
+        session.console.say(f"Building {image} from a Debian mirror")
+        self._run(["bash", str(self.instance.root / DEBIAN_SCRIPT), image], image)
+        return image
 
     def build(self, recipe: str) -> None:
         """Build an image, those below it first, unless it is fresh.
@@ -188,11 +190,20 @@ class Supply:
         """Make one of our own images be here and match the sources.
 
         Args:
-            recipe: name in SERVICE_RECIPES.
+            recipe: name in RECIPES, or of an image that the operator made (SCHEDULER_IMAGE).
+        Raises:
+            PreconditionError: it cannot be built from these sources, and is not here.
         """
         instance, host = self.instance, self.session.host
         image = name_image(instance, recipe)
         labels = look_at_image(host, image)
+        if recipe not in RECIPES:
+            if labels is None and not self.pull(image):
+                raise PreconditionError(
+                    f"{image} (SCHEDULER_IMAGE={recipe}) is not here and cannot be pulled.",
+                    "Build it under that name, or remove SCHEDULER_IMAGE from .env.",
+                )
+            return
         if not _is_own_version(instance):
             # The sources here are of another version: they must not go under this version's name.
             if labels is None and not self.pull(image):
@@ -210,7 +221,8 @@ class Supply:
     def ensure_postgres(self) -> None:
         """Make PostgreSQL's image be here; the stand-in is chosen where nothing can be pulled."""
         wanted = self.instance.settings["POSTGRES_IMAGE"]
-        if wanted == OFFLINE_POSTGRES:
+        stand_in = name_image(self.instance, "postgres-offline")
+        if wanted == stand_in:
             self.build("postgres-offline")
         elif not self.has(wanted) and not self.pull(wanted):
             if self.instance.is_set("POSTGRES_IMAGE", self.session.host.environment):
@@ -219,8 +231,8 @@ class Supply:
                     "Correct or remove POSTGRES_IMAGE.",
                 )
             self.build("postgres-offline")
-            self.session.console.say(f"PostgreSQL runs from {OFFLINE_POSTGRES}")
-            self.instance = self.instance.changed({"POSTGRES_IMAGE": OFFLINE_POSTGRES})
+            self.session.console.say(f"PostgreSQL runs from {stand_in}")
+            self.instance = self.instance.changed({"POSTGRES_IMAGE": stand_in})
 
 
 def _is_own_version(instance: Instance) -> bool:
@@ -241,9 +253,10 @@ def ensure_images(session: Session, instance: Instance, supply: Supply | None = 
     supply = supply or Supply(session, instance)
     supply.instance = instance
     supply.ensure_postgres()
-    own = instance.settings["SCHEDULER_IMAGE"].removeprefix("vixtract/")
     for recipe in SERVICE_RECIPES:
-        supply.ensure_service(own if recipe == "cronicle" and own in RECIPES else recipe)
+        supply.ensure_service(
+            instance.settings["SCHEDULER_IMAGE"] if recipe == "cronicle" else recipe
+        )
     return supply.instance
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +14,9 @@ from vixtract.errors import PreconditionError, UsageError
 from vixtract.ops.compose import ensure_compose
 from vixtract.ops.console import Session
 from vixtract.ops.engine import ensure_engine, install_packages, look_at_engine
-from vixtract.ops.host import CommandError, Host
+from vixtract.ops.host import CommandError
 from vixtract.ops.instance import Instance
+from vixtract.ops.linters import run_linters
 from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
@@ -22,6 +25,8 @@ SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 BENCH = "bench"
+# A mark, not a tier: soaks, drills and corpora of any tier, which no other call runs.
+LONG = "long"
 OLDEST = (3, 11)
 # Package to a file of it below /usr/lib. The server packages start a server, which is not used.
 CONTRACT_PACKAGES = {
@@ -32,11 +37,8 @@ CONTRACT_PACKAGES = {
     "faketime": "*/faketime/libfaketimeMT.so.1",
     "slapd": "ldap/back_mdb.so",
 }
-# The build file only adds where images are built from.
-COMPOSE_FILE = "docker-compose.yml"
-NGINX_LINT = "nginx/site/lint.py"
 PYTEST_S = 4800.0
-LINT_S = 300.0
+LONG_S = 8 * 3600.0
 BENCH_S = 900.0
 
 
@@ -72,19 +74,128 @@ class Outcome:
         return max(self.codes, default=0)
 
 
-def choose_tiers(root: Path, asked: Sequence[str]) -> list[str]:
-    """Return the tiers to run; all that have tests when none is asked for.
+@dataclass(frozen=True)
+class Selection:
+    """What one call of `./vixtract test` runs.
+
+    Args:
+        paths: what pytest collects, relative to the repository; empty when it does not run.
+        tiers: those that the paths belong to.
+        options: pytest's options that narrow the paths down, and how many processes share them.
+        lint: whether the linters run.
+        bench: whether loading is measured.
+        timeout_s: seconds that pytest may take.
+    """
+
+    paths: tuple[str, ...]
+    tiers: frozenset[str]
+    options: tuple[str, ...] = ()
+    lint: bool = False
+    bench: bool = False
+    timeout_s: float = PYTEST_S
+
+
+def select_tests(
+    root: Path, asked: Sequence[str], keyword: str = "", *, fast: bool = False
+) -> Selection:
+    """Return what the words of a call select; all but the long tests when there is no word.
+
+    Tiers are shared by two processes. What is named more narrowly runs in one, which is ready
+    before a second one would have started.
 
     Args:
         root: repository.
-        asked: names of tiers, `lint` and `bench` among them.
+        asked: names of tiers, `lint`, `bench`, `long`, and files, folders or node ids of pytest.
+        keyword: expression of pytest's option -k, or empty.
+        fast: whether tests marked slow are left out.
+    Raises:
+        UsageError: a word is neither a tier nor a path of tests, or the words contradict.
     """
-    known = (LINT, *TIERS, BENCH)
-    unknown = [name for name in asked if name not in known]
-    if unknown:
-        raise UsageError(f"No tier {', '.join(unknown)}.", f"There are: {', '.join(known)}")
     there = [tier for tier in TIERS if any((root / "tests" / tier).glob("test_*.py"))]
-    return [tier for tier in there if tier in asked] if asked else there
+    words = [word for word in asked if word not in (LINT, BENCH, LONG)]
+    named = [_find_path(root, word) for word in words if word not in TIERS]
+    tiers = [tier for tier in there if tier in words]
+    if fast and LONG in asked:
+        raise UsageError("--fast and long contradict.", "Leave one of them out.")
+    if not words and (LONG in asked or not asked):
+        tiers = there
+    paths = [*(f"tests/{tier}" for tier in tiers), *named]
+    if LONG in asked:
+        paths = [name for name in _list_files(root, paths) if _has_long_tests(root / name)]
+        if not paths:
+            raise UsageError(f"No test there is marked {LONG}.", f"Run it without the word {LONG}.")
+    if keyword:
+        paths = _match_names(root, paths, keyword) or paths
+    marks = {"not long": LONG not in asked, "long": LONG in asked, "not slow": fast}
+    options = ["-m", " and ".join(mark for mark, applies in marks.items() if applies)]
+    if any("::" in name for name in named):
+        # A test that is named by itself runs, whatever it is marked with.
+        options = ["-m", ""]
+    elif not named and not keyword:
+        options += SIDE_BY_SIDE
+    if keyword:
+        options += ["-k", keyword]
+    return Selection(
+        paths=tuple(paths),
+        tiers=frozenset(path.split("/")[1] for path in paths),
+        options=tuple(options),
+        lint=LINT in asked or not (asked or keyword),
+        bench=BENCH in asked or not (asked or keyword or fast),
+        timeout_s=LONG_S if LONG in asked else PYTEST_S,
+    )
+
+
+def _find_path(root: Path, word: str) -> str:
+    """Return a file, folder or node id relative to the repository."""
+    name, colons, test = word.partition("::")
+    for base in (Path.cwd(), root):
+        path = (base / name).resolve()
+        try:
+            parts = path.relative_to(root.resolve()).parts
+        except ValueError:
+            continue
+        if name and path.exists() and len(parts) > 1 and parts[0] == "tests" and parts[1] in TIERS:
+            return "/".join(parts) + colons + test
+    raise UsageError(
+        f"{word!r} is neither a tier nor a path of tests.",
+        f"Tiers: {', '.join((LINT, *TIERS, BENCH, LONG))}. "
+        f"Paths start with tests/ and a tier: tests/unit/test_settings.py.",
+    )
+
+
+def _list_files(root: Path, paths: Sequence[str]) -> list[str]:
+    """Return the files of tests at or below paths; a node id stays as it is."""
+    found = []
+    for name in paths:
+        path = root / name
+        files = sorted(path.glob("**/test_*.py")) if path.is_dir() else []
+        found += [file.relative_to(root).as_posix() for file in files] or [name]
+    return found
+
+
+def _has_long_tests(path: Path) -> bool:
+    return path.is_file() and f"mark.{LONG}" in path.read_text("utf-8")
+
+
+def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
+    """Return the files with a word of an expression in their names or their tests' names.
+
+    pytest still applies the expression; reading fewer files only makes that quicker. Names that
+    pytest makes from parameters are not in a file: where no file matches, none is left out.
+    """
+    words = set(re.findall(r"[^\s()]+", keyword.lower())) - {"and", "or"}
+    if "not" in words:
+        return []
+    found = []
+    for name in _list_files(root, paths):
+        path = root / name.partition("::")[0]
+        names = [
+            path.stem,
+            *re.findall(r"^\s*(?:async def|def|class) (\w+)", path.read_text("utf-8"), re.M),
+        ]
+        if any(word in each.lower() for word in words for each in names):
+            found.append(name)
+    return found
 
 
 def stamp_of(requirements: bytes, version: str) -> str:
@@ -117,8 +228,13 @@ def ensure_environment(session: Session, root: Path) -> Path:
         return programs
     console.say(f"Making the tests' environment in .venv with {version}")
     stamp.unlink(missing_ok=True)
-    steps = [[str(programs / "python"), "-m", "pip", "install", "--requirement", str(lock)]]
-    there = host.run([str(programs / "python"), "--version"], timeout_s=30)
+    own = str(programs / "python")
+    steps = [
+        [own, "-m", "pip", "install", "--requirement", str(lock)],
+        # pip leaves what the lock file no longer has, and a test would go on finding it.
+        [str(programs / "uv"), "pip", "sync", "--offline", "--python", own, str(lock)],
+    ]
+    there = host.run([own, "--version"], timeout_s=30)
     if not there.ok or there.stdout.strip() != version:
         steps.insert(0, [python, "-m", "venv", "--clear", str(folder)])
     for step in steps:
@@ -151,84 +267,6 @@ def find_python(session: Session) -> str:
         install_packages(session, ["python3-venv"], "the tests' environment")
         return "/usr/bin/python3"
     raise PreconditionError("The tests need Python 3.11 or newer.", "Install python3.11-venv.")
-
-
-def list_tracked(host: Host, root: Path) -> list[str]:
-    """Return the files of the repository, as git lists them or as they lie there.
-
-    Args:
-        host: the machine.
-        root: repository.
-    """
-    listed = host.run(["git", "-C", str(root), "ls-files", "-z"], timeout_s=60)
-    if listed.ok and listed.stdout:
-        return [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
-    hidden = (".venv/", ".git/", ".vixtract/", "node_modules/")
-    names = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    return sorted(name for name in names if not name.startswith(hidden))
-
-
-def select_scripts(root: Path, names: Sequence[str]) -> list[str]:
-    """Return those files that are shell scripts, by their first line.
-
-    Args:
-        root: repository.
-        names: paths relative to it.
-    """
-    found = []
-    for name in names:
-        with (root / name).open("rb") as file:
-            first = file.readline(80)
-        is_shell = first.split()[-1:] in ([b"bash"], [b"sh"], [b"/bin/sh"], [b"/bin/bash"])
-        if name.endswith(".sh") or (first.startswith(b"#!") and is_shell):
-            found.append(name)
-    return found
-
-
-def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Build the commands of all linters.
-
-    Args:
-        root: repository.
-        programs: the environment's folder of programs.
-        names: files of the repository.
-    """
-    scripts = select_scripts(root, names)
-    recipes = [name for name in names if Path(name).name == "Dockerfile"]
-    linters = {
-        "ruff": [str(programs / "ruff"), "check", "."],
-        "ruff format": [*(str(programs / "ruff"), "format", "--check", "--quiet", ".")],
-        "mypy": [str(programs / "mypy")],
-        "bandit": [*(str(programs / "bandit"), "-q", "-ll", "-c", "pyproject.toml", "-r", "src")],
-        "compose-lint": [*(str(programs / "compose-lint"), "--fail-on", "low", COMPOSE_FILE)],
-        "gixy": [*(str(programs / "python"), NGINX_LINT, str(programs / "gixy"))],
-    }
-    if scripts:
-        linters["shellcheck"] = [str(programs / "shellcheck"), "--external-sources", *scripts]
-    if recipes:
-        linters["hadolint"] = [str(programs / "hadolint"), "--no-color", *recipes]
-    return linters
-
-
-def run_linters(session: Session, root: Path, programs: Path, outcome: Outcome) -> None:
-    """Run all linters; only those that complain show their output.
-
-    Args:
-        session: this call.
-        root: repository.
-        programs: the environment's folder of programs.
-        outcome: takes down what failed.
-    """
-    host = session.host
-    commands = build_linters(root, programs, list_tracked(host, root))
-    for name, command in commands.items():
-        session.console.detail(f"{name} …")
-        done = host.run(["env", "-C", str(root), *command], timeout_s=LINT_S)
-        outcome.note(name, done.returncode)
-        if not done.ok:
-            for line in (done.stdout + done.stderr).splitlines():
-                session.console.say(f"  {line}")
-        session.console.say(f"{name}: {'passed' if done.ok else 'failed'}")
 
 
 def prepare_engine(
@@ -277,50 +315,66 @@ def prepare_servers(session: Session, *, required: bool) -> None:
 def run_tests(
     session: Session,
     instance: Instance,
-    asked: Sequence[str],
+    selection: Selection,
     arguments: Sequence[str],
     *,
     required: bool,
 ) -> Outcome:
-    """Run linters and tests.
+    """Run linters, tests and the measurement of loading, as far as they are selected.
 
     Args:
         session: this call.
         instance: an appliance of the tests' own, for its settings.
-        asked: tiers; all when empty.
+        selection: what runs.
         arguments: more arguments of pytest.
         required: whether tiers that cannot run are a failure (CI).
     """
     root = instance.root
     outcome = Outcome()
-    tiers = choose_tiers(root, asked)
     programs = ensure_environment(session, root)
-    if not asked or LINT in asked:
-        run_linters(session, root, programs, outcome)
-    measures = not asked or BENCH in asked
-    if {"contract", "images"} & set(tiers) or measures:
+    if selection.lint:
+        run_linters(session, root, programs, outcome.note)
+    if {"contract", "images"} & selection.tiers or selection.bench:
         prepare_servers(session, required=required)
-    if any(tier in DOCKER_TIERS for tier in tiers):
-        problem = prepare_engine(session, instance, tiers, required=required)
-        if problem:
-            outcome.left_out = {tier: problem for tier in tiers if tier in DOCKER_TIERS}
-            tiers = [tier for tier in tiers if tier not in DOCKER_TIERS]
+    paths = list(selection.paths)
+    needing = [tier for tier in DOCKER_TIERS if tier in selection.tiers]
+    problem = prepare_engine(session, instance, needing, required=required) if needing else ""
+    if problem:
+        outcome.left_out = dict.fromkeys(needing, problem)
+        paths = [path for path in paths if path.split("/")[1] not in needing]
     for tier, reason in outcome.left_out.items():
         session.console.say(f"Not run: {tier}, {reason}")
     if outcome.failed:
         session.console.say(f"Failed so far: {', '.join(outcome.failed)}")
-    if tiers:
-        # One run for all tiers: pytest's own last line then counts every test.
-        words = [*(f"tests/{tier}" for tier in tiers), *SIDE_BY_SIDE, *arguments]
-        command = [str(programs / "python"), "-m", "pytest", *words]
-        session.console.say(f"pytest {' '.join(words)}")
-        code = session.host.attach(command, timeout_s=PYTEST_S, directory=root)
-        if code < 0:
-            session.console.say(f"pytest was killed by signal {-code}")
-        outcome.note("pytest", code)
-    if measures:
+    if paths:
+        words = [*paths, *selection.options, *arguments]
+        outcome.note("pytest", run_pytest(session, root, words, selection.timeout_s))
+    if selection.bench:
         run_bench(session, root, programs, outcome)
     return outcome
+
+
+def run_pytest(session: Session, root: Path, words: Sequence[str], timeout_s: float) -> int:
+    """Run all selected tests in one pytest, whose last line then counts every test.
+
+    Args:
+        session: this call.
+        root: repository.
+        words: pytest's arguments.
+        timeout_s: seconds that it may take.
+    Returns: its exit code, negative for the signal that killed it.
+    """
+    session.console.say(f"pytest {shlex.join(words)}")
+    code = session.host.attach(
+        [str(root / ".venv/bin/python"), "-m", "pytest", *words],
+        timeout_s=timeout_s,
+        directory=root,
+        # Compiled tests are kept: compiling all of them takes longer than running most of them.
+        environment={"PYTHONDONTWRITEBYTECODE": ""},
+    )
+    if code < 0:
+        session.console.say(f"pytest was killed by signal {-code}")
+    return code
 
 
 def run_bench(session: Session, root: Path, programs: Path, outcome: Outcome) -> None:

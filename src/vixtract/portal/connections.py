@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from vixtract.language import Language, mark
 from vixtract.portal.errors import AwayError, FormError, NotFoundError, PortalError
 from vixtract.portal.identity import User
-from vixtract.portal.language import Language
 from vixtract.portal.web import (
     LanguageDep,
     PersonDep,
@@ -28,7 +28,7 @@ from vixtract.portal.web import (
 )
 from vixtract.vault import wire
 from vixtract.vault.errors import NoVaultError
-from vixtract.vault.fields import PROBLEMS, mark
+from vixtract.vault.fields import PROBLEMS
 from vixtract.vault.kind import Kind
 from vixtract.vault.probe_results import RESULTS
 from vixtract.vault.registry import KINDS

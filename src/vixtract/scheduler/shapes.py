@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from vixtract.ledger.slots import ABORTED
-from vixtract.scheduler.embedded.jobs import Attempt
 from vixtract.scheduler.events import CATEGORIES, PLUGINS
 
 # History rows show an aborted job as ended by signal 2, its own record as code 1: as in Cronicle.
@@ -38,29 +37,35 @@ def _base(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def job_shape(
-    run: Mapping[str, Any], *, now: float, attempt: Attempt | None = None, log_size: int = 0
+    run: Mapping[str, Any],
+    *,
+    now: float,
+    report: Mapping[str, Any] | None = None,
+    pid: int | None = None,
+    log_size: int = 0,
 ) -> dict[str, Any]:
-    """Show one run in full, but for its parameters.
+    """Show one run in full, except for its parameters.
 
     Args:
         run: row of the ledger.
-        now: epoch seconds, for the elapsed time of one that has not ended.
-        attempt: what is known of it live, while it runs.
+        now: epoch seconds, for the elapsed time of a run that has not ended.
+        report: what its plugin has reported so far; None takes what the ledger keeps.
+        pid: process id of its plugin, while it runs.
         log_size: bytes of its log.
     Returns: Cronicle's job object, with `state` (queued, running, waiting or done) added.
     """
-    report = dict(attempt.process.report) if attempt else dict(run["result"])
+    said: Mapping[str, Any] = run["result"] if report is None else report
     is_done = run["state"] == "done"
     shape = {
         **_base(run),
         "state": run["state"],
-        "progress": 1 if is_done else _fraction(report.get("progress")),
-        "memo": str(report.get("memo") or ""),
+        "progress": 1 if is_done else _fraction(said.get("progress")),
+        "memo": str(said.get("memo") or ""),
         "elapsed": _elapsed(run, now),
-        "pid": attempt.process.pid if attempt else None,
+        "pid": pid,
         "log_file_size": log_size,
         "timeout": run["job"]["timeout"],
-        **{key: report[key] for key in ("perf", "table", "chain_data") if key in report},
+        **{key: said[key] for key in ("perf", "table", "chain_data") if key in said},
     }
     if is_done:
         shape.update(
@@ -91,6 +96,31 @@ def history_shape(run: Mapping[str, Any], *, log_size: int = 0) -> dict[str, Any
     if code:
         shape["description"] = run["description"] or "Unknown Error"
     return shape
+
+
+def recent_shape(run: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """Show an ended run as a list of schedules does.
+
+    Args:
+        run: row of `recent_runs`.
+        title: the event's.
+    """
+    started = run["time_start"] or run["time_end"]
+    return {
+        "id": run["id"],
+        "event": run["event"],
+        "event_title": title,
+        "action": "job_complete",
+        "username": run["username"],
+        "source": run["source"],
+        "due_at": run["due_at"],
+        "time_start": run["time_start"],
+        "elapsed": round(max(0.0, run["time_end"] - started), 3),
+        "attempt": run["attempt"] + run["crashes"],
+        "code": run["code"],
+        "outcome": run["outcome"],
+        "description": run["description"] if run["code"] else "",
+    }
 
 
 def queue_shape(run: Mapping[str, Any]) -> dict[str, Any]:

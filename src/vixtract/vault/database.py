@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vixtract.sqlite import has_table, open_sqlite
 from vixtract.vault.errors import VaultError
 from vixtract.vault.records import AuditEntry
 
 FILE = "connections.sqlite3"
-BUSY_S = 5.0
+# What was deleted is overwritten, although it is encrypted.
+_PRAGMAS = ("synchronous = FULL", "secure_delete = ON")
 KEPT_CHANGES = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS connection (
@@ -48,17 +50,10 @@ def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
     try:
         # SQLite gives its side files the mode of the file itself.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        database = sqlite3.connect(path, timeout=BUSY_S)
-        try:
-            database.execute("PRAGMA synchronous = FULL")
-            # Deleted values are overwritten, although they are encrypted.
-            database.execute("PRAGMA secure_delete = ON")
-            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'change'").fetchone():
+        with open_sqlite(path, pragmas=_PRAGMAS) as database:
+            if not has_table(database, "change"):
                 database.executescript(_SCHEMA)
-            with database:
-                yield database
-        finally:
-            database.close()
+            yield database
     except (sqlite3.Error, OSError) as error:
         raise VaultError(
             f"The store of connections cannot be used: {error}.",

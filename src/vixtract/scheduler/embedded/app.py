@@ -18,25 +18,16 @@ from starlette.routing import Route
 from vixtract import __version__
 from vixtract.errors import VixtractError
 from vixtract.ledger.mirror import Mirror
-from vixtract.scheduler import store
+from vixtract.scheduler.api import Answer, ApiError, find_caller, get_id
 from vixtract.scheduler.config import ENGINE_VERSION
-from vixtract.scheduler.embedded.board_calls import BOARD_CALLS
-from vixtract.scheduler.embedded.calls import (
-    EVENT_CALLS,
-    Answer,
-    ApiError,
-    Call,
-    get_id,
-    show_config,
-)
+from vixtract.scheduler.embedded.calls import CALLS, find_log, show_config
 from vixtract.scheduler.embedded.engine import Engine
-from vixtract.scheduler.embedded.job_calls import JOB_CALLS, find_log
-from vixtract.scheduler.embedded.probes import CachedProbe, is_postgresql_up, is_runner_up
+from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
+from vixtract.scheduler.store import Caller
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY = 4 * 1024 * 1024
-CALLS: Mapping[str, Call] = {**EVENT_CALLS, **JOB_CALLS, **BOARD_CALLS}
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -86,13 +77,8 @@ class Gateway:
             raise ApiError("api", f"There is no call {name!r}")
         return call(self.engine, self._find_caller(key), params)
 
-    def _find_caller(self, key: str) -> store.Caller:
-        if not key:
-            raise ApiError("session", "No Session ID or API Key could be found")
-        caller = store.find_caller(self.engine.database, self.engine.config.api_key, key)
-        if caller is None:
-            raise ApiError("api", "Invalid API Key")
-        return caller
+    def _find_caller(self, key: str) -> Caller:
+        return find_caller(self.engine.database, self.engine.config.api_key, key)
 
     def _status(self) -> Answer:
         return {

@@ -1,107 +1,46 @@
-"""The REST calls over events, API keys and the engine itself.
+"""The REST calls that need the embedded engine: events, jobs, logs, the queue.
 
 Each function takes the engine, the caller and the call's parameters, and returns the answer
-without its code; `ApiError` carries Cronicle's word for what is wrong. Calls over jobs are in
-`job_calls`.
+without its code.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from vixtract import __version__
-from vixtract.errors import VixtractError
-from vixtract.ledger import history, runs
+from vixtract.ledger import runs
 from vixtract.scheduler import store
+from vixtract.scheduler.api import (
+    Answer,
+    ApiError,
+    check_values,
+    find_event,
+    get_id,
+    get_number,
+    page,
+    require,
+)
 from vixtract.scheduler.config import ENGINE_VERSION
 from vixtract.scheduler.embedded.engine import Engine, LaunchError
-from vixtract.scheduler.embedded.retention import FOREVER_DAYS
-from vixtract.scheduler.events import CATEGORIES, PLUGINS, Event, check_event, check_params
+from vixtract.scheduler.events import CATEGORIES, PLUGINS, Event, check_params
+from vixtract.scheduler.ledger_calls import LEDGER_CALLS, get_limit
+from vixtract.scheduler.retention import FOREVER_DAYS
+from vixtract.scheduler.shapes import job_shape, queue_shape
 from vixtract.scheduler.store import Caller, StoredEvent
 
 logger = logging.getLogger(__name__)
 
-Answer = dict[str, Any]
 Call = Callable[[Engine, Caller, Mapping[str, Any]], Answer]
 
-
-class ApiError(VixtractError):
-    """A call that is answered with an error.
-
-    Args:
-        code: Cronicle's word: api, event, job, session, api_key.
-        description: one line for people.
-    """
-
-    def __init__(self, code: str, description: str) -> None:
-        super().__init__(description)
-        self.code = code
+CONSOLE_PAGE = 64 * 1024
 
 
-def require(caller: Caller, privilege: str) -> None:
-    """Refuse a caller whose key lacks a privilege.
-
-    Raises:
-        ApiError: with Cronicle's text.
-    """
-    if not caller.may(privilege):
-        raise ApiError(
-            "api",
-            f"API Key ('{caller.title}') does not have the required privileges to perform this"
-            f" action ({privilege}).",
-        )
-
-
-def get_number(params: Mapping[str, Any], name: str, default: int) -> int:
-    """Read a whole number of 0 or more that may have come as text.
-
-    Raises:
-        ApiError: it is something else.
-    """
-    value = params.get(name, default)
-    text = str(value)
-    if isinstance(value, bool) or not re.fullmatch(r"\d{1,12}", text):
-        raise ApiError("api", f"Malformed parameter value: {name}")
-    return int(text)
-
-
-def get_id(params: Mapping[str, Any]) -> str:
-    """Read the id that a call is about.
-
-    Raises:
-        ApiError: it is absent or no id.
-    """
-    value = params.get("id")
-    if value is None:
-        raise ApiError("api", "Missing parameter: id")
-    if not isinstance(value, str) or not re.fullmatch(r"\w{1,64}", value, re.ASCII):
-        raise ApiError("api", "Malformed parameter value: id")
-    return value
-
-
-def find_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> StoredEvent:
-    """Return the event that a call names by id or title.
-
-    Raises:
-        ApiError: there is none, or it is another author's and the key is no admin's.
-    """
-    wanted = params.get("id") or params.get("title")
-    if not wanted:
-        raise ApiError("event", "Failed to locate event: No criteria specified")
-    by = {"id": str(params["id"])} if params.get("id") else {"title": str(wanted)}
-    stored = store.get_event(engine.database, **by)
-    if stored is None or not caller.owns(stored.event.username):
-        raise ApiError("event", f"Failed to locate event: {wanted}")
-    return stored
-
-
-def page(rows: list[dict[str, Any]], length: int) -> Answer:
-    """Shape one page of a list."""
-    return {"rows": rows, "list": {"length": length}}
+# Events.
 
 
 def _get_schedule(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
@@ -112,20 +51,12 @@ def _get_schedule(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
 
 
 def _get_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
-    from vixtract.scheduler.embedded.job_calls import show_active
-
-    event = find_event(engine, caller, params).event
+    event = find_event(engine.database, caller, params).event
     answer: Answer = {"event": event.to_dict()}
     if event.queue:
         answer["queue"] = runs.count_runs(engine.database, event.id)["queued"]
     active = [job for job in show_active(engine, caller).values() if job["event"] == event.id]
     return {**answer, "jobs": active} if active else answer
-
-
-def _check(values: Mapping[str, Any], *, partial: bool) -> None:
-    problems = check_event(values, partial=partial)
-    if problems:
-        raise ApiError("api", "; ".join(str(problem) for problem in problems))
 
 
 def _choose_author(caller: Caller, values: Mapping[str, Any], present: str) -> str:
@@ -135,7 +66,7 @@ def _choose_author(caller: Caller, values: Mapping[str, Any], present: str) -> s
 
 def _create_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "create_events")
-    _check(params, partial=False)
+    check_values(params, partial=False)
     now = int(engine.now())
     values = {
         "timezone": engine.config.timezone,
@@ -164,18 +95,18 @@ def _create_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
 def _update_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "edit_events")
     identifier = get_id(params)
-    find_event(engine, caller, params)
+    find_event(engine.database, caller, params)
     # What was due until now was due by the old timing.
     engine.settle(identifier)
     with engine.database.transaction():
-        stored = find_event(engine, caller, {"id": identifier})
+        stored = find_event(engine.database, caller, {"id": identifier})
         changes = {k: v for k, v in params.items() if k not in ("id", "created")}
-        _check({"plugin": stored.event.plugin, **changes}, partial=True)
+        check_values({"plugin": stored.event.plugin, **changes}, partial=True)
         changes["username"] = _choose_author(caller, params, stored.event.username)
         changes["modified"] = int(engine.now())
         event = stored.event.updated(changes)
         if "plugin" in changes and "params" not in changes:
-            _check({"plugin": event.plugin, "params": event.params}, partial=True)
+            check_values({"plugin": event.plugin, "params": event.params}, partial=True)
         namesake = store.get_event(engine.database, title=event.title)
         if namesake is not None and namesake.event.id != event.id:
             raise ApiError("event", f'Event with title "{event.title}" already exists')
@@ -215,7 +146,7 @@ def _abort_jobs(engine: Engine, caller: Caller, event: Event) -> None:
 def _delete_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "delete_events")
     get_id(params)
-    event = find_event(engine, caller, params).event
+    event = find_event(engine.database, caller, params).event
     with engine.database.transaction():
         counts = runs.count_runs(engine.database, event.id)
         if counts["running"] or counts["waiting"]:
@@ -229,7 +160,7 @@ def _delete_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
 
 def _run_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "run_events")
-    event = find_event(engine, caller, params).event
+    event = find_event(engine.database, caller, params).event
     override = params.get("params")
     # Other keys may start what is there, not change what it does; Cronicle drops theirs too.
     if override and caller.is_admin:
@@ -274,54 +205,135 @@ def show_config(engine: Engine) -> Answer:
     }
 
 
-def _create_api_key(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
-    require(caller, "admin")
-    key, title = str(params.get("key") or ""), str(params.get("title") or "").strip()
-    username, privileges = params.get("username") or caller.username, params.get("privileges") or {}
-    if not re.fullmatch(r"\w{20,200}", key, re.ASCII):
-        raise ApiError("api", "key must be 20 to 200 letters, digits or underscores")
-    if not title or re.search("[<>]", title) or len(title) > 200:
-        raise ApiError("api", "title must have 1 to 200 characters and no < or >")
-    if not isinstance(privileges, Mapping) or set(privileges) - set(store.PRIVILEGES):
-        raise ApiError("api", f"privileges may be {', '.join(store.PRIVILEGES)}")
-    problems = check_event({"username": username}, partial=True)
-    if problems:
-        raise ApiError("api", str(problems[0]))
-    owner = Caller(title, str(username), dict(privileges))
-    identifier = store.create_key(engine.database, owner, key, int(engine.now()))
-    logger.info("API key %s (%s) created by %s", identifier, title, caller.title)
-    return {"id": identifier, "key": key}
+# Jobs.
 
 
-def _get_api_keys(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def find_run(engine: Engine, caller: Caller, identifier: str) -> dict[str, Any]:
+    """Return a run that the caller may see.
+
+    Raises:
+        ApiError: there is none, or it is another author's and the key is no admin's.
+    """
+    run = runs.get_run(engine.database, identifier)
+    if run is None or not caller.owns(run["username"]):
+        raise ApiError("job", f"Failed to fetch job details: no job {identifier}")
+    return run
+
+
+def _show(engine: Engine, run: Mapping[str, Any]) -> dict[str, Any]:
+    attempt = engine.jobs.active.get(run["id"]) if run["state"] != "done" else None
+    return job_shape(
+        run,
+        now=engine.now(),
+        report=attempt.process.report if attempt else None,
+        pid=attempt.process.pid if attempt else None,
+        log_size=engine.log_size(run["id"]),
+    )
+
+
+def show_active(engine: Engine, caller: Caller) -> dict[str, dict[str, Any]]:
+    """Show running jobs, and those that wait for a retry, by id and without parameters."""
+    active = runs.open_runs(engine.database, "running", "waiting")
+    return {run["id"]: _show(engine, run) for run in active if caller.owns(run["username"])}
+
+
+def _get_active_jobs(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     del params
-    require(caller, "admin")
-    rows = store.list_keys(engine.database)
-    return page(rows, len(rows))
+    return {"jobs": show_active(engine, caller)}
 
 
-def _delete_api_key(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
-    require(caller, "admin")
+def _get_job_status(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    run = find_run(engine, caller, get_id(params))
+    return {"job": {**_show(engine, run), "params": run["job"]["params"]}}
+
+
+def _get_job_details(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    run = find_run(engine, caller, get_id(params))
+    if run["state"] != "done":
+        raise ApiError("job", f"Failed to fetch job details: job {run['id']} has not ended")
+    return {"job": {**_show(engine, run), "params": {}}}
+
+
+def _get_live_console(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    """Return the log from an offset on, at most CONSOLE_PAGE bytes, cut at whole characters."""
+    run = find_run(engine, caller, get_id(params))
+    offset = get_number(params, "offset", 0)
+    path = engine.jobs.log_path(run["id"])
+    size = engine.log_size(run["id"])
+    data = b""
+    if offset < size:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(CONSOLE_PAGE)
+        data = data[: _whole_characters(data)]
+    following = min(offset, size) + len(data)
+    return {
+        "data": data.decode(errors="replace"),
+        "next": following,
+        "fileSize": size,
+        "skipBytes": 0,
+        "event_title": run["job"]["title"],
+        "hostname": job_shape(run, now=engine.now())["hostname"],
+        # 1 once the job has ended and the page reaches the end of its log.
+        "complete": int(run["state"] == "done" and following >= size),
+    }
+
+
+def _whole_characters(data: bytes) -> int:
+    """Return how many bytes hold whole UTF-8 characters, so that none is cut between pages."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if back < needed and len(data) > back else len(data)
+    return len(data)
+
+
+def find_log(engine: Engine, caller: Caller, identifier: str) -> Path | None:
+    """Return the log file of a finished run that the caller may see, or None."""
+    run = runs.get_run(engine.database, identifier)
+    if run is None or run["state"] != "done" or not caller.owns(run["username"]):
+        return None
+    path = engine.jobs.log_path(identifier)
+    return path if path.is_file() else None
+
+
+def _abort_job(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    require(caller, "abort_events")
     identifier = get_id(params)
-    if not store.delete_key(engine.database, identifier):
-        raise ApiError("api_key", f"Failed to locate API Key: {identifier}")
+    run = runs.get_run(engine.database, identifier)
+    reason = f"Manually aborted by API Key: {caller.title}"
+    visible = run is not None and caller.owns(run["username"])
+    if not visible or not engine.abort(identifier, reason):
+        raise ApiError("job", f"Failed to locate job: {identifier}")
     return {}
 
 
-def _disown_runs(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
-    """Not Cronicle's: a person left, and their name must lead nobody to their runs."""
-    require(caller, "admin")
-    names = {"username": params.get("username"), "to": params.get("to")}
-    for name in names.values():
-        problems = check_event({"username": name}, partial=True)
-        if not name or problems:
-            raise ApiError("api", str(problems[0]) if problems else "Missing parameter: username")
-    count = history.disown(engine.database, str(names["username"]), str(names["to"]))
-    logger.info("%d runs of %s belong to %s now", count, names["username"], names["to"])
-    return {"runs": count}
+def _get_queue(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    """List what waits; `queues` counts it by event, as Cronicle's own page does."""
+    waiting = [
+        run for run in runs.open_runs(engine.database, "queued") if caller.owns(run["username"])
+    ]
+    queues: dict[str, int] = {}
+    for run in waiting:
+        queues[run["event"]] = queues.get(run["event"], 0) + 1
+    offset, limit = get_number(params, "offset", 0), get_limit(params, 100)
+    rows = [queue_shape(run) for run in waiting[offset : offset + limit]]
+    return {**page(rows, len(waiting)), "queues": queues}
 
 
-EVENT_CALLS: Mapping[str, Call] = {
+def _flush_event_queue(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+    require(caller, "abort_events")
+    get_id(params)
+    event = find_event(engine.database, caller, params).event
+    engine.flush_queue(event.id, f"Queue emptied by API Key: {caller.title}")
+    return {}
+
+
+CALLS: Mapping[str, Call] = {
+    **LEDGER_CALLS,
     "get_schedule": _get_schedule,
     "get_event": _get_event,
     "create_event": _create_event,
@@ -330,8 +342,11 @@ EVENT_CALLS: Mapping[str, Call] = {
     "run_event": _run_event,
     "get_plugins": _get_plugins,
     "get_categories": _get_categories,
-    "create_api_key": _create_api_key,
-    "get_api_keys": _get_api_keys,
-    "delete_api_key": _delete_api_key,
-    "disown_runs": _disown_runs,
+    "get_active_jobs": _get_active_jobs,
+    "get_job_status": _get_job_status,
+    "get_job_details": _get_job_details,
+    "get_live_console": _get_live_console,
+    "abort_job": _abort_job,
+    "get_queue": _get_queue,
+    "flush_event_queue": _flush_event_queue,
 }

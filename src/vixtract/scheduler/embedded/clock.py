@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
@@ -129,29 +128,3 @@ def _remove_if_damaged(path: Path) -> None:
         logger.warning("%s is damaged; it is written anew from the events", path)
         for name in (path.name, f"{path.name}-journal", f"{path.name}-wal", f"{path.name}-shm"):
             path.with_name(name).unlink(missing_ok=True)
-
-
-class ClockWatch:
-    """Notices that the wall clock was set, by comparing it with the monotonic one.
-
-    Args:
-        wall_clock: epoch seconds.
-        monotonic: seconds that no one sets.
-    """
-
-    def __init__(
-        self,
-        wall_clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._wall, self._monotonic = wall_clock, monotonic
-        self._offset = 0.0
-        self.rebase()
-
-    def drift(self) -> float:
-        """Return by how many seconds the wall clock was set forward (negative: back)."""
-        return self._wall() - self._monotonic() - self._offset
-
-    def rebase(self) -> None:
-        """Take the present time as right."""
-        self._offset = self._wall() - self._monotonic()

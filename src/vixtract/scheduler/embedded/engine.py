@@ -19,13 +19,14 @@ from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, GRACE_S, MISSED, Claim
 from vixtract.scheduler import store
+from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.embedded.clock import AlarmClock, ClockWatch
+from vixtract.scheduler.embedded.clock import AlarmClock
 from vixtract.scheduler.embedded.jobs import JobIds, Jobs
-from vixtract.scheduler.embedded.plugin import kill_leftover
-from vixtract.scheduler.embedded.retention import Retention
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.leftovers import kill_leftover
+from vixtract.scheduler.retention import Retention
 from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,13 @@ class Engine:
     def now(self) -> float:
         """Return the wall clock, epoch seconds."""
         return self._now()
+
+    def log_size(self, run: str) -> int:
+        """Return the bytes of a run's log; 0 where it has none."""
+        try:
+            return self.jobs.log_path(run).stat().st_size
+        except OSError:
+            return 0
 
     # What is due.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import selectors
 import signal
 import subprocess
@@ -20,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from vixtract.scheduler.leftovers import KILL_AFTER_S, read_start_time, signal_group
+
 logger = logging.getLogger(__name__)
 
-KILL_AFTER_S = 10.0
 # How long output is still read from children that outlive the plugin.
 DRAIN_S = 2.0
 MAX_LINE = 1024 * 1024
@@ -154,7 +154,7 @@ class PluginProcess:
             self._supervise(process)
         finally:
             # The leader is not reaped yet, so the group's id cannot belong to anybody else.
-            _signal_group(process.pid, signal.SIGKILL)
+            signal_group(process.pid, signal.SIGKILL)
             exit_code = process.wait(timeout=KILL_AFTER_S)
             for stream in (process.stdin, process.stdout, process.stderr):
                 _close(stream)
@@ -193,9 +193,9 @@ class PluginProcess:
         if not self._terminated_at:
             self._terminated_at = now
             self.log.note(f"# {self._stop[1]}; the job is told to end.")
-            _signal_group(pid, signal.SIGTERM)
+            signal_group(pid, signal.SIGTERM)
         elif now > self._terminated_at + KILL_AFTER_S:
-            _signal_group(pid, signal.SIGKILL)
+            signal_group(pid, signal.SIGKILL)
 
     def _read(self, fd: int, stream: str) -> bool:
         try:
@@ -281,47 +281,3 @@ def _close(stream: IO[bytes] | None) -> None:
             stream.close()
         except OSError:
             logger.debug("a plugin's pipe was closed by its other end")
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def read_start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 if there is no such process.
-
-    Source: proc(5), field 22 of /proc/PID/stat, counted after the command in parentheses.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bool:
-    """End a plugin that outlived the engine which started it.
-
-    Args:
-        pid: its process id and group.
-        pid_start: its start time; a process with another one is somebody else's.
-        grace_s: seconds between SIGTERM and SIGKILL.
-    Returns: whether there was such a process.
-    """
-    if not pid_start or read_start_time(pid) != pid_start:
-        return False
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        _signal_group(pid, signal.SIGTERM)
-        # A pidfd becomes readable when its process ends, whoever its parent is.
-        select.select([pidfd], [], [], grace_s)
-        _signal_group(pid, signal.SIGKILL)
-    finally:
-        os.close(pidfd)
-    return True

@@ -13,7 +13,7 @@ STORAGE = EDGE / "storage"
 LOGS = EDGE / "logs"
 QUEUE = EDGE / "queue"
 PID_FILE = EDGE / "cronicled.pid"
-PLACES = EDGE / "places"
+JOB_LOCKS = EDGE / "places"
 #: What the last start was given: a digest of the administrator's password, the session's secret.
 APPLIED = EDGE / "applied-password"
 SESSION = EDGE / "applied-session"
