@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import string
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vixtract.credentials import generate_password
 from vixtract.errors import PreconditionError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -116,10 +116,7 @@ def _temporary_file(
 
 
 def _letters_and_digits() -> str:
-    alphabet = string.ascii_letters + string.digits
-    return secrets.choice(string.ascii_letters) + "".join(
-        secrets.choice(alphabet) for _ in range(39)
-    )
+    return generate_password(40)
 
 
 _GENERATORS: dict[str, Callable[[], str]] = {

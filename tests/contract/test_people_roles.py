@@ -15,11 +15,11 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tests.waiting import free_port, wait_until
+from vixtract.credentials import is_scram_of, scram_verifier
 from vixtract.hub.provisioner import Provisioner, Server
 from vixtract.people import roles
 from vixtract.people.database_tls import DatabaseTls
 from vixtract.people.names import InvalidNameError
-from vixtract.people.scram import build_verifier, is_verifier_of
 
 pytest_plugins = ["tests.postgres"]
 
@@ -321,8 +321,8 @@ def cannot_log_in(server, name):
 
 
 def test_verifier_belongs_to_its_password_alone():
-    verifier = build_verifier("right", salt=b"0123456789abcdef")
-    assert is_verifier_of(verifier, "right")
-    assert not is_verifier_of(verifier, "wrong")
+    verifier = scram_verifier("right", salt=b"0123456789abcdef")
+    assert is_scram_of(verifier, "right")
+    assert not is_scram_of(verifier, "wrong")
     for broken in (None, "", "md5abc", "SCRAM-SHA-256$x:y$z", "SCRAM-SHA-256$4096:!$a:b"):
-        assert not is_verifier_of(broken, "right")
+        assert not is_scram_of(broken, "right")

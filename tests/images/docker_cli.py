@@ -41,6 +41,24 @@ def has_image(name: str) -> bool:
     return docker("image", "inspect", name, check=False).returncode == 0
 
 
+def host_address(image: str, network: str = "bridge") -> str:
+    """Return this machine's address in an engine's network, as a container there sees it.
+
+    `docker network inspect` names the default bridge's gateway only from the engine's second start
+    on, so a container is asked.
+
+    Args:
+        image: any image with a shell.
+        network: its name.
+    """
+    with created_container(image, ("--network", network, "--entrypoint=/bin/sleep"), "60") as name:
+        docker("start", name)
+        form = "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}"
+        address = docker("inspect", "--format", form, name).stdout.strip()
+    assert address, f"no gateway in {network}"
+    return address
+
+
 def logs(container: str) -> str:
     """Return both streams of a container's log."""
     done = docker("logs", container, check=False)

@@ -9,7 +9,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from tests.contract.test_notify import Hook, Inbox
-from tests.images.docker_cli import docker, unique_name
+from tests.images.docker_cli import host_address, unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
 from tests.waiting import free_port, wait_until
 
@@ -22,8 +22,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def host() -> str:
     """This machine's address on the engine's bridge."""
-    form = "{{(index .IPAM.Config 0).Gateway}}"
-    return docker("network", "inspect", "bridge", "--format", form).stdout.strip()
+    return host_address(IMAGE)
 
 
 @pytest.fixture(scope="module")

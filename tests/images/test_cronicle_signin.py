@@ -156,7 +156,7 @@ def test_a_new_password_ends_ones_sessions_and_open_connections(place):
     another = place.box.log_in()["X-Session-ID"]
     assert place.schedule(session) == place.schedule(another) == 0
     with connect_page(place.box) as connection:
-        place.hub.operate("passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
+        place.hub.operate("user", "passwd", "boss", "--password-stdin", text=f"{PASSWORD}\n")
         wait_until(
             lambda: place.schedule(session) != 0, "the session's end", timeout_s=60, interval_s=1
         )

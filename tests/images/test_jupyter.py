@@ -221,21 +221,25 @@ def test_deleted_person_is_out_of_hub_and_postgresql(hub, admin):
 
 
 def test_operator_lists_adds_again_and_generates(hub):
-    first = hub.operate("add-user", "op.person", "--generate").stdout
-    password = re.search(r"Password: (\w{20})", first).group(1)
+    first = hub.operate("user", "add", "op.person").stdout
+    password = re.search(r"Password: (\w{24})", first).group(1)
     assert hub.try_login("op.person", password).status_code == 302
-    again = hub.operate("add-user", "op.person", "--admin").stdout
+    again = hub.operate("user", "add", "op.person", "--admin").stdout
     assert "is there already" in again
     assert hub.try_login("op.person", password).status_code == 302, "the password stays"
-    people = {p["name"]: p["admin"] for p in json.loads(hub.operate("list", "--json").stdout)}
+    people = {
+        p["name"]: p["admin"] for p in json.loads(hub.operate("user", "list", "--json").stdout)
+    }
     assert people["op.person"] is True
-    refused = hub.operate("add-user", "root", check=False)
+    refused = hub.operate("user", "add", "root", check=False)
     assert refused.returncode == 1
     assert "reserved" in refused.stderr
-    short = hub.operate("passwd", "op.person", "--password-stdin", text="short\n", check=False)
+    short = hub.operate(
+        "user", "passwd", "op.person", "--password-stdin", text="short\n", check=False
+    )
     assert short.returncode == 1
     assert "8 to 256" in short.stderr
-    assert hub.operate("passwd", "nobody.here", "--generate", check=False).returncode == 1
+    assert hub.operate("user", "passwd", "nobody.here", check=False).returncode == 1
 
 
 # --- passwords ------------------------------------------------------------------------------------
@@ -470,7 +474,7 @@ def test_recreated_container_knows_everybody(own_hub):
     person = hub.browser("zoe", PASSWORD)
     person.start_server()
     assert install(person, "vixown", "1.0").startswith("/home/zoe/.local/")
-    hub.operate("passwd", "admin", "--password-stdin", text="first-own-1\n")
+    hub.operate("user", "passwd", "admin", "--password-stdin", text="first-own-1\n")
     hub.run("rm", "/home/zoe/runs")
     drop_in = "c.JupyterHub.template_vars = {'announcement': 'read-last'}"
     hub.run("sh", "-c", f'echo "{drop_in}" > /etc/jupyterhub/conf.d/10-test.py')

@@ -17,7 +17,7 @@ import pytest
 from tests import slapd
 from tests.certificates import make_authority, write_pair
 from tests.directory_settings import by_search
-from tests.images.docker_cli import docker, logs
+from tests.images.docker_cli import docker, host_address, logs
 from tests.images.hub import IMAGE, PYTHON, Hub
 from tests.issuer import Issuer, foreign_key
 from tests.slapd import Slapd
@@ -36,12 +36,6 @@ CA_FILE = "/etc/jupyterhub/conf.d/test-ca.pem"
 CALLBACK = "/jupyter/hub/oauth_callback"
 
 
-def gateway_of(hub: Hub) -> str:
-    """Return this machine's address in the Hub's network."""
-    text = docker("network", "inspect", hub.name, "--format", "{{(index .IPAM.Config 0).Gateway}}")
-    return text.stdout.strip()
-
-
 def put_config(hub: Hub, name: str, content: str) -> None:
     """Write a file into the volume of drop-ins, as an operator does before the first start."""
     docker(
@@ -58,7 +52,7 @@ def place(tmp_path_factory) -> Iterator[SimpleNamespace]:
     hub = Hub()
     started = []
     try:
-        address = gateway_of(hub)
+        address = host_address(IMAGE, hub.name)
         write_pair(folder, address, make_authority("CA of a test"))
         directory = Slapd(folder, address)
         started.append(directory)
@@ -148,7 +142,7 @@ def test_who_is_in_no_group_stays_outside_and_reads_why(hub):
 
 
 def test_name_of_a_local_person_cannot_be_taken(hub):
-    hub.operate("add-user", "local.one")
+    hub.operate("user", "add", "local.one")
     assert hub.try_login("local.one", "password-of-local.one").status_code == 403
     assert hub.try_login("admin", "password-of-admin").status_code == 403
     assert hub.try_login("admin", "vixtract").status_code == 302
@@ -173,14 +167,14 @@ def test_new_account_of_an_old_name_does_not_get_the_old_home(place, hub):
 
 
 def test_administrator_can_move_a_local_person_to_the_directory(place, hub):
-    hub.operate("add-user", "mover", "--password-stdin", text="a-local-password-3\n")
+    hub.add("mover", "a-local-password-3")
     slapd.add_person(place.directory, "mover")
     place.directory.members(slapd.ALLOWED, add=slapd.person("mover"))
     assert hub.try_login("mover", "password-of-mover").status_code == 403
-    assert "signs in with LDAP from now on" in hub.operate("source", "mover", "ldap").stdout
+    assert "signs in with LDAP from now on" in hub.operate("user", "source", "mover", "ldap").stdout
     assert hub.try_login("mover", "password-of-mover").status_code == 302
     assert hub.try_login("mover", "a-local-password-3").status_code == 403
-    assert hub.operate("source", "nobody.here", "ldap", check=False).returncode == 2
+    assert hub.operate("user", "source", "nobody.here", "ldap", check=False).returncode == 2
 
 
 @pytest.mark.parametrize("name", ["*", "lena)(uid=*))(|(uid=*", "lena,ou=people", "root"])
@@ -205,7 +199,7 @@ def test_password_of_the_directory_is_not_changed_here(hub):
     page = person.http.get("/jupyter/hub/change-password")
     assert "your password is kept there, not here" in words(page)
     assert "https://password.example.org/" in page.text
-    done = hub.operate("passwd", "lena", "--generate", check=False)
+    done = hub.operate("user", "passwd", "lena", check=False)
     assert done.returncode != 0
     assert "signs in with LDAP" in done.stderr
     assert hub.try_login("lena", "password-of-lena").status_code == 302
@@ -450,7 +444,7 @@ c.Authenticator.admin_users = {{'j.smith'}}
 def test_recipe_of_the_predecessor_works_as_a_drop_in(tmp_path):
     hub, directory = Hub(), None
     try:
-        address = gateway_of(hub)
+        address = host_address(IMAGE, hub.name)
         write_pair(tmp_path, address, make_authority("CA of a test"))
         directory = Slapd(tmp_path, address)
         # ldap3 takes ldap:// for plain LDAP whatever use_ssl says; slapd binds by DN alone, where AD

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.images import edge_box
-from tests.images.docker_cli import docker, has_image, logs, unique_name
+from tests.images.docker_cli import docker, has_image, host_address, logs, unique_name
 from tests.images.edge_box import EdgeBox
 from tests.own_images import PREFIX, own_image
 from tests.waiting import free_port, wait_until
@@ -40,8 +40,7 @@ class Pair:
         self.name = f"{self.project}_worker"
         self.folder = folder
         self.port = free_port()
-        form = "{{(index .IPAM.Config 0).Gateway}}"
-        self.address = docker("network", "inspect", "bridge", "--format", form).stdout.strip()
+        self.address = host_address(EMBEDDED)
         image = edge_box.IMAGE if engine == "cronicle" else EMBEDDED
         self.box = EdgeBox(unique_name("worker-main"), image)
 

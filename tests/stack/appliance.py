@@ -104,7 +104,7 @@ class Appliance:
         self.execute(
             "jupyter",
             "/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.operator",
-            "add-user", name, *options, "--password-stdin",
+            "user", "add", name, *options, "--password-stdin",
             stdin=password + "\n",
         )  # fmt: skip
         return password

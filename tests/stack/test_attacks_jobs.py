@@ -257,7 +257,7 @@ def test_a_schedule_s_title_is_no_sql(appliance, passwords):
 def test_a_person_s_name_is_no_sql_and_no_path(appliance, passwords, name):
     output = appliance.execute(
         "jupyter", "/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.operator",
-        "add-user", name, "--password-stdin", stdin="pw-long-enough-1\n", check=False,
+        "user", "add", "--password-stdin", "--", name, stdin="pw-long-enough-1\n", check=False,
     )  # fmt: skip
     assert "Traceback" not in output
     names = appliance.query_inside("SELECT rolname FROM pg_roles")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.stack.test_faults import kill_main_process, wait_healthy
 from tests.waiting import wait_until
-from vixtract.ops.credentials import is_scram_of
+from vixtract.credentials import is_scram_of
 
 PASSWORD = "vixtract"
 PYTHON = {"jupyter": "/opt/jupyterhub/bin/python", "cronicle": "/opt/vixtract/bin/python"}

@@ -6,7 +6,7 @@ import pytest
 
 from vixtract.hub import passwords
 from vixtract.hub.passwords import LockedError, PasswordError, PasswordStore
-from vixtract.hub.tables import open_transaction
+from vixtract.sqlite import open_sqlite
 
 HOME = "address:10.0.0.1"
 ATTACKER = "address:10.6.6.6"
@@ -132,7 +132,7 @@ def test_old_failures_do_not_pile_up(store, clock):
     fail(store, 4, name="one")
     clock.now += passwords.WINDOW_S + 1
     fail(store, 1, name="two")
-    with open_transaction(store._database) as connection:
+    with open_sqlite(store._database) as connection:
         rows = connection.execute("SELECT name FROM vixtract_login_failure").fetchall()
     assert rows == [("two",)]
 

@@ -12,17 +12,32 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "vixtract"
 MODULES = sorted(SOURCE.rglob("*.py"))
 # What a package may import besides itself and the standard library: docs/reference/architecture.md.
-BASE = {"__init__", "errors", "values", "files"}
+BASE = {
+    "__init__",
+    "errors",
+    "values",
+    "files",
+    "addresses",
+    "credentials",
+    "sqlite",
+    "text_tables",
+}
 SETTINGS = {"settings", "settings_table", "secret_settings"}
 ALLOWED = {
     "__init__": set(),
     "values": set(),
     "errors": set(),
-    "files": {"errors"},
+    "addresses": set(),
+    "files": {"errors", "credentials"},
+    "credentials": set(),
+    "sqlite": set(),
+    "text_tables": set(),
+    "people_commands": set(),
     "settings_table": {"__init__"},
+    "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
-    "ledger": {"errors", "files"},
+    "ledger": {"errors", "files", "sqlite"},
     "loading": {"errors"},
     "certificates": {*BASE, *SETTINGS},
     "people": {*BASE, *SETTINGS, "certificates"},
@@ -37,10 +52,10 @@ ALLOWED = {
     "scheduler": {*BASE, *SETTINGS, "ledger"},
     "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
     "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people", "processes"},
-    "hub": {*BASE, *SETTINGS, "people", "scheduler", "vault"},
+    "hub": {*BASE, *SETTINGS, "language", "people_commands", "people", "scheduler", "vault"},
     "homes": {*BASE, "people", "processes", "notebooks"},
-    "portal": {*BASE, *SETTINGS, "people", "ledger", "scheduler", "vault"},
-    "ops": {*BASE, *SETTINGS},
+    "portal": {*BASE, *SETTINGS, "language", "people", "ledger", "scheduler", "vault"},
+    "ops": {*BASE, *SETTINGS, "people_commands"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}
 # The main processes put everything together.
@@ -58,6 +73,9 @@ HOST_SIDE = {
         "values",
         "errors",
         "files",
+        "credentials",
+        "text_tables",
+        "people_commands",
         "__init__",
     ),
 }

@@ -119,7 +119,7 @@ def appliance(tmp_path, scheduler, people='[{"name": "admin"}]'):
     """Return a session and an instance whose containers answer."""
     answers = {
         "list --json": Completed(0, people),
-        "add-user demo --generate": Completed(0, "Added demo.\nPassword: Pass1\n"),
+        "user add demo": Completed(0, "Added demo.\nPassword: Pass1\n"),
         "--user demo": Completed(0, ""),
         "cat /srv/secrets/api_key": Completed(0, KEY + "\n"),
         "docker run": Completed(0, json.dumps(REPORT)),
@@ -152,7 +152,7 @@ def test_the_demo_is_repeatable(tmp_path, scheduler):
     session, instance = appliance(tmp_path, scheduler, people='[{"name": "demo"}]')
     scheduler.state["events"][EVENT] = {"id": EVENT, "enabled": 0}
     run_demo(session, instance, NOW)
-    assert not session.host.called("add-user")
+    assert not session.host.called("user add")
     calls = [call for call, _, _ in scheduler.state["calls"]]
     assert "create_event" not in calls and calls.count("update_event") == 2
 
@@ -184,7 +184,7 @@ def test_a_refused_call_carries_the_schedulers_words(scheduler):
 
 
 def test_a_person_that_cannot_be_added_is_an_error(tmp_path):
-    answers = {"list --json": Completed(0, "[]"), "add-user": Completed(3, "", "The Hub is away.")}
+    answers = {"list --json": Completed(0, "[]"), "user add": Completed(3, "", "The Hub is away.")}
     session = make_session(FakeHost(tmp_path, answers))
     with pytest.raises(DemoError, match=r"Could not add demo: The Hub is away\."):
         ensure_person(session, load_instance(tmp_path, {}, {}))

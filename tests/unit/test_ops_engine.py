@@ -22,6 +22,7 @@ from vixtract.ops.engine import (
     Engine,
     build_engine_packages,
     ensure_engine,
+    install_packages,
     parse_version,
     read_available,
     read_engine,
@@ -249,6 +250,16 @@ def test_a_start_clears_leftovers_first(tmp_path):
     ensure_engine(session)
     assert not (run / "docker.pid").exists()
     assert "removed 5 leftovers" in " ".join(session.console.details)
+
+
+def test_packages_are_installed_where_the_package_lists_are_empty_or_old(tmp_path):
+    answers = {"update": OK, "install": [Completed(100, "E: Unable to locate package slapd"), OK]}
+    host = FakeHost(tmp_path, answers, programs=["apt-get"])
+    install_packages(make_session(host, yes=True), ["slapd"], "the contract tests")
+    assert [line.split()[-1] for line in host.calls] == ["slapd", "update", "slapd"]
+    host.answers["install"] = FAILED
+    with pytest.raises(PreconditionError, match="could not install slapd"):
+        install_packages(make_session(host, yes=True), ["slapd"], "the contract tests")
 
 
 def test_compose_of_both_generations_is_found(tmp_path):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
 from vixtract.errors import PreconditionError, UsageError
-from vixtract.ops.host import Completed
+from vixtract.ops.host import Completed, Host
 from vixtract.ops.images import (
     RECIPES,
     authorities_number,
@@ -23,6 +22,7 @@ from vixtract.ops.images import (
     source_number,
 )
 from vixtract.ops.instance import load_instance
+from vixtract.ops.linters import list_tracked
 from vixtract.ops.provision import BuildError, Supply, build_images, ensure_images
 from vixtract.ops.sources import (
     CA_FILE,
@@ -328,11 +328,8 @@ def test_two_prefixes_share_no_image(tmp_path):
 def test_no_file_names_an_image_in_a_public_namespace():
     names = "|".join([*RECIPES, "debian-offline", "postgresql"])
     public = re.compile(rf"(?<![\w./}}-])vixtract/(?:{names}):")
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    for name in files.stdout.decode().split("\0"):
-        path = ROOT / name
-        if path.is_file() and path.suffix not in (".gz", ".png", ".parquet", ".ico"):
-            assert not public.search(path.read_text("utf-8", "replace")), name
+    for name in list_tracked(Host(), ROOT):
+        assert not public.search((ROOT / name).read_text("utf-8", "replace")), name
 
 
 def test_a_registry_without_our_images_still_gives_debian(tmp_path):

@@ -13,6 +13,7 @@ import socket
 import pytest
 
 from tests.unit.ops_fakes import OK, FakeHost, make_session
+from vixtract.credentials import generate_password, scram_verifier
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.ops.compose import Compose
 from vixtract.ops.containers import (
@@ -22,7 +23,6 @@ from vixtract.ops.containers import (
     parse_container,
     wait_healthy,
 )
-from vixtract.ops.credentials import build_passwords, generate_password, scram_verifier
 from vixtract.ops.host import Completed, Host
 from vixtract.ops.instance import SERVICES, load_instance
 from vixtract.ops.ports import (
@@ -34,9 +34,9 @@ from vixtract.ops.ports import (
 )
 from vixtract.ops.provision import Supply
 from vixtract.ops.status import build_accounts, build_status, render_status, shorten_ports
-from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.up import (
     StartError,
+    build_passwords,
     check_ports_differ,
     check_ports_free,
     choose_engine,
@@ -46,6 +46,7 @@ from vixtract.ops.up import (
     set_hub_password,
     settle_engine,
 )
+from vixtract.text_tables import format_span, render_table
 
 
 def entry(service, state="running", health="healthy", **more):
@@ -155,7 +156,7 @@ def test_each_engine_has_its_image_and_an_own_one_stays(tmp_path):
 def test_generated_passwords_are_strong_and_harmless():
     made = {generate_password() for _ in range(50)}
     assert len(made) == 50
-    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{23}", password) for password in made)
+    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9]{23}", password) for password in made)
 
 
 def test_passwords_are_generated_only_for_the_world_and_only_where_defaults_are(tmp_path):

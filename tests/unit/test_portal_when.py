@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vixtract.portal.language import Language, load_languages
+from vixtract.language import Language, load_languages
 from vixtract.portal.when import WORKDAYS, When, build_when_timing, describe_timing, read_when
 from vixtract.scheduler.timing import RANGES, build_timing, check_timing
 
 ENGLISH = Language("en")
-RUSSIAN = load_languages(Path(__file__).parents[2] / "web" / "portal" / "locale")["ru"]
+RUSSIAN = load_languages(Path(__file__).parents[2] / "web" / "locale")["ru"]
 HOURS = st.integers(0, 23)
 MINUTES = st.integers(0, 59)
 CHOICES = st.one_of(

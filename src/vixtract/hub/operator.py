@@ -9,30 +9,25 @@ host's `./vixtract user|team|reader` runs them:
 from __future__ import annotations
 
 import argparse
-import secrets
-import string
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from vixtract.credentials import generate_password
 from vixtract.errors import UsageError, VixtractError
 from vixtract.hub.client import HubError, call_hub, list_users
-from vixtract.hub.operator_words import build_parser, render_json, render_table
 from vixtract.hub.sources import LOCAL, WORDS, SourceStore
+from vixtract.people_commands import COMMANDS, add_commands
+from vixtract.text_tables import render_table
 
 DATABASE = Path("/srv/jupyterhub/jupyterhub.sqlite")
 
 
 class UnfinishedError(VixtractError):
     """Some of it is not done; what is done stays, and the same command goes on from there."""
-
-
-def build_password() -> str:
-    """Return 20 random letters and digits."""
-    alphabet = string.ascii_letters + string.digits
-    return "".join(secrets.choice(alphabet) for _ in range(20))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the module's name; those of the process by default.
     Returns: exit code, 0 for success.
     """
-    options = build_parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="vixtract.hub.operator", description="People, teams and readers of the appliance."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_commands(lambda name, text: commands.add_parser(name, help=text), "container")
+    options = parser.parse_args(arguments)
     try:
-        _COMMANDS[options.command](options)
+        _COMMANDS[options.command, options.word](options)
     except VixtractError as error:
         print(error.message, file=sys.stderr)
         if error.hint:
@@ -64,8 +64,8 @@ def _add(options: argparse.Namespace) -> None:
     if name not in known:
         call_hub("POST", "/api/users", {"usernames": [name], "admin": options.admin})
         print(f"Added {name}{' as an administrator' if options.admin else ''}.")
-        if not password and options.command == "user-add":
-            password, is_first = build_password(), True
+        if not password:
+            password, is_first = generate_password(), True
     else:
         print(f"{name} is there already.")
         if options.admin and not known[name]["admin"]:
@@ -73,23 +73,17 @@ def _add(options: argparse.Namespace) -> None:
     if password:
         _send_password(name, password, is_first=is_first)
         _show_password(password, is_first=is_first)
-    elif name not in known:
-        print("No password yet: an administrator sets one on the Hub's page Passwords.")
-    if options.command == "user-add":
-        _finish(call_hub("POST", "/vixtract/people/provision", {"name": name}))
+    _finish(call_hub("POST", "/vixtract/people/provision", {"name": name}))
 
 
 def _set_password(options: argparse.Namespace) -> None:
     password, is_first = _choose_password(options)
-    if not password and options.command == "passwd":
-        raise UsageError("No password given.", "Add --generate or --password-stdin.")
     if not password:
-        password, is_first = build_password(), True
+        password, is_first = generate_password(), True
     _send_password(options.name, password, is_first=is_first)
     print(f"Set the password of {options.name}.")
-    if options.command == "user-passwd":
-        # Whoever knew the old one may have a server open.
-        _finish(call_hub("POST", "/vixtract/people/end", {"name": options.name}))
+    # Whoever knew the old one may have a server open.
+    _finish(call_hub("POST", "/vixtract/people/end", {"name": options.name}))
     _show_password(password, is_first=is_first)
 
 
@@ -106,9 +100,6 @@ def _assign_source(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     people = call_hub("POST", "/vixtract/people/list", {})["people"]
-    if options.json:
-        print(render_json(people))
-        return
     head = ("name", "rights", "state", "password", "teams", "last activity")
     rows = [
         (
@@ -121,13 +112,12 @@ def _list(options: argparse.Namespace) -> None:
         )
         for person in people
     ]
-    print(render_table(head, rows))
+    _print_list(options, people, head, rows)
 
 
 def _change_state(options: argparse.Namespace) -> None:
-    action = options.command.removeprefix("user-")
-    _finish(call_hub("POST", f"/vixtract/people/{action}", {"name": options.name}))
-    print(f"{options.name} is {action}d.")
+    _finish(call_hub("POST", f"/vixtract/people/{options.word}", {"name": options.name}))
+    print(f"{options.name} is {options.word}d.")
 
 
 def _remove(options: argparse.Namespace) -> None:
@@ -143,13 +133,13 @@ def _remove(options: argparse.Namespace) -> None:
 
 
 def _grant(options: argparse.Namespace) -> None:
-    _set_admin(options.name, options.command == "user-grant-admin")
+    _set_admin(options.name, options.word == "grant-admin")
 
 
 def _set_admin(name: str, is_admin: bool) -> None:
     users = list_users()
     if not is_admin and [u["name"] for u in users if u["admin"]] == [name]:
-        raise HubError(f"{name} is the only administrator.", "Make somebody else one before.")
+        raise HubError(f"{name} is the only administrator.", "Make another person one first.")
     call_hub("PATCH", f"/api/users/{quote(name, safe='')}", {"admin": is_admin})
     print(f"{name} is {'an administrator' if is_admin else 'no administrator any more'}.")
 
@@ -158,14 +148,10 @@ def _set_admin(name: str, is_admin: bool) -> None:
 
 
 def _team(options: argparse.Namespace) -> None:
-    action = options.command.removeprefix("team-")
     body = {key: getattr(options, key, None) for key in ("name", "person", "private", "database")}
-    answer = call_hub("POST", "/vixtract/people/team", {"action": action, **body})
-    if action != "list":
+    answer = call_hub("POST", "/vixtract/people/team", {"action": options.word, **body})
+    if options.word != "list":
         _finish(answer)
-        return
-    if options.json:
-        print(render_json(answer["teams"]))
         return
     rows = [
         (
@@ -177,26 +163,23 @@ def _team(options: argparse.Namespace) -> None:
         )
         for team in answer["teams"]
     ]
-    print(render_table(("team", "members", "read by BI", "database", "folder"), rows))
+    head = ("team", "members", "read by BI", "database", "folder")
+    _print_list(options, answer["teams"], head, rows)
 
 
 def _reader(options: argparse.Namespace) -> None:
-    action = options.command.removeprefix("reader-")
     body = {
-        "action": action,
+        "action": options.word,
         "name": getattr(options, "name", ""),
         "schemas": getattr(options, "schema", None),
         "all": getattr(options, "all", False),
     }
     answer = call_hub("POST", "/vixtract/people/reader", body)
-    if action != "list":
+    if options.word != "list":
         _finish(answer)
         if answer.get("password"):
             print(f"Password: {answer['password']}")
             print("It is shown this once.")
-        return
-    if options.json:
-        print(render_json(answer["readers"]))
         return
     rows = [
         (
@@ -206,7 +189,18 @@ def _reader(options: argparse.Namespace) -> None:
         )
         for reader in answer["readers"]
     ]
-    print(render_table(("reader", "schemas", "sessions"), rows))
+    _print_list(options, answer["readers"], ("reader", "schemas", "sessions"), rows)
+
+
+def _print_list(
+    options: argparse.Namespace,
+    items: object,
+    head: Sequence[str],
+    rows: Sequence[Sequence[object]],
+) -> None:
+    """Print a list as a table, or as the Hub sent it where JSON is asked for."""
+    lines = [json.dumps(items, indent=2)] if options.json else render_table(head, rows, None)
+    print("\n".join(lines))
 
 
 def _finish(answer: dict[str, Any]) -> None:
@@ -225,7 +219,7 @@ def _finish(answer: dict[str, Any]) -> None:
 def _choose_password(options: argparse.Namespace) -> tuple[str, bool]:
     """Return the password to set, empty for none, and whether it must be changed at first login."""
     if options.generate:
-        return build_password(), True
+        return generate_password(), True
     if options.password_stdin:
         # Whoever pipes one in has it from the person, or keeps it for a program.
         return sys.stdin.readline().rstrip("\r\n"), False
@@ -243,23 +237,18 @@ def _show_password(password: str, *, is_first: bool) -> None:
         print("It is shown this once, and has to be changed at the first login.")
 
 
-_COMMANDS = {
-    # The first three words are older; programs may use them.
-    "add-user": _add,
-    "passwd": _set_password,
-    "list": _list,
-    "source": _assign_source,
-    "user-source": _assign_source,
-    "user-add": _add,
-    "user-passwd": _set_password,
-    "user-list": _list,
-    "user-disable": _change_state,
-    "user-enable": _change_state,
-    "user-remove": _remove,
-    "user-grant-admin": _grant,
-    "user-revoke-admin": _grant,
-    **{f"team-{word}": _team for word in ("add", "list", "remove", "join", "leave")},
-    **{f"reader-{word}": _reader for word in ("add", "list", "remove", "passwd")},
+_COMMANDS: Mapping[tuple[str, str], Callable[[argparse.Namespace], None]] = {
+    ("user", "add"): _add,
+    ("user", "passwd"): _set_password,
+    ("user", "list"): _list,
+    ("user", "source"): _assign_source,
+    ("user", "disable"): _change_state,
+    ("user", "enable"): _change_state,
+    ("user", "remove"): _remove,
+    ("user", "grant-admin"): _grant,
+    ("user", "revoke-admin"): _grant,
+    **{("team", word): _team for word in COMMANDS["team"][1]},
+    **{("reader", word): _reader for word in COMMANDS["reader"][1]},
 }
 
 

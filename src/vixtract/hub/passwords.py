@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.hub.tables import open_transaction
+from vixtract.language import mark
+from vixtract.sqlite import open_sqlite
 
+TOO_MANY_FAILURES = mark("Too many failed attempts. Try again in %s min.")
 MIN_LENGTH = 8
 MAX_LENGTH = 256
 """Characters. Longer input is refused before it is hashed."""
@@ -48,7 +50,22 @@ class PasswordError(VixtractError):
 
 
 class LockedError(VixtractError):
-    """Too many failures; the message says how long to wait."""
+    """Too many failures; the message says how long to wait.
+
+    Args:
+        minutes: to wait.
+    """
+
+    def __init__(self, minutes: int) -> None:
+        super().__init__(
+            TOO_MANY_FAILURES % minutes,
+            "An administrator can set a new password, which unlocks at once.",
+        )
+        self.minutes = minutes
+
+    def __reduce__(self) -> tuple[type[LockedError], tuple[int]]:  # type: ignore[override]
+        """Pickle with the number."""
+        return type(self), (self.minutes,)
 
 
 def hash_password(password: str, *, salt: bytes | None = None) -> str:
@@ -107,7 +124,7 @@ class PasswordStore:
         self._clock = clock
         # An unknown name must take as long as a known one.
         self._nobody = hash_password(base64.b64encode(os.urandom(16)).decode("ascii"))
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.executescript(_SCHEMA)
 
     def has_password(self, name: str) -> bool:
@@ -121,7 +138,7 @@ class PasswordStore:
 
     def names(self) -> frozenset[str]:
         """Return all names with a local password."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             rows = connection.execute("SELECT name FROM vixtract_password").fetchall()
         return frozenset(row[0] for row in rows)
 
@@ -134,7 +151,7 @@ class PasswordStore:
             is_first: somebody else knows it, so it is good for choosing another one alone.
         """
         row = (name, hash_password(password), self._clock())
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("INSERT OR REPLACE INTO vixtract_password VALUES (?, ?, ?)", row)
             connection.execute("DELETE FROM vixtract_first_password WHERE name = ?", (name,))
             if is_first:
@@ -143,7 +160,7 @@ class PasswordStore:
 
     def first_names(self) -> frozenset[str]:
         """Return the names whose password must be changed at the next login."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             rows = connection.execute("SELECT name FROM vixtract_first_password").fetchall()
         return frozenset(row[0] for row in rows)
 
@@ -158,7 +175,7 @@ class PasswordStore:
 
     def delete(self, name: str) -> None:
         """Forget a person's password and failures."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             for table in ("vixtract_password", "vixtract_first_password"):
                 connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
             connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
@@ -194,7 +211,7 @@ class PasswordStore:
         query = (
             "SELECT client, failed_at FROM vixtract_login_failure WHERE name = ? AND failed_at > ?"
         )
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             rows = connection.execute(query, (name, now - WINDOW_S)).fetchall()
         own = sorted(failed_at for who, failed_at in rows if who == client)
         unknown = sorted(failed_at for who, failed_at in rows if who.startswith("address:"))
@@ -205,14 +222,11 @@ class PasswordStore:
             oldest.append(unknown[-MAX_FAILURES_PER_NAME])
         if oldest:
             minutes = max(1, math.ceil((max(oldest) + WINDOW_S - now) / 60))
-            raise LockedError(
-                f"Too many failed attempts. Try again in {minutes} min.",
-                "An administrator can set a new password, which unlocks at once.",
-            )
+            raise LockedError(minutes)
 
     def clear_failures(self, name: str, client: str) -> None:
         """Forget a client's failures: it has signed in."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_login_failure WHERE name = ? AND client = ?", (name, client)
             )
@@ -220,7 +234,7 @@ class PasswordStore:
     def record_failure(self, name: str, client: str) -> None:
         """Count one wrong password."""
         now = self._clock()
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_login_failure WHERE failed_at < ?", (now - WINDOW_S,)
             )
@@ -230,7 +244,7 @@ class PasswordStore:
 
     def _stored_hash(self, name: str) -> str | None:
         query = "SELECT hash FROM vixtract_password WHERE name = ?"
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             row = connection.execute(query, (name,)).fetchone()
         return None if row is None else str(row[0])
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.hub.tables import open_transaction
+from vixtract.sqlite import has_table, open_sqlite
 
 LOCAL = "local"
 LDAP = "ldap"
@@ -69,12 +69,12 @@ class SourceStore:
         self._database = database
         self._home_root = home_root
         self._clock = clock
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.executescript(_SCHEMA)
 
     def find(self, name: str) -> str:
         """Return LOCAL, LDAP or OIDC, or an empty text for a name that nobody has yet."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             origin = _read(connection, name)
             if origin:
                 return origin.source
@@ -82,7 +82,7 @@ class SourceStore:
 
     def origins(self) -> list[Origin]:
         """List all people from outside, sorted by name, deleted ones included."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             names = connection.execute("SELECT name FROM vixtract_source ORDER BY name").fetchall()
             return [o for (name,) in names if (o := _read(connection, name))]
 
@@ -96,7 +96,7 @@ class SourceStore:
         Raises:
             TakenError: the name is a local person's, another source's or another account's.
         """
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("BEGIN IMMEDIATE")
             origin = _read(connection, name)
             if origin is None and self._is_local(connection, name):
@@ -116,19 +116,19 @@ class SourceStore:
 
     def mark_ended(self, name: str) -> None:
         """Take down that the sessions of the last sign-in are ended."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("UPDATE vixtract_source SET is_ended = 1 WHERE name = ?", (name,))
 
     def note_added(self, name: str) -> None:
         """A Hub user exists: one whom an administrator adds again after a deletion is local."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_source WHERE name = ? AND is_deleted = 1", (name,)
             )
 
     def note_deleted(self, name: str) -> None:
         """A Hub user is deleted: home and name stay reserved for the same account."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("UPDATE vixtract_source SET is_deleted = 1 WHERE name = ?", (name,))
 
     def assign(self, name: str, source: str) -> None:
@@ -138,7 +138,7 @@ class SourceStore:
             name: person.
             source: LOCAL, LDAP or OIDC; the next account of that name there is taken.
         """
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("DELETE FROM vixtract_source WHERE name = ?", (name,))
             if source != LOCAL:
                 connection.execute("DELETE FROM vixtract_password WHERE name = ?", (name,))
@@ -149,11 +149,8 @@ class SourceStore:
 
     def _is_local(self, connection: sqlite3.Connection, name: str) -> bool:
         for table in ("users", "vixtract_password"):
-            query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-            if connection.execute(query, (table,)).fetchone() is None:
-                continue
             known = f"SELECT 1 FROM {table} WHERE name = ?"  # noqa: S608  one of the two above
-            if connection.execute(known, (name,)).fetchone():
+            if has_table(connection, table) and connection.execute(known, (name,)).fetchone():
                 return True
         return os.path.lexists(self._home_root / name)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vixtract.hub.tables import open_transaction
+from vixtract.sqlite import open_sqlite
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vixtract_disabled (name TEXT PRIMARY KEY, since REAL NOT NULL);
@@ -47,12 +47,12 @@ class PeopleState:
     def __init__(self, database: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.executescript(_SCHEMA)
 
     def set_disabled(self, name: str, disabled: bool) -> None:
         """Remember that a person is disabled, or not any more."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("DELETE FROM vixtract_disabled WHERE name = ?", (name,))
             if disabled:
                 row = (name, self._clock())
@@ -64,13 +64,13 @@ class PeopleState:
 
     def set_plan(self, name: str, plan: Plan) -> None:
         """Remember that a person is being removed, and how."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             row = (name, json.dumps(asdict(plan)))
             connection.execute("INSERT OR REPLACE INTO vixtract_leaving VALUES (?, ?)", row)
 
     def plan(self, name: str) -> Plan | None:
         """Return how a person is being removed; None for everybody else."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             query = "SELECT plan FROM vixtract_leaving WHERE name = ?"
             row = connection.execute(query, (name,)).fetchone()
         return None if row is None else Plan(**json.loads(row[0]))
@@ -85,19 +85,19 @@ class PeopleState:
 
     def add_paused(self, name: str, events: Iterable[str]) -> None:
         """Remember schedules that were switched off together with a person."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             rows = [(name, event) for event in events]
             connection.executemany("INSERT OR IGNORE INTO vixtract_paused VALUES (?, ?)", rows)
 
     def paused(self, name: str) -> frozenset[str]:
         """Return the schedules that were switched off together with a person."""
         query = "SELECT event FROM vixtract_paused WHERE name = ?"
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             return frozenset(row[0] for row in connection.execute(query, (name,)))
 
     def forget_paused(self, name: str) -> None:
         """Forget them: they run again, or belong to somebody else."""
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             connection.execute("DELETE FROM vixtract_paused WHERE name = ?", (name,))
 
     def forget_gone(self, present: Iterable[str]) -> None:
@@ -110,11 +110,11 @@ class PeopleState:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             for table in ("vixtract_disabled", "vixtract_leaving", "vixtract_paused"):
                 connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
 
     def _names(self, table: str) -> frozenset[str]:
-        with open_transaction(self._database) as connection:
+        with open_sqlite(self._database) as connection:
             rows = connection.execute(f"SELECT name FROM {table}")  # noqa: S608 - own names
             return frozenset(row[0] for row in rows)

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.sqlite import connect_sqlite
 
 SCHEMA_VERSION = 2
+# FULL: a claim that was answered must be there after a power cut.
+_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL")
 
 # `mirrored` trails `version`; rows where they differ still have to go to PostgreSQL.
 SCHEMA = """
@@ -121,21 +124,18 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        self._connection.row_factory = sqlite3.Row
-        self._connection.create_function("fold", 1, str.casefold, deterministic=True)
         try:
-            # FULL: a claim that was answered must be there after a power cut.
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._migrate()
-        except LedgerError:
-            self._connection.close()
-            raise
+            self._connection = connect_sqlite(
+                path, pragmas=_PRAGMAS, timeout=30, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._connection.create_function("fold", 1, str.casefold, deterministic=True)
+            try:
+                self._migrate()
+            except BaseException:
+                self._connection.close()
+                raise
         except sqlite3.Error as error:
-            self._connection.close()
             raise LedgerError(
                 f"The ledger {path} cannot be opened: {error}.",
                 "Restore it from a backup, or move it away to start with an empty schedule.",

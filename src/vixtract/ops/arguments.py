@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from vixtract.ops.instance import SERVICES
-from vixtract.ops.people import add_people
 from vixtract.ops.testing import BENCH, LINT, LONG, TIERS
+from vixtract.people_commands import add_commands
 from vixtract.settings import BY_NAME, check_value
 
 DESCRIPTION = "Looks after a ViXtract appliance on this machine."
@@ -131,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     _add_operations(add)
-    add_people(add)
+    add_commands(add, "host")
     _add_checks(add)
     return parser
 

@@ -36,7 +36,6 @@ from vixtract.ops.status import (
     render_addresses,
     render_status,
 )
-from vixtract.ops.tables import format_span, render_table
 from vixtract.ops.testing import run_tests, select_tests
 from vixtract.ops.up import (
     Started,
@@ -45,6 +44,7 @@ from vixtract.ops.up import (
     require_running,
     run_up,
 )
+from vixtract.text_tables import format_span, render_table
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Without a terminal, progress inside a step is printed at most this often.

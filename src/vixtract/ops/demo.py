@@ -15,8 +15,8 @@ from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.rest import Scheduler
-from vixtract.ops.tables import render_table
 from vixtract.ops.up import OPERATOR
+from vixtract.text_tables import render_table
 
 PERSON = "demo"
 EVENT = "demo_flights"
@@ -144,13 +144,11 @@ def ensure_person(session: Session, instance: Instance) -> None:
         instance: the appliance, up.
     """
     operator = ["docker", "exec", instance.container("jupyter"), *OPERATOR]
-    people = json.loads(_execute(session, [*operator, "list", "--json"], "list people"))
+    people = json.loads(_execute(session, [*operator, "user", "list", "--json"], "list people"))
     if any(person["name"] == PERSON for person in people):
         session.console.say(f"Person {PERSON} is there already")
         return
-    answer = _execute(
-        session, [*operator, "add-user", PERSON, "--generate"], f"add {PERSON}", timeout_s=120
-    )
+    answer = _execute(session, [*operator, "user", "add", PERSON], f"add {PERSON}", timeout_s=120)
     password = re.search(r"Password: (\S+)", answer)
     shown = f", password {password[1]} (shown this once)" if password else ""
     session.console.say(f"Added person {PERSON}{shown}")

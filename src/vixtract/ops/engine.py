@@ -161,10 +161,19 @@ def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> N
     install = session.privileged(build_apt_install(wanted))
     done = session.host.stream(install, timeout_s=1200, on_line=session.console.detail)
     if not done.ok:
+        # A machine's first package lists are empty, and old ones name files that mirrors dropped.
+        _update_package_lists(session)
+        done = session.host.stream(install, timeout_s=1200, on_line=session.console.detail)
+    if not done.ok:
         raise PreconditionError(
             f"apt-get could not install {names}: {done.last_line}",
             "Run `sudo apt-get update` and look at its messages, then start again.",
         )
+
+
+def _update_package_lists(session: Session) -> None:
+    update = session.privileged([*APT, "update"])
+    session.host.stream(update, timeout_s=300, on_line=session.console.detail)
 
 
 def list_available(session: Session, names: Sequence[str]) -> set[str]:
@@ -177,8 +186,7 @@ def list_available(session: Session, names: Sequence[str]) -> set[str]:
     if not session.host.which("apt-cache"):
         return set()
     if session.assume_yes:
-        update = session.privileged([*APT, "update"])
-        session.host.stream(update, timeout_s=300, on_line=session.console.detail)
+        _update_package_lists(session)
     return read_available(session.host.run(["apt-cache", "policy", *names], timeout_s=60).stdout)
 
 

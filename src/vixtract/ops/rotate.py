@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from vixtract.credentials import generate_password
 from vixtract.errors import PreconditionError, UsageError, VixtractError
 from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers, wait_healthy
-from vixtract.ops.credentials import generate_password
 from vixtract.ops.deliver import deliver_secrets
 from vixtract.ops.instance import Instance
 from vixtract.ops.rest import Scheduler, SchedulerError

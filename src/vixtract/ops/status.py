@@ -9,7 +9,7 @@ from typing import Any
 from vixtract.ops.certificates import Certificate, as_json
 from vixtract.ops.containers import Container
 from vixtract.ops.instance import SERVICES, Instance
-from vixtract.ops.tables import format_span, render_table
+from vixtract.text_tables import format_span, render_table
 
 
 def build_status(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vixtract.credentials import generate_password, is_scram_of, scram_verifier
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.ops.compose import (
     Compose,
@@ -17,14 +18,13 @@ from vixtract.ops.compose import (
 )
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, list_containers, wait_healthy
-from vixtract.ops.credentials import build_passwords, is_scram_of, scram_verifier
 from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
 from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
 from vixtract.ops.provision import Supply, ensure_images
-from vixtract.settings import BY_NAME
+from vixtract.settings import BY_NAME, is_loopback
 
 COMPOSE_S = 600.0
 RESTART_S = 120.0
@@ -307,6 +307,21 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
     )
 
 
+def build_passwords(
+    instance: Instance, generate: Callable[[], str] = generate_password
+) -> dict[str, str]:
+    """Return new passwords for all that are documented defaults, where others can reach the ports.
+
+    Args:
+        instance: the appliance with the address that it will be published on.
+        generate: makes one password.
+    Returns: setting to password; empty on loopback.
+    """
+    if is_loopback(instance.settings["VIXTRACT_BIND"]):
+        return {}
+    return {name: generate() for name in instance.settings.default_passwords()}
+
+
 def set_hub_password(session: Session, instance: Instance) -> None:
     """Give the first Hub administrator the generated password: the account is there already.
 
@@ -317,7 +332,7 @@ def set_hub_password(session: Session, instance: Instance) -> None:
     name = instance.settings["HUB_ADMIN"]
     command: Sequence[str] = [
         "docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR,
-        "add-user", name, "--admin", "--password-stdin",
+        "user", "add", "--admin", "--password-stdin", "--", name,
     ]  # fmt: skip
     password = instance.settings["HUB_ADMIN_PASSWORD"] + "\n"
     done = session.host.run(command, timeout_s=60, input_text=password)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vixtract.files import write_whole
+from vixtract.sqlite import has_table, open_sqlite
 
 FILE_NAME = "people.json"
 
@@ -28,39 +29,23 @@ class Person:
 
 
 def read_people(database: Path) -> list[Person]:
-    """List the Hub's users, sorted by name.
+    """Return the Hub's users, sorted by name.
 
     Args:
         database: the Hub's SQLite file; an absent file or an empty database has no users.
     """
-    if not database.exists():
-        return []
-    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)
-    try:
-        if not _has_table(connection, "users"):
-            return []
-        rows = connection.execute("SELECT name, admin FROM users ORDER BY name").fetchall()
-    finally:
-        connection.close()
+    rows = _select(database, "users", "SELECT name, admin FROM users ORDER BY name")
     return [Person(name, bool(admin)) for name, admin in rows]
 
 
 def read_stamps(database: Path) -> dict[str, str]:
-    """Say of each person, by a digest, which logins are good: it changes when the Hub ends them.
+    """Return for each person a digest that changes when the Hub ends all of their logins.
 
     Args:
         database: the Hub's SQLite file; an absent file or an empty database has no users.
     """
-    if not database.exists():
-        return {}
-    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)
-    try:
-        if not _has_table(connection, "users"):
-            return {}
-        rows = connection.execute("SELECT name, cookie_id FROM users").fetchall()
-    finally:
-        connection.close()
-    # The cookie id is a random word of the Hub's own, which is nobody else's business.
+    rows = _select(database, "users", "SELECT name, cookie_id FROM users")
+    # The cookie id is the Hub's own secret: only its digest leaves the database.
     return {name: hashlib.sha256(str(word).encode()).hexdigest()[:16] for name, word in rows}
 
 
@@ -71,41 +56,37 @@ def clear_spawner_state(database: Path) -> int:
         database: the Hub's SQLite file; nothing happens where it is absent.
     Returns: number of remembered servers that were cleared.
     """
-    if not database.exists():
-        return 0
-    connection = sqlite3.connect(database, timeout=5.0)
-    try:
-        if not _has_table(connection, "spawners"):
-            return 0
-        with connection:
-            cursor = connection.execute(
-                "UPDATE spawners SET state = '{}' WHERE state IS NOT NULL AND state != '{}'"
-            )
-        return cursor.rowcount
-    finally:
-        connection.close()
+    statement = "UPDATE spawners SET state = '{}' WHERE state IS NOT NULL AND state != '{}'"
+    return _change(database, "spawners", statement)
 
 
 def forget_service_tokens(database: Path) -> int:
     """Forget the tokens of the Hub's services: it makes those of its configuration at each start.
 
-    Without it a token stays good after it was exchanged in the configuration.
+    Without it a token stays valid after another one took its place in the configuration.
 
     Args:
         database: the Hub's SQLite file; the Hub must not run.
     Returns: number of tokens that were forgotten.
     """
+    statement = "DELETE FROM api_tokens WHERE service_id IS NOT NULL"
+    return _change(database, "api_tokens", statement)
+
+
+def _select(database: Path, table: str, query: str) -> list[Any]:
+    """Return the rows of a query, none where the file or the table is missing."""
+    if not database.exists():
+        return []
+    with open_sqlite(database, read_only=True) as connection:
+        return connection.execute(query).fetchall() if has_table(connection, table) else []
+
+
+def _change(database: Path, table: str, statement: str) -> int:
+    """Return how many rows a statement changed, 0 where the file or the table is missing."""
     if not database.exists():
         return 0
-    connection = sqlite3.connect(database, timeout=5.0)
-    try:
-        if not _has_table(connection, "api_tokens"):
-            return 0
-        with connection:
-            query = "DELETE FROM api_tokens WHERE service_id IS NOT NULL"
-            return connection.execute(query).rowcount
-    finally:
-        connection.close()
+    with open_sqlite(database) as connection:
+        return connection.execute(statement).rowcount if has_table(connection, table) else 0
 
 
 def publish_admins(
@@ -162,8 +143,3 @@ def _read_names(directory: Path, field: str) -> frozenset[str]:
         return frozenset(str(name) for name in content[field])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return frozenset()
-
-
-def _has_table(connection: sqlite3.Connection, name: str) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-    return connection.execute(query, (name,)).fetchone() is not None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vixtract.credentials import generate_password, scram_verifier
 from vixtract.people import retire
 from vixtract.people.names import check_name
 from vixtract.people.roles import (
@@ -20,7 +19,6 @@ from vixtract.people.roles import (
     find_role,
     is_member,
 )
-from vixtract.people.scram import build_verifier
 from vixtract.people.sharing import ensure_sharing
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
         ensure_sharing(connection)
         _check_schemas(connection, reader.schemas)
         if find_role(connection, reader.name) is None:
-            password = build_password()
+            password = generate_password()
             _create(connection, reader.name, password)
         elif not is_member(connection, reader.name, GROUP):
             raise RoleError(f"{reader.name!r} is a name that PostgreSQL uses already.")
@@ -104,11 +102,11 @@ def reset_password(conninfo: str, name: str) -> str:
     """
     from psycopg import sql
 
-    password = build_password()
+    password = generate_password()
     with connect(conninfo, ETL) as connection:
         _require(connection, name)
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
-        parts = (sql.Identifier(name), sql.Literal(build_verifier(password)))
+        parts = (sql.Identifier(name), sql.Literal(scram_verifier(password)))
         connection.execute(statement.format(*parts))
     retire.end_sessions(conninfo, name)
     return password
@@ -153,18 +151,11 @@ def list_readers(conninfo: str) -> list[dict[str, Any]]:
     ]
 
 
-def build_password() -> str:
-    """Return 24 random letters and digits that begin with a letter."""
-    alphabet = string.ascii_letters + string.digits
-    rest = "".join(secrets.choice(alphabet) for _ in range(23))
-    return secrets.choice(string.ascii_letters) + rest
-
-
 def _create(connection: Connection, name: str, password: str) -> None:
     from psycopg import sql
 
     role = sql.Identifier(name)
-    verifier = sql.Literal(build_verifier(password))
+    verifier = sql.Literal(scram_verifier(password))
     connection.execute(
         sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
             role, verifier, sql.Literal(CONNECTIONS)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from vixtract.credentials import is_scram_of, scram_verifier
 from vixtract.errors import VixtractError
 from vixtract.people.names import check_name
-from vixtract.people.scram import build_verifier, is_verifier_of
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -172,7 +172,7 @@ def void_documented_password(conninfo: str) -> bool:
     """
     with connect(conninfo) as connection:
         found = find_role(connection, SUPERUSER)
-        if found is None or not is_verifier_of(found.verifier, DOCUMENTED_PASSWORD):
+        if found is None or not is_scram_of(found.verifier, DOCUMENTED_PASSWORD):
             return False
         connection.execute("ALTER ROLE postgres PASSWORD NULL")
         return True
@@ -250,8 +250,8 @@ def _ensure_login(
             f"The PostgreSQL role {name!r} exists and was not made by ViXtract.",
             f"Rename it, or let ViXtract have it: GRANT {group} TO {name!r}.",
         )
-    if found is None or not found.can_login or not is_verifier_of(found.verifier, password):
-        verifier = sql.Literal(build_verifier(password))
+    if found is None or not found.can_login or not is_scram_of(found.verifier, password):
+        verifier = sql.Literal(scram_verifier(password))
         connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, verifier))
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vixtract.sqlite import has_table, open_sqlite
 from vixtract.vault.errors import VaultError
-from vixtract.vault.records import Change
+from vixtract.vault.records import AuditEntry
 
 FILE = "connections.sqlite3"
-BUSY_S = 5.0
+# What was deleted is overwritten, although it is encrypted.
+_PRAGMAS = ("synchronous = FULL", "secure_delete = ON")
 KEPT_CHANGES = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS connection (
@@ -37,28 +39,21 @@ CREATE TABLE IF NOT EXISTS change (
 
 @contextmanager
 def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
-    """Open the store's file, made where it is missing; a change is kept at the end or not at all.
+    """Open the store's file in a transaction, and make the file where it is missing.
 
     Args:
         directory: usually /srv/secrets.
     Raises:
-        VaultError: it cannot be read or written.
+        VaultError: the file cannot be read or written.
     """
     path = directory / FILE
     try:
         # SQLite gives its side files the mode of the file itself.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        database = sqlite3.connect(path, timeout=BUSY_S)
-        try:
-            database.execute("PRAGMA synchronous = FULL")
-            # What was deleted is overwritten, sealed as it is.
-            database.execute("PRAGMA secure_delete = ON")
-            if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'change'").fetchone():
+        with open_sqlite(path, pragmas=_PRAGMAS) as database:
+            if not has_table(database, "change"):
                 database.executescript(_SCHEMA)
-            with database:
-                yield database
-        finally:
-            database.close()
+            yield database
     except (sqlite3.Error, OSError) as error:
         raise VaultError(
             f"The store of connections cannot be used: {error}.",
@@ -66,21 +61,27 @@ def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
-def note(database: sqlite3.Connection, change: Change) -> None:
-    """Write down a change.
+def note(database: sqlite3.Connection, change: AuditEntry) -> None:
+    """Record a change, and delete the oldest records beyond KEPT_CHANGES.
 
     Args:
         database: in a transaction.
-        change: what was done.
+        change: the record.
     """
     database.execute(
         "INSERT INTO change (at, who, what, connection, owner_kind, owner, name, fields)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            time.time(), change.who, change.what, change.connection, change.owner.kind,
-            change.owner.name, change.name, " ".join(change.fields),
+            time.time(),
+            change.who,
+            change.what,
+            change.connection,
+            change.owner.kind,
+            change.owner.name,
+            change.name,
+            " ".join(change.fields),
         ),
-    )  # fmt: skip
+    )
     database.execute(
         "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (KEPT_CHANGES,)
     )

@@ -1,4 +1,4 @@
-"""Tables of text for the terminal."""
+"""Tables of plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Sequence
 WIDEST = 60
 
 
-def render_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def render_table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], widest: int | None = WIDEST
+) -> list[str]:
     """Align rows in columns, numbers to the right.
 
     Args:
         head: names of the columns.
         rows: cells in the order of the columns; None is shown as an empty cell.
+        widest: longer cells are cut to this number of characters; None shows them whole.
     Returns: lines without spaces at their ends.
     """
-    texts = [[cell_text(cell) for cell in row] for row in rows]
+    texts = [[cell_text(cell, widest) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *texts)]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     lines = []
@@ -28,13 +31,18 @@ def render_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[
     return lines
 
 
-def cell_text(cell: object) -> str:
-    """Return one cell as one line of at most 60 characters."""
+def cell_text(cell: object, widest: int | None = WIDEST) -> str:
+    """Return one cell as one line.
+
+    Args:
+        cell: any value; None is an empty text, a float has four digits.
+        widest: greatest number of characters; None for all.
+    """
     if cell is None:
         return ""
     text = f"{cell:.4g}" if isinstance(cell, float) and abs(cell) < 1000 else str(cell)
     text = " ".join(text.split())
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    return text if widest is None or len(text) <= widest else text[: widest - 1] + "…"
 
 
 def _is_number(cell: object) -> bool:
