@@ -39,6 +39,7 @@ def has(storage, password):
     return is_password(storage[f"users/{paths.ADMIN_USER}"], password)
 
 
+@pytest.mark.slow
 def test_a_changed_setting_changes_the_password_and_one_of_the_page_stays(storage):
     start.apply_password({}, "own-one-1")
     assert has(storage, "own-one-1"), "the documented one is replaced"

@@ -57,6 +57,7 @@ def test_each_filter_finds_its_runs_newest_first(database):
     assert found(database, event="e1", person="anna", states=["succeeded"]) == ["j1"]
 
 
+@pytest.mark.slow
 def test_filters_read_100000_runs_by_indexes_alone(database):
     body = '{"params": "' + "x" * 1500 + '"}'
     with database.transaction() as connection:

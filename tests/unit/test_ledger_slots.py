@@ -196,6 +196,7 @@ def test_slow_catch_up_event_keeps_the_newest(tmp_path, clock):
     engine.database.close()
 
 
+@pytest.mark.slow
 def test_history_pages_through_100000_rows(engine):
     with engine.database.transaction() as connection:
         connection.executemany(
@@ -259,6 +260,7 @@ def apply(engine: Engine, clock: list[float], step: str, amount: int) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.booleans())
 def test_no_slot_is_lost_or_doubled(steps, catch_up):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vixtract.language import Language
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import ScheduleForm, build_event, read_event
-from vixtract.portal.language import Language
 from vixtract.portal.schedule_form import read_typed
 from vixtract.scheduler.events import check_event
 
@@ -45,6 +45,7 @@ FORMS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(FORMS)
 def test_a_form_comes_back_from_its_event(form):
     event = build_event(form, ENGLISH)

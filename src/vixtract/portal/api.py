@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
+from vixtract.language import Language
 from vixtract.portal.api_models import (
     AgainIn,
     AgainOut,
@@ -39,7 +40,6 @@ from vixtract.portal.api_models import (
 )
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import ScheduleForm, build_event, read_event
-from vixtract.portal.language import Language
 from vixtract.portal.library import LibraryError, explain
 from vixtract.portal.models import Run, Schedule
 from vixtract.portal.overview import make_overview

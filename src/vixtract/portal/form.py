@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from vixtract.language import Language
 from vixtract.portal.cron import CronError, parse_cron
 from vixtract.portal.errors import FormError
-from vixtract.portal.language import Language
 from vixtract.portal.when import KINDS, When, build_when_timing, read_when
 from vixtract.scheduler.events import check_event
 from vixtract.scheduler.timing import TimingError, check_timing, get_zone

@@ -14,9 +14,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
+from vixtract.language import Language
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import TEXT_FIELDS, ScheduleForm, build_event, read_event
-from vixtract.portal.language import Language
 from vixtract.portal.library import Inspection, Library, LibraryError, Listing, explain
 from vixtract.portal.models import Schedule
 from vixtract.portal.parameters import KIND, keep_typed, make_widgets, read_widgets

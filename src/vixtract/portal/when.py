@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from vixtract.portal.language import Language
+from vixtract.language import Language
 from vixtract.scheduler.timing import RANGES, Timing, TimingInput, build_timing
 
 KINDS = ("hourly", "daily", "workdays", "weekly", "monthly", "once", "cron", "custom", "manual")
