@@ -28,7 +28,7 @@ from vixtract.ops.demo import (
 )
 from vixtract.ops.host import Completed
 from vixtract.ops.instance import load_instance
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.client import LogPage, SchedulerClient, SchedulerError
 
 UTC = datetime.timezone.utc
 NOW = datetime.datetime(2026, 1, 31, 23, 59, 30, tzinfo=UTC)
@@ -250,9 +250,8 @@ class Page:
     def __init__(self, text):
         self.text = text.encode()
 
-    def call(self, name, **body):
-        data = self.text[body["offset"] :]
-        return {"data": data.decode(), "next": len(self.text)}
+    def get_live_console(self, job, offset):
+        return LogPage(self.text[offset:].decode(), len(self.text), complete=False)
 
 
 def test_a_half_written_line_is_shown_when_it_is_whole(tmp_path):
