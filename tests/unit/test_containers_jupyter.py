@@ -104,6 +104,7 @@ def wait_for_lines(path, count):
     raise AssertionError(f"{path}: not {count} lines")
 
 
+@pytest.mark.slow
 def test_dead_hub_is_started_again_and_sigterm_ends_both(tmp_path):
     process = supervise(tmp_path, "echo $$ >> pids; exec sleep 60")
     first = wait_for_lines(tmp_path / "pids", 1)[0]
@@ -116,6 +117,7 @@ def test_dead_hub_is_started_again_and_sigterm_ends_both(tmp_path):
     assert not Path(f"/proc/{second}").exists()
 
 
+@pytest.mark.slow
 def test_hub_that_ignores_sigterm_is_killed_in_time(tmp_path):
     process = supervise(tmp_path, "trap '' TERM; echo $$ >> pids; while :; do sleep 0.2; done")
     pid = wait_for_lines(tmp_path / "pids", 1)[0]

@@ -68,6 +68,8 @@ def texts_of_code() -> set[str]:
         # Their hints are the operator's, and go to the log.
         message = ast.Call(call.func, call.args[:1], [])
         found |= texts_of_call(message, HUB_ERRORS.__contains__)
+    for call in list_calls("vault"):
+        found |= texts_of_call(call, lambda _: False)
     own = ast.parse((SOURCE / "language.py").read_text(encoding="utf-8"))
     for call in ast.walk(own):
         found |= (

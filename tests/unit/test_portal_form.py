@@ -46,6 +46,7 @@ FORMS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(FORMS)
 def test_a_form_comes_back_from_its_event(form):
     event = build_event(form, ENGLISH)

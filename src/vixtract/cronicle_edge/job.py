@@ -25,6 +25,7 @@ from vixtract.ledger.database import Database
 from vixtract.runner.plugin import Plugin, write_line
 from vixtract.runner.protocol import CODE_ABORTED, SOCKET, WORKERS
 from vixtract.scheduler.leftovers import is_ending
+from vixtract.scheduler.settling import GOOD_CODES
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.25
@@ -85,7 +86,7 @@ class Job:
     def _record(self) -> None:
         stopped = self._is_stopped or self._plugin.is_stopped
         identifier = str(self._job["id"])
-        if self._end.get("complete") and int(self._end.get("code") or 0) in claims.GOOD_CODES:
+        if self._end.get("complete") and int(self._end.get("code") or 0) in GOOD_CODES:
             # It had done all its work when the end of the engine reached it.
             claims.finish(self._database, self._job, self._end, stopped=False)
         elif stopped and self._is_engine_gone():

@@ -33,13 +33,13 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # APScheduler tells of every alarm; only what goes wrong is of interest.
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
     # New files are the engine's alone: logs, and a ledger that holds every schedule.
     os.umask(0o077)
     try:
         config = load_config(os.environ)
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Alarms were kept in a file until 0.1.0.
+        (config.data_dir / "clock.sqlite3").unlink(missing_ok=True)
         database = Database(config.data_dir / "ledger.sqlite3")
     except VixtractError as error:
         logger.error("%s", error.message)

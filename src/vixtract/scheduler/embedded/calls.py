@@ -87,7 +87,7 @@ def _create_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
             )
         # The minute that has begun is over, the next one counts: as in Cronicle.
         store.put_event(engine.database, event, now - now % 60)
-    engine.clock.set(event)
+    engine.alarms.set(event)
     logger.info("event %s (%s) created by %s", event.id, event.title, caller.title)
     return {"id": event.id}
 
@@ -111,7 +111,7 @@ def _update_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
         if namesake is not None and namesake.event.id != event.id:
             raise ApiError("event", f'Event with title "{event.title}" already exists')
         store.put_event(engine.database, event, _choose_cursor(engine, stored, event, params))
-    engine.clock.set(event)
+    engine.alarms.set(event)
     if not event.enabled and params.get("abort_jobs"):
         _abort_jobs(engine, caller, event)
     engine.settle(event.id)
@@ -152,7 +152,7 @@ def _delete_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
         if counts["running"] or counts["waiting"]:
             raise ApiError("event", "Failed to delete event: Still has running jobs")
         store.delete_event(engine.database, event.id)
-    engine.clock.remove(event.id)
+    engine.alarms.remove(event.id)
     engine.flush_queue(event.id, f"Event '{event.title}' has been deleted.")
     logger.info("event %s (%s) deleted by %s", event.id, event.title, caller.title)
     return {}
