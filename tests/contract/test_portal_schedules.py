@@ -13,9 +13,6 @@ import pytest
 from tests.contract.run_stand import CAN_SERVE, WHY_NOT, RunStand
 from tests.scratch import open_folder
 from tests.waiting import wait_until
-from vixtract.portal.identity import User
-from vixtract.portal.scheduler_access import SchedulerAccess
-from vixtract.scheduler.client import SchedulerError
 
 pytestmark = pytest.mark.skipif(not CAN_SERVE, reason=WHY_NOT)
 CELL = """\
@@ -254,30 +251,6 @@ def test_the_bars_show_how_the_last_runs_ended(stand, anna):
     states = re.findall(r'<rect [^>]*data-state="(\w+)"', page)
     assert states == ["succeeded", "failed", "succeeded"]
     assert "Last 3 runs:" in page and "failed 1" in page
-
-
-def test_the_list_is_the_same_without_the_call_for_many(stand, monkeypatch):
-    client = stand.engine.client
-    schedule = stand.schedule("Fallback", [DONE])
-    stand.run(schedule)
-    plain = client.call
-
-    def call(name, params=None):
-        if name == "get_recent_runs":
-            raise SchedulerError("Unsupported API", "api")
-        return plain(name, params)
-
-    access = SchedulerAccess(client, User("anna"))
-    wanted = {
-        k: [run.id for run in v] for k, v in access.list_recent(list(access.own_events), 30).items()
-    }
-    monkeypatch.setattr(client, "call", call)
-    access = SchedulerAccess(client, User("anna"))
-    found = {
-        k: [run.id for run in v] for k, v in access.list_recent(list(access.own_events), 30).items()
-    }
-    assert found == wanted
-    assert found[schedule]
 
 
 def test_a_late_schedule_and_a_failed_one_stand_first(stand):
