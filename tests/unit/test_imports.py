@@ -49,12 +49,18 @@ ALLOWED = {
         *(*BASE, *SETTINGS, "people", "processes", "notebooks", "notebooks.warm"),
         *("ledger", "vault", "runner.workers"),
     },
-    "scheduler": {*BASE, *SETTINGS, "ledger"},
-    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
+    "scheduler": {*BASE, *SETTINGS, "ledger", "processes"},
+    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "processes", "runner", "scheduler"},
     "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people", "processes"},
-    "hub": {*BASE, *SETTINGS, "language", "people_commands", "people", "scheduler", "vault"},
+    "hub": {
+        *(*BASE, *SETTINGS, "language", "people_commands"),
+        *("people", "processes", "scheduler", "vault"),
+    },
     "homes": {*BASE, "people", "processes", "notebooks"},
-    "portal": {*BASE, *SETTINGS, "language", "people", "ledger", "scheduler", "vault"},
+    "portal": {
+        *(*BASE, *SETTINGS, "language", "people", "processes"),
+        *("ledger", "scheduler", "vault", "homes"),
+    },
     "ops": {*BASE, *SETTINGS, "people_commands"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}

@@ -24,6 +24,7 @@ from vixtract.files import ensure_secret, write_whole
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
+from vixtract.processes.spawn import start_service
 from vixtract.runner.config import PASSED_ON, RunnerConfig
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings
@@ -204,18 +205,7 @@ class Service:
 
     def start(self) -> None:
         """Start the process."""
-        self.process = subprocess.Popen(
-            self.command,
-            env=dict(self.environment),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            extra_groups=[],
-            umask=0o077,
-            # Signals to the container are this process's to hand on.
-            start_new_session=True,
-            user=self.user,
-            group=self.user,
-        )
+        self.process = start_service(self.command, self.environment, self.user)
         self.started = time.monotonic()
 
     def keep(self) -> None:
