@@ -60,7 +60,7 @@ class Job:
             return
         self._job["username"] = decision.event.username
         is_here = self._job.get("target") != WORKERS
-        limit = max(1, int(os.environ.get("MAX_JOBS") or 4))
+        limit = max(1, int(os.environ["MAX_JOBS"]))
         # A run that is not admitted here waits for a place on a worker, in the runner.
         if is_here and self._wait_for_place(limit) is None:
             self._end = {"complete": 1, "code": CODE_ABORTED, "description": "Aborted."}

@@ -65,7 +65,7 @@ class PortalConfig:
                 "It is started by the Hub, which sets them: see jupyterhub_config.py.",
             )
         name = environment.get("JUPYTERHUB_SERVICE_NAME") or "portal"
-        settings = Settings.from_environment(environment)
+        settings = Settings.for_process("portal", environment)
         return cls(
             scheduler_url=environment.get("SCHEDULER_URL") or "http://cronicle:3012",
             api_key=environment["SCHEDULER_API_KEY"],
