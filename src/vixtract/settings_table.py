@@ -318,7 +318,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "CRONICLE_MEMORY", "8g", "Memory of the job container with all jobs in it.", group="Limits"
     ),
-    Setting("POSTGRES_MEMORY", "4g", "Memory of the PostgreSQL container.", group="Limits"),
+    Setting(
+        "POSTGRES_MEMORY",
+        "4g",
+        "Memory of the PostgreSQL container; its buffers follow from it.",
+        group="Limits",
+    ),
     Setting(
         "PUBLIC_URL",
         "",
@@ -358,7 +363,12 @@ SETTINGS: tuple[Setting, ...] = (
         "image_prefix",
         group="Images",
     ),
-    Setting("POSTGRES_IMAGE", "postgres:17", "Image of PostgreSQL.", group="Images"),
+    Setting(
+        "POSTGRES_IMAGE",
+        "postgres:17",
+        "Image of PostgreSQL that ours is built on: Debian variants of 16 or newer.",
+        group="Images",
+    ),
     Setting(
         "DEBIAN_IMAGE", "debian:trixie-slim", "Image that own images are built on.", group="Images"
     ),
