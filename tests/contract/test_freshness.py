@@ -24,6 +24,7 @@ from vixtract.portal.catalog import Catalog
 from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.identity import User
+from vixtract.settings import list_defaults
 
 pytest_plugins = ["tests.postgres"]
 NOW = time.time()
@@ -210,7 +211,7 @@ def look(people, tmp_path):
             ("SCHEDULER_API_KEY", "JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL"), "x"
         )
         config = replace(
-            PortalConfig.from_environment(environment),
+            PortalConfig.from_environment({**list_defaults("portal"), **environment}),
             shelf=tmp_path / "s", postgresql=(people.host, people.port),
         )  # fmt: skip
         yield lambda name: Catalog(config, User(name, False, True, ""))

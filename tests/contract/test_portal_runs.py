@@ -171,7 +171,7 @@ def test_a_run_is_repeated_with_the_same_or_other_parameters(stand, anna):
     assert parameters(page) == other
     answer = anna.submit(f"/portal/runs/{first}/again", parameters="[1]")
     assert answer.status_code == 422
-    assert "Write a JSON object" in answer.text
+    assert "Give a JSON object" in answer.text
     # The schedule itself keeps its own.
     event = stand.engine.client.get_event(schedule)
     assert event["params"]["parameters"] == kept

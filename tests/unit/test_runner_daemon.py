@@ -151,6 +151,7 @@ def daemon():
     shutil.rmtree(root)
 
 
+@pytest.mark.slow
 def test_everybody_with_a_home_finds_a_place_for_runs(daemon):
     def owner_of(name):
         status = (daemon.root / "runs" / name).stat()
@@ -237,6 +238,7 @@ def test_limits_hold(daemon):
     assert Path(end["run_dir"], "big").stat().st_size == 2_000_000
 
 
+@pytest.mark.slow
 def test_timeout_ends_those_who_left_their_group(daemon):
     started = time.monotonic()
     end, log = daemon.run(
@@ -277,6 +279,7 @@ def test_closed_connection_aborts_and_is_recorded(daemon):
     wait_until(lambda: daemon.processes() == [], "their end", timeout_s=10, interval_s=0.05)
 
 
+@pytest.mark.slow
 def test_memory_of_the_whole_tree_counts(daemon):
     hog = "/usr/bin/python3 -c 'import time; x = bytearray(150_000_000); time.sleep(60)' & "
     end, log = daemon.run("shell", hog * 3 + "wait", memory_mb=300)
@@ -353,6 +356,7 @@ def test_socket_is_the_engine_s_alone(daemon):
         assert words in answer.stdout + answer.stderr
 
 
+@pytest.mark.slow
 def test_killed_daemon_leaves_its_runs_alive_and_another_takes_its_place(daemon):
     with daemon.connect() as connection:
         request = daemon.request("shell", "sleep 2; echo survived")
@@ -420,6 +424,7 @@ def test_plugin_passes_progress_and_a_failed_cell_on(daemon):
     assert last["chain_data"]["error"] == {"cell": 2, "name": "ValueError", "message": "b"}
 
 
+@pytest.mark.slow
 def test_plugin_told_to_end_aborts_its_run(daemon):
     process = plugin(daemon, "shell", {"script": "sleep 841"})
     wait_until(

@@ -25,6 +25,7 @@ from vixtract.ledger.database import Database
 from vixtract.runner.plugin import Plugin, write_line
 from vixtract.runner.protocol import CODE_ABORTED, SOCKET, WORKERS
 from vixtract.scheduler.leftovers import is_ending
+from vixtract.scheduler.settling import GOOD_CODES
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.25
@@ -59,7 +60,7 @@ class Job:
             return
         self._job["username"] = decision.event.username
         is_here = self._job.get("target") != WORKERS
-        limit = max(1, int(os.environ.get("MAX_JOBS") or 4))
+        limit = max(1, int(os.environ["MAX_JOBS"]))
         # A run that is not admitted here waits for a place on a worker, in the runner.
         if is_here and self._wait_for_place(limit) is None:
             self._end = {"complete": 1, "code": CODE_ABORTED, "description": "Aborted."}
@@ -85,7 +86,7 @@ class Job:
     def _record(self) -> None:
         stopped = self._is_stopped or self._plugin.is_stopped
         identifier = str(self._job["id"])
-        if self._end.get("complete") and int(self._end.get("code") or 0) in claims.GOOD_CODES:
+        if self._end.get("complete") and int(self._end.get("code") or 0) in GOOD_CODES:
             # It had done all its work when the end of the engine reached it.
             claims.finish(self._database, self._job, self._end, stopped=False)
         elif stopped and self._is_engine_gone():

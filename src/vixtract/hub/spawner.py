@@ -163,13 +163,3 @@ def find_listeners(port: int, tables: tuple[Path, ...] = _SOCKET_TABLES) -> set[
             if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
                 found.add(int(fields[7]))
     return found
-
-
-def list_variables(environment: Any, *names: str) -> dict[str, str]:
-    """Pick the variables that are set; an empty one would mean something else to pip and curl.
-
-    Args:
-        environment: mapping to pick from.
-        names: wanted variables.
-    """
-    return {name: environment[name] for name in names if environment.get(name)}

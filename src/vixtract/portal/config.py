@@ -26,7 +26,7 @@ class PortalConfig:
         hub_token: this service's own token at the Hub; never shown.
         hub_scopes: a person needs one of these to use the portal.
         timezone: zone of schedules that name none.
-        files: folder with templates, static files and translations.
+        files: folder with templates and static files.
         shelf: socket of the shelf, which reads people's files as their owners.
         vault: socket of the vault, which keeps people's connections.
         postgresql: host and port of the database, inside the compose network.
@@ -64,7 +64,7 @@ class PortalConfig:
                 "It is started by the Hub, which sets them: see jupyterhub_config.py.",
             )
         name = environment.get("JUPYTERHUB_SERVICE_NAME") or "portal"
-        settings = Settings.from_environment(environment)
+        settings = Settings.for_process("portal", environment)
         return cls(
             scheduler_url=environment.get("SCHEDULER_URL") or "http://cronicle:3012",
             api_key=environment["SCHEDULER_API_KEY"],
@@ -89,6 +89,11 @@ class PortalConfig:
     def assets(self) -> Path:
         """Folder of what the portal shares with the home page: the style sheet and the logo."""
         return self.files.parent / "assets"
+
+    @property
+    def locale(self) -> Path:
+        """Folder of the catalogs, which the Hub's pages read too."""
+        return self.files.parent / "locale"
 
     @property
     def base_url(self) -> str:

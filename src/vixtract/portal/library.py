@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.portal.language import Language
+from vixtract.language import Language, mark
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +82,17 @@ class Listing:
 
 # What the shelf says of people's files, in words of both languages; the rest is shown as it is.
 KNOWN = (
-    (": not found.", "There is no such notebook in the home folder."),
-    ("special files are not opened", "Links and special files are not opened."),
-    ("may not read", "The file may not be read: let its owner read it."),
+    (": not found.", mark("There is no such notebook in the home folder.")),
+    ("special files are not opened", mark("Links and special files are not opened.")),
+    ("may not read", mark("The file may not be read: let its owner read it.")),
     (
         "is no notebook",
-        "The file is no notebook, or is empty: save it again in JupyterLab.",
+        mark("The file is no notebook, or is empty: save it again in JupyterLab."),
     ),
-    ("is empty", "The file is no notebook, or is empty: save it again in JupyterLab."),
-    ("the limit is", "The notebook is too large: clear its outputs."),
-    ("too large to be read", "The notebook is too large: clear its outputs."),
-    ("cannot be written", "The pinned copy cannot be written: look at the free space."),
+    ("is empty", mark("The file is no notebook, or is empty: save it again in JupyterLab.")),
+    ("the limit is", mark("The notebook is too large: clear its outputs.")),
+    ("too large to be read", mark("The notebook is too large: clear its outputs.")),
+    ("cannot be written", mark("The pinned copy cannot be written: look at the free space.")),
 )
 
 
@@ -103,8 +103,8 @@ def explain(error: LibraryError, language: Language) -> str:
         error: from the shelf.
         language: of the words.
     """
-    for mark, text in KNOWN:
-        if mark in error.message:
+    for part, text in KNOWN:
+        if part in error.message:
             return language.say(text)
     return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
 

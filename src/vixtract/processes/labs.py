@@ -265,7 +265,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="labwatch: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.for_process("labs", os.environ)
     except VixtractError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code

@@ -10,6 +10,7 @@ import fcntl
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,40 @@ class Command:
     limits: Limits = field(default_factory=Limits)
     stdin: int | None = None
     progress: int | None = None
+
+
+def start_service(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    uid: int | None,
+    *,
+    cwd: Path = Path("/"),
+    umask: int = 0o077,
+) -> subprocess.Popen[bytes]:
+    """Start a process as an account of the appliance, in a session of its own.
+
+    Args:
+        command: absolute program and its arguments.
+        environment: the whole environment.
+        uid: user and group of the process, which gets no other groups; None leaves it root's.
+        cwd: working directory.
+        umask: file mode mask.
+    Raises:
+        OSError: the program cannot be started.
+        subprocess.SubprocessError: the change of ids failed.
+    """
+    return subprocess.Popen(
+        list(command),
+        env=dict(environment),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        extra_groups=[] if uid is not None else None,
+        umask=umask,
+        # Signals to the container are its main process's to hand on.
+        start_new_session=True,
+        user=uid,
+        group=uid,
+    )
 
 
 def set_subreaper() -> None:

@@ -6,6 +6,7 @@ could take long or fail happens in the supervisors.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import logging
 import os
@@ -15,17 +16,18 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Mapping
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.processes import tree
 from vixtract.processes.spawn import set_subreaper
 from vixtract.runner import leavers, supervisor
 from vixtract.runner.account import ensure_account
-from vixtract.runner.config import FORK_SERVER, RunnerConfig, is_root, passed_environment
+from vixtract.runner.config import FORK_SERVER, RunnerConfig, is_root
 from vixtract.runner.fork_client import ForkServer
 from vixtract.runner.protocol import encode
 from vixtract.runner.workspace import make_owner_directories, remove_leftovers
-from vixtract.settings import Settings, read_workers
+from vixtract.settings import Settings, build_people_environment, read_workers
 
 log = logging.getLogger(__name__)
 
@@ -253,26 +255,38 @@ def _send(pid: int, number: int) -> None:
         return
 
 
+def load_config(environment: Mapping[str, str]) -> RunnerConfig:
+    """Read the configuration of the runner of an appliance or of a worker.
+
+    Args:
+        environment: usually ``os.environ``; RUNNER_IS_WORKER is in it on a worker.
+    Raises:
+        SettingsError: a setting is missing or wrong.
+    """
+    is_worker = bool(environment.get("RUNNER_IS_WORKER"))
+    process = "worker-runner" if is_worker else "appliance-runner"
+    settings = Settings.for_process(process, environment)
+    config = RunnerConfig(
+        memory_mb=settings.integer("JOB_MEMORY_MB"),
+        timeout_s=settings.integer("JOB_TIMEOUT_S"),
+        processes=settings.integer("JOB_PROCESSES"),
+        disk_floor_mb=settings.integer("DISK_FLOOR_MB"),
+        environment=build_people_environment("job", environment),
+        ensure_account=ensure_account,
+        fork_server=FORK_SERVER if settings["JOB_WARM"] == "on" else (),
+        is_worker=is_worker,
+    )
+    if not is_worker:
+        return dataclasses.replace(config, workers=read_workers(settings["WORKERS"]))
+    address = (settings["POSTGRES_HOST"], settings.integer("POSTGRES_PORT"))
+    return dataclasses.replace(config, postgresql=address)
+
+
 def main() -> int:
     """Run the daemon with the container's settings."""
     logging.basicConfig(level=logging.INFO, format="runner: %(levelname)s: %(message)s")
     try:
-        settings = Settings.from_environment(os.environ)
-        host = os.environ.get("POSTGRES_HOST") or "postgresql"
-        Runner(
-            RunnerConfig(
-                memory_mb=settings.integer("JOB_MEMORY_MB"),
-                timeout_s=settings.integer("JOB_TIMEOUT_S"),
-                processes=settings.integer("JOB_PROCESSES"),
-                disk_floor_mb=settings.integer("DISK_FLOOR_MB"),
-                environment=passed_environment(os.environ),
-                ensure_account=ensure_account,
-                fork_server=FORK_SERVER if settings["JOB_WARM"] == "on" else (),
-                postgresql=(host, int(os.environ.get("POSTGRES_PORT") or 5432)),
-                workers=read_workers(settings["WORKERS"]),
-                is_worker=bool(os.environ.get("RUNNER_IS_WORKER")),
-            )
-        ).run()
+        Runner(load_config(os.environ)).run()
     except VixtractError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code

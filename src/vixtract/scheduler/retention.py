@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +24,7 @@ EVERY_S = 3600.0
 AGAIN_S = 60.0
 ANSWER_S = 60.0
 FOREVER_DAYS = 36500
-# The heartbeat waits meanwhile, and it is what starts retries.
-BUDGET_S = 2.0
+STOP_S = 2.0
 
 
 class Retention:
@@ -49,16 +48,29 @@ class Retention:
         self._database = database
         self._log_path = log_path
         self._now = wall_clock
-        # Never right after start: a machine may boot with a wrong date until it is corrected.
-        self._next = time.monotonic() + EVERY_S
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="retention", daemon=True)
 
-    def work(self) -> None:
-        """Delete what is due, if it is time."""
-        if time.monotonic() < self._next:
-            return
-        deleted = self.delete()
-        left = self.remove_folders()
-        self._next = time.monotonic() + (AGAIN_S if deleted or left else EVERY_S)
+    def start(self) -> None:
+        """Start deleting in a thread of its own: the runner may take its time."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; a request to the runner that takes longer than STOP_S is given up."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+
+    def _loop(self) -> None:
+        # Never right after start: a machine may boot with a wrong date until it is corrected.
+        pause = EVERY_S
+        while not self._stopping.wait(pause):
+            try:
+                deleted = self.delete()
+                pause = AGAIN_S if self.remove_folders() or deleted else EVERY_S
+            except Exception:
+                logger.exception("old runs were not deleted; the next try is in %g s", EVERY_S)
+                pause = EVERY_S
 
     def delete(self) -> int:
         """Delete rows and logs of old runs; return how many."""
@@ -70,13 +82,12 @@ class Retention:
         return len(deleted)
 
     def remove_folders(self) -> bool:
-        """Have the runner delete the folders of deleted runs, for a moment.
+        """Have the runner delete folders of deleted runs, one block of them.
 
         Returns: whether some are left that a later try may delete.
         """
-        end = time.monotonic() + BUDGET_S
         for run, owner in list_trash(self._database):
-            if time.monotonic() > end:
+            if self._stopping.is_set():
                 return True
             try:
                 answer = ask_runner(

@@ -53,7 +53,7 @@ class Trial:
             kind: of connection.
             values: with the secrets; they go through a pipe.
             uid: account of the process, where this one is root's.
-        Returns: `ok`, `word` for what was found, `detail` in the other side's own words.
+        Returns: `ok`, `code` of what was found, `detail` in the words of the server or its driver.
         """
         account: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -62,12 +62,12 @@ class Trial:
             process = self._start(account)
         except (OSError, subprocess.SubprocessError) as error:
             log.error("A test could not be started: %s", error)
-            return {"ok": False, "word": "broken", "detail": ""}
+            return {"ok": False, "code": "broken", "detail": ""}
         question = {"kind": kind, "values": dict(values), "allowed": list(self.allowed)}
         try:
             output, errors = process.communicate(json.dumps(question).encode(), self.timeout_s)
         except subprocess.TimeoutExpired:
-            return {"ok": False, "word": "late", "detail": ""}
+            return {"ok": False, "code": "late", "detail": ""}
         finally:
             _kill(process)
         return _read(output, errors)
@@ -87,10 +87,10 @@ def _read(output: bytes, errors: bytes) -> dict[str, Any]:
     except ValueError:
         # Nothing of its errors is shown: they might tell a value.
         log.error("A test ended without a result; %d bytes of errors", len(errors))
-        return {"ok": False, "word": "broken", "detail": ""}
+        return {"ok": False, "code": "broken", "detail": ""}
     return {
         "ok": result.get("ok") is True,
-        "word": str(result.get("word"))[:40],
+        "code": str(result.get("code"))[:40],
         "detail": str(result.get("detail") or "")[:1000],
     }
 

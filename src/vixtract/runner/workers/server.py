@@ -17,8 +17,10 @@ import sys
 import threading
 from pathlib import Path
 
+from vixtract.errors import SettingsError
 from vixtract.runner.protocol import SOCKET, encode
 from vixtract.runner.workers.link import PORT, Pump, keep_alive, server_context
+from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,12 @@ def main() -> int:
     """Serve until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="door: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    door = Door(os.environ.pop("WORKER_KEY"), int(os.environ.get("MAX_JOBS") or 4))
+    try:
+        max_jobs = Settings.for_process("worker-server", os.environ).integer("MAX_JOBS")
+    except SettingsError as error:
+        log.error("%s %s", error.message, error.hint)
+        return error.exit_code
+    door = Door(os.environ.pop("WORKER_KEY"), max_jobs)
     listener = socket.create_server(("", PORT), backlog=64)
     log.info("Taking runs on port %d", PORT)
     with contextlib.closing(listener):

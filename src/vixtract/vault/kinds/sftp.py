@@ -1,4 +1,4 @@
-"""Files elsewhere: S3 by pyarrow, SFTP by paramiko."""
+"""SFTP servers, by paramiko."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import hashlib
 import hmac
 import io
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
+from vixtract.vault.connection import CONNECT_S, Connection
 from vixtract.vault.errors import VaultError
-from vixtract.vault.ready import AUTHORITIES, CONNECT_S, Ready
+from vixtract.vault.fields import HOST, PASSWORD, USER, Field, make_port, mark
+from vixtract.vault.kind import Kind
+from vixtract.vault.probe_results import ProbeResult, find_meaning
+from vixtract.vault.remote_files import RemoteFile
 
 
 class HostKeyError(VaultError):
-    """The server's key is not the one that was noted, or none was.
+    """The server's key is not the one in the connection, or the connection has none.
 
     Args:
         fingerprint: of the key that the server has.
-        expected: the noted one, or empty.
+        expected: the one in the connection; may be empty.
     """
 
     def __init__(self, fingerprint: str, expected: str) -> None:
@@ -34,7 +36,7 @@ class HostKeyError(VaultError):
         else:
             super().__init__(
                 f"The server's key is not known yet: it is {fingerprint}.",
-                "Compare it with what the server's operator says, and note it in the connection.",
+                "Compare it with what the server's operator says, and enter it in the connection.",
             )
         self.fingerprint, self.expected = fingerprint, expected
 
@@ -43,91 +45,8 @@ class HostKeyError(VaultError):
         return type(self), (self.fingerprint, self.expected)
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file as petl takes it: `petl.fromcsv(crm.file("in/sales.csv"))`.
-
-    Args:
-        place: the connection.
-        path: of the file.
-    """
-
-    place: Ready
-    path: str
-
-    @contextmanager
-    def open(self, mode: str = "rb") -> Iterator[Any]:
-        """Open the file.
-
-        Args:
-            mode: `rb` or `wb`.
-        """
-        if mode not in {"rb", "wb"}:
-            raise VaultError(f"A remote file cannot be opened as {mode!r}.", "Use 'rb' or 'wb'.")
-        with self.place._open(self.path, mode) as file:  # type: ignore[operator]
-            yield file
-
-
-class S3(Ready):
-    """An S3 store, of Amazon or another."""
-
-    kind: ClassVar[str] = "s3"
-
-    @property
-    def url(self) -> str:
-        """`s3://bucket`, or nothing where the connection names no bucket."""
-        return f"s3://{self.bucket}" if self.bucket else ""
-
-    @property
-    def storage_options(self) -> dict[str, str]:
-        """What polars takes: `polars.read_parquet("s3://…", storage_options=…)`."""
-        options = {
-            "aws_access_key_id": self.access_key,
-            "aws_secret_access_key": self.secret_key,
-            "aws_region": self.region,
-        }
-        if self.address:
-            options["aws_endpoint_url"] = self.address
-            options["aws_allow_http"] = str(self.address.startswith("http://")).lower()
-        return options
-
-    def client(self, **options: Any) -> Any:
-        """Return a file system of pyarrow, which pandas takes as `filesystem=`.
-
-        Args:
-            options: of `pyarrow.fs.S3FileSystem`.
-        """
-        from pyarrow.fs import S3FileSystem
-
-        own: dict[str, Any] = {
-            "access_key": self.access_key, "secret_key": self.secret_key, "region": self.region,
-            "connect_timeout": CONNECT_S, "request_timeout": 60.0, "tls_ca_file_path": AUTHORITIES,
-        }  # fmt: skip
-        if self.address:
-            parts = urlsplit(self.address)
-            own["endpoint_override"] = parts.netloc + parts.path.rstrip("/")
-            own["scheme"] = parts.scheme
-        return S3FileSystem(**{**own, **options})
-
-    def file(self, path: str) -> RemoteFile:
-        """Return a file for petl.
-
-        Args:
-            path: below the connection's bucket, or `bucket/path` where it names none.
-        """
-        return RemoteFile(self, path)
-
-    def _open(self, path: str, mode: str) -> Any:
-        full = f"{self.bucket}/{path}" if self.bucket else path
-        # A small file then goes in one request.
-        system = self.client(allow_delayed_open=True)
-        if mode == "rb":
-            return io.BufferedReader(system.open_input_file(full))
-        return system.open_output_stream(full)
-
-
-class Sftp(Ready):
-    """A server with SFTP, whose key must be the noted one."""
+class Sftp(Connection):
+    """An SFTP server, whose key must be the one in the connection."""
 
     kind: ClassVar[str] = "sftp"
 
@@ -137,12 +56,12 @@ class Sftp(Ready):
         return f"sftp://{self.user}@{self.host}:{self.port}/{self.folder.lstrip('/')}"
 
     def client(self, *, timeout_s: float = CONNECT_S) -> Any:
-        """Return a client of paramiko; closing it ends the connection. It starts in `folder`.
+        """Return a paramiko client that starts in `folder`; closing it ends the connection.
 
         Args:
             timeout_s: for each step of the login.
         Raises:
-            HostKeyError: the server's key is not the noted one.
+            HostKeyError: the server's key is not the one in the connection.
             paramiko.AuthenticationException: the server does not take the login.
         """
         import paramiko
@@ -182,7 +101,7 @@ class Sftp(Ready):
         Args:
             path: of the file, from `folder` on.
         """
-        return RemoteFile(self, path)
+        return RemoteFile(self._open, path)
 
     @contextmanager
     def _open(self, path: str, mode: str) -> Iterator[Any]:
@@ -199,13 +118,13 @@ class Sftp(Ready):
 
 
 def read_private_key(text: str, passphrase: str = "") -> Any:
-    """Read a private key of any make that paramiko knows.
+    """Read a private key of any type that paramiko knows.
 
     Args:
         text: PEM, or OpenSSH's own.
         passphrase: empty where the key has none.
     Raises:
-        VaultError: it is no such key, or the passphrase is wrong.
+        VaultError: the text is not such a key, or the passphrase is wrong.
     """
     import paramiko
 
@@ -220,3 +139,80 @@ def read_private_key(text: str, passphrase: str = "") -> Any:
         "The private key cannot be read with this passphrase.",
         "It must be RSA, ECDSA or Ed25519, in OpenSSH's or PEM form.",
     )
+
+
+class SftpKind(Kind):
+    """The kind for SFTP servers."""
+
+    title = "SFTP"
+    connection = Sftp
+    fields = (
+        HOST,
+        make_port("22"),
+        USER,
+        PASSWORD,
+        Field(
+            "private_key",
+            mark("Private key"),
+            mark("The whole text of the file. Leave the password empty then."),
+            rule="key",
+            secret=True,
+            longest=20000,
+        ),
+        Field("passphrase", mark("Passphrase of the key"), secret=True),
+        Field(
+            "host_key",
+            mark("Fingerprint of the server’s key"),
+            mark("Begins with SHA256:. Leave it empty and press “Test” to see it."),
+            rule="fingerprint",
+            destination=True,
+            longest=60,
+        ),
+        Field(
+            "folder",
+            mark("Folder"),
+            mark("The start folder; if empty, the server chooses."),
+            longest=1000,
+        ),
+    )
+    meanings: ClassVar[Mapping[str, str]] = {
+        r"AuthenticationException|BadAuthenticationType": "wrong_login",
+        r"FileNotFoundError|No such file": "no_folder",
+        r"PermissionError|Permission denied": "no_right",
+        r"timed out|TimeoutError": "late",
+    }
+    results: ClassVar[Mapping[str, str]] = {
+        "no_folder": mark("The login is correct, but the folder does not exist."),
+        "new_host_key": mark(
+            "The connection has no fingerprint of the server’s key yet. If the server’s operator"
+            " confirms this one, enter it below."
+        ),
+        "other_host_key": mark(
+            "The server’s key is not the one in this connection. It may be another server: ask its"
+            " operator."
+        ),
+        "bad_key": mark("The private key cannot be read, or its passphrase is wrong."),
+    }
+
+    def find_missing(self, values: Mapping[str, str], kept: Collection[str]) -> Collection[str]:
+        """Return the password, where there is no private key either."""
+        logins = ("password", "private_key")
+        return [] if any(values.get(name) or name in kept for name in logins) else ["password"]
+
+    def test(self, connection: Any) -> None:
+        """Begin to list the folder."""
+        with connection.client(timeout_s=8.0) as client:
+            # An empty folder has no first entry.
+            next(client.listdir_iter(".", read_aheads=1), None)
+
+    def explain(self, error: BaseException) -> ProbeResult:
+        """Return what an error means; a wrong server's key comes with its fingerprint."""
+        if isinstance(error, HostKeyError):
+            code = "other_host_key" if error.expected else "new_host_key"
+            return ProbeResult(code, error.fingerprint)
+        if isinstance(error, VaultError):
+            return ProbeResult("bad_key", str(error))
+        return find_meaning(error, self.meanings)
+
+
+KIND = SftpKind()

@@ -1,15 +1,20 @@
-"""English and Russian: catalogs, the choice by the browser's language, dates and durations.
+"""English and Russian: the catalogs, the one choice of a reader's language, dates and durations.
 
-English texts stand in the code and the templates; `locale/<code>/portal.po` translates them. The
-catalog is compiled when the portal starts, so that no compiled copy can fall behind its source.
+English texts stand in the code, the templates and Lab's extension; `web/locale/<code>/*.po`
+translates them for the portal, the Hub's pages, the home page and Lab. The catalogs are compiled
+when they are loaded, so that no compiled copy can fall behind its source.
+
+nginx chooses the language of the home page by the same rule, in `nginx/front/language.js`; one
+table of cases tests both (tests/unit/test_language.py).
 """
 
 from __future__ import annotations
 
 import gettext
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from babel import Locale
@@ -19,6 +24,14 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 DEFAULT = "en"
+LOCALE = Path("/usr/share/vixtract/locale")
+COOKIE = "vixtract_lang"
+"""Set by the home page's link to the other language; its value is a code such as `ru`."""
+
+
+def mark(text: str) -> str:
+    """Return a text as it is: marks it for translation where it is said later."""
+    return text
 
 
 class Language:
@@ -34,8 +47,13 @@ class Language:
         self.texts = texts or gettext.NullTranslations()
         self.locale = Locale.parse(code)
 
+    @property
+    def name(self) -> str:
+        """The language's own name for itself, such as `English`."""
+        return str(self.locale.display_name).capitalize()
+
     def say(self, text: str, **values: object) -> str:
-        """Translate a text and fill in its `%(name)s` places."""
+        """Translate a text and fill in its placeholders such as `%(name)s`."""
         translated = self.texts.gettext(text)
         return translated % values if values else translated
 
@@ -77,59 +95,59 @@ class Language:
         return " ".join(parts[:2]) or f"0 {self.say('s')}"
 
 
-def load_languages(folder: Path) -> dict[str, Language]:
+@cache
+def load_languages(folder: Path = LOCALE) -> Mapping[str, Language]:
     """Read every catalog of a folder.
 
     Args:
-        folder: holds `<code>/*.po` for each language besides English.
+        folder: holds `<code>/*.po`, one file for each part of the product.
     Returns: code to language; English is always there.
     """
-    languages = {DEFAULT: Language(DEFAULT)}
-    for code in sorted({path.parent.name for path in folder.glob("*/*.po")}):
-        catalog = _read_catalog(folder / code, code)
-        compiled = io.BytesIO()
-        write_mo(compiled, catalog)
-        compiled.seek(0)
-        languages[code] = Language(code, gettext.GNUTranslations(compiled))
-    return languages
-
-
-def _read_catalog(folder: Path, code: str) -> Catalog:
-    """Join a language's files, one for each part of the portal."""
-    whole = Catalog(locale=code)
-    for path in sorted(folder.glob("*.po")):
+    catalogs: dict[str, Catalog] = {}
+    for path in sorted(folder.glob("*/*.po")):
+        code = path.parent.name
+        catalog = catalogs.setdefault(code, Catalog(locale=code))
         with path.open("rb") as file:
-            part = read_po(file, locale=code)
-        for message in part:
-            if message.id:
-                whole[message.id] = message
-    return whole
+            for message in read_po(file, locale=code):
+                if message.id:
+                    catalog[message.id] = message
+    return {DEFAULT: Language(DEFAULT)} | {
+        code: Language(code, _compile(catalog)) for code, catalog in catalogs.items()
+    }
 
 
-def choose_language(header: str, known: Mapping[str, Language]) -> Language:
-    """Pick the language that a browser likes best.
+def _compile(catalog: Catalog) -> gettext.GNUTranslations:
+    compiled = io.BytesIO()
+    write_mo(compiled, catalog)
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+def choose_language(cookie: str | None, accepted: str, known: Mapping[str, Language]) -> Language:
+    """Choose a reader's language: the one kept by the cookie, else the one that weighs most.
 
     Args:
-        header: value of Accept-Language, may be empty or nonsense.
+        cookie: value of COOKIE, may be None or nonsense.
+        accepted: value of Accept-Language, may be empty or nonsense.
         known: code to language; must hold English.
+    Returns: English where neither names a known language.
     """
-    for code in _wanted(header):
-        if code in known:
-            return known[code]
-    return known[DEFAULT]
-
-
-def _wanted(header: str) -> Sequence[str]:
-    wishes = []
-    for place, part in enumerate(header[:500].split(",")):
+    if cookie is not None and cookie in known:
+        return known[cookie]
+    best, most = DEFAULT, 0.0
+    for part in accepted[:500].split(","):
         tag, _, options = part.partition(";")
         code = tag.strip().lower().partition("-")[0]
-        quality = 1.0
-        if options.strip().startswith("q="):
-            try:
-                quality = float(options.strip()[2:])
-            except ValueError:
-                quality = 0.0
-        if code and quality > 0:
-            wishes.append((-quality, place, code))
-    return [code for _, _, code in sorted(wishes)]
+        weight = _read_weight(options.strip())
+        if code in known and weight > most:
+            best, most = code, weight
+    return known[best]
+
+
+def _read_weight(option: str) -> float:
+    if not option.startswith("q="):
+        return 1.0
+    try:
+        return float(option[2:])
+    except ValueError:
+        return 0.0

@@ -1,7 +1,9 @@
-"""Where a test may not go: this machine itself, a cloud's metadata, the appliance's insides.
+"""The guard against inner addresses, for requests that the appliance sends on a person's behalf.
 
-A notebook of the same person may go there; the Test button is pressed in a browser, and what it
-says must not depend on what answers inside.
+Tests of connections and web hooks go to no address of this machine, of a link, of a cloud's
+metadata service, or of the appliance's own services: what a page says must not depend on what
+answers there. A company's own network is allowed. Notebooks are their author's own programs, and
+nothing here holds for them.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import ipaddress
 import socket
 from collections.abc import Collection, Sequence
 
-# The appliance's own services on the compose network.
-INSIDE = ("jupyter", "cronicle", "nginx", "vixtract_primary-cronicle-server")
+# The appliance's services on the compose network, without its database.
+SERVICES = ("jupyter", "cronicle", "nginx", "vixtract_primary-cronicle-server")
 OWN_DATABASE = "postgresql"
 # Metadata of clouds that is not link-local.
 _METADATA = frozenset(
@@ -27,17 +29,18 @@ def resolve(host: str, port: int) -> list[str]:
         host: name or address.
         port: TCP port.
     Raises:
-        OSError: there is no such host.
+        OSError: the name has no address.
+        UnicodeError: the name cannot be one of a host.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def own_addresses(names: Sequence[str] = INSIDE) -> frozenset[str]:
+def own_addresses(names: Sequence[str] = SERVICES) -> frozenset[str]:
     """Return the addresses of the appliance's own services, as far as they are up.
 
     Args:
-        names: of the services.
+        names: of the services; unknown ones are passed over.
     """
     found: set[str] = set()
     for name in names:
@@ -49,7 +52,7 @@ def own_addresses(names: Sequence[str] = INSIDE) -> frozenset[str]:
 
 
 def is_address(text: str) -> bool:
-    """Say whether a host is written as an address, not as a name."""
+    """Tell whether a host is written as an address, not as a name."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -58,10 +61,10 @@ def is_address(text: str) -> bool:
 
 
 def is_refused(address: str, own: Collection[str] = ()) -> bool:
-    """Say whether a test may not go to an address.
+    """Tell whether no request may go to an address.
 
     Args:
-        address: of IPv4 or IPv6; anything else is refused.
+        address: IPv4 or IPv6, also one inside the other; anything else is refused.
         own: addresses of the appliance's services.
     """
     try:
@@ -81,4 +84,5 @@ def is_refused(address: str, own: Collection[str] = ()) -> bool:
         or found.is_link_local
         or found.is_unspecified
         or found.is_multicast
+        or found.is_reserved
     )

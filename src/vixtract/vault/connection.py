@@ -1,22 +1,22 @@
-"""What all ready connections have in common."""
+"""What the connection objects of all kinds have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-# The authorities that the image trusts, the operator's own among them.
+# The certificate authorities that the image trusts, the operator's own among them.
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 CONNECT_S = 10.0
 
 
-class Ready:
-    """A connection with all its values.
+class Connection:
+    """A connection to another system, as a notebook gets it.
 
     Args:
-        name: what it is called.
-        owner: person or team that has it.
-        values: of all fields of its kind; each is an attribute too.
+        name: what the connection is called.
+        owner: the person or team that has it.
+        values: one text for each field of its kind; each is an attribute too.
     """
 
     kind: ClassVar[str] = ""
@@ -40,7 +40,7 @@ class Ready:
         return [*super().__dir__(), *self._values]
 
     def __repr__(self) -> str:
-        """Say which it is, and nothing secret."""
+        """Describe the connection without its secrets."""
         where = self._values.get("host") or self._values.get("address") or ""
         return f"<{self.kind} connection {self.name!r} of {self.owner}: {where}>"
 
