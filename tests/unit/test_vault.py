@@ -145,6 +145,14 @@ def test_every_problem_has_a_sentence():
     assert [code for code, text in texts.items() if text == code] == []
 
 
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"http"}))
+def test_a_kind_is_named_in_its_own_module_alone(name):
+    source = Path(probe.__file__).parents[1]
+    files = [*(source / "vault").rglob("*.py"), source / "portal" / "connections.py"]
+    named = [path for path in files if f'"{name}"' in path.read_text(encoding="utf-8")]
+    assert [path.parent.name for path in named] == ["kinds"]
+
+
 def test_notebooks_import_no_driver_for_a_connection():
     code = (
         "import sys; import vixtract.vault.client;"
