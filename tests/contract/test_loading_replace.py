@@ -178,7 +178,7 @@ def test_what_somebody_changes_during_the_load_is_kept(
             yield number + 1, "x"
 
     result = load(source(), "public.t", connection=postgres_database)
-    assert result.way == "in place" and "changed the table" in result.note
+    assert result.way == "in place" and "was changed during the load" in result.note
     assert rows(database, question) == [(answer,)]
 
 
