@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
@@ -255,16 +254,17 @@ def test_queued_runs_and_waiting_retries_survive_a_kill(engine, tmp_path):
     assert [attempt for _, attempt in marks(tmp_path / "r")] == [1, 2]
 
 
-def test_damaged_alarm_store_is_made_again(engine, tmp_path):
+def test_alarms_outlive_a_restart_and_need_no_file_of_their_own(engine, tmp_path):
     engine.start()
-    event = engine.create("kept", [], timing={"hours": [3], "minutes": [0]})
+    event = engine.create("kept", [["mark", str(tmp_path / "m")]], timing={})
     engine.kill()
-    (tmp_path / "data" / "clock.sqlite3").write_bytes(b"garbage" * 1000)
+    (tmp_path / "data" / "clock.sqlite3").write_bytes(b"of an earlier version")
     engine.start()
-    assert engine.client.get_event(event)["title"] == "kept"
-    with sqlite3.connect(tmp_path / "data" / "clock.sqlite3") as connection:
-        assert connection.execute("SELECT id FROM apscheduler_jobs").fetchall() == [(event,)]
-    connection.close()
+    wait_until((tmp_path / "m").exists, "the next minute's run", timeout_s=90)
+    (due, _), *_ = marks(tmp_path / "m")
+    assert due % 60 == 0 and time.time() - due < 60
+    assert engine.slots(event)[-1]["due_at"] == due
+    assert not (tmp_path / "data" / "clock.sqlite3").exists()
 
 
 def test_wrong_settings_end_the_engine_with_two_lines(engine):

@@ -1,4 +1,4 @@
-"""Schedules over a real shelf: the form from the notebook, pinned copies, bars of runs, the overview."""
+"""Schedules over a real homes server: the form from the notebook, pinned copies, bars of runs, the overview."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ EVENT = {
 }
 
 
+@pytest.mark.slow
 def test_password_hashes_have_the_prefix_that_cronicle_survives():
     user = config.build_user("admin", "a long password " * 10)
     assert user["password"].startswith("$2a$")

@@ -147,6 +147,7 @@ def test_a_stopped_run_is_saved_at_once(cells):
     assert cells.saved() == ["failed", "pending"]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_has_said_all_is_waited_for_without_asking_all_the_time():
     def fork(messages, requests, outputs):
         pid = os.fork()

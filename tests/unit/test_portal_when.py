@@ -56,12 +56,14 @@ def test_a_choice_comes_back_from_its_timing(when):
     assert read_when(timing) == when
 
 
+@pytest.mark.slow
 @given(TIMINGS)
 def test_any_timing_keeps_its_meaning_through_the_form(timing):
     kept = build_when_timing(read_when(timing))
     assert build_timing(kept) == build_timing(timing)
 
 
+@pytest.mark.slow
 @given(TIMINGS, TIMINGS)
 def test_different_timings_have_different_words(first, second):
     for language in (ENGLISH, RUSSIAN):

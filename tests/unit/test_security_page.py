@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ ROWS = [
 ][2:]
 
 
+@functools.cache
 def list_tests(path: Path) -> set[str]:
     """Return the names of a file's tests."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -73,6 +75,7 @@ def test_the_build_file_only_says_how_to_build():
     assert {key for service in build["services"].values() for key in service} == {"build"}
 
 
+@pytest.mark.slow
 def test_gixy_reads_the_whole_configuration(monkeypatch, capsys):
     """What is left out on purpose is found when it is not: so the includes are read."""
     monkeypatch.syspath_prepend(str(ROOT / "nginx/site"))

@@ -93,6 +93,7 @@ def test_names(name, word):
     assert check_connection_name(name) == ({"name": word} if word else {})
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.dictionaries(st.text(max_size=12), st.text()), st.text())
 def test_any_text_is_kept_or_refused_by_field(kind, values, extra):

@@ -103,17 +103,6 @@ def _name_choices(language: Language) -> dict[str, dict[str, str]]:
             "failed": say("failed"),
             "aborted": say("stopped"),
         },
-        "kind_names": {
-            "hourly": say("Every hour"),
-            "daily": say("Every day"),
-            "workdays": say("Monday to Friday"),
-            "weekly": say("On chosen days of the week"),
-            "monthly": say("On a day of the month"),
-            "once": say("Once"),
-            "cron": say("Cron expression"),
-            "custom": say("Own timing"),
-            "manual": say("Only by hand"),
-        },
         "service_names": {
             "jupyter": "JupyterHub",
             "scheduler": say("Scheduler"),
