@@ -18,11 +18,11 @@ from vixtract import addresses
 from vixtract.language import Language
 from vixtract.portal.connections import describe_test, explain_problems
 from vixtract.vault import probe
-from vixtract.vault.client import make
 from vixtract.vault.errors import ConnectionFormError
 from vixtract.vault.fields import PROBLEMS, check_connection_name
 from vixtract.vault.kind import check_values
 from vixtract.vault.kinds.sftp import HostKeyError
+from vixtract.vault.notebooks import make
 from vixtract.vault.probe_results import RESULTS, ProbeResult
 from vixtract.vault.registry import KINDS
 
@@ -163,7 +163,7 @@ def test_a_kind_is_named_in_its_own_module_alone(name):
 
 def test_notebooks_import_no_driver_for_a_connection():
     code = (
-        "import sys; import vixtract.vault.client;"
+        "import sys; import vixtract.vault.notebooks;"
         "print(*{'psycopg', 'pymysql', 'pymssql', 'requests', 'pyarrow', 'paramiko', 'ssl',"
         " 'sqlalchemy', 'pandas'} & set(sys.modules))"
     )
