@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg import Connection, sql
+from psycopg import Connection
+
+from vixtract.people.roles import run
 
 CONNECTIONS = 40
 LIMITS = {
@@ -24,9 +26,6 @@ def ensure_reader_limits(connection: Connection, name: str) -> None:
         WHERE rolname = %s AND rolconnlimit = -1 AND rolconfig IS NULL"""
     if connection.execute(query, [name]).fetchone() is None:
         return
-    role = sql.Identifier(name)
-    limit = sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}")
-    connection.execute(limit.format(role, sql.Literal(CONNECTIONS)))
+    run(connection, "ALTER ROLE {} CONNECTION LIMIT {limit}", name, limit=CONNECTIONS)
     for setting, value in LIMITS.items():
-        statement = sql.SQL("ALTER ROLE {} SET {} = {}")
-        connection.execute(statement.format(role, sql.Identifier(setting), sql.Literal(value)))
+        run(connection, "ALTER ROLE {} SET {} = {value}", name, setting, value=value)
