@@ -1,7 +1,8 @@
 """Render the static pages of the front door; runs in a build stage of nginx/Dockerfile.
 
-Owns: web/*.html with web/strings.json -> home and error pages in each language; docs/**/*.md ->
-pages under /docs/. Does not own what nginx does with them (nginx/front/locations.conf).
+Owns: web/*.html with the catalogs of web/locale -> home and error pages in each language;
+docs/**/*.md -> pages under /docs/. Does not own what nginx does with them
+(nginx/front/locations.conf).
 
 Usage: render.py WEB DOCS OUTPUT, which makes OUTPUT/web and OUTPUT/docs.
 """
@@ -9,11 +10,10 @@ Usage: render.py WEB DOCS OUTPUT, which makes OUTPUT/web and OUTPUT/docs.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +22,10 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from mdit_py_plugins.anchors import anchors_plugin
 
+from vixtract.language import DEFAULT, Language, load_languages
+
+# Statuses that nginx answers with a page of ours: error_page in nginx/front/site.conf.
+ERRORS = ("404", "413", "429", "500", "503", "504")
 # The order that a newcomer needs; other folders follow in the order of their names.
 FOLDERS = ("", "tutorial", "how-to", "reference", "troubleshooting")
 ICONS = {
@@ -38,12 +42,13 @@ SVG = (
 )
 
 
-class RenderError(Exception):
-    """A page cannot be made; the message names the file and the reason."""
+def load_templates(web: Path, language: Language) -> jinja2.Environment:
+    """Return the templates of a folder in a language.
 
-
-def load_templates(web: Path) -> jinja2.Environment:
-    """Return the templates of a folder, with ``asset(name)`` giving an address with its hash."""
+    Args:
+        web: folder with the templates and `assets`; ``asset(name)`` gives an address with its hash.
+        language: of the texts.
+    """
 
     def asset(name: str) -> str:
         digest = hashlib.sha256((web / "assets" / name).read_bytes()).hexdigest()[:10]
@@ -56,7 +61,7 @@ def load_templates(web: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals["asset"] = asset
+    templates.globals |= {"asset": asset, "language": language, "_": language.say}
     templates.globals["icons"] = {
         name: Markup(SVG.format(path))  # noqa: S704 - our own drawings
         for name, path in ICONS.items()
@@ -64,18 +69,18 @@ def load_templates(web: Path) -> jinja2.Environment:
     return templates
 
 
-def render_pages(templates: jinja2.Environment, strings: dict[str, Any], output: Path) -> None:
+def render_pages(web: Path, languages: Mapping[str, Language], output: Path) -> None:
     """Write home and error pages: OUTPUT/<language>/index.html and .../_errors/<code>.html."""
-    for language, texts in strings.items():
-        folder = output / language
+    for code, language in languages.items():
+        templates = load_templates(web, language)
+        folder = output / code
         (folder / "_errors").mkdir(parents=True)
-        home = templates.get_template("home.html").render(language=language, t=texts)
+        others = [other for other in languages.values() if other is not language]
+        home = templates.get_template("home.html").render(others=others)
         (folder / "index.html").write_text(home, encoding="utf-8")
-        for code, page in texts["errors"].items():
-            text = templates.get_template("error.html").render(
-                language=language, t=texts, code=code, page=page
-            )
-            (folder / "_errors" / f"{code}.html").write_text(text, encoding="utf-8")
+        for status in ERRORS:
+            text = templates.get_template("error.html").render(code=status)
+            (folder / "_errors" / f"{status}.html").write_text(text, encoding="utf-8")
 
 
 def read_title(source: Path) -> str:
@@ -123,9 +128,7 @@ def point_links(text: str) -> str:
     return re.sub(local + r'\.md(#[^"]*)?"', r'href="\1.html\2"', text)
 
 
-def render_docs(
-    templates: jinja2.Environment, texts: dict[str, Any], docs: Path, output: Path
-) -> None:
+def render_docs(templates: jinja2.Environment, docs: Path, output: Path) -> None:
     """Write a page for each Markdown file of a folder, and copy its other files."""
     markdown = MarkdownIt("gfm-like", {"linkify": False}).use(
         anchors_plugin, max_level=4, permalink=False
@@ -138,8 +141,6 @@ def render_docs(
         target.parent.mkdir(parents=True, exist_ok=True)
         body = point_links(markdown.render(page["source"].read_text(encoding="utf-8")))
         text = template.render(
-            language="en",
-            t=texts,
             groups=groups,
             here=page["href"],
             title=page["title"],
@@ -150,7 +151,7 @@ def render_docs(
         target = output / source.relative_to(docs)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    ensure_index(template, texts, groups, output)
+    ensure_index(template, groups, output)
 
 
 def other_files(docs: Path) -> Iterator[Path]:
@@ -158,55 +159,29 @@ def other_files(docs: Path) -> Iterator[Path]:
     yield from (path for path in sorted(docs.rglob("*")) if path.is_file() and path.suffix != ".md")
 
 
-def ensure_index(
-    template: jinja2.Template, texts: dict[str, Any], groups: list[dict[str, Any]], output: Path
-) -> None:
+def ensure_index(template: jinja2.Template, groups: list[dict[str, Any]], output: Path) -> None:
     """Make /docs/ a list of all pages where the folder has no index.md of its own."""
     if (output / "index.html").exists():
         return
-    body = Markup("<h1>{}</h1>").format(texts["docs"])
+    title = "Documentation"
+    body = Markup("<h1>{}</h1>").format(title)
     for group in groups:
-        body += Markup("<h2>{}</h2><ul>").format(group["title"] or texts["docs"])
+        body += Markup("<h2>{}</h2><ul>").format(group["title"] or title)
         for page in group["pages"]:
             body += Markup('<li><a href="{}">{}</a></li>').format(page["href"], page["title"])
         body += Markup("</ul>")
-    text = template.render(
-        language="en", t=texts, groups=groups, here="/docs/", title=texts["docs"], body=body
-    )
+    text = template.render(groups=groups, here="/docs/", title=title, body=body)
     (output / "index.html").write_text(text, encoding="utf-8")
-
-
-def check_strings(strings: dict[str, Any]) -> None:
-    """Refuse languages that do not have the same texts.
-
-    Raises:
-        RenderError: names the first difference.
-    """
-
-    def keys(value: object, path: str = "") -> set[str]:
-        if isinstance(value, dict):
-            parts = list(value.items())
-        elif isinstance(value, list):
-            parts = list(enumerate(value))
-        else:
-            return {path}
-        return {found for name, part in parts for found in keys(part, f"{path}.{name}")}
-
-    for language, texts in strings.items():
-        difference = keys(texts) ^ keys(strings["en"])
-        if difference:
-            raise RenderError(f"strings.json: {language} and en differ at {sorted(difference)[0]}")
 
 
 def main(web: Path, docs: Path, output: Path) -> None:
     """Render everything into an output folder that does not exist yet."""
-    strings = json.loads((web / "strings.json").read_text(encoding="utf-8"))
-    check_strings(strings)
-    templates = load_templates(web)
+    languages = load_languages(web / "locale")
     (output / "docs").mkdir(parents=True)
-    render_pages(templates, strings, output / "web")
+    render_pages(web, languages, output / "web")
     shutil.copytree(web / "assets", output / "web" / "assets")
-    render_docs(templates, strings["en"], docs, output / "docs")
+    # The documentation is in English.
+    render_docs(load_templates(web, languages[DEFAULT]), docs, output / "docs")
 
 
 if __name__ == "__main__":

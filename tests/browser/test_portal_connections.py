@@ -60,7 +60,7 @@ def chromium():
 
 WORDS = {
     "en-US": {"new": "New connection", "works": "It works", "wrong": "does not take this token",
-              "test": "Test", "save": "Save", "saved": "Saved.", "needed": "It is needed.",
+              "test": "Test", "save": "Save", "saved": "Saved.", "needed": "This field is required.",
               "again": "type this again", "taken": "of this name already", "delete": "Delete",
               "hidden": "never shown again", "none": "There is no connection yet"},
     "ru-RU": {"new": "Новое подключение", "works": "Работает", "wrong": "не принимает этот токен",

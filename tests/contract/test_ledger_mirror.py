@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror, run_values
-from vixtract.ledger.slots import MISSED, SUCCEEDED, Claim, settle_slots
+from vixtract.ledger.slots import MISSED, SUCCEEDED, Settlement, settle_slots
 
 pytest_plugins = ["tests.postgres"]
 
@@ -31,14 +31,15 @@ def database(tmp_path):
 
 
 def settle(database, due, job=JOB, run="j1"):
-    """Claim two slots: the first is missed, the second queues a run."""
+    """Settle two slots: the first is missed, the second queues a run."""
 
     def add_run(at):
         runs.add_run(database, runs.NewRun(run, "e1", "anna", "Scheduler", at, at + 0.5, job))
         return run, ""
 
     row = database.row("SELECT cursor FROM event")
-    settle_slots(database, Claim("e1", row["cursor"], due, [due - 300, due]), add_run)
+    settlement = Settlement("e1", row["cursor"], due, due, [due - 300, due])
+    settle_slots(database, settlement, add_run)
 
 
 def read(conninfo, query):

@@ -15,6 +15,7 @@ from aiosmtpd.smtp import AuthResult
 
 from tests.contract.embedded import EmbeddedEngine
 from tests.waiting import free_port, wait_until
+from vixtract import addresses
 from vixtract.scheduler import notify
 from vixtract.scheduler.client import SchedulerError
 from vixtract.scheduler.notify import NotifyError
@@ -201,12 +202,24 @@ def test_a_wrong_target_is_refused_at_once(engine, field, value):
     [
         "http://127.0.0.1/", "http://localhost:3012/", "http://[::1]/", "http://169.254.169.254/latest",
         "http://0.0.0.0/", "http://[::ffff:127.0.0.1]/", "http://[fe80::1]/", "http://2130706433/",
-        "http://224.0.0.1/", "http://0x7f.1/",
+        "http://224.0.0.1/", "http://0x7f.1/", "http://100.100.100.200/", "http://[fd00:ec2::254]/",
+        "http://[64:ff9b::7f00:1]/", "http://240.0.0.1/",
     ],
 )  # fmt: skip
 def test_a_web_hook_reaches_neither_this_machine_nor_a_metadata_service(url):
     with pytest.raises(NotifyError, match=r"may not reach|cannot be found"):
         notify.call_web_hook(url, {})
+
+
+@pytest.mark.parametrize("service", [*addresses.SERVICES, addresses.OWN_DATABASE])
+def test_a_web_hook_reaches_no_service_of_the_appliance(monkeypatch, service):
+    host = own_address()
+    real = addresses.resolve
+    monkeypatch.setattr(
+        addresses, "resolve", lambda name, port: [host] if name == service else real(name, port)
+    )
+    with pytest.raises(NotifyError, match="may not reach"):
+        notify.call_web_hook(f"http://{host}:9/", {})
 
 
 def test_a_server_that_drips_is_cut_off(monkeypatch):

@@ -1,4 +1,4 @@
-"""Pages and calls of runs over a real engine and a real shelf: who sees what, and how it is sent."""
+"""Pages and calls of runs over a real engine and a real homes server: who sees what, and how it is sent."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_run_is_repeated_with_the_same_or_other_parameters(stand, anna):
     assert parameters(page) == other
     answer = anna.submit(f"/portal/runs/{first}/again", parameters="[1]")
     assert answer.status_code == 422
-    assert "Write a JSON object" in answer.text
+    assert "Give a JSON object" in answer.text
     # The schedule itself keeps its own.
     event = stand.engine.client.get_event(schedule)
     assert event["params"]["parameters"] == kept

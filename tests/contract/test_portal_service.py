@@ -582,6 +582,21 @@ def test_pages_speak_russian(portal):
         assert "New schedule" in browser.get("/portal/schedules/new").text
 
 
+def test_lab_gets_its_texts_in_the_readers_language(portal):
+    asked = [("text", "Runs"), ("text", "Schedule…"), ("text", "<b>unknown</b>")]
+    with portal.browser(language="ru") as browser:
+        answer = browser.get("/portal/texts", params=asked)
+        assert answer.json() == {
+            "Runs": "Запуски",
+            "Schedule…": "Запланировать…",
+            "<b>unknown</b>": "<b>unknown</b>",
+        }
+        assert browser.get("/portal/texts", params=[("text", "x" * 201)]).status_code == 422
+        assert browser.get("/portal/texts", params=[("text", "x")] * 51).status_code == 422
+        browser.cookies.set("vixtract_lang", "en")
+        assert browser.get("/portal/texts", params=asked).json()["Runs"] == "Runs"
+
+
 # Neighbours that are away.
 
 

@@ -84,6 +84,23 @@ def test_a_folder_that_cannot_be_deleted_is_not_asked_for_forever(retention, dat
 
 
 def test_nothing_is_deleted_right_after_a_start(retention, database):
-    retention.work()
+    retention.start()
+    time.sleep(0.5)
     assert list_trash(database) == []
     assert len(database.rows("SELECT id FROM run")) == 6
+    retention.stop()
+
+
+def test_old_runs_are_deleted_in_a_thread_that_ends(retention, database, tmp_path, monkeypatch):
+    monkeypatch.setattr("vixtract.scheduler.retention.EVERY_S", 0.1)
+    monkeypatch.setattr("vixtract.scheduler.retention.AGAIN_S", 0.1)
+    with played_runner(tmp_path / "r.sock", {"type": "end", "code": 0}) as seen:
+        retention.start()
+        deadline = time.monotonic() + 10
+        while (len(seen) < 4 or list_trash(database)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(seen) == 4 and list_trash(database) == []
+        begun = time.monotonic()
+        retention.stop()
+        assert time.monotonic() - begun < 1 and not retention._thread.is_alive()
+    assert len(database.rows("SELECT id FROM run")) == 2

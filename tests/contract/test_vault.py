@@ -117,9 +117,9 @@ def test_a_team_s_connection_is_for_its_members_until_they_leave(stand):
     stand.save("anna", "dwh", "postgresql", owner=["team", "sales"], **CRM)
     for uid in (ANNA, CAROL):
         assert stand.ask(uid, do="get", name="dwh")["connection"]["values"]["password"] == SECRET
-    assert "somebody else's" in stand.ask(BOB, do="get", name="dwh")["error"]
+    assert "belongs to another" in stand.ask(BOB, do="get", name="dwh")["error"]
     stand.set_team("sales", "anna")
-    assert "somebody else's" in stand.ask(CAROL, do="get", name="dwh")["error"]
+    assert "belongs to another" in stand.ask(CAROL, do="get", name="dwh")["error"]
     # A person's own comes first; the team's has its whole name.
     stand.set_team("sales", "anna", "bob")
     stand.save("bob", "extra", "http", address="https://a.example.com", token="t")
@@ -133,7 +133,7 @@ def test_a_wrong_name_is_explained(stand):
     assert answer["error"] == "There is no connection 'cmr'."
     assert "Did you mean 'crm'?" in answer["hint"]
     assert "There are: crm." in stand.ask(ANNA, do="get", name="quite-another")["hint"]
-    assert "somebody else's" in stand.ask(BOB, do="get", name="crm")["error"]
+    assert "belongs to another" in stand.ask(BOB, do="get", name="crm")["error"]
     assert "share it with a team" in stand.ask(BOB, do="get", name="crm")["hint"]
 
 

@@ -35,9 +35,9 @@ from tests.contract.vault_stand import (
 )
 from tests.scratch import open_folder
 from tests.waiting import free_port
-from vixtract.vault import probe
 from vixtract.vault.client import make
-from vixtract.vault.kinds import KINDS, check_values
+from vixtract.vault.kind import check_values
+from vixtract.vault.registry import KINDS
 
 pytest_plugins = ["tests.postgres"]
 pytestmark = pytest.mark.skipif(not CAN_SERVE, reason=WHY_NOT)
@@ -56,7 +56,7 @@ def stand():
 
 @pytest.fixture(scope="module")
 def try_it(stand):
-    """Press Test on a form with these values; return the word and what the server said."""
+    """Press Test on a form with these values; return the code of the result."""
 
     def try_it(kind: str, **values: str) -> str:
         answer = stand.ask(
@@ -64,10 +64,10 @@ def try_it(stand):
         )
         assert "test" in answer, answer
         result = answer["test"]
-        assert result["ok"] == (result["word"] == "ok")
+        assert result["ok"] == (result["code"] == "ok")
         for secret in (values.get("password"), values.get("token"), values.get("secret_key")):
             assert not secret or secret not in result["detail"]
-        return result["word"]
+        return result["code"]
 
     return try_it
 
@@ -106,17 +106,17 @@ def shop(postgres):
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "code"),
     [
         ({}, "ok"), ({"password": "wrong"}, "wrong_login"), ({"user": "nobody.here"}, "wrong_login"),
         ({"database": "none"}, "no_database"), ({"database": "closed"}, "no_right"),
         ({"tls": "require"}, "no_tls"), ({"host": "no.such.host.invalid"}, "unknown_host"),
-        ({"port": "free"}, "nobody_listens"),
+        ({"port": "free"}, "not_listening"),
     ],
 )  # fmt: skip
-def test_postgresql_says_in_words_what_is_wrong(try_it, shop, change, word):
+def test_postgresql_says_in_words_what_is_wrong(try_it, shop, change, code):
     change = {**change, **({"port": str(free_port())} if "port" in change else {})}
-    assert try_it("postgresql", **{**shop, **change}) == word
+    assert try_it("postgresql", **{**shop, **change}) == code
 
 
 def test_a_notebook_reads_postgresql_with_petl_pandas_and_polars(stand, shop):
@@ -151,14 +151,14 @@ def mariadb(stand):
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "code"),
     [
         ({}, "ok"), ({"password": "wrong"}, "wrong_login"), ({"database": "closed"}, "no_right"),
         ({"tls": "require"}, "no_tls"), ({"tls": "verify-full"}, "no_tls"), ({"tls": "off"}, "ok"),
     ],
 )  # fmt: skip
-def test_mariadb_says_in_words_what_is_wrong(try_it, mariadb, change, word):
-    assert try_it("mysql", **{**mariadb, **change}) == word
+def test_mariadb_says_in_words_what_is_wrong(try_it, mariadb, change, code):
+    assert try_it("mysql", **{**mariadb, **change}) == code
 
 
 def test_a_notebook_reads_mariadb_with_petl_and_pandas(stand, mariadb):
@@ -198,17 +198,17 @@ def test_sql_server_is_called_as_its_driver_wants_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
+    ("text", "code"),
     [
         ("(18456, b\"Login failed for user 'sa'.\")", "wrong_login"),
         ("(4060, b'Cannot open database \"dwh\" requested by the login.')", "no_database"),
         ("(20002, b'Adaptive Server connection failed: encryption negotiation')", "tls"),
     ],
 )
-def test_sql_server_s_errors_are_understood(text, word):
+def test_sql_server_s_errors_are_understood(text, code):
     import pymssql
 
-    assert probe.WORDS_OF["mssql"](pymssql.OperationalError(text)).word == word
+    assert KINDS["mssql"].explain(pymssql.OperationalError(text)).code == code
 
 
 def test_sql_server_that_hangs_up_is_no_success(try_it):
@@ -223,8 +223,8 @@ def test_sql_server_that_hangs_up_is_no_success(try_it):
 
         threading.Thread(target=hang_up, daemon=True).start()
         port = str(listener.getsockname()[1])
-        word = try_it("mssql", host="127.0.0.1", port=port, user="sa", password=PASSWORD)
-        assert word in {"failed", "late", "tls"}
+        code = try_it("mssql", host="127.0.0.1", port=port, user="sa", password=PASSWORD)
+        assert code in {"failed", "late", "tls"}
         listener.shutdown(socket.SHUT_RDWR)
 
 
@@ -241,7 +241,7 @@ def services():
 
 
 @pytest.mark.parametrize(
-    ("values", "word"),
+    ("values", "code"),
     [
         ({"token": "good-token"}, "ok"), ({"token": "bad"}, "wrong_token"),
         ({"token": "good-token", "auth": "header"}, "ok"),
@@ -251,8 +251,8 @@ def services():
         ({"token": "good-token", "test_path": "/away"}, "moved"),
     ],
 )  # fmt: skip
-def test_http_says_in_words_what_is_wrong(try_it, services, values, word):
-    assert try_it("http", address=f"{services[0].url}/v1", **values) == word
+def test_http_says_in_words_what_is_wrong(try_it, services, values, code):
+    assert try_it("http", address=f"{services[0].url}/v1", **values) == code
 
 
 @pytest.mark.parametrize("auth", ["bearer", "header", "basic"])
@@ -290,20 +290,20 @@ def s3():
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "code"),
     [
-        ({}, "ok"), ({"bucket": "none"}, "no_bucket"), ({"address": "free"}, "nobody_listens"),
+        ({}, "ok"), ({"bucket": "none"}, "no_bucket"), ({"address": "free"}, "not_listening"),
         ({"bucket": "", "secret_key": "wrong"}, "wrong_login"),
         ({"bucket": "", "access_key": "AKIAWRONG"}, "wrong_login"), ({"bucket": ""}, "ok"),
     ],
 )  # fmt: skip
-def test_s3_says_in_words_what_is_wrong(try_it, s3, change, word):
+def test_s3_says_in_words_what_is_wrong(try_it, s3, change, code):
     if "address" in change:
         change = {"address": f"http://127.0.0.1:{free_port()}"}
     values = {**s3, **change}
     check_logins(s3["address"], wanted=not values["bucket"])
     try:
-        assert try_it("s3", **values) == word
+        assert try_it("s3", **values) == code
     finally:
         check_logins(s3["address"], wanted=False)
 
@@ -389,8 +389,8 @@ def test_a_test_does_not_go_inside(stand, host):
             )  # fmt: skip
         finally:
             strict.stop()
-    word = answer["test"]["word"]
-    assert word == "refused" or (":" in host and word == "unknown_host"), answer
+    code = answer["test"]["code"]
+    assert code == "refused" or (":" in host and code == "unknown_host"), answer
 
 
 def test_a_test_has_a_deadline_and_leaves_nothing_behind(tmp_path):
@@ -407,7 +407,7 @@ def test_a_test_has_a_deadline_and_leaves_nothing_behind(tmp_path):
             ).stdout  # fmt: skip
         finally:
             stand.stop()
-    assert answer["test"] == {"ok": False, "word": "late", "detail": ""}
+    assert answer["test"] == {"ok": False, "code": "late", "detail": ""}
     assert "probe" not in left
 
 

@@ -136,7 +136,7 @@ def test_anna_s_kernel_and_job_read_it_and_bob_s_do_not(hub, crm, jobs):
     assert "['crm']" in anna.run_cell("import vixtract; print(vixtract.connections())")
     run = ("exec", "-u", "bob", hub.container, "/usr/bin/python3", "-c", GET)
     refused = docker(*run, check=False)
-    assert "somebody else's" in refused.stderr
+    assert "belongs to another" in refused.stderr
     assert SECRET not in refused.stdout + refused.stderr
     for told in (jobs.script("anna", TELL), jobs.notebook(hub, "anna", TELL)):
         # Log and notebook mask the password: that it is the right one is shown by its digest.
@@ -208,7 +208,7 @@ def test_a_test_runs_as_nobody_and_does_not_go_inside(hub, crm):
         whole = {"database": "x", "user": "etl", "password": SECRET, **values}
         return as_portal(
             hub, do="test", person="anna", name="", kind="postgresql", values=whole, kept=[]
-        )["test"]["word"]
+        )["test"]["code"]
 
     assert try_host(host="jupyter", port="8081") == "refused"
     assert try_host(host="127.0.0.1", port="8000") == "refused"
@@ -218,7 +218,7 @@ def test_a_test_runs_as_nobody_and_does_not_go_inside(hub, crm):
         hub, do="test", person="anna", name="", kind="http", kept=[],
         values={"address": "http://jupyter:8081/jupyter/hub/api", "token": "x"},
     )  # fmt: skip
-    assert answer["test"]["word"] == "refused"
+    assert answer["test"]["code"] == "refused"
 
 
 def test_every_driver_of_the_image_answers(hub, crm):
@@ -226,7 +226,8 @@ def test_every_driver_of_the_image_answers(hub, crm):
     code = (
         "import paramiko, pymssql, pymysql, psycopg, requests, pyarrow.fs\n"
         "from vixtract.vault.client import make\n"
-        "from vixtract.vault.kinds import KINDS, check_values\n"
+        "from vixtract.vault.kind import check_values\n"
+        "from vixtract.vault.registry import KINDS\n"
         "dead = {'host': '127.0.0.1', 'port': '9', 'user': 'u', 'password': 'p', 'database': 'd'}\n"
         "for kind in ('postgresql', 'mysql', 'mssql', 'sftp'):\n"
         "    try: (lambda c: getattr(c, 'connect', None) or c.client)(make(kind, check_values(KINDS[kind], dead)))()\n"

@@ -58,7 +58,7 @@ for name, text in {{
     "attack.pth": {NOTE!r} + "\\n",
     "sitecustomize.py": {NOTE!r},
     "usercustomize.py": {NOTE!r},
-    "uvicorn.py": {NOTE!r}, "starlette.py": {NOTE!r}, "apscheduler.py": {NOTE!r},
+    "uvicorn.py": {NOTE!r}, "starlette.py": {NOTE!r}, "anyio.py": {NOTE!r},
 }}.items():
     path = pathlib.Path({SITE!r}, name)
     path.write_text(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vixtract.settings import BY_NAME
+from vixtract.settings import BY_NAME, list_read
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.build.yml")
@@ -81,11 +81,31 @@ def test_homes_and_libraries_are_read_only_for_jobs():
     assert "jupyter-libs:/usr/local:ro,nocopy" in volumes
 
 
-def test_no_setting_is_forgotten():
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in FILES)
-    # What only the operator's command reads before compose is called.
-    host_only = {"CRONICLE_IMAGE"}
-    assert set(BY_NAME) - host_only <= set(re.findall(r"\$\{(\w+)", text))
+WORKER = "docker-compose.worker.yml"
+# Variables of a container that are no settings.
+FIXED = {"VIXTRACT_PROJECT", "POSTGRES_DB", "POSTGRES_INITDB_ARGS"}
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [*((FILES[0], name) for name in sorted(SERVICES)), (WORKER, "worker")]
+)
+def test_each_container_is_handed_exactly_what_its_processes_read(file, name):
+    compose = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    given = {k: v for k, v in compose["services"][name]["environment"].items() if k not in FIXED}
+    assert sorted(given) == sorted(list_read(name))
+    for setting, value in given.items():
+        default = "" if BY_NAME[setting].is_secret else BY_NAME[setting].default
+        required = r"\$\{POSTGRES_HOST:\?[^}]+\}"
+        assert value == f"${{{setting}:-{default}}}" or re.fullmatch(required, value)
+
+
+def test_what_only_compose_reads_stands_in_its_files():
+    files = (*FILES, WORKER, "docker-compose.cronicle-port.yml")
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in files)
+    used = set(re.findall(r"\$\{(\w+)", text))
+    assert {name for name, row in BY_NAME.items() if row.readers & {"compose", "build"}} <= used
+    # All that is left is the operator's command's own.
+    assert all(BY_NAME[name].readers == {"ops"} for name in set(BY_NAME) - used)
 
 
 def test_a_shared_volume_is_filled_from_one_image_only():

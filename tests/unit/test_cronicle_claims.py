@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vixtract.cronicle_edge import claims
+from vixtract.ledger import slots
 from vixtract.ledger.database import Database
-from vixtract.scheduler import store
+from vixtract.processes.tree import is_ending
+from vixtract.scheduler import settling, store
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import is_ending
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHTLY = Event(
@@ -32,6 +33,10 @@ def database(tmp_path):
 
 def job(number, due, event="night", **more):
     return {"id": f"j{number}", "event": event, "now": due, "params": {}, **more}
+
+
+def from_reconciler(number, due, event="night", **more):
+    return job(number, due, event, source="Manual (vixtract)", slot=due, **more)
 
 
 def at(*when, fold=0):
@@ -77,19 +82,43 @@ def test_a_run_by_hand_takes_no_slot(database):
 def test_a_slot_that_the_reconciler_opened_goes_to_the_job_that_it_started(database):
     store.put_event(database, NIGHTLY, 0)
     due = at(2026, 5, 4, 2, 30)
-    assert claims.open_slot(database, "night", due, "lost")
-    taken = claims.begin(database, job(1, due, source="Manual (vixtract)"), os.getpid())
-    assert taken.due_at == due
-    assert not claims.open_slot(database, "night", due, "lost")
+    assert slots.open_slot(database, "night", due, due)
+    by_hand = claims.begin(database, job(0, due, source="Manual (admin)"), os.getpid())
+    assert (by_hand.due_at, by_hand.refusal) == (None, "")
+    taken = claims.begin(database, from_reconciler(1, due), os.getpid())
+    assert (taken.due_at, taken.refusal) == (due, "")
+    assert not slots.open_slot(database, "night", due, due)
     claims.finish(database, job(1, due), {"code": 0, "description": ""}, stopped=False)
-    claims.miss_slot(database, "night", due, "late")
+    slots.miss_slot(database, "night", due, "late", due)
     assert database.rows("SELECT outcome, run FROM slot") == [{"outcome": "succeeded", "run": "j1"}]
+
+
+@pytest.mark.parametrize("catch_up", [0, 1])
+@pytest.mark.parametrize("first", ["cronicle", "reconciler"])
+def test_of_two_jobs_that_were_started_for_a_slot_one_runs(database, catch_up, first):
+    store.put_event(database, NIGHTLY.updated({"catch_up": catch_up}), 0)
+    due = at(2026, 5, 4, 2, 30)
+    assert slots.open_slot(database, "night", due, due)
+    jobs = [job(1, due), from_reconciler(2, due), from_reconciler(3, due)]
+    ordered = jobs if first == "cronicle" else jobs[::-1]
+    decisions = [claims.begin(database, given, os.getpid()) for given in ordered]
+    assert [bool(decision.refusal) for decision in decisions] == [False, True, True]
+    assert decisions[1].refusal.startswith(f"This slot was claimed by job {ordered[0]['id']}")
+    assert [row["id"] for row in database.rows("SELECT id FROM run")] == [ordered[0]["id"]]
+
+
+def test_a_reconcilers_job_of_a_missed_slot_does_not_run(database):
+    store.put_event(database, NIGHTLY, 0)
+    due = at(2026, 5, 4, 2, 30)
+    slots.miss_slot(database, "night", due, "late", due)
+    late = claims.begin(database, from_reconciler(1, due), os.getpid())
+    assert late.refusal == "Missed: late."
 
 
 def test_a_slot_recorded_as_missed_that_cronicle_starts_after_all_has_one_outcome(database):
     store.put_event(database, NIGHTLY, 0)
     due = at(2026, 5, 4, 2, 30)
-    claims.miss_slot(database, "night", due, "late")
+    slots.miss_slot(database, "night", due, "late", due)
     assert claims.begin(database, job(1, due), os.getpid()).refusal == ""
     claims.finish(database, job(1, due), {"code": 3, "description": "no"}, stopped=False)
     assert database.rows("SELECT outcome FROM slot") == [{"outcome": "failed"}]
@@ -118,13 +147,13 @@ def test_codes_become_outcomes(database, code, outcome):
 def test_a_crash_opens_a_catch_up_slot_again_but_not_for_ever(database):
     store.put_event(database, NIGHTLY.updated({"catch_up": 1}), 0)
     due = at(2026, 5, 4, 2, 30)
-    claims.open_slot(database, "night", due, "lost")
-    for number in range(claims.MAX_ATTEMPTS):
-        given = job(number, due, source="Manual (vixtract)")
+    slots.open_slot(database, "night", due, due)
+    for number in range(settling.MAX_ATTEMPTS):
+        given = from_reconciler(number, due)
         assert claims.begin(database, given, os.getpid()).due_at == due
         claims.cut_off(database, given["id"], crashed=True)
     (slot,) = database.rows("SELECT outcome, run FROM slot")
-    assert slot["outcome"] == "failed" and slot["run"] == f"j{claims.MAX_ATTEMPTS - 1}"
+    assert slot["outcome"] == "failed" and slot["run"] == f"j{settling.MAX_ATTEMPTS - 1}"
 
 
 def test_a_crash_ends_a_slot_without_catch_up(database):
@@ -168,7 +197,7 @@ def test_a_slot_of_too_many_stays_missed(database):
     store.put_event(database, hourly.updated({"id": "plain", "title": "p", "catch_up": 0}), 0)
     due = int(time.time()) // 3600 * 3600
     for event in ("hourly", "plain"):
-        claims.miss_slot(database, event, due, "the clock was set forward")
+        slots.miss_slot(database, event, due, "the clock was set forward", due)
     late = claims.begin(database, job(1, due, "hourly"), os.getpid())
     assert late.refusal == "Missed: the clock was set forward." and late.due_at == due
     # Without catch-up it was recorded because Cronicle had not come to it yet.

@@ -50,6 +50,7 @@ def test_right_password_matches_and_others_do_not(store):
     assert not store.verify("nobody", "right-password", client=HOME)
 
 
+@pytest.mark.slow
 def test_real_cost_is_owasps_minimum_and_in_the_hash():
     stored = passwords.hash_password("абв ✓")
     assert stored.startswith("scrypt$15$8$3$")
@@ -86,6 +87,7 @@ def test_success_forgets_this_clients_failures(store):
         assert store.verify("anna", "right-password", client=HOME)
 
 
+@pytest.mark.slow
 def test_many_addresses_together_are_locked_but_a_known_browser_is_not(store):
     for number in range(10):
         fail(store, 5, client=f"address:10.6.6.{number}")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader
+from tornado import web
 
 from vixtract.hub.idle_sessions import EXPIRED, GONE, STAYS, judge_age
 from vixtract.hub.oidc import IssuerDownError, Provider, new_request, pick
+from vixtract.hub.passwords import TOO_MANY_FAILURES
+from vixtract.hub.signin import FROM_JUPYTERHUB, explain
 from vixtract.hub.sources import OIDC, Origin
-from vixtract.hub.words import choose_language, texts_of, translate
+from vixtract.language import load_languages
 from vixtract.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -43,22 +53,41 @@ def test_issuer_that_is_away_is_an_error_with_a_deadline():
         provider.build_url(new_request(), "https://etl.example.org/x")
 
 
-@pytest.mark.parametrize(
-    ("cookie", "accepted", "language"),
-    [
-        ("ru", "en", "ru"),
-        ("en", "ru", "en"),
-        (None, "ru-RU,ru;q=0.9", "ru"),
-        (None, "de,ru;q=0.5", "en"),
-        ("<x>", "", "en"),
-    ],
-)
-def test_language_is_chosen_as_on_the_home_page(cookie, accepted, language):
-    assert choose_language(cookie, accepted) == language
+def test_refusals_of_the_login_page_are_said_in_the_persons_language():
+    languages = load_languages(ROOT / "web" / "locale")
+    locked = web.HTTPError(429, TOO_MANY_FAILURES, 7)
+    said = "Too many failed attempts. Try again in 7 min."
+    assert explain(languages["en"], said, locked) == said
+    assert explain(languages["ru"], said, locked) == (
+        "Слишком много неудачных попыток. Повторите через 7 мин."
+    )
+    wrong = FROM_JUPYTERHUB[0]
+    assert explain(languages["ru"], wrong, None) == "Неверное имя пользователя или пароль"
+    other = web.HTTPError(403, "100% new")
+    assert explain(languages["ru"], "100% new", other) == "100% new"
 
 
-def test_all_words_are_there_in_both_languages():
-    assert set(texts_of("en")) <= set(texts_of("ru"))
-    assert translate("Too many failed attempts. Try again in 7 min.", "ru").endswith("7 мин.")
-    assert translate("Invalid username or password", "ru") != "Invalid username or password"
-    assert translate("Something else", "ru") == "Something else"
+def test_the_login_page_is_complete_in_every_language():
+    folder = ROOT / "jupyter" / "templates"
+    loader = ChoiceLoader(
+        [
+            PrefixLoader(
+                {
+                    "templates": DictLoader(
+                        {
+                            "login.html": "{% block title %}{% endblock %}{% block login_container %}{% endblock %}"
+                        }
+                    )
+                }
+            ),
+            FileSystemLoader(folder),
+        ]
+    )
+    page = Environment(loader=loader, autoescape=True).get_template("login.html")
+    for code, language in load_languages(ROOT / "web" / "locale").items():
+        text = page.render(language=language, _=language.say, issuer_label="Acme & Co", xsrf="x")
+        assert f'lang="{code}"' in text
+        assert "Acme &amp; Co" in text and "%(" not in text
+        assert language.say("Hide password") in json.loads(
+            f"[{re.search(r'isHidden . (.*) : ', text)[1]}]"
+        )

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from vixtract.hub import passwords
 from vixtract.hub.passwords import PasswordStore
 from vixtract.hub.sources import LDAP, LOCAL, OIDC, SourceStore, TakenError
 
@@ -25,6 +26,13 @@ def homes(tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def hashing_is_cheap(monkeypatch):
+    """What a hash costs is tried by test_hub_passwords.py."""
+    monkeypatch.setattr(passwords, "_LOG_N", 4)
+    monkeypatch.setattr(passwords, "_P", 1)
 
 
 @pytest.fixture

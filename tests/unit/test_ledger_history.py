@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from vixtract.ledger.database import Database
@@ -59,6 +57,7 @@ def test_each_filter_finds_its_runs_newest_first(database):
     assert found(database, event="e1", person="anna", states=["succeeded"]) == ["j1"]
 
 
+@pytest.mark.slow
 def test_filters_read_100000_runs_by_indexes_alone(database):
     body = '{"params": "' + "x" * 1500 + '"}'
     with database.transaction() as connection:
@@ -126,29 +125,6 @@ def test_deleted_runs_wait_in_the_trash_for_their_folders(database):
     assert list_trash(database) == [("j1", "vera")]
     empty_trash(database, "j1")
     assert list_trash(database) == []
-
-
-def test_a_ledger_of_version_1_gets_the_columns_filled(tmp_path):
-    path = tmp_path / "ledger.sqlite3"
-    database = Database(path)
-    put(database, "j1", title="Sales", owner="vera")
-    put(database, "j2", code=255, result={"chain_data": {"owner": "boris"}})
-    database.execute("DROP INDEX run_facts")
-    for column in ("title", "owner", "verdict"):
-        database.execute(f"ALTER TABLE run DROP COLUMN {column}")
-    database.execute("DROP TABLE trash")
-    database.execute("PRAGMA user_version = 1")
-    database.close()
-    with sqlite3.connect(path) as plain:
-        plain.execute("PRAGMA user_version = 1")
-    plain.close()
-    database = Database(path)
-    rows = database.rows("SELECT id, title, owner, verdict FROM run ORDER BY id")
-    assert [tuple(row.values()) for row in rows] == [
-        ("j1", "Sales", "anna", "succeeded"),
-        ("j2", "Sales", "boris", "warning"),
-    ]
-    database.close()
 
 
 def test_ended_runs_of_somebody_who_left_lead_nobody_to_them(database):

@@ -22,14 +22,15 @@ from vixtract.ledger.slots import (
     MISSED,
     MISSED_ROWS,
     SUCCEEDED,
-    Claim,
+    Settlement,
+    open_slot,
     plan_slots,
     settle_slots,
     slot_history,
 )
 from vixtract.scheduler import store
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.embedded.engine import Engine
+from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.timing import build_timing, iterate_due
 
@@ -37,19 +38,19 @@ START = 1_790_000_100  # a multiple of five minutes
 EVERY_5 = {"minutes": list(range(0, 60, 5))}
 
 
-def make_engine(directory: Path, clock: list[float], **config: int) -> Engine:
+def make_engine(directory: Path, clock: list[float], **config: int) -> EmbeddedEngine:
     """Return an engine that is not started and runs nothing, on a clock that the test sets."""
     settings = EngineConfig("k" * 20, directory, **{"max_jobs": 0, **config})
-    return Engine(settings, Database(directory / "ledger.sqlite3"), lambda: clock[0])
+    return EmbeddedEngine(settings, Database(directory / "ledger.sqlite3"), lambda: clock[0])
 
 
-def put(engine: Engine, **fields: object) -> str:
+def put(engine: EmbeddedEngine, **fields: object) -> str:
     event = Event("e1", "event", "notebook", timing=EVERY_5, **fields)
     store.put_event(engine.database, event, START)
     return event.id
 
 
-def outcomes(engine: Engine) -> Counter:
+def outcomes(engine: EmbeddedEngine) -> Counter:
     """Count slots by outcome; an open slot counts as queued."""
     rows, _ = slot_history(engine.database, "e1", offset=0, limit=10**6)
     return Counter(row["outcome"] or "queued" for row in rows for _ in range(row["slots"]))
@@ -69,18 +70,26 @@ def engine(tmp_path, clock):
 
 def test_late_slots_without_catch_up_are_missed():
     due = [1000, 1000 + GRACE_S, 1060 + GRACE_S]
-    plan = plan_slots(Claim("e", 0, 1061 + GRACE_S, due))
+    plan = plan_slots(Settlement("e", 0, 1061 + GRACE_S, 1061 + GRACE_S, due))
     assert (list(plan.run), [slot for slot, _ in plan.missed]) == (due[1:], [1000])
 
 
+def test_a_slot_left_open_is_run_with_catch_up_and_missed_without_it():
+    left = {"left_open": [1000], "cap": 2}
+    kept = plan_slots(Settlement("e", 0, 10**6, 10**6, [2000, 3000, 4000], **left, catch_up=True))
+    assert (list(kept.run), [at for at, _ in kept.missed]) == ([1000, 3000, 4000], [2000])
+    late = plan_slots(Settlement("e", 0, 10**6, 10**6, [10**6 - 60], **left))
+    assert (list(late.run), [at for at, _ in late.missed]) == ([10**6 - 60], [1000])
+
+
 def test_newest_slots_are_made_up_for():
-    plan = plan_slots(Claim("e", 0, 10**6, range(100), catch_up=True, cap=24))
+    plan = plan_slots(Settlement("e", 0, 10**6, 10**6, range(100), catch_up=True, cap=24))
     assert list(plan.run) == list(range(76, 100)) and len(plan.missed) == 76
     assert "newest 24" in plan.missed[0][1]
 
 
 def test_one_run_stands_for_all_slots_that_a_jump_skipped():
-    plan = plan_slots(Claim("e", 0, 10**6, range(100), catch_up=True, jumped=True))
+    plan = plan_slots(Settlement("e", 0, 10**6, 10**6, range(100), catch_up=True, jumped=True))
     assert list(plan.run) == [99] and "clock was set forward" in plan.missed[0][1]
 
 
@@ -128,7 +137,8 @@ def test_clock_set_back_runs_nothing_twice_and_blocks_nothing(engine, clock):
 
 def test_refused_transaction_leaves_nothing(engine, clock):
     put(engine, catch_up=1)
-    claim = Claim("e1", START, START + 900, [START + 300, START + 600], catch_up=True)
+    due = [START + 300, START + 600]
+    settlement = Settlement("e1", START, START + 900, START + 900, due, catch_up=True)
     calls = []
 
     def die_at_second(due):
@@ -138,9 +148,20 @@ def test_refused_transaction_leaves_nothing(engine, clock):
         return engine._add_run(store.get_event(engine.database, id="e1").event, "x", due), ""
 
     with pytest.raises(KeyboardInterrupt):
-        settle_slots(engine.database, claim, die_at_second)
+        settle_slots(engine.database, settlement, die_at_second)
     assert outcomes(engine) == {} and runs.open_runs(engine.database) == []
     assert store.get_event(engine.database, id="e1").cursor == START
+
+
+def test_slots_that_the_other_engine_left_open_are_settled(engine, clock):
+    put(engine, catch_up=1)
+    assert open_slot(engine.database, "e1", START - 600, START)
+    engine.settle("e1")
+    assert outcomes(engine) == {"queued": 1}
+    (run,) = runs.open_runs(engine.database)
+    assert run["due_at"] == START - 600
+    engine.settle("e1")
+    assert len(runs.open_runs(engine.database)) == 1
 
 
 def test_slot_and_run_end_together_and_once(engine, clock):
@@ -175,6 +196,7 @@ def test_slow_catch_up_event_keeps_the_newest(tmp_path, clock):
     engine.database.close()
 
 
+@pytest.mark.slow
 def test_history_pages_through_100000_rows(engine):
     with engine.database.transaction() as connection:
         connection.executemany(
@@ -220,7 +242,7 @@ STEPS = st.lists(
 )
 
 
-def apply(engine: Engine, clock: list[float], step: str, amount: int) -> Engine:
+def apply(engine: EmbeddedEngine, clock: list[float], step: str, amount: int) -> EmbeddedEngine:
     """Do one thing that happens to a scheduler; return the engine, a new one after a restart."""
     if step in ("advance", "downtime"):
         clock[0] += amount
@@ -238,6 +260,7 @@ def apply(engine: Engine, clock: list[float], step: str, amount: int) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.booleans())
 def test_no_slot_is_lost_or_doubled(steps, catch_up):

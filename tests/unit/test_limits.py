@@ -15,9 +15,16 @@ from tests.waiting import wait_until
 from vixtract.processes import labs as labwatch
 from vixtract.processes import usage
 from vixtract.processes.labs import Bounds, Watch
-from vixtract.processes.overuse import DISK_FULL, TOO_MANY_PROCESSES, Overuse
 from vixtract.processes.person import Person
-from vixtract.processes.usage import DiskFloor, Process, WriteMeter, read_processes
+from vixtract.processes.usage import (
+    DISK_FULL,
+    TOO_MANY_PROCESSES,
+    DiskFloor,
+    Overuse,
+    Process,
+    WriteMeter,
+    read_processes,
+)
 
 PROBE = """
 import os, resource
@@ -75,6 +82,7 @@ def test_a_process_is_read_with_its_threads_and_children():
     assert own.session == os.getsid(0)
 
 
+@pytest.mark.slow
 def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_path, me, children):
     writer, sleeper = children("-c", WRITER, str(tmp_path / "big")), children("-c", "input()")
     meter = WriteMeter()
@@ -91,6 +99,7 @@ def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_run_at_its_limit_of_processes_is_stopped_after_a_while(me, children):
     pids = [children("-c", "import time; time.sleep(60)") for _ in range(5)]
     overuse = Overuse(me, 5, DiskFloor())
@@ -117,6 +126,7 @@ def test_the_most_crowded_session_is_chosen_with_its_orphans():
     assert labwatch.most_crowded([server]) == [server]
 
 
+@pytest.mark.slow
 def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, children, monkeypatch):
     kernel = "01234567-89ab-cdef-0123-456789abcdef"
     hog = children(

@@ -195,6 +195,7 @@ def test_cells_can_be_reached_by_the_tab_key(show):
     assert show(nbformat.v4.new_markdown_cell("x")).count('tabindex="0"') == 1
 
 
+@pytest.mark.slow
 def test_a_template_beside_the_notebook_is_not_used(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")])
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
@@ -210,6 +211,7 @@ def test_a_template_beside_the_notebook_is_not_used(tmp_path):
     assert "foreign" not in page
 
 
+@pytest.mark.slow
 def test_figures_are_told_where_no_page_can_be_made(tmp_path):
     cell = nbformat.v4.new_code_cell(
         "x = 1", metadata={"tags": ["load"], "papermill": {"duration": 2}}

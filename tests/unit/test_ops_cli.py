@@ -41,6 +41,7 @@ def call(capsys, *words):
     return code, output.out, output.err
 
 
+@pytest.mark.slow
 def test_the_wrapper_runs_on_its_own_from_anywhere(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(ROOT / "vixtract")
@@ -51,6 +52,7 @@ def test_the_wrapper_runs_on_its_own_from_anywhere(tmp_path):
         assert (done.returncode, done.stdout.split()[0]) == (0, "vixtract"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_ends_it_quietly():
     with subprocess.Popen(
         [str(ROOT / "vixtract"), "status", "--project", "nobody-made-this"],
@@ -86,6 +88,7 @@ def test_the_wrapper_says_what_is_missing(tmp_path):
     assert "apt-get install python3" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_library():
     # -S leaves out every folder of libraries.
     script = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import vixtract.ops.cli"

@@ -37,6 +37,7 @@ def test_lines_come_as_they_are_printed():
     assert (done.returncode, done.stdout) == (3, "one\ntwo")
 
 
+@pytest.mark.slow
 def test_a_long_program_and_its_children_end_at_the_deadline(tmp_path):
     mark = tmp_path / "alive"
     script = f"(sleep 0.8; touch {mark}) & echo begun; sleep 30"
@@ -49,6 +50,7 @@ def test_a_long_program_and_its_children_end_at_the_deadline(tmp_path):
     assert not mark.exists(), "the child outlived the deadline"
 
 
+@pytest.mark.slow
 def test_the_first_line_has_a_deadline_of_its_own():
     quick = ["sh", "-c", "echo here; sleep 0.6; echo there"]
     done = Host().stream(quick, timeout_s=10, first_line_s=0.4, on_line=lambda line: None)

@@ -55,6 +55,7 @@ def fields(low: int, high: int):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(fields(0, 59), fields(0, 23), fields(1, 28), fields(1, 12))
 def test_the_next_times_are_those_that_cron_means(minute, hour, day, month):

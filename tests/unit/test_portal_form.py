@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vixtract.language import Language
+from vixtract.portal.api_models import Choice, ScheduleIn, ScheduleOut
 from vixtract.portal.errors import FormError
-from vixtract.portal.form import ScheduleForm, build_event, read_event
-from vixtract.portal.language import Language
-from vixtract.portal.schedule_form import read_typed
-from vixtract.scheduler.events import check_event
+from vixtract.portal.form import build_event, read_event, read_typed
+from vixtract.portal.schedule_fields import FIELDS, ScheduleForm, list_group
+from vixtract.scheduler.events import Problem, check_event
 
 ENGLISH = Language("en")
 BLANK = ScheduleForm(notebook="etl/load.ipynb", title="Load", owner="anna")
@@ -45,6 +46,7 @@ FORMS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(FORMS)
 def test_a_form_comes_back_from_its_event(form):
     event = build_event(form, ENGLISH)
@@ -193,3 +195,44 @@ def test_absent_boxes_are_unticked():
     before = replace(BLANK, catch_up=True, enabled=True, weekdays=("1",))
     after = read_typed({"title": ["T"]}, before, admin=False)
     assert (after.catch_up, after.enabled, after.weekdays) == (False, False, ())
+
+
+def test_every_field_comes_from_the_one_table():
+    assert {each.name for each in fields(ScheduleForm)} - {"plugin"} == set(FIELDS)
+    groups = {each.group for each in FIELDS.values()}
+    assert groups == {"notebook", "when", "runs", "version", "messages", "limits"}
+    assert sorted(name for group in groups for name in list_group(group)) == sorted(FIELDS)
+    keys = [each.stored for each in FIELDS.values() if each.stored]
+    assert len(keys) == len(set(keys))
+    for name, each in FIELDS.items():
+        assert each.default == getattr(ScheduleForm(), name)
+        if each.kind == "number":
+            assert each.low <= int(each.default) <= each.high
+
+
+def test_programs_may_set_and_read_every_stored_field():
+    stored = {name for name, each in FIELDS.items() if each.stored}
+    assert set(ScheduleIn.model_fields) == stored | {"timing", "cron", "pin"}
+    assert stored <= set(ScheduleOut.model_fields)
+    assert set(Choice.model_fields) == set(list_group("when"))
+
+
+@pytest.mark.parametrize("name", ["retry_delay_minutes", "timeout_minutes"])
+def test_a_refusal_of_the_scheduler_stands_beside_the_field(name, monkeypatch):
+    stored = FIELDS[name].stored
+    refusal = [Problem(stored, f"{stored} is refused")]
+    monkeypatch.setattr("vixtract.portal.form.check_event", lambda event, partial: refusal)
+    with pytest.raises(FormError) as caught:
+        build_event(BLANK, ENGLISH)
+    assert caught.value.problems == {name: f"{stored} is refused"}
+
+
+def test_wrong_addresses_are_said_together_with_everything_else():
+    form = replace(BLANK, title="", notify_fail="anna", web_hook="ftp://x")
+    with pytest.raises(FormError) as caught:
+        build_event(form, ENGLISH)
+    assert caught.value.problems == {
+        "title": "Give the schedule a name.",
+        "notify_fail": "Give mail addresses with commas between, such as anna@example.com.",
+        "web_hook": "Give an address such as https://chat.example.com/hook.",
+    }

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vixtract.portal.language import Language
+from vixtract.language import Language
 from vixtract.portal.library import Parameter
 from vixtract.portal.parameters import keep_typed, make_widgets, read_widgets
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vixtract.portal.language import Language, load_languages
+from vixtract.language import Language, load_languages
 from vixtract.portal.when import WORKDAYS, When, build_when_timing, describe_timing, read_when
 from vixtract.scheduler.timing import RANGES, build_timing, check_timing
 
 ENGLISH = Language("en")
-RUSSIAN = load_languages(Path(__file__).parents[2] / "web" / "portal" / "locale")["ru"]
+RUSSIAN = load_languages(Path(__file__).parents[2] / "web" / "locale")["ru"]
 HOURS = st.integers(0, 23)
 MINUTES = st.integers(0, 59)
 CHOICES = st.one_of(
@@ -56,12 +56,14 @@ def test_a_choice_comes_back_from_its_timing(when):
     assert read_when(timing) == when
 
 
+@pytest.mark.slow
 @given(TIMINGS)
 def test_any_timing_keeps_its_meaning_through_the_form(timing):
     kept = build_when_timing(read_when(timing))
     assert build_timing(kept) == build_timing(timing)
 
 
+@pytest.mark.slow
 @given(TIMINGS, TIMINGS)
 def test_different_timings_have_different_words(first, second):
     for language in (ENGLISH, RUSSIAN):

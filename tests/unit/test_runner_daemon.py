@@ -151,6 +151,7 @@ def daemon():
     shutil.rmtree(root)
 
 
+@pytest.mark.slow
 def test_everybody_with_a_home_finds_a_place_for_runs(daemon):
     def owner_of(name):
         status = (daemon.root / "runs" / name).stat()
@@ -237,6 +238,7 @@ def test_limits_hold(daemon):
     assert Path(end["run_dir"], "big").stat().st_size == 2_000_000
 
 
+@pytest.mark.slow
 def test_timeout_ends_those_who_left_their_group(daemon):
     started = time.monotonic()
     end, log = daemon.run(
@@ -249,6 +251,28 @@ def test_timeout_ends_those_who_left_their_group(daemon):
     assert "[vixtract] Stopped after 1 s, the time limit." in log
     assert time.monotonic() - started < 7
     assert daemon.processes() == []
+
+
+def test_a_job_that_stops_itself_ends_at_its_limit_and_by_an_abort(daemon):
+    end, _ = daemon.run("shell", "sleep 815 & sleep 0.3; kill -STOP $! $$", timeout_s=1)
+    assert (end["code"], daemon.processes()) == (124, [])
+    with daemon.connect() as connection:
+        request = daemon.request("shell", "sleep 816 & sleep 0.3; kill -STOP $! $$")
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        wait_until(
+            lambda: any("816" in line for line in daemon.processes()), "the job", interval_s=0.05
+        )
+        connection.sendall(b'{"abort":true}\n')
+        assert follow(connection)[0]["code"] == 130
+    assert daemon.processes() == []
+
+
+def test_half_a_request_is_refused_and_others_are_served_meanwhile(daemon):
+    with daemon.connect() as connection:
+        connection.sendall(b'{"kind":')
+        assert daemon.run("shell", "true")[0]["code"] == 0
+        event, _ = follow(connection)
+    assert (event["type"], "did not arrive" in event["description"]) == ("refused", True)
 
 
 def test_what_outlives_a_good_end_is_ended(daemon):
@@ -277,6 +301,7 @@ def test_closed_connection_aborts_and_is_recorded(daemon):
     wait_until(lambda: daemon.processes() == [], "their end", timeout_s=10, interval_s=0.05)
 
 
+@pytest.mark.slow
 def test_memory_of_the_whole_tree_counts(daemon):
     hog = "/usr/bin/python3 -c 'import time; x = bytearray(150_000_000); time.sleep(60)' & "
     end, log = daemon.run("shell", hog * 3 + "wait", memory_mb=300)
@@ -353,6 +378,7 @@ def test_socket_is_the_engine_s_alone(daemon):
         assert words in answer.stdout + answer.stderr
 
 
+@pytest.mark.slow
 def test_killed_daemon_leaves_its_runs_alive_and_another_takes_its_place(daemon):
     with daemon.connect() as connection:
         request = daemon.request("shell", "sleep 2; echo survived")
@@ -420,6 +446,7 @@ def test_plugin_passes_progress_and_a_failed_cell_on(daemon):
     assert last["chain_data"]["error"] == {"cell": 2, "name": "ValueError", "message": "b"}
 
 
+@pytest.mark.slow
 def test_plugin_told_to_end_aborts_its_run(daemon):
     process = plugin(daemon, "shell", {"script": "sleep 841"})
     wait_until(

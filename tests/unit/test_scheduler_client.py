@@ -31,7 +31,7 @@ def serve():
                 pass
 
         server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return SchedulerClient(f"http://127.0.0.1:{server.server_port}/cronicle", KEY, 2)
 
@@ -72,6 +72,7 @@ def test_http_error_tells_its_status(serve):
     assert (caught.value.code, caught.value.message) == ("502", "Bad Gateway")
 
 
+@pytest.mark.slow
 def test_waiting_for_a_job_has_an_end_and_says_what_was_seen(serve):
     client = serve(b'{"code":0,"job":{"id":"j1","state":"running","memo":"cell 3 of 6"}}')
     with pytest.raises(SchedulerError, match="cell 3 of 6") as caught:

@@ -233,6 +233,7 @@ TIMINGS = st.fixed_dictionaries(
 EPOCHS = st.integers(1767225600, 1767225600 + 730 * 86400)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ZONES, TIMINGS, EPOCHS)
 def test_due_times_ascend_and_do_not_depend_on_where_one_starts(zone, timing, start):
@@ -247,6 +248,7 @@ def test_due_times_ascend_and_do_not_depend_on_where_one_starts(zone, timing, st
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([BERLIN, NEW_YORK, ALMATY, "UTC"]), TIMINGS, EPOCHS)
 def test_cron_agrees_where_it_can_say_the_same(zone, timing, start):

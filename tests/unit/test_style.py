@@ -8,18 +8,22 @@ import stat
 import subprocess
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "jupyter").rglob("*.py"))
-NAMES = [str(path.relative_to(ROOT)) for path in SOURCE]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE}
+TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
+FUNCTIONS = [
+    (name, node)
+    for name, tree in TREES.items()
+    for node in ast.walk(tree)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+]
 
 
-def functions(path: Path):
-    """Yield every function of a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node
+def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Return the names of a function's arguments, without `*args` and `**options`."""
+    arguments = function.args
+    return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
 
 
 def documented_arguments(docstring: str) -> set[str]:
@@ -30,33 +34,49 @@ def documented_arguments(docstring: str) -> set[str]:
     return set(re.findall(r"^    \*{0,2}(\w+):", match.group(1), re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", SOURCE, ids=NAMES)
-def test_modules_and_functions_stay_small(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
-    for function in functions(path):
-        assert function.end_lineno - function.lineno < 60, function.name
-        arguments = function.args
-        named = arguments.args + arguments.kwonlyargs + arguments.posonlyargs
-        assert len([a for a in named if a.arg not in {"self", "cls"}]) <= 6, function.name
+def test_modules_stay_small():
+    assert len(TEXTS) > 100
+    lengths = {name: len(text.splitlines()) for name, text in TEXTS.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > 500} == {}
 
 
-@pytest.mark.parametrize("path", SOURCE, ids=NAMES)
-def test_public_code_is_documented(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), "module docstring"
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
-            assert node.name.startswith("_") or ast.get_docstring(node), node.name
+def test_functions_stay_small():
+    assert len(FUNCTIONS) > 1000
+    long = [
+        f"{name}: {function.name} has {function.end_lineno - function.lineno + 1} lines"
+        for name, function in FUNCTIONS
+        if function.end_lineno - function.lineno >= 60
+    ]
+    assert not long, "\n".join(long)
+    wide = [
+        f"{name}: {function.name} has {len(arguments)} parameters"
+        for name, function in FUNCTIONS
+        if len(arguments := set(arguments_of(function)) - {"self", "cls"}) > 6
+    ]
+    assert not wide, "\n".join(wide)
 
 
-@pytest.mark.parametrize("path", SOURCE, ids=NAMES)
-def test_documented_arguments_exist(path):
-    for function in functions(path):
-        names = documented_arguments(ast.get_docstring(function) or "")
-        arguments = function.args
-        real = {a.arg for a in arguments.args + arguments.kwonlyargs + arguments.posonlyargs}
-        real |= {a.arg for a in (arguments.vararg, arguments.kwarg) if a}
-        assert names <= real, f"{function.name}: {sorted(names - real)}"
+def test_public_code_is_documented():
+    public = [(name, tree, "the module") for name, tree in TREES.items()]
+    public += [
+        (name, node, node.name)
+        for name, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef))
+        and not node.name.startswith("_")
+    ]
+    bare = [f"{name}: {what}" for name, node, what in public if not ast.get_docstring(node)]
+    assert not bare, "\n".join(bare)
+
+
+def test_documented_arguments_exist():
+    wrong = []
+    for name, function in FUNCTIONS:
+        variable = (function.args.vararg, function.args.kwarg)
+        real = {*arguments_of(function), *(a.arg for a in variable if a)}
+        names = documented_arguments(ast.get_docstring(function) or "") - real
+        wrong += [f"{name}: {function.name} has no {argument}" for argument in sorted(names)]
+    assert not wrong, "\n".join(wrong)
 
 
 def tracked_files() -> list[Path]:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import io
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vixtract.portal import connection_words
-from vixtract.portal.language import Language
-from vixtract.vault import addresses, probe
+from vixtract import addresses
+from vixtract.language import Language
+from vixtract.portal.connections import describe_test, explain_problems
+from vixtract.vault import probe
 from vixtract.vault.client import make
-from vixtract.vault.errors import PROBLEMS, ConnectionFormError
-from vixtract.vault.kinds import KINDS, check_connection_name, check_values
-from vixtract.vault.probe_words import WORDS
-from vixtract.vault.ready_files import HostKeyError
+from vixtract.vault.errors import ConnectionFormError
+from vixtract.vault.fields import PROBLEMS, check_connection_name
+from vixtract.vault.kind import check_values
+from vixtract.vault.kinds.sftp import HostKeyError
+from vixtract.vault.probe_results import RESULTS, ProbeResult
+from vixtract.vault.registry import KINDS
 
 GOOD = {
     "postgresql": {"host": "db.example.com", "database": "crm", "user": "etl", "password": " p "},
@@ -78,6 +86,7 @@ def test_names(name, word):
     assert check_connection_name(name) == ({"name": word} if word else {})
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.dictionaries(st.text(max_size=12), st.text()), st.text())
 def test_any_text_is_kept_or_refused_by_field(kind, values, extra):
@@ -103,26 +112,58 @@ def test_any_password_survives_the_address(password):
     assert (url.password, url.host, url.database) == (password, "db.example.com", "crm")
 
 
-def test_every_word_has_a_sentence():
-    failed = connection_words.describe_test(ENGLISH, {"word": "failed"})["text"]
-    texts = {
-        word: connection_words.describe_test(ENGLISH, {"word": word})["text"] for word in WORDS
+def codes_of(kind) -> set[str]:
+    """Return the codes that a kind's module names: of drivers' errors, and those it raises."""
+    module = ast.parse(inspect.getsource(inspect.getmodule(type(kind))))
+    raised = {
+        call.args[0].value
+        for call in ast.walk(module)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ProbeResult"
+        if isinstance(call.args[0], ast.Constant)
     }
-    assert [word for word, text in texts.items() if text == failed] == ["failed"]
-    problems = connection_words.explain_problems(ENGLISH, {word: word for word in PROBLEMS})
-    assert [word for word, text in problems.items() if text == word] == []
-    labels = connection_words.name_fields(ENGLISH)
-    choices = connection_words.name_choices(ENGLISH)
-    for kind in KINDS.values():
-        assert {field.name for field in kind.fields} <= set(labels)
-        assert {choice for field in kind.fields for choice in field.choices} <= set(choices)
+    return raised | set(kind.meanings.values())
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_a_kind_has_a_sentence_for_every_code(kind):
+    assert codes_of(kind) <= set(RESULTS) | set(kind.results)
+    assert not set(kind.results) & set(RESULTS)
+    for code, text in {**RESULTS, **kind.results}.items():
+        assert describe_test(ENGLISH, {"code": code})["text"] == text
+    for field in kind.fields:
+        assert field.label
+        assert (field.rule == "choice") == bool(field.choices)
+        assert not field.default or not field.check(field.default)
+
+
+def test_an_unknown_code_shows_what_the_server_said():
+    result = describe_test(ENGLISH, {"ok": False, "code": "other", "detail": "E 17"})
+    assert result == {"ok": False, "text": RESULTS["failed"], "detail": "E 17"}
+
+
+def test_every_problem_has_a_sentence():
+    texts = explain_problems(ENGLISH, {code: code for code in PROBLEMS})
+    assert [code for code, text in texts.items() if text == code] == []
+
+
+def test_notebooks_import_no_driver_for_a_connection():
+    code = (
+        "import sys; import vixtract.vault.client;"
+        "print(*{'psycopg', 'pymysql', 'pymssql', 'requests', 'pyarrow', 'paramiko', 'ssl',"
+        " 'sqlalchemy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        env={"PYTHONPATH": str(Path(probe.__file__).parents[2])},
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "169.254.169.254", "fe80::1%eth0",
      "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::",
-     "fd00:ec2::254", "100.100.100.200", "224.0.0.1", "172.18.0.3", "::ffff:172.18.0.3", "", "x"],
+     "fd00:ec2::254", "100.100.100.200", "224.0.0.1", "240.0.0.1", "172.18.0.3", "::ffff:172.18.0.3", "", "x"],
 )  # fmt: skip
 def test_tests_do_not_go_inside(address):
     assert addresses.is_refused(address, {"172.18.0.3"})
@@ -137,23 +178,22 @@ def test_the_appliance_s_database_is_tested_with_a_person_s_login_alone(monkeypa
     monkeypatch.setattr(addresses, "resolve", lambda host, port: ["172.18.0.4"])
     monkeypatch.setattr(
         addresses, "own_addresses",
-        lambda names=addresses.INSIDE: frozenset(
+        lambda names=addresses.SERVICES: frozenset(
             {"172.18.0.4"} if addresses.OWN_DATABASE in names else ()
         ),
     )  # fmt: skip
     monkeypatch.setattr(probe, "guard_sockets", lambda is_refused: None)
     monkeypatch.setattr(probe.socket, "create_connection", lambda *_: io.BytesIO())
+    values = {"host": "postgresql", "port": "5432"}
     for kind, user in (("postgresql", "postgres"), ("postgresql", "vixtract"), ("mysql", "anna")):
-        with pytest.raises(probe.Found) as found:
-            probe.reach(kind, {"user": user}, "postgresql", 5432, ())
-        assert found.value.word == "refused"
-    probe.reach("postgresql", {"user": "anna"}, "postgresql", 5432, ())
+        with pytest.raises(ProbeResult) as found:
+            probe.reach(KINDS[kind], {**values, "user": user}, ())
+        assert found.value.code == "refused"
+    probe.reach(KINDS["postgresql"], {**values, "user": "anna"}, ())
 
 
 def test_what_a_driver_says_is_shown_without_the_secret():
-    found = probe.clean(
-        probe.Found("failed", "login anna:hunter22@db failed"), {"password": "hunter22"}
-    )
+    found = probe.clean(ProbeResult("failed", "login anna:hunter22@db failed"), ["hunter22"])
     assert found.detail == "login anna:•••@db failed"
 
 

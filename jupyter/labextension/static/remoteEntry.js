@@ -11,28 +11,40 @@
     '@jupyterlab/apputils', '@jupyterlab/filebrowser', '@jupyterlab/launcher', '@jupyterlab/mainmenu',
     '@jupyterlab/notebook', '@jupyterlab/ui-components',
   ];
-  const RUSSIAN = {
-    Schedules: 'Расписания',
-    Runs: 'Запуски',
-    Home: 'Начало',
-    'When notebooks run by themselves': 'Когда блокноты запускаются сами',
-    'What ran, and how it ended': 'Что запускалось и чем закончилось',
-    'The home page of ViXtract': 'Начальная страница ViXtract',
-    'Schedule…': 'Запланировать…',
-    Schedule: 'Запланировать',
-    'Let this notebook run by itself': 'Запускать этот блокнот по расписанию',
-  };
-  const say = (text) => (navigator.language.toLowerCase().startsWith('ru') && RUSSIAN[text]) || text;
+  const DEADLINE_MS = 2000;
+
+  // English texts of the extension; the portal has their translations, and knows the reader's language.
+  const texts = [];
+  const mark = (text) => { texts.push(text); return text; };
+  let translations = {};
+  const say = (text) => translations[text] || text;
+
+  async function translate() {
+    const query = new URLSearchParams(texts.map((text) => ['text', text]));
+    const abort = new AbortController();
+    const late = setTimeout(() => abort.abort(), DEADLINE_MS);
+    try {
+      const reply = await fetch(`${PORTAL}/texts?${query}`, { signal: abort.signal });
+      if (reply.ok) translations = await reply.json();
+    } catch (error) {
+      // Lab is complete in English.
+    } finally {
+      clearTimeout(late);
+    }
+  }
 
   const CLOCK = '<circle cx="12" cy="12" r="9" stroke="#616161" class="jp-icon3" stroke-width="2"/><path d="M12 7v5.5l3.5 2" stroke="#616161" class="jp-icon3" stroke-width="2" stroke-linecap="round"/>';
   const RUNS = '<path d="M4 6h16M4 12h16M4 18h10" stroke="#616161" class="jp-icon3" stroke-width="2" stroke-linecap="round"/>';
   const HOUSE = '<path d="M4 11l8-7 8 7v9h-5v-6H9v6H4z" stroke="#616161" class="jp-icon3" stroke-width="2" stroke-linejoin="round"/>';
   const draw = (shape) => `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24"><g fill="none">${shape}</g></svg>`;
   const TILES = [
-    { id: 'schedules', label: 'Schedules', caption: 'When notebooks run by themselves', url: `${PORTAL}/`, shape: CLOCK },
-    { id: 'runs', label: 'Runs', caption: 'What ran, and how it ended', url: `${PORTAL}/runs`, shape: RUNS },
-    { id: 'home', label: 'Home', caption: 'The home page of ViXtract', url: '/', shape: HOUSE },
+    { id: 'schedules', label: mark('Schedules'), caption: mark('When notebooks run by themselves'), url: `${PORTAL}/`, shape: CLOCK },
+    { id: 'runs', label: mark('Runs'), caption: mark('What ran, and how it ended'), url: `${PORTAL}/runs`, shape: RUNS },
+    { id: 'home', label: mark('Home'), caption: mark('The home page of ViXtract'), url: '/', shape: HOUSE },
   ];
+
+  const SCHEDULE = mark('Schedule…');
+  const SCHEDULE_CAPTION = mark('Let this notebook run by itself');
 
   let scope;
 
@@ -75,8 +87,8 @@
           return items.length === 1 && items[0].type === 'notebook' ? items[0].path : '';
         };
         app.commands.addCommand(`${NAME}:schedule-file`, {
-          label: say('Schedule…'),
-          caption: say('Let this notebook run by itself'),
+          label: say(SCHEDULE),
+          caption: say(SCHEDULE_CAPTION),
           icon: clock,
           isVisible: () => selected() !== '',
           execute: async () => {
@@ -113,8 +125,8 @@
         if (!tracker) return;
         const current = () => (tracker.currentWidget === app.shell.currentWidget ? tracker.currentWidget : null);
         app.commands.addCommand(`${NAME}:schedule-notebook`, {
-          label: say('Schedule…'),
-          caption: say('Let this notebook run by itself'),
+          label: say(SCHEDULE),
+          caption: say(SCHEDULE_CAPTION),
           icon: clock,
           isEnabled: () => current() !== null,
           execute: () => {
@@ -146,8 +158,8 @@
               className: 'vixtract-schedule',
               icon: clock,
               // The toolbar leaves no room between the two.
-              label: `\u00a0${say('Schedule')}`,
-              tooltip: say('Let this notebook run by itself'),
+              label: `\u00a0${say(SCHEDULE)}`,
+              tooltip: say(SCHEDULE_CAPTION),
               onClick: () => openForm(panel.context.path, panel),
             });
             panel.toolbar.insertItem(10, 'vixtractSchedule', button);
@@ -208,7 +220,7 @@
     async get(module) {
       const made = module === './plotly'
         ? makePlotly(await shared('@lumino/widgets'))
-        : makePlugin(await Promise.all(NEEDED.map(shared)));
+        : makePlugin((await Promise.all([translate(), ...NEEDED.map(shared)])).slice(1));
       return () => ({ __esModule: true, default: made });
     },
   };

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import sys
 from functools import partial
 
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
 from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.calls import Contract
+from vixtract.cronicle_edge.forwarding import READ_S
 from vixtract.cronicle_edge.gateway import Gateway
 from vixtract.cronicle_edge.people import People
 from vixtract.cronicle_edge.reconcile import Reconciler
@@ -25,6 +28,10 @@ from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_u
 from vixtract.scheduler.store import find_next_due
 
 logger = logging.getLogger("vixtract.cronicle_edge")
+
+MAX_HEAD = 32 * 1024
+# Seconds that open requests get at the end.
+DRAIN_S = 1
 
 
 class Status:
@@ -57,14 +64,51 @@ class Status:
         return {"code": "manager", "description": "Cronicle is starting or away.", **state}
 
 
-async def _serve(gateway: Gateway, config: EngineConfig) -> None:
-    task = asyncio.create_task(gateway.serve(config.host, config.port))
-    loop = asyncio.get_running_loop()
+class _Protocol(H11Protocol):
+    """HTTP with a deadline for the first request: uvicorn waits for it for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, and look after a while whether a request has come."""
+        super().connection_made(transport)
+        self.loop.call_later(READ_S, self._end_silent)
+
+    def _end_silent(self) -> None:
+        # A connection that became a websocket has another protocol.
+        if self.cycle is None and self.transport.get_protocol() is self:
+            self.transport.close()
+
+
+def build_server(gateway: Gateway, host: str, port: int) -> uvicorn.Config:
+    """Return how the gateway is served.
+
+    Args:
+        gateway: the application.
+        host: address to listen on.
+        port: TCP port.
+    """
+    return uvicorn.Config(
+        gateway.app,
+        host=host,
+        port=port,
+        http=_Protocol,
+        proxy_headers=False,
+        server_header=False,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        timeout_graceful_shutdown=DRAIN_S,
+        h11_max_incomplete_event_size=MAX_HEAD,
+    )
+
+
+def _serve(gateway: Gateway, config: EngineConfig) -> None:
+    # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be
+    # closed then, and an orderly stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+        signal.signal(number, lambda *_: None)
     logger.info("listening on %s:%d for Cronicle", config.host, config.port)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    uvicorn.Server(build_server(gateway, config.host, config.port)).run()
 
 
 def main() -> int:
@@ -89,14 +133,14 @@ def main() -> int:
     if config.database_url:
         mirror = Mirror(database, config.database_url, partial(find_next_due, database))
     gateway = Gateway(contract, people, Status(config, upstream), reconciler.look)
-    people.on_end = gateway.cut_sockets
+    people.on_end = gateway.cut_websockets
     notifier = Notifier(database, config.notify)
     notifier.start()
     reconciler.start()
     if mirror is not None:
         mirror.start()
     try:
-        asyncio.run(_serve(gateway, config))
+        _serve(gateway, config)
     finally:
         reconciler.stop()
         notifier.stop()

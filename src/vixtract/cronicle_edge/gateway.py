@@ -6,7 +6,6 @@ is let through is here as well as in nginx.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -14,19 +13,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as IncomingRequest
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+
 from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.checks import PARAMETERS, check_names
-from vixtract.cronicle_edge.http import (
-    MAX_HEAD,
-    HttpError,
-    Request,
-    answer,
-    forward,
-    json_answer,
-    read_request,
-    splice,
-)
+from vixtract.cronicle_edge.forwarding import Forwarder, PageRequest, read_request
 from vixtract.cronicle_edge.people import HubUserError, People
 from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import MESSAGES
@@ -61,6 +58,7 @@ _NOT_HERE: Mapping[str, str] = {
     ),
     **dict.fromkeys(("args", "secret_value", "detached"), "It is not available here."),
 }
+_NOTHING = "There is nothing here."
 _STATIC = re.compile(r"/cronicle/(?:[\w.-]+/)*(?:[\w.-]+)?", re.ASCII)
 # A dashboard whose scripts would come from four other sites, and the websocket's other transport.
 _NO_PAGE = re.compile(r"/cronicle/(db$|custom/dashboard|socket\.io)", re.IGNORECASE)
@@ -68,6 +66,11 @@ _API = re.compile(r"(?:/cronicle)?/api/(app|user)/([a-z_]{1,40})", re.ASCII)
 # Guesses of a password from one address: so many at once, then so many a second.
 LOGIN_BURST = 60
 LOGIN_RATE = 1.0
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Connection": "close",
+    "X-Content-Type-Options": "nosniff",
+}
 _POLICY = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
@@ -95,7 +98,7 @@ class Throttle:
 
 
 class Gateway:
-    """Answers connections.
+    """The web application on port 3012.
 
     Args:
         contract: the calls with a key.
@@ -116,173 +119,133 @@ class Gateway:
         self._status = status
         self._on_change = on_change
         self._throttle = Throttle()
-        self._socket = contract.upstream.path
-        self._joined: set[asyncio.StreamWriter] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._forwarder = Forwarder(contract.upstream.path)
+        self.cut_websockets = self._forwarder.cut_websockets
+        self.app = Starlette(
+            routes=[
+                WebSocketRoute("/cronicle/socket.io/", self._forwarder.join),
+                Route("/{path:path}", self._answer, methods=["GET", "HEAD", "POST"]),
+            ],
+            exception_handlers={HTTPException: _show_error, Exception: _show_crash},
+        )
 
-    async def serve(self, host: str, port: int) -> None:
-        """Listen until cancelled."""
-        self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
-        async with server:
-            await server.serve_forever()
-
-    def cut_sockets(self) -> None:
-        """Close all websockets; the pages connect again, those with a session that is good.
-
-        Cronicle asks for the session at the connection alone. May be called from any thread.
-        """
-
-        def cut() -> None:
-            for writer in tuple(self._joined):
-                writer.transport.abort()
-
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(cut)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = str((writer.get_extra_info("peername") or ("",))[0])
-        try:
-            request = await read_request(reader, peer)
-            if request is not None:
-                await self._answer(request, reader, writer)
-            await writer.drain()
-        except HttpError as error:
-            content = {"code": "http", "description": error.message}
-            writer.write(json_answer(content, error.status))
-        except (OSError, asyncio.TimeoutError):
-            logger.debug("a client went away")
-        except Exception:
-            logger.exception("a request failed")
-            writer.write(json_answer({"code": "internal"}, "500 Internal Server Error"))
-        finally:
-            writer.close()
-
-    async def _answer(
-        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _answer(self, incoming: IncomingRequest) -> Response:
+        request = await read_request(incoming)
         api = _API.fullmatch(request.path)
-        if request.headers.get("upgrade", "").lower() == "websocket":
-            if request.path != "/cronicle/socket.io/" or request.method != "GET":
-                raise HttpError("404 Not Found", "There is nothing here.")
-            self._joined.add(writer)
-            try:
-                await splice(request, self._socket, reader, writer)
-            finally:
-                self._joined.discard(writer)
-        elif request.path == "/internal/hub-user":
-            writer.write(await asyncio.to_thread(self._hub_user, request))
+        if request.path == "/internal/hub-user":
+            response = await run_in_threadpool(self._hub_user, request)
         elif api and request.method in ("GET", "POST"):
-            request.path = f"{paths.BASE_PATH}/api/{api.group(1)}/{api.group(2)}"
-            await self._api(api.group(1), api.group(2), request, writer)
+            kind, name = api.groups()
+            request.path = f"{paths.BASE_PATH}/api/{kind}/{name}"
+            response = await (self._user if kind == "user" else self._api)(name, request)
         elif request.method in ("GET", "HEAD") and _STATIC.fullmatch(request.path):
             if ".." in request.path or _NO_PAGE.match(request.path):
-                raise HttpError("404 Not Found", "There is nothing here.")
+                raise HTTPException(404, _NOTHING)
             request.query, request.body = "", b""
-            await forward(request, self._socket, writer)
+            response = await self._forwarder.forward(request)
         else:
-            raise HttpError("404 Not Found", "There is nothing here.")
+            raise HTTPException(404, _NOTHING)
+        return response
 
-    async def _api(
-        self, kind: str, name: str, request: Request, writer: asyncio.StreamWriter
-    ) -> None:
-        if kind == "user":
-            await self._user(name, request, writer)
-            return
-        if name == "ping":
-            writer.write(json_answer({"code": 0}))
-            return
-        if name == "status":
-            writer.write(json_answer(await asyncio.to_thread(self._status)))
-            return
-        if name == "config":
-            request.settle()
-            await forward(request, self._socket, writer)
-            return
+    async def _api(self, name: str, request: PageRequest) -> Response:
+        if name in ("ping", "status", "config"):
+            return await self._open_call(name, request)
         params = request.params()
         key = str(request.headers.get("x-api-key") or "")
-        if not key and has_session(request, params):
-            await self._page(name, request, writer)
-            return
-        key = key or str(params.get("api_key") or "")
-        params.pop("api_key", None)
         try:
+            if not key and has_session(request, params):
+                return await self._page(name, request)
+            key = key or str(params.get("api_key") or "")
+            params.pop("api_key", None)
             if name == "get_job_log":
-                await self._log(key, request, params, writer)
-                return
-            done = await asyncio.to_thread(self._contract.answer, name, key, params)
+                return await self._log(key, request, params)
+            done = await run_in_threadpool(self._contract.answer, name, key, params)
         except ApiError as error:
-            writer.write(json_answer({"code": error.code, "description": error.message}))
+            return _json({"code": error.code, "description": error.message})
         except VixtractError as error:
-            writer.write(json_answer({"code": "api", "description": error.message}))
-        else:
-            writer.write(json_answer({"code": 0, **done}))
+            return _json({"code": "api", "description": error.message})
+        return _json({"code": 0, **done})
 
-    async def _log(
-        self, key: str, request: Request, params: Mapping[str, Any], writer: asyncio.StreamWriter
-    ) -> None:
+    async def _open_call(self, name: str, request: PageRequest) -> Response:
+        """Answer a call that needs neither key nor session."""
+        if name == "config":
+            request.settle()
+            return await self._forwarder.forward(request)
+        return _json({"code": 0} if name == "ping" else await run_in_threadpool(self._status))
+
+    async def _log(self, key: str, request: PageRequest, params: Mapping[str, Any]) -> Response:
         """Pass a finished job's log on, under the appliance's own session."""
         identifier = get_id(params)
         caller = self._contract.find_caller(key)
         try:
-            await asyncio.to_thread(self._contract.check_job, caller, identifier)
+            await run_in_threadpool(self._contract.check_job, caller, identifier)
         except ApiError:
-            text = b"(No log file found.)\n"
-            writer.write(answer("404 Not Found", text, "text/plain; charset=utf-8", _POLICY))
-            return
-        await asyncio.to_thread(self._contract.wait_for_log, identifier)
+            return PlainTextResponse("(No log file found.)\n", 404, {**_HEADERS, **_POLICY})
+        await run_in_threadpool(self._contract.wait_for_log, identifier)
         session = self._contract.upstream.session
-        own = Request("GET", request.path, f"id={identifier}", {"x-session-id": session})
-        own.headers["accept-encoding"] = "gzip"
-        await forward(own, self._socket, writer)
+        headers = {"x-session-id": session, "accept-encoding": "gzip"}
+        own = PageRequest("GET", request.path, f"id={identifier}", headers)
+        return await self._forwarder.forward(own)
 
-    async def _user(self, name: str, request: Request, writer: asyncio.StreamWriter) -> None:
+    async def _user(self, name: str, request: PageRequest) -> Response:
         if name not in USER_CALLS:
-            raise HttpError("403 Forbidden", "Accounts are kept in the Hub.")
+            raise HTTPException(403, "Accounts are kept in the Hub.")
         if name == "login":
             request.query = ""
-            # An account that only the appliance uses is nobody's to log in to.
+            # Only the appliance uses this account.
             named = str(request.settle().get("username") or "")
             if re.sub(r"\W+", "", named.lower()) == paths.SERVICE_USER:
-                raise HttpError("403 Forbidden", "This account has no login.")
+                raise HTTPException(403, "This account has no login.")
         if name in ("login", "callback") and not self._throttle.admits(request.peer):
-            raise HttpError("429 Too Many Requests", "Too many logins. Try again in a minute.")
+            raise HTTPException(429, "Too many logins. Try again in a minute.")
         request.settle()
-        await forward(request, self._socket, writer)
+        return await self._forwarder.forward(request)
 
-    async def _page(self, name: str, request: Request, writer: asyncio.StreamWriter) -> None:
+    async def _page(self, name: str, request: PageRequest) -> Response:
         """Pass a call of Cronicle's page on; what it changes is checked as with a key."""
         params = request.settle()
         if name not in PAGE_CALLS:
-            raise HttpError("403 Forbidden", "This is not done on Cronicle's page here.")
+            raise HTTPException(403, "This is not done on Cronicle's page here.")
         if name in CHANGES:
-            try:
-                body = clean_change(name, params)
-            except ApiError as error:
-                writer.write(json_answer({"code": error.code, "description": error.message}))
-                return
+            body = clean_change(name, params)
             session = params.get("session_id")
             if session and "x-session-id" not in request.headers:
                 request.added["x-session-id"] = str(session)
             request.method, request.query = "POST", ""
             request.headers["content-type"] = "application/json"
             request.body = json.dumps(body).encode()
-        await forward(request, self._socket, writer)
+        response = await self._forwarder.forward(request)
         if name in CHANGES or name in ("delete_event", "toggle_event"):
-            await asyncio.to_thread(self._on_change)
+            await run_in_threadpool(self._on_change)
+        return response
 
-    def _hub_user(self, request: Request) -> bytes:
+    def _hub_user(self, request: PageRequest) -> Response:
         """Answer Cronicle, which asks who has just signed in at the Hub."""
         try:
             name = self._people.admit(request.headers.get("authorization", ""))
         except HubUserError as error:
             logger.warning("a login by the Hub was refused: %s", error.message)
-            content = json.dumps({"description": error.message}).encode()
-            return answer("403 Forbidden", content, "application/json", _POLICY)
-        return json_answer({"name": name})
+            return _json({"description": error.message}, 403, _POLICY)
+        return _json({"name": name})
 
 
-def has_session(request: Request, params: Mapping[str, Any]) -> bool:
+def _json(
+    content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return JSONResponse(dict(content), status, {**_HEADERS, **(headers or {})})
+
+
+def _show_error(_: IncomingRequest, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"code": "http", "description": error.detail}, error.status_code)
+
+
+def _show_crash(_: IncomingRequest, error: Exception) -> Response:
+    logger.error("a request failed", exc_info=error)
+    return _json({"code": "internal", "description": "The scheduler's log says more."}, 500)
+
+
+def has_session(request: PageRequest, params: Mapping[str, Any]) -> bool:
     """Say whether a request comes from Cronicle's page, signed in."""
     cookie = re.search(r"(?:^|;\s*)session_id=\w", request.headers.get("cookie", ""))
     return bool(request.headers.get("x-session-id") or params.get("session_id") or cookie)

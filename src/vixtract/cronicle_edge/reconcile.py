@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 from vixtract.cronicle_edge import claims
@@ -21,22 +20,21 @@ from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import read_event
 from vixtract.cronicle_edge.upstream import UpstreamError
 from vixtract.errors import VixtractError
-from vixtract.ledger import runs
-from vixtract.ledger.slots import GRACE_S, Claim, plan_slots, rewind_cursor
-from vixtract.scheduler import store
+from vixtract.ledger import runs, slots
+from vixtract.ledger.slots import Settlement, settle_slots
+from vixtract.processes.tree import start_time
+from vixtract.scheduler import settling, store
 from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import kill_leftover, read_start_time
+from vixtract.scheduler.leftovers import kill_leftover
 from vixtract.scheduler.retention import Retention
-from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 logger = logging.getLogger(__name__)
 
 PERIOD_S = 15.0
-# Cronicle starts a slot's job within a second or two; what is younger is not looked for yet.
-SETTLE_S = 20
-JUMP_S = 3600.0
+# Cronicle starts a slot's job within a second or two; younger slots are not looked for yet.
+DELAY_S = 20
 ENGINE_NOTE = "engine"
 
 
@@ -53,12 +51,14 @@ class Reconciler:
         self._contract = contract
         self._database = contract.database
         self._people = people
-        self._cap = config.catch_up_cap
         logs = config.data_dir / "logs" / "jobs"  # of the embedded engine, if it ran here before
         self._retention = Retention(
             config, contract.database, lambda run: logs / f"{run}.log", time.time
         )
         self._watch = ClockWatch()
+        self._settler = settling.Settler(
+            contract.database, config.catch_up_cap, self._watch, delay_s=DELAY_S
+        )
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
@@ -68,10 +68,12 @@ class Reconciler:
     def start(self) -> None:
         """Start the loop."""
         self._thread.start()
+        self._retention.start()
 
     def stop(self) -> None:
         """End the loop."""
         self._stopping.set()
+        self._retention.stop()
         self._wake.set()
         self._thread.join(5.0)
 
@@ -114,7 +116,6 @@ class Reconciler:
                 logger.exception("event %s could not be settled", stored.event.id)
         self._watch.rebase()
         self._people.sync()
-        self._retention.work()
 
     def _adopt(self) -> None:
         """Take the schedule over from the embedded engine, where that ran last."""
@@ -168,7 +169,7 @@ class Reconciler:
             if run["state"] != "running":
                 if run["id"] not in known:
                     nowhere.add(run["id"])
-            elif not run["pid"] or read_start_time(run["pid"]) != run["pid_start"]:
+            elif not run["pid"] or start_time(run["pid"]) != run["pid_start"]:
                 lost.append(run["id"])
         # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
         for identifier in [*lost, *sorted(nowhere & self._nowhere)]:
@@ -177,52 +178,26 @@ class Reconciler:
         self._nowhere = nowhere
 
     def _settle(self, stored: store.StoredEvent, active: Mapping[str, Any]) -> None:
-        event, cursor, now = stored.event, stored.cursor, int(time.time())
-        if not event.enabled or not isinstance(event.timing, Mapping):
+        settlement = self._settler.prepare(stored, int(time.time()))
+        if settlement is None:
             return
-        if cursor > now + GRACE_S:
-            rewind_cursor(self._database, event.id, now)
-            return
-        until = now - SETTLE_S
-        timing, zone = build_timing(event.timing), get_zone(event.timezone)
-        due = list(takewhile(lambda t: t <= until, iterate_due(timing, zone, cursor)))
-        open_ones = self._list_open(event.id, until)
-        lost = [at for at in due if not self._is_claimed(event.id, at)]
-        if (lost or open_ones) and self._is_busy(event, active):
+        event = stored.event
+        if self._has_unclaimed(settlement) and self._is_busy(event, active):
             # Cronicle itself holds the slot back: looked for again when there is a place.
             return
-        if lost or open_ones:
-            # What was to be made up for once still is, however many were due meanwhile.
-            again = set(open_ones) if event.catch_up else set()
-            wanted = {*lost, *open_ones} - again
-            # Planned over all that were due: the newest that Cronicle has started already count.
-            plan = plan_slots(Claim(
-                event.id, cursor, now, sorted({*due, *wanted}), bool(event.catch_up), self._cap,
-                self._watch.drift() > JUMP_S,
-            ))  # fmt: skip
-            for due_at, reason in plan.missed:
-                if due_at in wanted:
-                    claims.miss_slot(self._database, event.id, due_at, reason)
-            self._start(event, sorted(again | wanted.intersection(plan.run)))
-        if until > cursor:
-            self._database.execute(
-                "UPDATE event SET cursor = ? WHERE id = ? AND cursor = ?", (until, event.id, cursor)
-            )
+        settle_slots(self._database, settlement, lambda _: ("", ""))
+        lost = slots.open_slots(self._database, event.id, settlement.until)
+        # Started by an earlier look, and slow to claim its slot.
+        pending = {
+            job.get(claims.SLOT_FIELD) for job in active.values() if job.get("event") == event.id
+        }
+        self._start(event, [due_at for due_at in lost if due_at not in pending])
 
-    def _list_open(self, event: str, until: int) -> list[int]:
-        """Return slots that a crash left open."""
-        rows = self._database.rows(
-            "SELECT due_at FROM slot WHERE event = ? AND run IS NULL AND outcome IS NULL"
-            " AND due_at <= ?",
-            (event, until),
+    def _has_unclaimed(self, settlement: Settlement) -> bool:
+        return bool(settlement.left_open) or any(
+            slots.get_slot(self._database, settlement.event, due_at) is None
+            for due_at in settlement.due
         )
-        return [row["due_at"] for row in rows]
-
-    def _is_claimed(self, event: str, due_at: int) -> bool:
-        row = self._database.row(
-            "SELECT 1 AS x FROM slot WHERE event = ? AND due_at = ?", (event, due_at)
-        )
-        return row is not None
 
     def _is_busy(self, event: Event, active: Mapping[str, Any]) -> bool:
         """Say whether Cronicle has the event's runs waiting: queued, or behind one that runs."""
@@ -235,21 +210,17 @@ class Reconciler:
         answer = self._contract.upstream.call("app/get_event", {"id": event.id})
         return bool(answer.get("queue"))
 
-    def _start(self, event: Event, slots: Sequence[int]) -> None:
-        for due_at in slots:
-            note = "the scheduler lost it; started by the reconciler"
-            if not claims.open_slot(self._database, event.id, due_at, note):
-                continue
+    def _start(self, event: Event, lost: Sequence[int]) -> None:
+        for due_at in lost:
+            asked = {"id": event.id, "now": due_at, claims.SLOT_FIELD: due_at}
             try:
-                answer = self._contract.upstream.call(
-                    "app/run_event", {"id": event.id, "now": due_at}
-                )
+                answer = self._contract.upstream.call("app/run_event", asked)
                 logger.warning("event %s: lost slot %s is run: %s", event.id, due_at, answer)
             except UpstreamError as error:
                 if error.code == "unavailable":
                     raise
                 if not event.catch_up:
-                    claims.miss_slot(self._database, event.id, due_at, error.message)
+                    slots.miss_slot(self._database, event.id, due_at, error.message, time.time())
 
 
 def set_engine(contract: Contract, name: str) -> None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,8 +30,8 @@ from vixtract.files import write_whole
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
-from vixtract.settings import BY_NAME
+from vixtract.scheduler.settling import find_due
+from vixtract.settings import BY_NAME, Settings, list_read
 
 log = logging.getLogger("vixtract.cronicle_edge")
 
@@ -49,7 +48,7 @@ def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
     Args:
         environment: this process's.
     """
-    passed = ("TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNNER_SOCKET")
+    passed = (*list_read("cronicle-plugin"), "RUNNER_SOCKET")
     return {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -214,10 +213,12 @@ def end_old_session(environment: Mapping[str, str], session: str) -> None:
 def limit_catch_up(
     environment: Mapping[str, str], ledger: Path = paths.LEDGER, now: float | None = None
 ) -> None:
-    """Leave Cronicle no more slots to make up for than CATCH_UP_CAP.
+    """Give every catch-up event a cursor from which Cronicle makes up for CATCH_UP_CAP slots.
 
-    It starts one job for each, all at once where an event has no limit: a week of an event of every
-    minute is ten thousand processes. Older slots are the reconciler's to record.
+    Without a cursor it never starts the event again, and it keeps a new one in memory alone until
+    the next minute. From an old one it starts a job for each slot, all at once where an event has
+    no limit: a week of an event of every minute is ten thousand processes. Slots before the cursor
+    are the reconciler's to record, and those before the ledger's cursor are settled.
 
     Args:
         environment: Cronicle's.
@@ -226,25 +227,35 @@ def limit_catch_up(
     """
     if not ledger.is_file():
         return
-    cap, moment = int(environment.get("CATCH_UP_CAP") or 24), int(now or time.time())
+    cap, moment = int(environment["CATCH_UP_CAP"]), int(now or time.time())
     database = Database(ledger)
     try:
-        events = [s.event for s in store.list_events(database)]
+        events = store.list_events(database)
     finally:
         database.close()
-    waiting = [event for event in events if event.catch_up and event.enabled]
+    waiting = [stored for stored in events if stored.event.catch_up and stored.event.enabled]
     if not waiting:
         return
-    state = json.loads(run_storage(environment, "get", "global/state"))
-    cursors = state.setdefault("cursors", {})
-    later = {
-        event.id: find_cursor(event, int(cursors[event.id]), moment, cap)
-        for event in waiting
-        if event.id in cursors
-    }
-    if any(cursors[name] != cursor for name, cursor in later.items()):
-        cursors.update(later)
+    state = _read_state(environment)
+    cursors = state["cursors"]
+    wanted = {}
+    for stored in waiting:
+        cursor = max(int(cursors.get(stored.event.id) or 0), stored.cursor)
+        cursor = min(cursor, moment) // 60 * 60
+        wanted[stored.event.id] = find_cursor(stored.event, cursor, moment, cap)
+    if any(cursors.get(name) != cursor for name, cursor in wanted.items()):
+        cursors.update(wanted)
         run_storage(environment, "put", "global/state", text=json.dumps(state))
+
+
+def _read_state(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the scheduler's state; Cronicle writes it first when a minute has passed."""
+    fresh = {"enabled": True, "cursors": {}, "stats": {}, "flagged_jobs": {}}
+    try:
+        state: dict[str, Any] = json.loads(run_storage(environment, "get", "global/state"))
+    except StorageError:
+        return fresh
+    return {**fresh, **state}
 
 
 def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
@@ -256,13 +267,10 @@ def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
         now: epoch seconds.
         cap: number of slots.
     """
-    if not isinstance(event.timing, Mapping):
-        return cursor
-    timing, zone = build_timing(event.timing), get_zone(event.timezone)
     span = 3600
     while True:
         since = max(cursor, now - span)
-        due = list(takewhile(lambda at: at <= now, iterate_due(timing, zone, since)))
+        due = find_due(event, since, now)
         if len(due) > cap:
             return due[-cap] - 60
         if since == cursor:
@@ -293,14 +301,15 @@ def main() -> int:
     os.umask(0o077)
     environment = build_environment(os.environ)
     try:
+        settings = Settings.for_process("cronicle-edge", os.environ)
         prepare(environment, os.environ["CRONICLE_SESSION"])
         end_old_session(environment, os.environ["CRONICLE_SESSION"])
-        apply_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
+        apply_password(environment, settings["CRONICLE_ADMIN_PASSWORD"])
         _try_to_limit(environment)
     except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
         log.error("%s", getattr(error, "message", error))
         log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))
-        return 1
+        return getattr(error, "exit_code", 1)
     become_cronicle(environment)
 
 

@@ -21,9 +21,10 @@ from vixtract.hub import first_sign_in as first
 from vixtract.hub import sources
 from vixtract.hub.oidc import Identity
 from vixtract.hub.outside_sign_in import Outside
-from vixtract.hub.passwords import LockedError, PasswordStore
+from vixtract.hub.passwords import TOO_MANY_FAILURES, LockedError, PasswordStore
 from vixtract.hub.sessions import end_sessions
 from vixtract.hub.state import Plan
+from vixtract.language import mark
 from vixtract.people import accounts
 from vixtract.people.names import InvalidNameError, check_name
 from vixtract.settings import Settings
@@ -107,7 +108,7 @@ class PeopleAuthenticator(Authenticator):
             HTTPError: 403, with the reason: the password was right.
         """
         if self.get_lifecycle and username in self.get_lifecycle().state.blocked():
-            raise web.HTTPError(403, "This account is disabled. Ask an administrator.")
+            raise web.HTTPError(403, mark("This account is disabled. Ask an administrator."))
         return bool(super().check_blocked_users(username, authentication))
 
     async def check_allowed(
@@ -136,7 +137,7 @@ class PeopleAuthenticator(Authenticator):
         except InvalidNameError:
             return False
         except LockedError as error:
-            raise web.HTTPError(429, error.message) from error
+            raise web.HTTPError(429, TOO_MANY_FAILURES, error.minutes) from error
 
     async def _find_source(self, name: str) -> str:
         """Return a name's source; one that nobody may have counts as local, and fails there."""
@@ -153,7 +154,7 @@ class PeopleAuthenticator(Authenticator):
         try:
             await self.run_blocking(self.store.check_lock, name, client)
         except LockedError as error:
-            raise web.HTTPError(429, error.message) from error
+            raise web.HTTPError(429, TOO_MANY_FAILURES, error.minutes) from error
         found = await self.outside.check_password(name, password)
         if found is None:
             await self.run_blocking(self.store.record_failure, name, client)

@@ -13,6 +13,7 @@ from tornado import web
 
 from vixtract.hub.ldap import Directory, DirectoryDownError, Found, NotAllowedError
 from vixtract.hub.oidc import IssuerDownError, OidcError, Provider
+from vixtract.language import mark
 from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 OIDC_DEADLINE_S = 25.0
-DOWN = (
+DOWN = mark(
     "The directory (LDAP) cannot be reached at the moment. Local accounts can sign in; "
     "all others: try again in some minutes."
 )

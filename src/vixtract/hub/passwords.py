@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vixtract.errors import VixtractError
+from vixtract.language import mark
 from vixtract.sqlite import open_sqlite
 
+TOO_MANY_FAILURES = mark("Too many failed attempts. Try again in %s min.")
 MIN_LENGTH = 8
 MAX_LENGTH = 256
 """Characters. Longer input is refused before it is hashed."""
@@ -48,7 +50,22 @@ class PasswordError(VixtractError):
 
 
 class LockedError(VixtractError):
-    """Too many failures; the message says how long to wait."""
+    """Too many failures; the message says how long to wait.
+
+    Args:
+        minutes: to wait.
+    """
+
+    def __init__(self, minutes: int) -> None:
+        super().__init__(
+            TOO_MANY_FAILURES % minutes,
+            "An administrator can set a new password, which unlocks at once.",
+        )
+        self.minutes = minutes
+
+    def __reduce__(self) -> tuple[type[LockedError], tuple[int]]:  # type: ignore[override]
+        """Pickle with the number."""
+        return type(self), (self.minutes,)
 
 
 def hash_password(password: str, *, salt: bytes | None = None) -> str:
@@ -205,10 +222,7 @@ class PasswordStore:
             oldest.append(unknown[-MAX_FAILURES_PER_NAME])
         if oldest:
             minutes = max(1, math.ceil((max(oldest) + WINDOW_S - now) / 60))
-            raise LockedError(
-                f"Too many failed attempts. Try again in {minutes} min.",
-                "An administrator can set a new password, which unlocks at once.",
-            )
+            raise LockedError(minutes)
 
     def clear_failures(self, name: str, client: str) -> None:
         """Forget a client's failures: it has signed in."""

@@ -14,11 +14,36 @@ from tornado import web
 from tornado.httputil import url_concat
 
 from vixtract.hub.oidc import Request, new_request
-from vixtract.hub.words import choose_language, texts_of, translate
+from vixtract.language import COOKIE as LANGUAGE_COOKIE
+from vixtract.language import Language, choose_language, load_languages, mark
 
 ATTEMPT_S = 600
 """Seconds that a person has for signing in at the issuer."""
 COOKIE = "vixtract-oidc"
+FROM_JUPYTERHUB = (
+    mark("Invalid username or password"),
+    mark("Login form invalid or expired. Try again."),
+)
+"""What JupyterHub itself tells a person on this page."""
+
+
+def choose(handler: BaseHandler) -> Language:
+    """Return the language of the person whose request a handler answers."""
+    accepted = handler.request.headers.get("Accept-Language", "")
+    return choose_language(handler.get_cookie(LANGUAGE_COOKIE), accepted, load_languages())
+
+
+def explain(language: Language, message: str, error: Exception | None) -> str:
+    """Return why a sign-in failed, in the person's language where the catalogs know the text.
+
+    Args:
+        language: of the person.
+        message: in English.
+        error: the Hub's HTTPError behind it, whose text and values come apart; None where none is.
+    """
+    if isinstance(error, web.HTTPError) and error.log_message and error.args:
+        return language.say(error.log_message) % error.args
+    return language.say(message)
 
 
 class LoginPage(LoginHandler):
@@ -26,18 +51,15 @@ class LoginPage(LoginHandler):
 
     def _render(self, login_error: str | None = None, **options: Any) -> Any:
         provider = self.authenticator.provider
-        language = choose_language(
-            self.get_cookie("vixtract_lang", ""), self.request.headers.get("Accept-Language", "")
-        )
+        language = choose(self)
         issuer_url = url_concat(
             url_path_join(self.hub.base_url, "oauth_login"),
             {"next": self.get_argument("next", "")},
         )
-        texts = texts_of(language)
         return super()._render(
-            login_error=translate(login_error or "", language),
-            texts=texts,
+            login_error=explain(language, login_error or "", options.get("exception")),
             language=language,
+            _=language.say,
             issuer_label=provider.label if provider else "",
             issuer_url=issuer_url,
             has_directory=self.authenticator.directory is not None,

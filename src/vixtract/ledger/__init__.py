@@ -5,15 +5,15 @@
 """
 
 from vixtract.ledger.database import Database, LedgerError
-from vixtract.ledger.slots import ABORTED, FAILED, MISSED, SUCCEEDED, Claim, settle_slots
+from vixtract.ledger.slots import ABORTED, FAILED, MISSED, SUCCEEDED, Settlement, settle_slots
 
 __all__ = [
     "ABORTED",
     "FAILED",
     "MISSED",
     "SUCCEEDED",
-    "Claim",
     "Database",
     "LedgerError",
+    "Settlement",
     "settle_slots",
 ]

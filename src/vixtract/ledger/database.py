@@ -91,20 +91,8 @@ CREATE INDEX IF NOT EXISTS run_facts
     ON run (done_seq, event, username, owner, verdict, time_end, title) WHERE state = 'done';
 CREATE INDEX IF NOT EXISTS run_dirty ON run (id) WHERE mirrored != version;
 CREATE INDEX IF NOT EXISTS slot_run ON slot (run);
+CREATE INDEX IF NOT EXISTS slot_open ON slot (event, due_at) WHERE run IS NULL AND outcome IS NULL;
 CREATE INDEX IF NOT EXISTS slot_dirty ON slot (event, due_at) WHERE mirrored != version;
-"""
-
-# Version 1 kept these three in JSON alone.
-UPGRADE = """
-ALTER TABLE run ADD COLUMN title TEXT NOT NULL DEFAULT '';
-ALTER TABLE run ADD COLUMN owner TEXT NOT NULL DEFAULT '';
-ALTER TABLE run ADD COLUMN verdict TEXT NOT NULL DEFAULT '';
-UPDATE run SET
-    title = coalesce(json_extract(job, '$.title'), ''),
-    owner = coalesce(nullif(json_extract(result, '$.chain_data.owner'), ''),
-        nullif(json_extract(job, '$.params.owner'), ''), username),
-    verdict = CASE WHEN state != 'done' THEN '' WHEN outcome = 'succeeded' AND code = 255
-        THEN 'warning' ELSE coalesce(outcome, '') END;
 """
 
 
@@ -131,7 +119,7 @@ class Database:
             self._connection.row_factory = sqlite3.Row
             self._connection.create_function("fold", 1, str.casefold, deterministic=True)
             try:
-                self._migrate()
+                self._create_tables()
             except BaseException:
                 self._connection.close()
                 raise
@@ -141,16 +129,15 @@ class Database:
                 "Restore it from a backup, or move it away to start with an empty schedule.",
             ) from error
 
-    def _migrate(self) -> None:
+    def _create_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise LedgerError(
                 f"The ledger {self.path} has format {version}, newer than {SCHEMA_VERSION}.",
                 "Start the newer version that wrote it.",
             )
-        upgrade = UPGRADE if version == 1 else ""
         self._connection.executescript(
-            f"BEGIN IMMEDIATE; {upgrade} {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         )
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Due slots: which are run, which are missed, and that each is recorded once.
 
-`plan_slots` decides and is pure; `settle_slots` records the decision, the queued runs and the
-event's cursor in one transaction. A slot is a due minute of an event; UNIQUE(event, due_at) makes
-a second claim of it impossible whatever the clock, the cursor or a restart did.
+`plan_slots` decides without reading or writing; `settle_slots` records the decision, the queued
+runs and the event's cursor in one transaction. A slot is a due minute of an event; UNIQUE(event,
+due_at) makes a second claim of it impossible whatever the clock, the cursor or a restart did.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from vixtract.ledger.database import Database
 
 SUCCEEDED, FAILED, ABORTED, MISSED = "succeeded", "failed", "aborted", "missed"
 
-# Without catch-up a slot may start this late: the reconciler looks every minute.
+# Without catch-up a slot may start this late: the engines look for lost ones every minute.
 GRACE_S = 90
 # Older missed slots than these share one row: a clock set years ahead must not fill the disk.
 MISSED_ROWS = 5000
 
 
 @dataclass(frozen=True)
-class Claim:
+class Settlement:
     """What is to be settled for one event.
 
     Args:
         event: id.
         cursor: epoch seconds up to which slots were settled, as read with the event.
-        now: epoch seconds; becomes the new cursor.
-        due: due slots after the cursor up to now, ascending epoch seconds.
+        until: epoch seconds; becomes the new cursor.
+        now: epoch seconds, by which a slot is late.
+        due: due slots after the cursor up to `until`, ascending epoch seconds.
+        left_open: slots before `until` that a crash left without a run.
         catch_up: whether late slots are made up for.
         cap: how many late slots at most, the newest.
         jumped: whether the clock was set forward meanwhile: then one slot stands for all.
@@ -38,95 +40,165 @@ class Claim:
 
     event: str
     cursor: int
+    until: int
     now: int
     due: Sequence[int]
+    left_open: Sequence[int] = ()
     catch_up: bool = False
     cap: int = 24
     jumped: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
+class SlotPlan:
     """Slots to run, and slots to record as missed with the reason."""
 
     run: Sequence[int]
     missed: Sequence[tuple[int, str]]
 
 
-def plan_slots(claim: Claim) -> Plan:
-    """Decide which due slots are run.
+def plan_slots(settlement: Settlement) -> SlotPlan:
+    """Decide which slots are run.
 
-    With catch-up the newest `cap` run; after a jump of the clock the newest one. Without catch-up
-    those at most GRACE_S old run.
+    With catch-up the newest `cap` run, after a jump of the clock the newest one; slots left open
+    were to be made up for once and still are. Without catch-up slots run that are at most GRACE_S
+    old.
     """
-    if claim.catch_up:
-        count = min(claim.cap, 1 if claim.jumped else claim.cap)
-        first = max(0, len(claim.due) - count)
+    due, cap, now = list(settlement.due), settlement.cap, settlement.now
+    if settlement.catch_up:
+        first = max(0, len(due) - (min(cap, 1) if settlement.jumped else cap))
+        run = sorted({*due[first:], *settlement.left_open})
+        due = [at for at in due[:first] if at not in settlement.left_open]
         reason = (
             "the clock was set forward; one run stands for all slots it skipped"
-            if claim.jumped
-            else f"more than {claim.cap} slots were due; the newest {claim.cap} are made up for"
+            if settlement.jumped
+            else f"more than {cap} slots were due; the newest {cap} are made up for"
         )
-    else:
-        first = sum(1 for due in claim.due if due < claim.now - GRACE_S)
-        reason = f"the scheduler was not running within {GRACE_S} s of it"
-    return Plan(claim.due[first:], [(due, reason) for due in claim.due[:first]])
+        return SlotPlan(run, [(at, reason) for at in due])
+    due = sorted({*due, *settlement.left_open})
+    first = sum(1 for at in due if at < now - GRACE_S)
+    reason = f"the scheduler was not running within {GRACE_S} s of it"
+    return SlotPlan(due[first:], [(at, reason) for at in due[:first]])
 
 
 def settle_slots(
-    database: Database, claim: Claim, add_run: Callable[[int], tuple[str, str]]
+    database: Database, settlement: Settlement, add_run: Callable[[int], tuple[str, str]]
 ) -> list[str]:
-    """Claim or record every due slot of an event, and move its cursor, in one transaction.
+    """Open or record every due slot of an event, and move its cursor, in one transaction.
 
     Args:
         database: the ledger.
-        claim: slots and policy; nothing happens when the event's cursor or presence changed since.
-        add_run: called inside the transaction for each slot that is to run; adds its run and
-            returns (run id, ""), or ("", reason) to record the slot as missed.
+        settlement: slots and policy; nothing happens when the event's cursor or presence changed
+            since.
+        add_run: called inside the transaction for each open slot that is to run. It adds the run
+            and returns (run id, ""), returns ("", reason) to record the slot as missed, or
+            ("", "") to leave it open for a job that claims it later.
     Returns: ids of the runs added.
     """
-    plan = plan_slots(claim)
+    event, plan = settlement.event, plan_slots(settlement)
     with database.transaction() as connection:
         moved = connection.execute(
             "UPDATE event SET cursor = ? WHERE id = ? AND cursor = ? AND enabled = 1",
-            (claim.now, claim.event, claim.cursor),
+            (max(settlement.until, settlement.cursor), event, settlement.cursor),
         ).rowcount
         if not moved:
             return []
-        _record_missed(database, claim, plan.missed)
+        _record_missed(database, settlement, plan.missed)
         added = []
-        for due in plan.run:
-            inserted = connection.execute(
-                "INSERT OR IGNORE INTO slot (event, due_at, settled_at) VALUES (?, ?, ?)",
-                (claim.event, due, claim.now),
-            ).rowcount
-            if inserted:
-                run, reason = add_run(due)
-                _link_slot(database, claim.event, due, run=run, reason=reason)
-                added += [run] if run else []
+        for due_at in plan.run:
+            if not open_slot(database, event, due_at, settlement.now):
+                continue
+            run, reason = add_run(due_at)
+            if run:
+                claim_slot(database, event, due_at, run)
+                added.append(run)
+            elif reason:
+                miss_slot(database, event, due_at, reason, settlement.now)
         return added
 
 
-def _record_missed(database: Database, claim: Claim, missed: Sequence[tuple[int, str]]) -> None:
-    rows = [(claim.event, due, MISSED, reason, 1, claim.now) for due, reason in missed]
+def _record_missed(
+    database: Database, settlement: Settlement, missed: Sequence[tuple[int, str]]
+) -> None:
+    event, now = settlement.event, settlement.now
+    rows = [(event, due, MISSED, reason, 1, now) for due, reason in missed]
     if len(rows) > MISSED_ROWS:
         old = rows[:-MISSED_ROWS]
         note = f"{len(old)} slots up to epoch {old[-1][1]}: {old[0][3]}"
-        rows = [(*old[0][:3], note, len(old), claim.now), *rows[-MISSED_ROWS:]]
+        rows = [(event, old[0][1], MISSED, note, len(old), now), *rows[-MISSED_ROWS:]]
     with database.transaction() as connection:
-        connection.executemany(
-            "INSERT OR IGNORE INTO slot (event, due_at, outcome, note, slots, settled_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        connection.executemany(_MISS, rows)
 
 
-def _link_slot(database: Database, event: str, due: int, *, run: str, reason: str) -> None:
+# A slot that was claimed, or has an outcome, keeps both.
+_MISS = (
+    "INSERT INTO slot (event, due_at, outcome, note, slots, settled_at) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (event, due_at) DO UPDATE SET outcome = excluded.outcome, note = excluded.note,"
+    " version = version + 1 WHERE run IS NULL AND outcome IS NULL"
+)
+
+
+def miss_slot(database: Database, event: str, due_at: int, reason: str, now: float) -> None:
+    """Record a slot as missed, unless it was claimed.
+
+    Args:
+        database: the ledger.
+        event: event id.
+        due_at: epoch seconds of the slot.
+        reason: one line for people.
+        now: epoch seconds.
+    """
+    database.execute(_MISS, (event, due_at, MISSED, reason, 1, int(now)))
+
+
+def open_slot(database: Database, event: str, due_at: int, now: float) -> bool:
+    """Make a slot that is not there yet; return whether it is open, without run and outcome."""
     with database.transaction() as connection:
         connection.execute(
-            "UPDATE slot SET run = ?, outcome = ?, note = ? WHERE event = ? AND due_at = ?",
-            (run or None, None if run else MISSED, reason, event, due),
+            "INSERT OR IGNORE INTO slot (event, due_at, settled_at) VALUES (?, ?, ?)",
+            (event, due_at, int(now)),
         )
+        row = get_slot(database, event, due_at)
+        return row is not None and row["run"] is None and row["outcome"] is None
+
+
+def open_slots(database: Database, event: str, until: int) -> list[int]:
+    """Return the event's slots up to a time that have neither run nor outcome, oldest first."""
+    rows = database.rows(
+        "SELECT due_at FROM slot INDEXED BY slot_open WHERE event = ? AND run IS NULL"
+        " AND outcome IS NULL AND due_at <= ? ORDER BY due_at",
+        (event, until),
+    )
+    return [row["due_at"] for row in rows]
+
+
+def get_slot(database: Database, event: str, due_at: int) -> dict[str, Any] | None:
+    """Return one slot, or None."""
+    return database.row("SELECT * FROM slot WHERE event = ? AND due_at = ?", (event, due_at))
+
+
+def claim_slot(database: Database, event: str, due_at: int, run: str) -> None:
+    """Give a slot its run, in place of an outcome `missed` where it has one."""
+    database.execute(
+        "UPDATE slot SET run = ?, outcome = NULL, note = '', version = version + 1"
+        " WHERE event = ? AND due_at = ?",
+        (run, event, due_at),
+    )
+
+
+def release_slot(database: Database, run: str, note: str) -> None:
+    """Open the slot of a run that was cut off again.
+
+    Args:
+        database: the ledger.
+        run: run id.
+        note: one line for people.
+    """
+    database.execute(
+        "UPDATE slot SET run = NULL, outcome = NULL, note = ?, version = version + 1"
+        " WHERE run = ? AND outcome IS NULL",
+        (note, run),
+    )
 
 
 def finish_slot(database: Database, run: str, outcome: str, note: str) -> None:

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
+from vixtract.language import Language
 from vixtract.portal.api_models import (
     AgainIn,
     AgainOut,
@@ -38,13 +39,13 @@ from vixtract.portal.api_models import (
     TimeOut,
 )
 from vixtract.portal.errors import FormError
-from vixtract.portal.form import ScheduleForm, build_event, read_event
-from vixtract.portal.language import Language
+from vixtract.portal.form import build_event, read_event
 from vixtract.portal.library import LibraryError, explain
 from vixtract.portal.models import Run, Schedule
 from vixtract.portal.overview import make_overview
 from vixtract.portal.runs import ArchiveDep, OffsetQuery, QueryDep, make_comparison
-from vixtract.portal.schedule_form import clean_path, get_library, preview
+from vixtract.portal.schedule_fields import STORED, ScheduleForm
+from vixtract.portal.schedule_form import get_library, preview
 from vixtract.portal.schedule_rows import ScheduleRow
 from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.portal.schedules import list_next
@@ -175,7 +176,9 @@ async def show_parameters(
     """Return the parameters of one of one's own notebooks."""
     form = ScheduleForm(notebook=notebook, owner=person.name)
     try:
-        found = await run_in_threadpool(get_library(request).inspect, person.name, clean_path(form))
+        found = await run_in_threadpool(
+            get_library(request).inspect, person.name, form.notebook_path
+        )
     except LibraryError as error:
         raise FormError({"notebook": explain(error, language)}) from error
     return InspectionOut.model_validate(found)
@@ -240,32 +243,19 @@ def _show(request: Request, schedule: Schedule, language: Language) -> ScheduleO
     zone = get_pages(request).config.timezone
     form = read_event(schedule.event, zone)
     timing = schedule.timing
-    return ScheduleOut(
-        id=schedule.id,
-        title=schedule.title,
-        plugin=schedule.plugin,
-        owner=schedule.owner,
-        author=schedule.author,
-        notebook=schedule.notebook,
-        timing={k: list(v) for k, v in timing.items()} if isinstance(timing, Mapping) else False,
-        when=describe_timing(timing, language),
-        timezone=form.timezone,
-        enabled=schedule.enabled,
-        next=list_next(schedule, zone, 5),
-        parameters=json.loads(form.parameters or "{}"),
-        kernel=form.kernel,
-        timeout_minutes=int(form.timeout_minutes),
-        memory_mb=int(form.memory_mb),
-        retries=int(form.retries),
-        retry_delay_minutes=int(form.retry_delay_minutes),
-        catch_up=form.catch_up,
-        pinned=form.pinned,
-        notify_fail=form.notify_fail,
-        notify_success=form.notify_success,
-        web_hook=form.web_hook,
-        web_hook_error=form.web_hook_error,
-        last=show_run_model(schedule.last) if schedule.last else None,
-    )
+    values = {name: each.value(form) for name, each in STORED.items()}
+    values |= {
+        "id": schedule.id,
+        "plugin": schedule.plugin,
+        "owner": schedule.owner,
+        "author": schedule.author,
+        "timing": {k: list(v) for k, v in timing.items()} if isinstance(timing, Mapping) else False,
+        "when": describe_timing(timing, language),
+        "next": list_next(schedule, zone, 5),
+        "pinned": form.pinned,
+        "last": show_run_model(schedule.last) if schedule.last else None,
+    }
+    return ScheduleOut(**values)
 
 
 @router.get("/runs", responses={**MISSING, **INVALID})

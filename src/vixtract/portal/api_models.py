@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from vixtract.portal.models import STATES
+from vixtract.portal.schedule_fields import FIELDS, STORED, FormField, list_group
 
 
 class ErrorOut(BaseModel):
@@ -141,81 +142,58 @@ class ConsoleOut(BaseModel):
     done: bool = Field(description="Whether the run has ended: the whole log is at log.txt")
 
 
-class ScheduleOut(BaseModel):
+def _describe(each: FormField, default: Any = ..., *, may_be_left_out: bool = False) -> Any:
+    """Return a field of the schedules' form as pydantic's `create_model` takes it."""
+    text = f"{each.label}. {each.help}" if each.help else each.label
+    kind = each.type | None if may_be_left_out else each.type
+    longest = each.longest or None if may_be_left_out else None
+    return kind, Field(default=default, description=text, max_length=longest)
+
+
+_Stored: Any = create_model("_Stored", **{n: _describe(each) for n, each in STORED.items()})
+_Given: Any = create_model(
+    "_Given", **{n: _describe(each, None, may_be_left_out=True) for n, each in STORED.items()}
+)
+_When: Any = create_model(
+    "_When", **{n: _describe(FIELDS[n], FIELDS[n].default) for n in list_group("when")}
+)
+
+
+class ScheduleOut(_Stored):  # type: ignore[misc]  # made of the form's table
     """A schedule."""
 
     id: str
-    title: str
     plugin: str
-    owner: str
     author: str
-    notebook: str
     timing: dict[str, list[int]] | bool
     when: str = Field(description="The timing in words, in the language asked for")
-    timezone: str
-    enabled: bool
     next: list[datetime]
-    parameters: dict[str, Any]
-    kernel: str
-    timeout_minutes: int
-    memory_mb: int
-    retries: int
-    retry_delay_minutes: int
-    catch_up: bool
     pinned: str = Field(description="SHA-256 of the pinned copy that runs; empty for the newest")
-    notify_fail: str
-    notify_success: str
-    web_hook: str
-    web_hook_error: bool = Field(description="Whether the web hook gets failures alone")
     last: RunOut | None
 
 
-class ScheduleIn(BaseModel):
+class ScheduleIn(_Given):  # type: ignore[misc]  # made of the form's table
     """A schedule to store; fields left out keep their value, or get the default."""
 
     model_config = ConfigDict(extra="forbid")
 
-    title: str | None = Field(default=None, max_length=200)
-    notebook: str | None = Field(default=None, description="Path below the owner's home")
-    owner: str | None = Field(default=None, description="Admins only: whose notebook it is")
     timing: dict[str, list[int]] | bool | None = Field(
         default=None,
         description="Lists of minutes, hours, days, weekdays (0 is Sunday), months, years; "
         "false for only by hand",
     )
-    timezone: str | None = None
-    parameters: dict[str, Any] | None = None
-    kernel: str | None = None
-    timeout_minutes: int | None = None
-    memory_mb: int | None = None
-    retries: int | None = None
-    retry_delay_minutes: int | None = None
-    catch_up: bool | None = None
-    enabled: bool | None = None
     cron: str | None = Field(
         default=None, max_length=200, description="Five fields, in place of `timing`"
     )
     pin: bool | None = Field(
         default=None, description="true pins the notebook as it is now; false runs the newest"
     )
-    notify_fail: str | None = Field(default=None, description="Mail addresses, with commas")
-    notify_success: str | None = None
-    web_hook: str | None = None
-    web_hook_error: bool | None = None
 
 
-class Choice(BaseModel):
+class Choice(_When):  # type: ignore[misc]
     """The form's fields that say when."""
 
-    kind: str = "daily"
-    minute: str = "0"
-    time: str = "06:00"
-    weekdays: list[str] = []
-    day: str = "1"
-    date: str = ""
-    cron: str = ""
-    timing: str = ""
-    timezone: str = ""
+    timezone: str = Field(default="", description="Empty for the appliance's own")
 
 
 class TimeOut(BaseModel):

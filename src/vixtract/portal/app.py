@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import StringConstraints
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vixtract import __version__
+from vixtract.language import mark
 from vixtract.portal import (
     api,
     connections,
@@ -29,11 +31,12 @@ from vixtract.portal import (
 from vixtract.portal.config import PREFIX, PortalConfig
 from vixtract.portal.errors import FormError, LoginError, PortalError
 from vixtract.portal.identity import HubLogin
-from vixtract.portal.web import Pages, make_page
+from vixtract.portal.web import LanguageDep, Pages, make_page
 from vixtract.scheduler.client import SchedulerClient
 
 log = logging.getLogger(__name__)
 
+Text = Annotated[str, StringConstraints(max_length=200)]
 MAX_BODY = 256 * 1024
 RETRY_S = 5
 SCHEDULER_TIMEOUT_S = 10.0
@@ -71,7 +74,7 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_BODY:
-                raise HTTPException(413, "The request is too large.")
+                raise HTTPException(413, mark("The request is too large."))
             return message
 
         async def guarded(message: Message) -> None:
@@ -118,6 +121,7 @@ def create_app(config: PortalConfig) -> FastAPI:
     for part in parts:
         app.include_router(part.router, prefix=PREFIX)
     app.add_api_route(f"{PREFIX}/health", show_health, methods=["GET"], tags=["health"])
+    app.add_api_route(f"{PREFIX}/texts", translate_texts, methods=["GET"], include_in_schema=False)
     for name, folder in (("static", config.files / "static"), ("assets", config.assets)):
         app.mount(f"{PREFIX}/{name}", StaticFiles(directory=folder), name=name)
     app.add_exception_handler(PortalError, show_error)
@@ -133,6 +137,18 @@ def create_app(config: PortalConfig) -> FastAPI:
 async def show_health() -> dict[str, str]:
     """Say that the portal answers; it needs no login and asks nobody."""
     return {"status": "ok", "version": __version__}
+
+
+async def translate_texts(
+    language: LanguageDep, text: Annotated[list[Text], Query(max_length=50)]
+) -> dict[str, str]:
+    """Return texts of Lab's extension in the reader's language; it needs no login.
+
+    Args:
+        language: of the reader.
+        text: in English; a text that no catalog knows comes back as it is.
+    """
+    return {each: language.say(each) for each in text}
 
 
 async def show_error(request: Request, error: Exception) -> Response:
@@ -161,12 +177,17 @@ def _describe(error: Exception) -> Mapping[str, Any]:
         return _problem(error.status, error.message, error.hint, problems)
     if isinstance(error, RequestValidationError):
         problems = {str(e["loc"][-1]): str(e["msg"]) for e in error.errors()}
-        return _problem(422, "A field is wrong.", "", problems)
+        return _problem(422, mark("A field is wrong."), "", problems)
     if isinstance(error, StarletteHTTPException):
-        texts = {404: "There is no such page.", 405: "This address does not do that."}
+        texts = {
+            404: mark("There is no such page."),
+            405: mark("This address does not do that."),
+        }
         return _problem(error.status_code, texts.get(error.status_code, str(error.detail)))
     log.error("unexpected error", exc_info=error)
-    return _problem(500, "Something went wrong in the portal.", "The Hub's log says more.")
+    return _problem(
+        500, mark("Something went wrong in the portal."), mark("The Hub's log says more.")
+    )
 
 
 def _problem(

@@ -1,6 +1,6 @@
 """Connections to other systems: the list, the form of each kind, the Test button.
 
-The portal keeps none of it: the vault does, which never tells a saved secret to the portal.
+The vault stores them, and never returns a saved secret to the portal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from vixtract.portal import connection_words as words
+from vixtract.language import Language, mark
 from vixtract.portal.errors import AwayError, FormError, NotFoundError, PortalError
 from vixtract.portal.identity import User
 from vixtract.portal.web import (
@@ -28,12 +28,23 @@ from vixtract.portal.web import (
 )
 from vixtract.vault import wire
 from vixtract.vault.errors import NoVaultError
-from vixtract.vault.kinds import KINDS
+from vixtract.vault.fields import PROBLEMS
+from vixtract.vault.kind import Kind
+from vixtract.vault.probe_results import RESULTS
+from vixtract.vault.registry import KINDS
 
 router = APIRouter(include_in_schema=False)
 ChangerDep = Annotated[User, Depends(get_changer)]
 ANSWER_S = 25.0
 """Longer than a test may take."""
+_LABELS = {"name": mark("Name"), "owner": mark("Belongs to")}
+# What the vault writes down of a connection's history.
+_ACTIONS = {
+    "made": mark("made it"),
+    "changed": mark("changed it"),
+    "deleted": mark("deleted it"),
+    "handed over": mark("handed it over"),
+}
 
 
 async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]:
@@ -41,7 +52,7 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
 
     Raises:
         NotFoundError: there is no such connection for this person.
-        FormError: of words for what is wrong with fields.
+        FormError: has the code of each field's problem.
         AwayError: the vault does not answer.
     """
     path = get_pages(request).config.vault
@@ -55,13 +66,13 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
     if answer.get("unknown"):
         raise NotFoundError("There is no such connection.")
     if answer.get("error"):
-        raise PortalError("The connection cannot be kept or read.", str(answer["error"]))
+        raise PortalError("The connection cannot be saved or read.", str(answer["error"]))
     return answer
 
 
 @router.get("/connections", response_class=HTMLResponse)
 async def show_connections(request: Request, person: PersonDep) -> Response:
-    """Show what the person may use."""
+    """Show the connections that the person may use."""
     return await _show_list(request, person, {})
 
 
@@ -83,7 +94,7 @@ async def show_new(request: Request, person: PersonDep, kind: str = "") -> Respo
 
 @router.post("/connections/new", response_class=HTMLResponse)
 async def create(request: Request, person: ChangerDep, language: LanguageDep) -> Response:
-    """Keep a new connection, or test what stands in the form."""
+    """Save a new connection, or test what is in the form."""
     return await _take_form(request, person, 0)
 
 
@@ -95,15 +106,15 @@ async def show_connection(request: Request, person: PersonDep, number: int) -> R
 
 @router.post("/connections/{number}", response_class=HTMLResponse)
 async def change(request: Request, person: ChangerDep, number: int) -> Response:
-    """Change a connection, or test what stands in the form."""
+    """Change a connection, or test what is in the form."""
     return await _take_form(request, person, number)
 
 
 @router.post("/connections/{number}/test")
 async def test_saved(request: Request, person: ChangerDep, number: int) -> Response:
-    """Try a connection as it is kept."""
+    """Test a connection as it is saved."""
     answer = await ask(request, person, do="test", id=number)
-    result = words.describe_test(get_language(request), answer["test"])
+    result = describe_test(get_language(request), answer["test"])
     if _wants_json(request):
         return JSONResponse(result, headers={"Cache-Control": "no-store"})
     return await _show_list(request, person, {number: result})
@@ -111,7 +122,7 @@ async def test_saved(request: Request, person: ChangerDep, number: int) -> Respo
 
 @router.get("/connections/{number}/delete", response_class=HTMLResponse)
 async def ask_delete(request: Request, person: PersonDep, number: int) -> Response:
-    """Ask whether a connection is really to go."""
+    """Ask whether to delete a connection."""
     found = (await ask(request, person, do="show", id=number))["connection"]
     return make_page(request, "connection_delete.html", person, {"connection": found})
 
@@ -134,15 +145,15 @@ async def _take_form(request: Request, person: User, number: int) -> Response:
     try:
         if fields.get("test"):
             answer = await ask(request, person, do="test", **draft)
-            result = words.describe_test(language, answer["test"])
+            result = describe_test(language, answer["test"])
         else:
             await ask(request, person, do="save", **draft)
             return go_to("/connections", notice="saved")
     except FormError as error:
-        problems = words.explain_problems(language, error.problems)
+        problems = explain_problems(language, error.problems)
     if _wants_json(request):
-        names = words.name_fields(language)
-        texts = [f"{names.get(name, name)}: {text}" for name, text in problems.items()]
+        labels = _name_fields(language, KINDS[kind])
+        texts = [f"{labels.get(name, name)}: {text}" for name, text in problems.items()]
         body = result or {"ok": False, "text": " ".join(texts), "detail": ""}
         return JSONResponse(body, headers={"Cache-Control": "no-store"})
     given = {"fields": fields, "problems": problems, "result": result}
@@ -150,9 +161,9 @@ async def _take_form(request: Request, person: User, number: int) -> Response:
 
 
 def _read_draft(kind: str, fields: Mapping[str, str], number: int) -> dict[str, Any]:
-    """Return what the vault is to keep or to test.
+    """Return the question that has the vault save or test a connection.
 
-    A secret field that is left empty keeps what is saved, unless its box says to forget it.
+    A secret field that is left empty keeps its saved value, unless its box says to forget it.
     """
     values = {field.name: fields.get(f"v-{field.name}", "") for field in KINDS[kind].fields}
     # Browsers send line ends as two characters; a key has one.
@@ -165,16 +176,23 @@ def _read_draft(kind: str, fields: Mapping[str, str], number: int) -> dict[str, 
     # The list of owners is there for members of teams alone.
     owner = fields["owner"].partition(":")[::2] if fields.get("owner") else None
     return {
-        "id": number, "name": fields.get("name", "").strip(), "kind": kind, "values": values,
-        "kept": kept, "owner": owner,
-    }  # fmt: skip
+        "id": number,
+        "name": fields.get("name", "").strip(),
+        "kind": kind,
+        "values": values,
+        "kept": kept,
+        "owner": owner,
+    }
 
 
 async def _show_form(
-    request: Request, person: User, kind: str, number: int,
+    request: Request,
+    person: User,
+    kind: str,
+    number: int,
     given: Mapping[str, Any] | None = None,
-) -> Response:  # fmt: skip
-    """Show a form: empty, as it is kept, or as it was sent."""
+) -> Response:
+    """Show a form: empty, with the saved values, or with the sent ones."""
     language, given = get_language(request), given or {}
     saved = (await ask(request, person, do="show", id=number))["connection"] if number else {}
     chosen = KINDS[kind or saved["kind"]]
@@ -190,16 +208,53 @@ async def _show_form(
         each["at"] = _moment(each["at"])
     owner = saved.get("owner") or ["person", person.name]
     page = {
-        "kind": chosen, "saved": saved, "values": values, "labels": words.name_fields(language),
-        "helps": words.explain_fields(language, chosen.name),
-        "choices": words.name_choices(language), "done": words.name_changes(language),
-        "problems": given.get("problems", {}), "result": given.get("result"),
+        "kind": chosen,
+        "saved": saved,
+        "values": values,
+        "labels": _name_fields(language, chosen),
+        "done": {action: language.say(text) for action, text in _ACTIONS.items()},
+        "problems": given.get("problems", {}),
+        "result": given.get("result"),
         "name": sent.get("name", saved.get("name", "")),
         "owners": (await ask(request, person, do="owners"))["owners"],
         "owner": sent.get("owner") or ":".join(owner),
-    }  # fmt: skip
+    }
     status = 422 if page["problems"] else 200
     return make_page(request, "connection.html", person, page, status)
+
+
+def describe_test(language: Language, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a test found as the page shows it.
+
+    Args:
+        language: of the page.
+        result: of the vault: `ok`, `code`, `detail`.
+    Returns: `ok`, `text`, `detail`.
+    """
+    texts = {**RESULTS}
+    for kind in KINDS.values():
+        texts |= kind.results
+    text = texts.get(str(result.get("code")), RESULTS["failed"])
+    return {
+        "ok": bool(result.get("ok")),
+        "text": language.say(text),
+        "detail": str(result.get("detail") or ""),
+    }
+
+
+def explain_problems(language: Language, problems: Mapping[str, str]) -> dict[str, str]:
+    """Return a sentence for each field that is wrong.
+
+    Args:
+        language: of the page.
+        problems: field to code.
+    """
+    return {name: language.say(PROBLEMS.get(code, code)) for name, code in problems.items()}
+
+
+def _name_fields(language: Language, kind: Kind) -> dict[str, str]:
+    labels = {**_LABELS, **{field.name: field.label for field in kind.fields}}
+    return {name: language.say(label) for name, label in labels.items()}
 
 
 def _wants_json(request: Request) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from vixtract.portal.language import Language
+from vixtract.language import Language
 from vixtract.portal.library import KINDS, Parameter
 
 VALUE, KIND, DEFAULT = "p-", "k-", "d-"

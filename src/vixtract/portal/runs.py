@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
+from vixtract.language import Language
 from vixtract.portal.archive import Archive, Cell
 from vixtract.portal.compare import Comparison, compare_runs
 from vixtract.portal.errors import AwayError, FormError, NotFoundError
@@ -22,6 +23,7 @@ from vixtract.portal.scheduler_access import ENDED_STATES, RunFilter, SchedulerA
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
+    get_language,
     get_pages,
     get_viewer_zone,
     go_to,
@@ -100,7 +102,7 @@ def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
 
 def get_archive(request: Request) -> Archive:
     """Return the way to the files of runs."""
-    return Archive(get_pages(request).config.shelf)
+    return Archive(get_pages(request).config.homes)
 
 
 ArchiveDep = Annotated[Archive, Depends(get_archive)]
@@ -211,18 +213,19 @@ async def run_again(
     """Start the run's schedule again, with its parameters or with others."""
     typed = (await read_form(request)).get("parameters", [""])[0]
     try:
-        parameters = read_parameters(typed)
+        parameters = read_parameters(typed, get_language(request))
     except FormError as error:
         return await _show_run(request, access, archive, identifier, typed, error.problems)
     run = await run_in_threadpool(access.run_again, identifier, parameters)
     return go_to(f"/runs/{run}" if run else "/runs", notice="started" if run else "queued")
 
 
-def read_parameters(text: str) -> dict[str, Any] | None:
+def read_parameters(text: str, language: Language) -> dict[str, Any] | None:
     """Read typed parameters; None where nothing was typed.
 
     Args:
         text: a JSON object.
+        language: of the message.
     Raises:
         FormError: it is none.
     """
@@ -233,7 +236,8 @@ def read_parameters(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise FormError({"parameters": 'Write a JSON object, such as {"city": "Rome"}.'})
+        problem = language.say("Give a JSON object, such as %(example)s.", example='{"year": 2026}')
+        raise FormError({"parameters": problem})
     return values
 
 

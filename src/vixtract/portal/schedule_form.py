@@ -14,12 +14,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
+from vixtract.language import Language
 from vixtract.portal.errors import FormError
-from vixtract.portal.form import TEXT_FIELDS, ScheduleForm, build_event, read_event
-from vixtract.portal.language import Language
+from vixtract.portal.form import Typed, build_event, read_event, read_typed
 from vixtract.portal.library import Inspection, Library, LibraryError, Listing, explain
 from vixtract.portal.models import Schedule
 from vixtract.portal.parameters import KIND, keep_typed, make_widgets, read_widgets
+from vixtract.portal.schedule_fields import FIELDS, ScheduleForm, list_group
 from vixtract.portal.schedule_rows import BARS_SHOWN, make_row
 from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.portal.web import (
@@ -38,7 +39,6 @@ from vixtract.scheduler.timing import TimingError, next_due
 
 router = APIRouter(include_in_schema=False)
 NEXT_TIMES = 5
-Typed = Mapping[str, Sequence[str]]
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +49,7 @@ def list_zones() -> list[str]:
 
 def get_library(request: Request) -> Library:
     """Return the process's way to people's notebooks."""
-    return Library(get_pages(request).config.shelf)
+    return Library(get_pages(request).config.homes)
 
 
 LibraryDep = Annotated[Library, Depends(get_library)]
@@ -101,7 +101,7 @@ async def show_copy(
         form = replace(form, owner=access.person.name)
     title = await run_in_threadpool(access.propose_title, schedule.title)
     form = replace(form, title=title)
-    return await _show_form(request, access, library, ScheduleDraft(form, values=_own_values(form)))
+    return await _show_form(request, access, library, ScheduleDraft(form, values=form.values))
 
 
 @router.get("/schedules/{identifier}", response_class=HTMLResponse)
@@ -111,7 +111,7 @@ async def show_schedule(
     """Show one schedule: its form and when it runs next."""
     schedule = await run_in_threadpool(access.find_schedule, identifier)
     form = read_event(schedule.event, get_pages(request).config.timezone)
-    draft = ScheduleDraft(form, schedule=schedule, values=_own_values(form))
+    draft = ScheduleDraft(form, schedule=schedule, values=form.values)
     return await _show_form(request, access, library, draft)
 
 
@@ -152,9 +152,9 @@ async def _take(
     draft.typed = await read_form(request)
     draft.form = read_typed(draft.typed, draft.form, access.person.admin)
     values, problems = read_widgets(draft.typed, language)
-    draft.values = {**_own_values(draft.form), **values}
+    draft.values = {**draft.form.values, **values}
     before = draft.schedule.notebook if draft.schedule else draft.form.notebook
-    if draft.form.version == "keep" and clean_path(draft.form) != before:
+    if draft.form.version == "keep" and draft.form.notebook_path != before:
         # The copy is another notebook's.
         draft.form = replace(draft.form, version="now")
     if "look" in draft.typed:
@@ -197,35 +197,6 @@ def _build(draft: ScheduleDraft, language: Language, problems: Mapping[str, str]
     return event
 
 
-def _own_values(form: ScheduleForm) -> dict[str, Any]:
-    try:
-        values = json.loads(form.parameters or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def read_typed(typed: Typed, before: ScheduleForm, admin: bool) -> ScheduleForm:
-    """Lay what was typed over the form as it was; absent boxes are unticked.
-
-    Args:
-        typed: fields of the request.
-        before: the form as it was; its plugin stays, and its owner where the person is no admin.
-        admin: whether the person may name an owner.
-    """
-    texts = {name: typed[name][0][:100_000] for name in TEXT_FIELDS if typed.get(name)}
-    if not admin or not texts.get("owner", "").strip():
-        texts.pop("owner", None)
-    changes: dict[str, Any] = {
-        **texts,
-        "weekdays": tuple(typed.get("weekdays", [])[:7]),
-        "catch_up": "catch_up" in typed,
-        "enabled": "enabled" in typed,
-        "web_hook_error": "web_hook_error" in typed,
-    }
-    return replace(before, **changes)
-
-
 async def _show_form(
     request: Request, access: SchedulerAccess, library: Library, draft: ScheduleDraft
 ) -> HTMLResponse:
@@ -255,16 +226,53 @@ async def _show_form(
         "problems": draft.problems,
         "schedule": draft.schedule,
         "row": row,
-        "kinds": [kind for kind in KINDS if kind != "custom" or form.kind == "custom"],
+        "fields": FIELDS,
+        "groups": {each.group: list_group(each.group) for each in FIELDS.values()},
+        "opened": list_opened(form, draft.problems),
+        "choices": list_choices(form, inspection, listing, language),
         "zones": list_zones(),
         "widgets": keep_typed(widgets, draft.typed),
         "inspection": inspection,
-        "listing": listing,
+        "notebooks": listing.notebooks,
         "preview": preview(form, language, config.timezone),
     }
     return make_page(
         request, "schedule.html", access.person, values, 422 if draft.problems else 200
     )
+
+
+def list_opened(form: ScheduleForm, problems: Mapping[str, str]) -> set[str]:
+    """Name the groups of fields that are shown at once: with a problem, or a value of their own."""
+    return {
+        each.group
+        for name, each in FIELDS.items()
+        if name in problems
+        # The delay counts only where there are retries.
+        or (name != "retry_delay_minutes" and getattr(form, name) != each.default)
+    }
+
+
+def list_choices(
+    form: ScheduleForm, inspection: Inspection, listing: Listing, language: Language
+) -> dict[str, list[tuple[str, str]]]:
+    """Return the values and labels of each field with a list to choose from.
+
+    Args:
+        form: as typed; a value that is in no list is added to it.
+        inspection: of the notebook, which names its own kernel.
+        listing: the person's kernels.
+        language: of the labels.
+    """
+    own = listing.kernels.get(inspection.kernel, inspection.kernel)
+    kernels = {"": f"{language.say('the notebook’s own')}{f' ({own})' if own else ''}"}
+    kernels |= listing.kernels
+    kernels.setdefault(form.kernel, form.kernel)
+    kinds = {
+        kind: language.say(label)
+        for kind, label in KINDS.items()
+        if kind != "custom" or form.kind == "custom"
+    }
+    return {"kind": list(kinds.items()), "kernel": list(kernels.items())}
 
 
 def _look(library: Library, draft: ScheduleDraft, language: Language) -> tuple[Inspection, Listing]:
@@ -276,15 +284,9 @@ def _look(library: Library, draft: ScheduleDraft, language: Language) -> tuple[I
     if not form.notebook.strip():
         return Inspection(), listing
     try:
-        return library.inspect(form.owner, clean_path(form)), listing
+        return library.inspect(form.owner, form.notebook_path), listing
     except LibraryError as error:
         return Inspection(problem=explain(error, language), found=False), listing
-
-
-def clean_path(form: ScheduleForm) -> str:
-    """Return the notebook's path below the home, whichever of three ways it was typed in."""
-    path = form.notebook.strip().removeprefix("~/")
-    return path.removeprefix(f"/home/{form.owner}/")
 
 
 @dataclass(frozen=True)
@@ -311,10 +313,10 @@ def preview(form: ScheduleForm, language: Language, timezone: str) -> Preview:
         timezone: zone where the form names none.
     """
     probe = replace(
-        ScheduleForm(notebook="x.ipynb", title="x", owner="x", timezone=form.timezone or timezone),
-        kind=form.kind, minute=form.minute, time=form.time, weekdays=form.weekdays, day=form.day,
-        date=form.date, timing=form.timing, cron=form.cron,
-    )  # fmt: skip
+        ScheduleForm(notebook="x.ipynb", title="x", owner="x"),
+        **{name: getattr(form, name) for name in list_group("when")}
+        | {"timezone": form.timezone or timezone},
+    )
     try:
         event = build_event(probe, language)
         times = next_due(event["timing"], event["timezone"], now(), NEXT_TIMES)

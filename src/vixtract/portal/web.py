@@ -14,17 +14,17 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vixtract import __version__
+from vixtract.language import COOKIE as LANGUAGE_COOKIE
+from vixtract.language import Language, choose_language, load_languages
 from vixtract.portal.config import PREFIX, PortalConfig
 from vixtract.portal.errors import ForbiddenError, LoginError
 from vixtract.portal.identity import SESSION_COOKIE, HubLogin, User, read_authorization
-from vixtract.portal.language import Language, choose_language, load_languages
 from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.portal.when import describe_timing
 from vixtract.portal.words import make_words
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.scheduler.timing import TimingError, get_zone
 
-LANGUAGE_COOKIE = "vixtract_lang"
 ZONE_COOKIE = "vixtract_zone"
 FORM_TOKEN = "form_token"  # noqa: S105 - name of a field
 FORM_TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - name of a header
@@ -39,7 +39,7 @@ class Pages:
 
     def __init__(self, config: PortalConfig) -> None:
         self.config = config
-        self.languages = load_languages(config.files / "locale")
+        self.languages = load_languages(config.locale)
         self._environments = {
             code: _make_environment(config, language) for code, language in self.languages.items()
         }
@@ -103,17 +103,6 @@ def _name_choices(language: Language) -> dict[str, dict[str, str]]:
             "failed": say("failed"),
             "aborted": say("stopped"),
         },
-        "kind_names": {
-            "hourly": say("Every hour"),
-            "daily": say("Every day"),
-            "workdays": say("Monday to Friday"),
-            "weekly": say("On chosen days of the week"),
-            "monthly": say("On a day of the month"),
-            "once": say("Once"),
-            "cron": say("Cron expression"),
-            "custom": say("Own timing"),
-            "manual": say("Only by hand"),
-        },
         "service_names": {
             "jupyter": "JupyterHub",
             "scheduler": say("Scheduler"),
@@ -175,11 +164,9 @@ def get_hub(request: Request) -> HubLogin:
 
 def get_language(request: Request) -> Language:
     """Return the language chosen on the home page, else the browser's first known one."""
-    languages = get_pages(request).languages
-    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
-    return languages.get(chosen) or choose_language(
-        request.headers.get("accept-language", ""), languages
-    )
+    cookie = request.cookies.get(LANGUAGE_COOKIE)
+    accepted = request.headers.get("accept-language", "")
+    return choose_language(cookie, accepted, get_pages(request).languages)
 
 
 async def get_person(request: Request) -> User:

@@ -9,10 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from vixtract.portal.language import Language
+from vixtract.language import Language, mark
 from vixtract.scheduler.timing import RANGES, Timing, TimingInput, build_timing
 
-KINDS = ("hourly", "daily", "workdays", "weekly", "monthly", "once", "cron", "custom", "manual")
+KINDS = {
+    "hourly": mark("Every hour"),
+    "daily": mark("Every day"),
+    "workdays": mark("Monday to Friday"),
+    "weekly": mark("On chosen days of the week"),
+    "monthly": mark("On a day of the month"),
+    "once": mark("Once"),
+    "cron": mark("Cron expression"),
+    "custom": mark("Own timing"),
+    "manual": mark("Only by hand"),
+}
 WORKDAYS = (1, 2, 3, 4, 5)
 
 

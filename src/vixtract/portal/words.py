@@ -6,7 +6,7 @@ from typing import Any
 
 from babel.numbers import format_decimal
 
-from vixtract.portal.language import Language
+from vixtract.language import Language
 
 
 def make_words(language: Language) -> dict[str, Any]:

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from vixtract.scheduler.timing import TimingError, TimingInput, check_timing, get_zone, next_due
+from vixtract.scheduler.timing import (
+    TimingError,
+    TimingInput,
+    build_timing,
+    check_timing,
+    get_zone,
+    iterate_due,
+    next_due,
+)
 
 __all__ = ["PLUGINS", "Event", "Problem", "check_event", "next_due"]
 
@@ -142,6 +150,15 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """Return the event as the REST calls show it."""
         return asdict(self)
+
+    def due_times(self, after: float) -> Iterator[int]:
+        """Yield the event's due times after a moment, epoch seconds; none without a timing.
+
+        Raises:
+            TimingError: the event's time zone does not exist.
+        """
+        if isinstance(self.timing, Mapping):
+            yield from iterate_due(build_timing(self.timing), get_zone(self.timezone), after)
 
 
 FIELDS = frozenset(f.name for f in fields(Event))

@@ -8,7 +8,6 @@ sends no mail. Each message is tried for about an hour, with a deadline each tim
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import logging
 import re
@@ -25,6 +24,7 @@ from email.utils import formatdate, make_msgid
 from typing import Any
 from urllib.parse import urlsplit
 
+from vixtract import addresses
 from vixtract.errors import VixtractError
 from vixtract.ledger import notices, runs
 from vixtract.ledger.database import Database
@@ -202,7 +202,7 @@ def send_mail(message: EmailMessage, config: NotifyConfig) -> None:
 
 
 def find_address(host: str, port: int) -> str:
-    """Resolve a web hook's host, and refuse what no message may go to.
+    """Resolve a web hook's host and return its first address, unless one of them is refused.
 
     Private networks are allowed, for that is where a company's chat server stands. The address
     that was checked is the one that is used, so a name cannot change its meaning in between.
@@ -211,24 +211,17 @@ def find_address(host: str, port: int) -> str:
         host: name or IP address.
         port: TCP port.
     Raises:
-        NotifyError: the name means nothing, or an address of this machine or a metadata service.
+        NotifyError: the name has no address, or one that `vixtract.addresses` refuses.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = addresses.resolve(host, port)
     except (OSError, UnicodeError) as error:
         raise NotifyError(f"{host} cannot be found: {error}") from error
-    for *_, place in found:
-        address = ipaddress.ip_address(str(place[0]).partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        if (
-            address.is_loopback
-            or address.is_link_local
-            or address.is_multicast
-            or address.is_unspecified
-            or address.is_reserved
-        ):
+    own = addresses.own_addresses((*addresses.SERVICES, addresses.OWN_DATABASE))
+    for address in found:
+        if addresses.is_refused(address, own):
             raise NotifyError(f"{host} is {address}, which web hooks may not reach.")
-    return str(found[0][4][0])
+    return found[0]
 
 
 def call_web_hook(url: str, content: Mapping[str, Any]) -> None:

@@ -6,15 +6,14 @@ that is away; the ledger's table `trash` holds what is still to do.
 
 from __future__ import annotations
 
-import json
 import logging
-import socket
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from vixtract.ledger.database import Database
 from vixtract.ledger.history import delete_old_runs, empty_trash, list_trash
+from vixtract.processes.questions import UnansweredError, ask
 from vixtract.scheduler.config import EngineConfig
 
 logger = logging.getLogger(__name__)
@@ -24,8 +23,7 @@ EVERY_S = 3600.0
 AGAIN_S = 60.0
 ANSWER_S = 60.0
 FOREVER_DAYS = 36500
-# The heartbeat waits meanwhile, and it is what starts retries.
-BUDGET_S = 2.0
+STOP_S = 2.0
 
 
 class Retention:
@@ -49,16 +47,29 @@ class Retention:
         self._database = database
         self._log_path = log_path
         self._now = wall_clock
-        # Never right after start: a machine may boot with a wrong date until it is corrected.
-        self._next = time.monotonic() + EVERY_S
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="retention", daemon=True)
 
-    def work(self) -> None:
-        """Delete what is due, if it is time."""
-        if time.monotonic() < self._next:
-            return
-        deleted = self.delete()
-        left = self.remove_folders()
-        self._next = time.monotonic() + (AGAIN_S if deleted or left else EVERY_S)
+    def start(self) -> None:
+        """Start deleting in a thread of its own: the runner may take its time."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; a request to the runner that takes longer than STOP_S is given up."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+
+    def _loop(self) -> None:
+        # Never right after start: a machine may boot with a wrong date until it is corrected.
+        pause = EVERY_S
+        while not self._stopping.wait(pause):
+            try:
+                deleted = self.delete()
+                pause = AGAIN_S if self.remove_folders() or deleted else EVERY_S
+            except Exception:
+                logger.exception("old runs were not deleted; the next try is in %g s", EVERY_S)
+                pause = EVERY_S
 
     def delete(self) -> int:
         """Delete rows and logs of old runs; return how many."""
@@ -70,49 +81,23 @@ class Retention:
         return len(deleted)
 
     def remove_folders(self) -> bool:
-        """Have the runner delete the folders of deleted runs, for a moment.
+        """Have the runner delete folders of deleted runs, one block of them.
 
         Returns: whether some are left that a later try may delete.
         """
-        end = time.monotonic() + BUDGET_S
         for run, owner in list_trash(self._database):
-            if time.monotonic() > end:
+            if self._stopping.is_set():
                 return True
             try:
-                answer = ask_runner(
+                answer = ask(
                     self._config.runner_socket,
                     {"kind": "remove", "job": run, "owner": owner, "author": "vixtract"},
+                    timeout_s=ANSWER_S,
                 )
-            except (OSError, ValueError) as error:
-                logger.info("folders of old runs are not deleted for now: %s", error)
+            except UnansweredError as error:
+                logger.info("folders of old runs are not deleted for now: %s", error.message)
                 return False
             if answer.get("type") == "refused":
                 logger.warning("the folder of run %s stays: %s", run, answer.get("description"))
             empty_trash(self._database, run)
         return bool(list_trash(self._database, 1))
-
-
-def ask_runner(path: Path, request: dict[str, str]) -> dict[str, object]:
-    """Send the runner one request and return its last word.
-
-    Args:
-        path: of its socket.
-        request: as `vixtract.runner.protocol` describes it.
-    Raises:
-        OSError: it is away.
-        ValueError: what it answered is no JSON.
-    """
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(ANSWER_S)
-        connection.connect(str(path))
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        received = b""
-        while not received.endswith(b"\n"):
-            data = connection.recv(65536)
-            if not data:
-                raise ValueError("the runner went away")
-            received += data
-    answer = json.loads(received.splitlines()[-1])
-    if not isinstance(answer, dict):
-        raise ValueError("the runner's answer is no object")
-    return answer

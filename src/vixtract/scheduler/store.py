@@ -12,7 +12,6 @@ from typing import Any
 
 from vixtract.ledger.database import Database
 from vixtract.scheduler.events import SERVICE_ACCOUNT, Event
-from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 PRIVILEGES = (
     "admin",
@@ -157,10 +156,7 @@ def find_next_due(database: Database, identifier: str, after: float) -> float | 
     stored = get_event(database, id=identifier)
     if stored is None or not stored.event.enabled:
         return None
-    if not isinstance(stored.event.timing, Mapping):
-        return None
-    timing, zone = build_timing(stored.event.timing), get_zone(stored.event.timezone)
-    return next(iter(iterate_due(timing, zone, int(after))), None)
+    return next(stored.event.due_times(int(after)), None)
 
 
 def put_event(database: Database, event: Event, cursor: int | None = None) -> None:

@@ -16,12 +16,12 @@ from vixtract.errors import VixtractError
 from vixtract.people.archive import generation
 from vixtract.people.names import check_name
 from vixtract.people.roles import role_password
+from vixtract.processes.server import Peer
 from vixtract.vault import owners, trial
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError, VaultError
-from vixtract.vault.kinds import KINDS
 from vixtract.vault.records import Draft, Owner, Saved
+from vixtract.vault.registry import KINDS
 from vixtract.vault.store import SECRETS, Store
-from vixtract.vault.wire import Peer
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,12 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
 
 
 def _test(
-    question: Mapping[str, Any], store: Store, seen: Sequence[Owner], old: Saved | None,
+    question: Mapping[str, Any],
+    store: Store,
+    seen: Sequence[Owner],
+    old: Saved | None,
     config: VaultConfig,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Try a connection: a stored one as it is, or what stands in a form."""
     if old and "values" not in question:
         kind, values = old.kind, dict(old.values)
@@ -170,11 +173,14 @@ def _describe(saved: Saved) -> dict[str, Any]:
     """Say of a connection what every page may show."""
     kind = KINDS[saved.kind]
     return {
-        "id": saved.id, "name": saved.name, "kind": saved.kind,
+        "id": saved.id,
+        "name": saved.name,
+        "kind": saved.kind,
         "owner": [saved.owner.kind, saved.owner.name],
-        "changed_at": saved.changed_at, "changed_by": saved.changed_by,
+        "changed_at": saved.changed_at,
+        "changed_by": saved.changed_by,
         "where": saved.values.get("host") or saved.values.get("address") or kind.title,
-    }  # fmt: skip
+    }
 
 
 def _show(store: Store, saved: Saved) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Encryption of stored values: Fernet (AES-128-CBC with HMAC-SHA256) under a key file of root's.
+"""Encryption of stored values: Fernet (AES-128-CBC with HMAC-SHA256), with a key file of root's.
 
-The file `connection_key` holds one key a line, the newest first. What is written uses the first;
-what is read may use any, so that a change of keys may be cut off anywhere.
+The file `connection_key` has one key a line, the newest first. Values are encrypted with the first
+key and decrypted with any, so that a change of keys may be interrupted at any point.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Cipher:
     """Encrypts and decrypts the values of one store.
 
     Args:
-        directory: usually /srv/secrets; the key is made there where it is missing.
+        directory: usually /srv/secrets; a missing key is made there.
     Raises:
-        VaultError: the key file holds something else.
+        VaultError: the key file has no valid key.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -36,7 +36,7 @@ class Cipher:
         """Encrypt the values of a connection.
 
         Args:
-            row: what identifies the connection; the result is of use for it alone.
+            row: what identifies the connection; only with it the result can be decrypted.
             values: name to text.
         """
         return self._fernet.encrypt(json.dumps({"row": list(row), "values": dict(values)}).encode())
@@ -48,7 +48,7 @@ class Cipher:
             row: as given to `encrypt`.
             token: what it returned.
         Raises:
-            VaultError: the key is another one, or the text was changed or belongs elsewhere.
+            VaultError: the key or the connection is another one, or the text was changed.
         """
         try:
             content = self._open(token)
@@ -65,7 +65,7 @@ class Cipher:
         try:
             text = self._fernet.decrypt(token)
         except InvalidToken:
-            # Somebody may have changed the keys since this process read them.
+            # The keys may have been changed since this process read them.
             self._fernet = _load(self._directory)
             text = self._fernet.decrypt(token)
         content: dict[str, Any] = json.loads(text)
@@ -73,7 +73,7 @@ class Cipher:
 
 
 def add_key(directory: Path) -> None:
-    """Put a new key before the present ones; both kinds of text can be read from then on.
+    """Put a new key before the present ones, which can still decrypt.
 
     Args:
         directory: usually /srv/secrets.
@@ -83,7 +83,7 @@ def add_key(directory: Path) -> None:
 
 
 def drop_old_keys(directory: Path) -> None:
-    """Forget all keys but the newest; nothing may be left that needs them.
+    """Delete all keys but the newest; call it when all values are encrypted with that one.
 
     Args:
         directory: usually /srv/secrets.

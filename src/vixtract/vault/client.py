@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from vixtract.vault import ready_databases, ready_files, ready_http, wire
+from vixtract.vault import wire
+from vixtract.vault.connection import Connection
 from vixtract.vault.errors import UnknownNameError, VaultError
-from vixtract.vault.ready import Ready
-
-_MAKERS: dict[str, type[Ready]] = {
-    "postgresql": ready_databases.PostgreSQL,
-    "mysql": ready_databases.MySQL,
-    "mssql": ready_databases.SQLServer,
-    "http": ready_http.Http,
-    "s3": ready_files.S3,
-    "sftp": ready_files.Sftp,
-}
+from vixtract.vault.registry import KINDS
 
 
 def connection(name: str) -> Any:
@@ -30,8 +22,8 @@ def connection(name: str) -> Any:
     Args:
         name: as in the portal under Connections; `team/name` where two teams have one of that name.
     Raises:
-        UnknownNameError: there is none, or it is somebody else's; says what it may have been.
-        NoVaultError: the process that keeps the connections does not answer.
+        UnknownNameError: the person has no connection of this name; the hint has similar names.
+        NoVaultError: the vault does not answer.
     """
     if not isinstance(name, str) or not name.strip():
         raise VaultError("A connection is asked for by its name.", "For example: connection('crm')")
@@ -40,10 +32,10 @@ def connection(name: str) -> Any:
 
 
 def connections() -> list[str]:
-    """Return the names of the connections that this person may use, their teams' among them.
+    """Return the names of the person's own connections and of those of their teams, sorted.
 
     Raises:
-        NoVaultError: the process that keeps the connections does not answer.
+        NoVaultError: the vault does not answer.
     """
     found = _ask(do="list")["connections"]
     count = Counter(each["name"].casefold() for each in found)
@@ -56,16 +48,16 @@ def connections() -> list[str]:
     return sorted(names, key=str.casefold)
 
 
-def make(kind: str, values: dict[str, str], *, name: str = "", owner: str = "") -> Ready:
+def make(kind: str, values: dict[str, str], *, name: str = "", owner: str = "") -> Connection:
     """Return the object of a connection.
 
     Args:
-        kind: one of `vixtract.vault.kinds.KINDS`.
+        kind: a name in `vixtract.vault.registry.KINDS`.
         values: of all its fields.
-        name: what it is called.
-        owner: whose it is.
+        name: of the connection.
+        owner: the person or team that has it.
     """
-    return _MAKERS[kind](name, owner, values)
+    return KINDS[kind].connection(name, owner, values)
 
 
 def _ask(**question: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vixtract.sqlite import has_table, open_sqlite
 from vixtract.vault.errors import VaultError
-from vixtract.vault.records import Change
+from vixtract.vault.records import AuditEntry
 
 FILE = "connections.sqlite3"
 # What was deleted is overwritten, although it is encrypted.
@@ -39,12 +39,12 @@ CREATE TABLE IF NOT EXISTS change (
 
 @contextmanager
 def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
-    """Open the store's file, made where it is missing; a change is kept at the end or not at all.
+    """Open the store's file in a transaction, and make the file where it is missing.
 
     Args:
         directory: usually /srv/secrets.
     Raises:
-        VaultError: it cannot be read or written.
+        VaultError: the file cannot be read or written.
     """
     path = directory / FILE
     try:
@@ -61,21 +61,27 @@ def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
-def note(database: sqlite3.Connection, change: Change) -> None:
-    """Write down a change.
+def note(database: sqlite3.Connection, change: AuditEntry) -> None:
+    """Record a change, and delete the oldest records beyond KEPT_CHANGES.
 
     Args:
         database: in a transaction.
-        change: what was done.
+        change: the record.
     """
     database.execute(
         "INSERT INTO change (at, who, what, connection, owner_kind, owner, name, fields)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            time.time(), change.who, change.what, change.connection, change.owner.kind,
-            change.owner.name, change.name, " ".join(change.fields),
+            time.time(),
+            change.who,
+            change.what,
+            change.connection,
+            change.owner.kind,
+            change.owner.name,
+            change.name,
+            " ".join(change.fields),
         ),
-    )  # fmt: skip
+    )
     database.execute(
         "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (KEPT_CHANGES,)
     )

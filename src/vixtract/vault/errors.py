@@ -1,9 +1,9 @@
-"""What can go wrong with connections.
+"""The errors of connections.
 
 VaultError
-├── NoVaultError           nobody answers
-├── UnknownNameError       no such connection, or not this person's
-└── ConnectionFormError    values that cannot be kept, by field
+├── NoVaultError           the vault does not answer
+├── UnknownNameError       the person has no connection of this name
+└── ConnectionFormError    values that cannot be saved, by field
 """
 
 from __future__ import annotations
@@ -14,40 +14,33 @@ from vixtract.errors import VixtractError
 
 
 class VaultError(VixtractError):
-    """A connection cannot be had or kept; in a notebook both lines are shown."""
+    """A connection cannot be read or saved."""
 
     def __str__(self) -> str:
-        """Both lines: a notebook shows nothing but this text."""
+        """Return message and hint: a notebook shows only this text."""
         return f"{self.message} {self.hint}".strip()
 
 
 class NoVaultError(VaultError):
-    """The process that keeps the connections does not answer."""
+    """The vault's process does not answer."""
 
 
 class UnknownNameError(VaultError):
-    """There is no such connection, or it is somebody else's."""
+    """The person has no connection of this name."""
 
 
 class ConnectionFormError(VaultError):
-    """Values that cannot be kept as they are.
+    """Values that cannot be saved as they are.
 
     Args:
-        problems: name of a field to a word for what is wrong with it, one of PROBLEMS.
+        problems: name of a field to its problem, a code of `vixtract.vault.fields.PROBLEMS`.
     """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
-        listed = "; ".join(f"{name}: {word}" for name, word in sorted(problems.items()))
-        super().__init__(f"The connection cannot be kept: {listed}.")
+        listed = "; ".join(f"{name}: {code}" for name, code in sorted(problems.items()))
+        super().__init__(f"The connection cannot be saved: {listed}.")
         self.problems = dict(problems)
 
     def __reduce__(self) -> tuple[type[ConnectionFormError], tuple[dict[str, str]]]:  # type: ignore[override]
-        """Pickle with the fields."""
+        """Pickle with the problems."""
         return type(self), (self.problems,)
-
-
-PROBLEMS = (
-    "missing", "too_long", "not_a_port", "not_a_choice", "not_a_url", "not_a_host", "not_a_name",
-    "not_a_header", "not_a_fingerprint", "not_a_key", "control", "taken", "retype", "not_an_owner",
-    "unknown",
-)  # fmt: skip

@@ -1,7 +1,4 @@
-"""Whose connections a person sees: their own, and those of their teams.
-
-Everything that asks for membership of teams asks here.
-"""
+"""The owners whose connections a person may use: the person and their teams."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ HOMES = Path("/home")
 
 
 def owners_seen_by(person: str, home_root: Path = HOMES) -> list[Owner]:
-    """Return whose connections a person sees: the person first.
+    """Return the owners whose connections a person may use, the person first.
 
     Args:
         person: account name.
@@ -31,13 +28,13 @@ def owners_seen_by(person: str, home_root: Path = HOMES) -> list[Owner]:
 
 
 def person_of(uid: int, home_root: Path = HOMES) -> str:
-    """Return whose processes have a uid.
+    """Return the account name of the person with a uid.
 
     Args:
-        uid: as the kernel tells it.
+        uid: of a process, as the kernel reports it.
         home_root: directory of the homes.
     Raises:
-        VaultError: it is no person's.
+        VaultError: the uid is not a person's.
     """
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -46,15 +43,15 @@ def person_of(uid: int, home_root: Path = HOMES) -> str:
     except (KeyError, OSError, VixtractError):
         owner = -1
     if owner != uid or uid < FIRST_UID:
-        raise VaultError("Connections are handed to people's own processes alone.")
+        raise VaultError("Connections are given only to processes of people.")
     return name
 
 
-# What other commands of root's call.
+# Called by root's other processes.
 
 
 def forget_owner(kind: str, name: str, *, who: str, directory: Path = SECRETS) -> list[str]:
-    """Delete the connections of a person or team that is removed; return their names.
+    """Delete the connections of a removed person or team and return their names.
 
     Args:
         kind: `person` or `team`.
@@ -68,13 +65,13 @@ def forget_owner(kind: str, name: str, *, who: str, directory: Path = SECRETS) -
 def hand_over(
     kind: str, name: str, new_kind: str, new_name: str, *, who: str, directory: Path = SECRETS
 ) -> dict[str, str]:
-    """Give the connections of a person or team to another; return old names to new ones.
+    """Give the connections of a person or team to another; return a map of old names to new ones.
 
     Args:
         kind: `person` or `team`.
         name: the person's or the team's.
-        new_kind: of who gets them.
-        new_name: who gets them.
+        new_kind: `person` or `team`, of the new owner.
+        new_name: the new owner's.
         who: for the record of changes.
         directory: of the store.
     """
@@ -84,7 +81,7 @@ def hand_over(
 
 
 def rotate(directory: Path = SECRETS) -> int:
-    """Encrypt all connections with a new key and forget the old one; return how many there are.
+    """Encrypt all connections with a new key, delete the old one, and return their number.
 
     Args:
         directory: of the store.

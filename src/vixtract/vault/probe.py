@@ -1,7 +1,7 @@
-"""The Test button's work, in a process of its own: tries one connection and says what it found.
+"""The Test button's work, in a process of its own: tests one connection and says what it found.
 
-Reads `{"kind", "values"}` on its input; writes one object with `ok`, `word` and `detail`. A word is
-turned into a sentence by the portal, in the person's language.
+Reads `{"kind", "values"}` on its input; writes one object with `ok`, `code` and `detail`. The
+portal turns the code into a sentence in the person's language.
 """
 
 from __future__ import annotations
@@ -10,92 +10,78 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from vixtract.vault import addresses, client
-from vixtract.vault.probe_words import WORDS_OF, Found
-from vixtract.vault.ready import Ready
-
-REACH_S = 5.0
-# The appliance's own logins that no person has.
-OWN_LOGINS = frozenset({"postgres", "vixtract"})
-_AMAZON = "https://s3.{region}.amazonaws.com"
+from vixtract import addresses
+from vixtract.vault.kind import REACH_S, Kind
+from vixtract.vault.probe_results import ProbeResult
+from vixtract.vault.registry import KINDS
 
 
 def main() -> int:
-    """Try what the input says."""
+    """Test the connection that the input describes."""
     question = json.load(sys.stdin)
-    # Drivers write to both; what is said goes through a descriptor of its own.
+    # Drivers write to both outputs; the answer goes through a descriptor of its own.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    found = try_connection(question["kind"], question["values"], question.get("allowed", ()))
-    json.dump({"ok": found.ok, "word": found.word, "detail": found.detail}, answer)
+    kind = KINDS[question["kind"]]
+    found = test_connection(kind, question["values"], question.get("allowed", ()))
+    json.dump({"ok": found.ok, "code": found.code, "detail": found.detail}, answer)
     answer.close()
     # Threads of drivers may still wait for a server.
     os._exit(0)
 
 
-def try_connection(kind: str, values: Mapping[str, str], allowed: Any = ()) -> Found:
-    """Try a connection.
+def test_connection(
+    kind: Kind, values: Mapping[str, str], allowed: Collection[str] = ()
+) -> ProbeResult:
+    """Test a connection and return what was found, without secrets.
 
     Args:
-        kind: of connection.
-        values: with the secrets.
+        kind: of the connection.
+        values: of all fields, with the secrets.
         allowed: addresses that are let through although they are refused.
-    Returns: what was found; nothing secret is in it.
     """
     try:
-        ready = client.make(kind, dict(values), name="test")
-        host, port = place_of(kind, values)
-        if not _goes_through_proxy(kind, values):
-            reach(kind, values, host, port, allowed)
-        _TRIES[kind](ready)
-    except Found as found:
+        connection = kind.connection("test", "", values)
+        if not kind.uses_proxy(values):
+            reach(kind, values, allowed)
+        kind.test(connection)
+    except ProbeResult as found:
         return found
     except Exception as error:
-        return clean(WORDS_OF[kind](error), values)
-    return Found("ok", ok=True)
+        return clean(kind.explain(error), [values.get(name, "") for name in kind.secrets])
+    return ProbeResult("ok", ok=True)
 
 
-def clean(found: Found, values: Mapping[str, str]) -> Found:
-    """Take secrets out of what a driver said.
+def clean(found: ProbeResult, secrets: Collection[str]) -> ProbeResult:
+    """Return a result without the secrets that a driver may have repeated.
 
     Args:
-        found: what it came to.
-        values: of the connection.
+        found: the result.
+        secrets: texts; those of one or two characters stay.
     """
     detail = found.detail
-    for name in ("password", "token", "secret_key", "passphrase", "private_key"):
-        if len(values.get(name, "")) > 2:
-            detail = detail.replace(values[name], "•••")
-    return Found(found.word, detail)
+    for secret in secrets:
+        if len(secret) > 2:
+            detail = detail.replace(secret, "•••")
+    return ProbeResult(found.code, detail)
 
 
-def place_of(kind: str, values: Mapping[str, str]) -> tuple[str, int]:
-    """Return host and port that a connection goes to.
+def reach(kind: Kind, values: Mapping[str, str], allowed: Collection[str]) -> None:
+    """Check that a test may go to the server, and that something listens there.
 
     Args:
-        kind: of connection.
-        values: of all its fields.
-    """
-    if "port" in values:
-        return values["host"], int(values["port"])
-    address = values["address"] or _AMAZON.format(region=values.get("region"))
-    parts = urlsplit(address)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def reach(kind: str, values: Mapping[str, str], host: str, port: int, allowed: Any) -> None:
-    """See that something listens there, and that a test may go there.
-
+        kind: of the connection.
+        values: of all fields.
+        allowed: addresses that are let through although they are refused.
     Raises:
-        Found: it may not, or nothing does.
+        ProbeResult: it may not, or nothing does.
     """
+    host, port = kind.find_server(values)
     own = addresses.own_addresses()
-    if not (kind == "postgresql" and values["user"] not in OWN_LOGINS):
+    if not kind.may_reach_own_database(values):
         own |= addresses.own_addresses((addresses.OWN_DATABASE,))
 
     def is_refused(address: str) -> bool:
@@ -104,9 +90,9 @@ def reach(kind: str, values: Mapping[str, str], host: str, port: int, allowed: A
     try:
         found = addresses.resolve(host, port)
     except (OSError, UnicodeError):
-        raise Found("unknown_host", host) from None
+        raise ProbeResult("unknown_host", host) from None
     if any(map(is_refused, found)):
-        raise Found("refused", host)
+        raise ProbeResult("refused", host)
     guard_sockets(is_refused)
     last: OSError | None = None
     for address in found[:4]:
@@ -117,88 +103,21 @@ def reach(kind: str, values: Mapping[str, str], host: str, port: int, allowed: A
             last = error
     where = f"{host}:{port}"
     if isinstance(last, ConnectionRefusedError):
-        raise Found("nobody_listens", where)
-    raise Found("unreachable", f"{where}: {last}")
+        raise ProbeResult("not_listening", where)
+    raise ProbeResult("unreachable", f"{where}: {last}")
 
 
 def guard_sockets(is_refused: Callable[[str], bool]) -> None:
     """Keep Python's sockets from refused addresses from now on, wherever a name leads later.
 
     Args:
-        is_refused: function of an address.
+        is_refused: tells of an address whether it is refused.
     """
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect" and isinstance(arguments[1], tuple):
             address = str(arguments[1][0])
             if is_refused(address):
-                raise Found("refused", address)
+                raise ProbeResult("refused", address)
 
     sys.addaudithook(watch)
-
-
-def _goes_through_proxy(kind: str, values: Mapping[str, str]) -> bool:
-    """Say whether a request leaves by the operator's proxy, which decides where it may go."""
-    if kind != "http":
-        return False
-    parts = urlsplit(values["address"])
-    host = parts.hostname or ""
-    if addresses.is_address(host):
-        return False
-    return parts.scheme in getproxies() and not proxy_bypass(host)
-
-
-def _try_database(ready: Any) -> None:
-    connection = ready.connect()
-    try:
-        cursor = connection.cursor()
-        cursor.execute("SELECT 1")
-        cursor.fetchall()
-    finally:
-        connection.close()
-
-
-def _try_http(ready: Any) -> None:
-    with ready.client() as session:
-        answer = session.get(
-            ready.test_path, timeout=(REACH_S, 10), allow_redirects=False, stream=True
-        )
-        status = int(answer.status_code)
-    if status in {401, 403, 407}:
-        raise Found("wrong_token", f"HTTP {status}")
-    if status == 404:
-        raise Found("no_page", f"HTTP {status}")
-    if 300 <= status < 400:
-        raise Found("moved", answer.headers.get("Location", "")[:300])
-    if status >= 400:
-        raise Found("server_error", f"HTTP {status}")
-
-
-def _try_s3(ready: Any) -> None:
-    from pyarrow.fs import AwsStandardS3RetryStrategy, FileSelector
-
-    once = AwsStandardS3RetryStrategy(max_attempts=1)
-    system = ready.client(connect_timeout=REACH_S, request_timeout=10.0, retry_strategy=once)
-    system.get_file_info(FileSelector(ready.bucket, recursive=False))
-
-
-def _try_sftp(ready: Any) -> None:
-    with ready.client(timeout_s=8.0) as sftp:
-        sftp.listdir_iter(".", read_aheads=1).__next__()
-
-
-def _try_folder(ready: Any) -> None:
-    try:
-        _try_sftp(ready)
-    except StopIteration:
-        return  # an empty folder
-
-
-_TRIES: dict[str, Callable[[Ready], None]] = {
-    "postgresql": _try_database,
-    "mysql": _try_database,
-    "mssql": _try_database,
-    "http": _try_http,
-    "s3": _try_s3,
-    "sftp": _try_folder,
-}

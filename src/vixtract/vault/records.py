@@ -1,4 +1,4 @@
-"""Connections as they are kept and as they are wanted."""
+"""Connections as they are stored, and as a person wants them stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a connection is.
+    """The owner of a connection.
 
     Args:
         kind: `person` or `team`.
@@ -21,16 +21,16 @@ class Owner:
 
 @dataclass(frozen=True)
 class Saved:
-    """A connection as it is kept.
+    """A connection as it is stored.
 
     Args:
         id: in the store.
         name: what notebooks ask for.
-        owner: whose it is.
-        kind: one of KINDS.
-        values: with the secret ones.
+        owner: the person or team it belongs to.
+        kind: name of its kind.
+        values: of all fields, the secret ones too.
         changed_at: Unix seconds.
-        changed_by: person.
+        changed_by: account name of a person.
     """
 
     id: int
@@ -44,14 +44,14 @@ class Saved:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a person wants kept.
+    """A connection as a person typed it.
 
     Args:
         name: what notebooks ask for.
-        owner: whose it shall be.
-        kind: one of KINDS.
+        owner: the person or team it will belong to.
+        kind: name of its kind.
         values: as typed.
-        kept: secret fields that stay as they are stored.
+        kept: secret fields whose stored value stays.
     """
 
     name: str
@@ -62,16 +62,16 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Change:
-    """What somebody did with a connection; of values only their fields' names.
+class AuditEntry:
+    """One change of a connection, with the names of the changed fields but not their values.
 
     Args:
-        who: person, or a command's name.
+        who: account name of a person, or name of a command.
         what: made, changed, deleted or handed over.
         connection: its number.
-        owner: whose it is from then on.
-        name: what it is called from then on.
-        fields: what has changed.
+        owner: its owner after the change.
+        name: its name after the change.
+        fields: names of the fields that changed.
     """
 
     who: str

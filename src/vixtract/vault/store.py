@@ -1,7 +1,7 @@
 """The store of connections: an SQLite file of root's in the volume of secrets.
 
-Names, kinds and owners stand there in clear, all values in one encrypted text for each connection.
-Both containers open it; SQLite's locks hold between them, for they share the kernel.
+Names, kinds and owners are stored in clear, the values of a connection in one encrypted text. Both
+containers open the file; SQLite's locks hold between them because they share the kernel.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from urllib.parse import quote
 from vixtract.vault.cipher import Cipher, add_key, drop_old_keys
 from vixtract.vault.database import FILE, note, open_database
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError
-from vixtract.vault.kinds import KINDS, check_connection_name, check_values
-from vixtract.vault.records import Change, Draft, Owner, Saved
+from vixtract.vault.fields import check_connection_name
+from vixtract.vault.kind import check_values
+from vixtract.vault.records import AuditEntry, Draft, Owner, Saved
+from vixtract.vault.registry import KINDS
 
 LOCK = "connections.lock"
 SECRETS = Path("/srv/secrets")
@@ -27,7 +29,7 @@ _COLUMNS = "id, name, owner_kind, owner, kind, sealed, changed_at, changed_by"
 
 
 def is_there(directory: Path) -> bool:
-    """Tell whether anybody has saved a connection yet.
+    """Tell whether a store exists: the first saved connection makes it.
 
     Args:
         directory: of the store.
@@ -36,7 +38,7 @@ def is_there(directory: Path) -> bool:
 
 
 class Store:
-    """Reads and changes connections; checks values, not who asks.
+    """Reads and changes connections; checks values, but not who asks.
 
     Args:
         directory: usually /srv/secrets, root's alone.
@@ -47,7 +49,7 @@ class Store:
         self._cipher = Cipher(directory)
 
     def list_of(self, owners: Collection[Owner]) -> list[Saved]:
-        """Return the connections of owners by name; a person's own come before teams'."""
+        """Return the connections of owners, sorted by name, a person's before a team's."""
         with self._open() as database:
             rows = database.execute(
                 f"SELECT {_COLUMNS} FROM connection ORDER BY name, owner_kind, owner"  # noqa: S608
@@ -55,14 +57,14 @@ class Store:
         return [self._read(row) for row in rows if Owner(row[2], row[3]) in owners]
 
     def find(self, owners: Sequence[Owner], name: str) -> Saved:
-        """Return the connection that a name means to a person.
+        """Return a person's connection by its name.
 
         Args:
             owners: the person, then their teams.
             name: of a connection, or `owner/name` where several owners have one of that name.
         Raises:
-            UnknownNameError: says what it may have been, or that it is somebody else's.
-            VaultError: it cannot be decrypted.
+            UnknownNameError: none of the owners has it, or several teams have; the hint helps on.
+            VaultError: the connection cannot be decrypted.
         """
         owner, _, bare = name.rpartition("/")
         seen = self.list_of(owners)
@@ -88,16 +90,15 @@ class Store:
         return self._read(row) if row else None
 
     def save(self, draft: Draft, who: str, identifier: int = 0, *, seen: Sequence[Owner]) -> int:
-        """Keep a new connection, or change one.
+        """Save a new connection, or change one, and return its number.
 
         Args:
-            draft: what is wanted.
-            who: the person who wants it, for the record of changes.
+            draft: the connection as typed.
+            who: the person who saves it, for the record of changes.
             identifier: of the connection to change, 0 for a new one.
-            seen: whose connections the person sees; a name may stand there once.
-        Returns: the connection's number.
+            seen: the owners whose connections the person may use; among these a name is unique.
         Raises:
-            ConnectionFormError: names every field that is wrong.
+            ConnectionFormError: has the problem of every field that is wrong.
         """
         old = self.get(identifier) if identifier else None
         problems, values = check_connection_name(draft.name), {}
@@ -128,19 +129,19 @@ class Store:
                     (*row, sealed, time.time(), who, identifier),
                 )
             what = "changed" if old else "made"
-            change = Change(who, what, identifier, draft.owner, draft.name, tuple(changed))
+            change = AuditEntry(who, what, identifier, draft.owner, draft.name, tuple(changed))
             note(database, change)
         return identifier
 
     def complete(self, draft: Draft, old: Saved | None) -> dict[str, str]:
-        """Return a draft's values with the kept secrets in them.
+        """Return a draft's values together with the secrets that it keeps.
 
         Args:
-            draft: what is wanted.
-            old: the connection as it is kept.
+            draft: the connection as typed.
+            old: the connection as stored, None for a new one.
         Raises:
-            ConnectionFormError: a value is wrong; or a secret is to be kept while what decides
-                where it is sent changes, which would let it be sent anywhere.
+            ConnectionFormError: a value is wrong; or a secret is kept although its destination
+                changes, which would let the person have it sent to any server.
         """
         kind = KINDS.get(draft.kind)
         if kind is None:
@@ -155,14 +156,16 @@ class Store:
         moved = [
             field.name
             for field in kind.fields
-            if field.place and old is not None and values[field.name] != old.values.get(field.name)
+            if field.destination
+            and old is not None
+            and values[field.name] != old.values.get(field.name)
         ]
         if kept and moved:
             raise ConnectionFormError(dict.fromkeys(sorted(kept), "retype"))
         return {**values, **{name: old.values[name] for name in kept if old is not None}}
 
     def remove(self, identifier: int, who: str) -> None:
-        """Delete a connection; nothing happens where there is none."""
+        """Delete a connection if it exists."""
         with self._open() as database:
             row = database.execute(
                 "DELETE FROM connection WHERE id = ? RETURNING owner_kind, owner, name",
@@ -170,10 +173,10 @@ class Store:
             ).fetchone()
             if row:
                 owner = Owner(row[0], row[1])
-                note(database, Change(who, "deleted", identifier, owner, row[2]))
+                note(database, AuditEntry(who, "deleted", identifier, owner, row[2]))
 
     def changes(self, identifier: int, limit: int = 20) -> list[tuple[float, str, str, str]]:
-        """Return the last changes of a connection: Unix seconds, who, what, names of fields."""
+        """Return the latest changes of a connection: Unix seconds, who, what, names of fields."""
         with self._open() as database:
             return database.execute(
                 "SELECT at, who, what, fields FROM change WHERE connection = ?"
@@ -192,7 +195,7 @@ class Store:
             raise ConnectionFormError({"name": "taken"})
 
     def _explain(self, name: str, seen: Sequence[str]) -> UnknownNameError:
-        """Say what is wrong with a name that led to nothing."""
+        """Return the error for a name that none of the owners has."""
         with self._open() as database:
             others = database.execute(
                 "SELECT 1 FROM connection WHERE name = ? LIMIT 1", (name,)
@@ -200,7 +203,7 @@ class Store:
         near = difflib.get_close_matches(name, seen, 3, 0.6)
         if others:
             return UnknownNameError(
-                f"The connection {name!r} is somebody else's.",
+                f"The connection {name!r} belongs to another person or team.",
                 "Ask its owner to share it with a team of yours, or make one of your own in the"
                 " portal under Connections.",
             )
@@ -217,9 +220,14 @@ class Store:
         assert isinstance(identifier, int)
         assert isinstance(changed_at, float)
         return Saved(
-            identifier, identity[0], Owner(identity[1], identity[2]), identity[3],
-            self._cipher.decrypt(identity, sealed), changed_at, str(changed_by),
-        )  # fmt: skip
+            identifier,
+            identity[0],
+            Owner(identity[1], identity[2]),
+            identity[3],
+            self._cipher.decrypt(identity, sealed),
+            changed_at,
+            str(changed_by),
+        )
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -228,7 +236,7 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        """Open for a change that encrypts, with the key in force once nobody else writes."""
+        """Lock the file for a change, and read the key that is valid from then on."""
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
             self._cipher = Cipher(self._directory)
@@ -237,20 +245,20 @@ class Store:
     # For root's other processes.
 
     def forget_owner(self, owner: Owner, who: str) -> list[str]:
-        """Delete everything of a person or team that is removed; return the names."""
+        """Delete all connections of a removed person or team and return their names, sorted."""
         with self._open() as database:
             rows = database.execute(
                 "DELETE FROM connection WHERE owner_kind = ? AND owner = ? RETURNING id, name",
                 (owner.kind, owner.name),
             ).fetchall()
             for number, name in rows:
-                note(database, Change(who, "deleted", number, owner, name))
+                note(database, AuditEntry(who, "deleted", number, owner, name))
         return sorted(name for _, name in rows)
 
     def hand_over(self, owner: Owner, new_owner: Owner, who: str) -> dict[str, str]:
-        """Give everything of one owner to another; return old names to new ones.
+        """Give all connections of one owner to another; return a map of old names to new ones.
 
-        A name that the new owner has already gets the old owner's behind it.
+        If the new owner has a connection of that name, the old owner's name is added to it.
         """
         taken = {saved.name.casefold() for saved in self.list_of([new_owner])}
         moved: dict[str, str] = {}
@@ -267,21 +275,21 @@ class Store:
                     " sealed = ? WHERE id = ?",
                     (*row, sealed, saved.id),
                 )
-                note(database, Change(who, "handed over", saved.id, new_owner, name))
+                note(database, AuditEntry(who, "handed over", saved.id, new_owner, name))
             taken.add(name.casefold())
             moved[saved.name] = name
         return moved
 
     def rotate(self) -> int:
-        """Encrypt everything with a new key, and forget the old ones; return how many.
+        """Encrypt all connections with a new key, delete the old keys, and return the number.
 
-        May be cut off anywhere and run again: until the end both keys can read.
+        May be interrupted and run again: until the end, values of both keys can be read.
         """
-        # Of two at once the second would drop the first one's key.
+        # A second rotation at the same time would delete this one's key.
         with (self._directory / LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             add_key(self._directory)
-            # What another process seals meanwhile comes before this, or has the new key.
+            # What another process encrypts meanwhile comes before this, or has the new key.
             with self._write() as database:
                 rows = database.execute(f"SELECT {_COLUMNS} FROM connection").fetchall()  # noqa: S608
                 for row in rows:
@@ -295,16 +303,15 @@ class Store:
         return len(rows)
 
     def secret_values(self, owners: Collection[Owner]) -> list[str]:
-        """Return every secret text of owners' connections, longest first, for masking.
+        """Return every secret text of the owners' connections, the longest first, for masking.
 
-        Each comes as it is and as it stands in an address, where the two differ; a private key also
-        line by line.
+        Each secret comes as it is and URL-encoded; a private key also line by line.
         """
         found: set[str] = set()
         for saved in self.list_of(owners):
             for name in KINDS[saved.kind].secrets:
                 value = saved.values.get(name, "")
-                # The lines around a key are everybody's.
+                # The lines around a key are no secret.
                 lines = [line for line in value.splitlines() if not line.startswith("-----")]
                 found |= {value, quote(value, safe=""), *(line.strip() for line in lines)}
         return sorted(found - {""}, key=lambda text: (-len(text), text))

@@ -7,7 +7,7 @@ const DEADLINE_MS = 10000;
 
 const form = document.getElementById('schedule');
 const kind = document.getElementById('kind');
-const timingFields = ['kind', 'minute', 'time', 'weekdays', 'day', 'date', 'cron', 'timing', 'timezone'];
+const when = document.getElementById('when');
 let timer;
 let asked = 0;
 
@@ -47,8 +47,8 @@ async function ask(address, options) {
 async function preview() {
   asked += 1;
   const mine = asked;
-  const data = new FormData(form);
-  const query = new URLSearchParams([...data].filter(([name]) => timingFields.includes(name)));
+  const names = new Set([...when.querySelectorAll('[name]')].map((field) => field.name));
+  const query = new URLSearchParams([...new FormData(form)].filter(([name]) => names.has(name)));
   try {
     const reply = await ask(`${form.dataset.next}?${query}`);
     if (!reply.ok) return;
@@ -81,7 +81,7 @@ async function readNotebook() {
 }
 
 form.addEventListener('input', (event) => {
-  if (!timingFields.includes(event.target.name)) return;
+  if (!when.contains(event.target)) return;
   showFields();
   clearTimeout(timer);
   timer = setTimeout(preview, WAIT_MS);

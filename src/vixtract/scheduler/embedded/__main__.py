@@ -15,7 +15,7 @@ from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.embedded.app import build_app
-from vixtract.scheduler.embedded.engine import Engine
+from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.notify import Notifier
 from vixtract.scheduler.store import find_next_due
 
@@ -33,13 +33,13 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # APScheduler tells of every alarm; only what goes wrong is of interest.
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
     # New files are the engine's alone: logs, and a ledger that holds every schedule.
     os.umask(0o077)
     try:
         config = load_config(os.environ)
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Alarms were kept in a file until 0.1.0.
+        (config.data_dir / "clock.sqlite3").unlink(missing_ok=True)
         database = Database(config.data_dir / "ledger.sqlite3")
     except VixtractError as error:
         logger.error("%s", error.message)
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _serve(config: EngineConfig, database: Database) -> None:
-    engine = Engine(config, database)
+    engine = EmbeddedEngine(config, database)
     mirror = None
     if config.database_url:
         mirror = Mirror(database, config.database_url, partial(find_next_due, database))

@@ -1,8 +1,8 @@
 """The engine: settles due slots, keeps the queue moving, and repairs what a crash left behind.
 
-Three things wake it: an alarm of the clock, a call of the REST interface, and its own heartbeat,
-which finds whatever the other two missed. All of them end in `settle` and `dispatch`, and both may
-be called at any time from any thread.
+Its thread wakes when an event is due, and at least every HEARTBEAT_S, which finds whatever was
+missed; calls of the REST interface come from other threads. All of them end in `settle` and
+`dispatch`, which any thread may call at any time.
 """
 
 from __future__ import annotations
@@ -11,45 +11,36 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from itertools import takewhile
 from typing import Any
 
 from vixtract.errors import VixtractError
 from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
-from vixtract.ledger.slots import ABORTED, FAILED, GRACE_S, MISSED, Claim
-from vixtract.scheduler import store
+from vixtract.ledger.slots import ABORTED, FAILED, MISSED
+from vixtract.scheduler import settling, store
 from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.embedded.clock import AlarmClock
+from vixtract.scheduler.embedded.alarms import Alarms
 from vixtract.scheduler.embedded.jobs import JobIds, Jobs
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.handover import find_owner
 from vixtract.scheduler.leftovers import kill_leftover
 from vixtract.scheduler.retention import Retention
-from vixtract.scheduler.timing import build_timing, get_zone, iterate_due
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 RECONCILE_S = 60.0
-# A clock set forward by more than this while running: one run stands for all skipped slots.
-JUMP_S = 3600.0
-# A run that the engine died under is tried this often in all.
-MAX_ATTEMPTS = 3
-# Cursors without a due slot behind them are written down this often, to save disk writes.
-CURSOR_STEP_S = 3600
+# The wall clock runs apart from the monotonic one by more than this: it was set.
+SET_CLOCK_S = 2.0
 # Longer than a plugin that ignores SIGTERM lives, shorter than the container waits for the engine.
 STOP_S = 12.0
-CRASHED = "Aborted Job: Server shut down unexpectedly."
-STOPPING = "Server is shutting down"
 
 
 class LaunchError(VixtractError):
     """A run cannot be started now; the message says why."""
 
 
-class Engine:
+class EmbeddedEngine:
     """The embedded scheduler engine.
 
     Args:
@@ -66,11 +57,13 @@ class Engine:
     ) -> None:
         self.config = config
         self.database = database
-        self.clock = AlarmClock(config.data_dir / "clock.sqlite3", self.settle)
+        self._wake = threading.Event()
+        self.alarms = Alarms(wall_clock, self._wake.set)
         self.jobs = Jobs(config, database, self.dispatch, wall_clock)
         self._ids = JobIds(runs.last_run_id(database))
         self._now = wall_clock
         self._watch = ClockWatch(wall_clock)
+        self._settler = settling.Settler(database, config.catch_up_cap, self._watch)
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -80,17 +73,21 @@ class Engine:
     def start(self) -> None:
         """Repair what the last process left, then begin."""
         self.reconcile()
-        self.clock.start()
-        self.clock.rebuild([stored.event for stored in store.list_events(self.database)])
+        self._set_alarms()
         self._heart.start()
+        self._retention.start()
 
     def stop(self) -> None:
         """End all runs, record them, and stop; takes at most STOP_S and a little."""
         self._stopping.set()
-        self.clock.stop()
+        self._wake.set()
+        self._retention.stop()
         self._heart.join(STOP_S)
-        if not self.jobs.stop_all(STOPPING, STOP_S):
+        if not self.jobs.stop_all(settling.STOPPING, STOP_S):
             logger.error("some jobs had not ended after %s s; the next start repairs them", STOP_S)
+
+    def _set_alarms(self) -> None:
+        self.alarms.rebuild([stored.event for stored in store.list_events(self.database)])
 
     def now(self) -> float:
         """Return the wall clock, epoch seconds."""
@@ -108,30 +105,15 @@ class Engine:
     def settle(self, identifier: str) -> None:
         """Claim or record all due slots of one event."""
         stored = store.get_event(self.database, id=identifier)
-        if stored is None or not stored.event.enabled or self._stopping.is_set():
+        if stored is None or self._stopping.is_set():
             return
-        event, cursor, now = stored.event, stored.cursor, int(self._now())
-        if not isinstance(event.timing, Mapping):
+        event = stored.event
+        settlement = self._settler.prepare(stored, int(self._now()))
+        if settlement is None:
             return
-        if cursor > now + GRACE_S:
-            reopened = slots.rewind_cursor(self.database, event.id, now)
-            logger.warning(
-                "the clock was set back by %d s: event %s goes on from now; %d slots recorded as"
-                " missed are still to come",
-                cursor - now,
-                event.id,
-                reopened,
-            )
-            return
-        timing, zone = build_timing(event.timing), get_zone(event.timezone)
-        due = list(takewhile(lambda t: t <= now, iterate_due(timing, zone, cursor)))
-        if not due and now - cursor < CURSOR_STEP_S:
-            return
-        jumped = self._watch.drift() > JUMP_S
-        claim = Claim(
-            event.id, cursor, now, due, bool(event.catch_up), self.config.catch_up_cap, jumped
+        added = slots.settle_slots(
+            self.database, settlement, lambda due_at: self._queue_slot(event, due_at)
         )
-        added = slots.settle_slots(self.database, claim, lambda at: self._queue_slot(event, at))
         if added:
             self._trim_queue(event)
             self.dispatch()
@@ -139,10 +121,13 @@ class Engine:
     def settle_all(self) -> None:
         """Settle every event; one that cannot be settled does not keep others from it."""
         for stored in store.list_events(self.database):
-            try:
-                self.settle(stored.event.id)
-            except Exception:
-                logger.exception("event %s could not be settled", stored.event.id)
+            self._try_to_settle(stored.event.id)
+
+    def _try_to_settle(self, identifier: str) -> None:
+        try:
+            self.settle(identifier)
+        except Exception:
+            logger.exception("event %s could not be settled", identifier)
 
     def _queue_slot(self, event: Event, due_at: int) -> tuple[str, str]:
         """Queue the run of a slot, or say why it cannot be; runs inside the claim's transaction."""
@@ -183,12 +168,9 @@ class Engine:
 
     def _add_run(self, event: Event, source: str, due_at: int | None) -> str:
         now = self._now()
-        run = runs.NewRun(
-            self._ids.new(now), event.id, event.username, source, due_at, now, event.to_dict(),
-            owner=find_owner(event.params, event.username),
-        )  # fmt: skip
-        runs.add_run(self.database, run)
-        return run.id
+        identifier = self._ids.new(now)
+        settling.add_run(self.database, identifier, event, source, due_at, now)
+        return identifier
 
     # What runs.
 
@@ -203,7 +185,7 @@ class Engine:
             LaunchError: max_children are running and it may not wait, or the engine stops.
         """
         if self._stopping.is_set():
-            raise LaunchError(STOPPING, "Try again when it is back.")
+            raise LaunchError(settling.STOPPING, "Try again when it is back.")
         with self.database.transaction():
             refusal, queues = self._check_children(event)
             if refusal and not queues:
@@ -276,20 +258,26 @@ class Engine:
     # What went wrong.
 
     def _beat(self) -> None:
-        while not self._stopping.wait(HEARTBEAT_S):
+        while not self._stopping.is_set():
+            self._wake.wait(self.alarms.seconds_to_next(HEARTBEAT_S))
+            self._wake.clear()
             try:
-                drift = self._watch.drift()
-                late = time.monotonic() - self._reconciled_at >= RECONCILE_S
-                if abs(drift) > 2.0:
-                    logger.warning("the clock was set by %+.0f s", drift)
-                    self.reconcile()
-                    self.clock.rebuild([s.event for s in store.list_events(self.database)])
-                elif late:
-                    self.reconcile()
-                else:
-                    self.dispatch()
+                self._look()
             except Exception:
                 logger.exception("a heartbeat failed; the next one tries again")
+
+    def _look(self) -> None:
+        drift = self._watch.drift()
+        if abs(drift) > SET_CLOCK_S:
+            logger.warning("the clock was set by %+.0f s", drift)
+            self.reconcile()
+            self._set_alarms()
+        elif time.monotonic() - self._reconciled_at >= RECONCILE_S:
+            self.reconcile()
+        else:
+            for identifier in self.alarms.take_due():
+                self._try_to_settle(identifier)
+            self.dispatch()
 
     def reconcile(self) -> None:
         """Find what was lost: runs whose process is gone, and slots nobody claimed."""
@@ -300,7 +288,6 @@ class Engine:
                     self._recover(run)
         self.settle_all()
         self._watch.rebase()
-        self._retention.work()
         self.dispatch()
 
     def _recover(self, run: Mapping[str, Any]) -> None:
@@ -312,10 +299,9 @@ class Engine:
             runs.requeue_run(self.database, identifier, crashed=False)
             return
         kill_leftover(run["pid"], run["pid_start"])
-        is_slot = run["due_at"] is not None
-        if is_slot and run["job"]["catch_up"] and run["crashes"] + 1 < MAX_ATTEMPTS:
+        if settling.may_run_again(run, run["crashes"] + 1):
             logger.warning("job %s was cut off: its slot is run again", identifier)
             runs.requeue_run(self.database, identifier, crashed=True)
             return
         logger.warning("job %s was cut off: recorded as failed", identifier)
-        self._finish(identifier, FAILED, CRASHED)
+        self._finish(identifier, FAILED, settling.CRASHED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,14 +15,13 @@ from typing import Any
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, SUCCEEDED
+from vixtract.scheduler import settling
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.embedded.plugin import JobLog, PluginCall, PluginProcess, PluginResult
 from vixtract.scheduler.timing import get_zone
 
 logger = logging.getLogger(__name__)
 
-# Cronicle's code for "done, with a warning"; not a failure and never retried.
-WARNING_CODE = 255
 PLUGIN_WORDS: Mapping[str, str] = {"notebook": "notebook", "shellplug": "shell"}
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -154,7 +154,7 @@ class Jobs:
             "timeout": job["timeout"] or self.config.job_timeout_s,
             "retries": job["retries"],
             "attempt": run["attempt"] + run["crashes"],
-            "hostname": _hostname(),
+            "hostname": socket.gethostname(),
             "log_file": str(self.log_path(run["id"])),
         }
 
@@ -186,11 +186,11 @@ class Jobs:
     def _conclude(self, attempt: Attempt, result: PluginResult) -> None:
         """Record what an attempt led to: an outcome, a further attempt, or a place in the queue."""
         run, job, now = attempt.run, attempt.run["job"], self._clock()
-        if result.stopped_by == "shutdown" and run["due_at"] is not None and job["catch_up"]:
+        if result.stopped_by == "shutdown" and settling.may_run_again(run, 0):
             attempt.log.note("# The scheduler stops; this slot is run again when it is back.")
             runs.requeue_run(self.database, run["id"], crashed=False)
             return
-        outcome = _judge(result)
+        outcome = settling.judge(result.code, stopped=result.stopped_by in ("abort", "shutdown"))
         if outcome == FAILED and not result.stopped_by and run["attempt"] <= job["retries"]:
             attempt.log.note(
                 f"# Attempt {run['attempt']} failed with code {result.code}: {result.description}\n"
@@ -203,18 +203,6 @@ class Jobs:
         attempt.log.note(f"# Job {word} (code {result.code}){detail}")
         ended = runs.Outcome(outcome, result.code, result.description, now, result.report)
         runs.finish_run(self.database, run["id"], ended)
-
-
-def _judge(result: PluginResult) -> str:
-    if result.stopped_by in ("abort", "shutdown"):
-        return ABORTED
-    return SUCCEEDED if result.code in (0, WARNING_CODE) else FAILED
-
-
-def _hostname() -> str:
-    import socket
-
-    return socket.gethostname()
 
 
 def _write_header(attempt: Attempt, now: float) -> None:
