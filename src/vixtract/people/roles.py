@@ -37,6 +37,14 @@ BI_LOGIN = "bi"
 LEFT_MARK = "ViXtract: its owner was removed on "
 """Begins the comment of a schema whose name may be wanted again; a date follows."""
 
+# One dashboard must not take all of PostgreSQL's connections, or run for hours.
+READER_CONNECTIONS = 40
+READER_LIMITS = {
+    "statement_timeout": "15min",
+    "idle_in_transaction_session_timeout": "10min",
+    "temp_file_limit": "8GB",
+}
+
 # Two services may make the same role at once; whoever has this lock goes first. Any number will do.
 _LOCK = 7_614_001
 
@@ -121,8 +129,6 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
-    from vixtract.people.role_limits import ensure_reader_limits
-
     with connect(conninfo) as connection:
         for group in (PEOPLE_GROUP, READERS_GROUP):
             ensure_group(connection, group)
@@ -269,6 +275,23 @@ def _ensure_login(
     if found is None or not found.can_login or not is_scram_of(found.verifier, password):
         verifier = scram_verifier(password)
         run(connection, "ALTER ROLE {} LOGIN PASSWORD {verifier}", name, verifier=verifier)
+
+
+def ensure_reader_limits(connection: Connection, name: str) -> None:
+    """Limit a reader's login, once: what a database administrator sets afterwards stays.
+
+    Args:
+        connection: superuser's.
+        name: login; nothing happens where it is missing or has limits.
+    """
+    query = """
+        SELECT rolconnlimit FROM pg_roles
+        WHERE rolname = %s AND rolconnlimit = -1 AND rolconfig IS NULL"""
+    if connection.execute(query, [name]).fetchone() is None:
+        return
+    run(connection, "ALTER ROLE {} CONNECTION LIMIT {limit}", name, limit=READER_CONNECTIONS)
+    for setting, value in READER_LIMITS.items():
+        run(connection, "ALTER ROLE {} SET {} = {value}", name, setting, value=value)
 
 
 def _ensure_schema(connection: Connection, name: str) -> None:
