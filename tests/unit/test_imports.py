@@ -50,21 +50,21 @@ ALLOWED = {
         *(*BASE, *SETTINGS, "people", "processes", "notebooks", "notebooks.warm"),
         *("ledger", "vault", "runner.workers"),
     },
-    "scheduler": {*BASE, *SETTINGS, "ledger", "scheduler.client"},
+    "scheduler": {*BASE, *SETTINGS, "ledger", "processes", "scheduler.client"},
     "scheduler.client": {"errors"},
-    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
+    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "processes", "runner", "scheduler"},
     "cronicle_edge": {
         *(*BASE, *SETTINGS, "ledger", "runner", "people", "processes"),
         *("scheduler", "scheduler.client"),
     },
     "hub": {
         *(*BASE, *SETTINGS, "language", "people_commands", "people", "vault"),
-        *("scheduler", "scheduler.client"),
+        *("processes", "scheduler", "scheduler.client"),
     },
     "homes": {*BASE, "people", "processes", "notebooks"},
     "portal": {
         *(*BASE, *SETTINGS, "language", "people", "ledger", "vault"),
-        *("scheduler", "scheduler.client"),
+        *("homes", "processes", "scheduler", "scheduler.client"),
     },
     "ops": {*BASE, *SETTINGS, "stores", "people_commands", "scheduler.client"},
 }
