@@ -162,7 +162,7 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
     # Root's, unlike the portal: it reads people's notebooks for it, each as their owner.
     c.JupyterHub.services.append(
         {
-            "name": "shelf",
+            "name": "homes",
             "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.homes.server"],
             "cwd": "/",
             "display": False,

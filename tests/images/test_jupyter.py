@@ -117,7 +117,7 @@ def test_entrypoint_refuses_to_guess_settings_that_compose_did_not_hand_on():
 # --- who runs what --------------------------------------------------------------------------------
 
 
-def test_root_runs_the_hub_the_shelf_the_vault_and_the_watch_and_nothing_else(hub):
+def test_root_runs_the_hub_homes_the_vault_and_the_watch_and_nothing_else(hub):
     hub.add("ps.person", PASSWORD)
     hub.browser("ps.person", PASSWORD).start_server()
     rows = [line.split(None, 1) for line in hub.run("ps", "-eo", "user:32=,args=").splitlines()]
@@ -125,7 +125,7 @@ def test_root_runs_the_hub_the_shelf_the_vault_and_the_watch_and_nothing_else(hu
     assert len(of_root) == 6, of_root
     assert all(
         re.search(
-            r"docker-init|vixtract\.(people\.entry|notebooks\.(shelf|labwatch)|vault\.server)|bin/jupyterhub -f",
+            r"docker-init|vixtract\.(containers\.jupyter|homes\.server|processes\.labs|vault\.server)|bin/jupyterhub -f",
             a,
         )
         for a in of_root

@@ -34,6 +34,7 @@ ALLOWED = {
     "text_tables": set(),
     "people_commands": set(),
     "settings_table": {"__init__"},
+    "stores": set(),
     "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
@@ -49,23 +50,23 @@ ALLOWED = {
         *(*BASE, *SETTINGS, "people", "processes", "notebooks", "notebooks.warm"),
         *("ledger", "vault", "runner.workers"),
     },
-    "scheduler": {*BASE, *SETTINGS, "ledger", "scheduler.client"},
+    "scheduler": {*BASE, *SETTINGS, "ledger", "processes", "scheduler.client"},
     "scheduler.client": {"errors"},
-    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
+    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "processes", "runner", "scheduler"},
     "cronicle_edge": {
         *(*BASE, *SETTINGS, "ledger", "runner", "people", "processes"),
         *("scheduler", "scheduler.client"),
     },
     "hub": {
         *(*BASE, *SETTINGS, "language", "people_commands", "people", "vault"),
-        *("scheduler", "scheduler.client"),
+        *("processes", "scheduler", "scheduler.client"),
     },
     "homes": {*BASE, "people", "processes", "notebooks"},
     "portal": {
         *(*BASE, *SETTINGS, "language", "people", "ledger", "vault"),
-        *("scheduler", "scheduler.client"),
+        *("homes", "processes", "scheduler", "scheduler.client"),
     },
-    "ops": {*BASE, *SETTINGS, "people_commands", "scheduler.client"},
+    "ops": {*BASE, *SETTINGS, "stores", "people_commands", "scheduler.client"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}
 # The main processes put everything together.
@@ -82,6 +83,7 @@ HOST_SIDE = {
         "ops",
         "settings",
         "settings_table",
+        "stores",
         "secret_settings",
         "values",
         "errors",

@@ -18,7 +18,8 @@ import threading
 from pathlib import Path
 
 from vixtract.errors import SettingsError
-from vixtract.runner.protocol import SOCKET, encode
+from vixtract.processes.questions import UnansweredError, connect, encode
+from vixtract.runner.protocol import SOCKET
 from vixtract.runner.workers.link import PORT, Pump, keep_alive, server_context
 from vixtract.settings import Settings
 
@@ -77,6 +78,8 @@ class Door:
                     self._admit(outer)
         except ssl.SSLError as error:
             log.warning("%s does not have this worker's key: %s", peer, error.reason)
+        except UnansweredError as error:
+            log.error("The runner does not answer: %s", error.message)
         except OSError as error:
             log.info("A connection from %s broke: %s", peer, error)
 
@@ -85,9 +88,7 @@ class Door:
             outer.sendall(encode({"type": "busy"}))
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inner:
-                inner.settimeout(_RUNNER_S)
-                inner.connect(str(self._runner))
+            with connect(self._runner, timeout_s=_RUNNER_S) as inner:
                 outer.sendall(encode({"type": "ready"}))
                 Pump(inner, outer).run()
         finally:
