@@ -123,6 +123,10 @@ class Box:
     """The job container with one home."""
 
     def __init__(self, image: str) -> None:
+        # Not at the top: this file runs in the container too.
+        sys.path.insert(0, str(HERE.parents[1] / "src"))
+        from vixtract.settings import list_defaults
+
         self.name = f"vxbench-{uuid.uuid4().hex[:8]}"
         self.home = f"{self.name}-home"
         mounts = [f"--volume={self.home}:/home:ro"]
@@ -134,7 +138,8 @@ class Box:
         docker("run", "--rm", "-i", f"--volume={self.home}:/home", "--entrypoint", PYTHON, image,
                "-c", script, text=json.dumps(files))  # fmt: skip
         docker("run", "--detach", "--init", "--name", self.name, "--security-opt=no-new-privileges:true",
-               "--cap-drop=ALL", *(f"--cap-add={name}" for name in CAPABILITIES), *mounts, image)  # fmt: skip
+               "--cap-drop=ALL", *(f"--cap-add={name}" for name in CAPABILITIES),
+               *(f"--env={name}={value}" for name, value in list_defaults("cronicle").items()), *mounts, image)  # fmt: skip
         limit = time.monotonic() + 600
         while "The fork server is ready" not in docker("logs", self.name):
             if time.monotonic() > limit:

@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "src"), str(Path(__file__).paren
 
 from tests.contract.embedded import EmbeddedEngine  # noqa: E402 - the two lines above lead there
 from tests.contract.portal_stand import FakeHub, Portal  # noqa: E402
-from tests.contract.run_stand import start_shelf  # noqa: E402
+from tests.contract.run_stand import start_homes  # noqa: E402
 from vixtract.ledger.database import Database  # noqa: E402
 
 PEOPLE = 50
@@ -107,11 +107,11 @@ def measure(folder: Path, runs: int, schedules: int) -> dict[tuple[str, str], fl
     seed(data, runs, schedules)
     engine = EmbeddedEngine(folder, TZ="UTC").start()
     hub = FakeHub()
-    # Nobody has a home here: the shelf is asked, and says that there are no files.
-    shelf = start_shelf(folder)
+    # Nobody has a home here: the homes server is asked, and says that there are no files.
+    homes = start_homes(folder)
     portal = Portal(
         folder, hub, f"http://127.0.0.1:{engine.port}",
-        TZ="UTC", VIXTRACT_SHELF_SOCKET=str(folder / "s"),
+        TZ="UTC", VIXTRACT_HOMES_SOCKET=str(folder / "s"),
     )  # fmt: skip
     last = (runs - 1) // schedules * schedules
     week = [time.strftime("%Y-%m-%d", time.gmtime(time.time() - d * 86400)) for d in (30, 23)]
@@ -129,8 +129,8 @@ def measure(folder: Path, runs: int, schedules: int) -> dict[tuple[str, str], fl
         portal.stop()
         hub.close()
         engine.stop()
-        shelf.terminate()
-        shelf.wait(10)
+        homes.terminate()
+        homes.wait(10)
     return found
 
 

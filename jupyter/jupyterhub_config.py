@@ -11,7 +11,7 @@ from vixtract.hub.authenticator import PeopleAuthenticator
 from vixtract.hub.authority import AuthorityHandler
 from vixtract.hub.lifecycle import Lifecycle
 from vixtract.hub.provisioner import Provisioner, Server
-from vixtract.hub.spawner import PersonSpawner, list_variables
+from vixtract.hub.spawner import PersonSpawner
 from vixtract.hub.state import PeopleState
 from vixtract.hub.teamwork import Teamwork
 from vixtract.people import directory
@@ -22,12 +22,12 @@ from vixtract.people.limits import ServerLimits
 from vixtract.people.roles import superuser_conninfo
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
-from vixtract.settings import Settings, is_loopback
+from vixtract.settings import Settings, build_environment, build_people_environment, is_loopback
 
 c = get_config()  # noqa: F821  traitlets provides it
 
 PREFIX = Path("/opt/jupyterhub")
-settings = Settings.from_environment(with_secrets(os.environ))
+settings = Settings.for_process("hub", with_secrets(os.environ))
 project = os.environ.get("VIXTRACT_PROJECT") or "vixtract"
 postgresql = Server(
     superuser_conninfo(),
@@ -119,22 +119,7 @@ c.PersonSpawner.limits = ServerLimits(
 )
 # Administrators' plain `pip3 install` goes to /usr/local, for everybody.
 c.PersonSpawner.admin_environment = {"PYTHONUSERBASE": "/usr/local"}
-c.Spawner.environment = {
-    "KERNEL_IDLE_S": settings["KERNEL_IDLE_S"],
-    "SERVER_IDLE_S": settings["SERVER_IDLE_S"],
-    **list_variables(
-        os.environ, "TZ", "PIP_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
-        "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-    ),
-}  # fmt: skip
-if {"HTTP_PROXY", "HTTPS_PROXY"} & set(c.Spawner.environment):
-    inside = "localhost,127.0.0.1,postgresql,cronicle,jupyter,nginx"
-    outside = c.Spawner.environment.get("NO_PROXY", "")
-    c.Spawner.environment["NO_PROXY"] = f"{outside},{inside}".lstrip(",")
-    # curl and others read the small letters alone.
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        if name in c.Spawner.environment:
-            c.Spawner.environment[name.lower()] = c.Spawner.environment[name]
+c.Spawner.environment = build_people_environment("lab", os.environ)
 
 # Services: the operator's commands, and the portal where it is installed.
 c.JupyterHub.services = [
@@ -150,10 +135,7 @@ c.JupyterHub.services = [
         "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.processes.labs"],
         "cwd": "/",
         "display": False,
-        "environment": {
-            name: settings[name]
-            for name in ("SERVER_MEMORY_MB", "SERVER_PROCESSES", "DISK_FLOOR_MB")
-        },
+        "environment": build_environment("labs", os.environ),
     },
 ]
 c.JupyterHub.load_roles = []
@@ -173,15 +155,14 @@ if find_spec("vixtract.portal") and find_spec("vixtract.portal.__main__"):
                 "JUPYTERHUB_SERVICE_PREFIX": "/portal/",
                 "SCHEDULER_URL": "http://cronicle:3012",
                 "SCHEDULER_API_KEY": ensure_secret(SECRETS, "api_key"),
-                "TZ": settings["TZ"],
-                "POSTGRES_PORT": settings["POSTGRES_PORT"],
+                **build_environment("portal", os.environ),
             },
         }
     )
     # Root's, unlike the portal: it reads people's notebooks for it, each as their owner.
     c.JupyterHub.services.append(
         {
-            "name": "shelf",
+            "name": "homes",
             "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.homes.server"],
             "cwd": "/",
             "display": False,
@@ -197,12 +178,9 @@ c.JupyterHub.services.append(
         "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.vault.server"],
         "cwd": "/",
         "display": False,
-        "environment": list_variables(
-            os.environ, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY",
-            "NO_PROXY",
-        ),
+        "environment": build_environment("vault", os.environ),
     }
-)  # fmt: skip
+)
 if settings["VIXTRACT_ENGINE"] == "cronicle":
     # No role beside it: the Hub lets administrators alone through, who have every scope.
     c.JupyterHub.services.append(

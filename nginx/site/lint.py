@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 NGINX = Path(__file__).parents[1]
+sys.path.insert(0, str(NGINX.parent / "src"))
+
+from vixtract.settings import Settings, list_defaults  # noqa: E402 - it is found by now
+
 SHARE = "/usr/share/vixtract/front/"
 SKIPPED = {
     # JupyterHub compares Host with a websocket's Origin, so it stays as the browser sent it. No
@@ -49,9 +53,16 @@ def render(folder: Path, mode: Mapping[str, str]) -> Path:
         (share / source.name).write_text(text.replace("/run/nginx/", f"{run}/"), encoding="utf-8")
     (run / "tls/hsts.conf").write_text(HSTS, encoding="ascii")
     script = f"source {NGINX}/front-door; share={share} run={run} main={share}/nginx.conf; "
+    settings = {**list_defaults("nginx"), **mode}
+    Settings.for_process("nginx", settings)
     subprocess.run(
-        ["/bin/bash", "-c", script + 'check_settings; render "$run" without'],
-        env={"PATH": "/usr/bin:/bin", **mode},
+        # The settings are checked by now, and the image's own check is not at hand.
+        [
+            "/bin/bash",
+            "-c",
+            script + 'certificates() { :; }; check_settings; render "$run" without',
+        ],
+        env={"PATH": "/usr/bin:/bin", **settings},
         timeout=60,
         check=True,
     )

@@ -1,19 +1,20 @@
-"""The one table of settings: what each is called, its default, and what it means.
+"""The one table of settings, and how its values reach the processes that read them.
 
-`.env.example` and `docs/reference/settings.md` are generated from it, the compose file is checked
-against it, and every process reads its environment through `Settings.from_environment`.
+`.env.example` and `docs/reference/settings.md` are generated from the table, the compose files are
+checked against it, and every process gets its part of the environment by `build_environment` and
+reads it through `Settings.for_process`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from vixtract.errors import SettingsError
-from vixtract.settings_table import BY_NAME, SETTINGS, SIGN_IN_ROWS, Setting
-from vixtract.values import check_kind, is_loopback, read_workers, split_list
+from vixtract.settings_table import BY_NAME, SETTINGS, Setting
+from vixtract.values import check_kind, is_address, is_loopback, read_workers, split_list
 
 EVERYBODY = "*"
 
@@ -28,6 +29,99 @@ __all__ = [
     "read_workers",
 ]
 
+#: What each process starts, or is the whole of: it is handed the settings of all of these too. The
+#: roots are the containers, by the names of their services.
+HANDED_ON: Mapping[str, tuple[str, ...]] = {
+    "postgresql": (),
+    "jupyter": ("hub",),
+    "hub": ("labs", "portal", "vault", "lab"),
+    "cronicle": ("appliance-runner", "engine", "cronicle-edge", "vault"),
+    "appliance-runner": ("runner",),
+    "cronicle-edge": ("cronicle-plugin",),
+    # The runner of a worker sends no run on, and reaches PostgreSQL from outside.
+    "worker": ("worker-runner", "worker-server"),
+    "worker-runner": ("runner",),
+    "runner": ("job",),
+    "nginx": ("front-door",),
+    # Watches people's servers; `lab` and `job` are people's own processes.
+    **dict.fromkeys(("labs", "portal", "vault", "lab", "job"), ()),
+    **dict.fromkeys(("engine", "cronicle-plugin", "worker-server", "front-door"), ()),
+}
+CONTAINERS = ("postgresql", "jupyter", "cronicle", "nginx", "worker")
+
+#: What every process of ours starts with.
+_BASE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
+#: Set by the images and by compose, for every process.
+_FIXED = (
+    "PIP_CERT",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "HOSTNAME",
+    "VIXTRACT_PROJECT",
+)
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_OWN_NAMES = "localhost,127.0.0.1,postgresql,cronicle,jupyter,nginx"
+
+
+def list_read(process: str) -> tuple[str, ...]:
+    """Return the names of the settings that a process is handed, in the order of the table.
+
+    Args:
+        process: a key of `HANDED_ON`; the names are those that it reads or hands on.
+    """
+    meant, left = set(), [process]
+    while left:
+        meant.add(left[-1])
+        left += HANDED_ON[left.pop()]
+    return tuple(setting.name for setting in SETTINGS if setting.readers & meant)
+
+
+def list_defaults(process: str) -> dict[str, str]:
+    """Return what a process is handed where nothing is set: defaults, and no secrets.
+
+    Args:
+        process: a key of `HANDED_ON`.
+    """
+    rows = (BY_NAME[name] for name in list_read(process))
+    return {row.name: "" if row.is_secret else row.default for row in rows}
+
+
+def build_environment(process: str, environment: Mapping[str, str], **more: str) -> dict[str, str]:
+    """Return the whole environment to start a process with.
+
+    Args:
+        process: a key of `HANDED_ON`.
+        environment: of the process that starts it. Names that are missing in it are left out; the
+            process refuses to start without them.
+        more: further variables, such as HOME.
+    """
+    names = [*_FIXED, *list_read(process)]
+    # Whoever may read the secrets volume is told the file instead of the value.
+    files = [f"{name}_FILE" for name in names if name in BY_NAME and BY_NAME[name].is_secret]
+    files = [name for name in files if not environment.get(name[: -len("_FILE")])]
+    handed = {name: environment[name] for name in (*names, *files) if name in environment}
+    return {**_BASE, **handed, **more}
+
+
+def build_people_environment(process: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that people's own processes get: a variable is never empty.
+
+    An empty variable would mean something else to pip and curl.
+
+    Args:
+        process: `lab` or `job`.
+        environment: of the process that starts it.
+    Returns: settings and certificates, without PATH and HOME.
+    """
+    names = (*_FIXED[:4], *list_read(process))
+    found = {name: environment[name] for name in names if environment.get(name)}
+    if "HTTP_PROXY" in found or "HTTPS_PROXY" in found:
+        found["NO_PROXY"] = f"{found.get('NO_PROXY', '')},{_OWN_NAMES}".lstrip(",")
+        # curl and others read the small letters alone.
+        found.update({name.lower(): found[name] for name in _PROXIES if name in found})
+    return found
+
 
 def check_value(setting: Setting, value: str) -> str:
     """Check one value against its setting.
@@ -35,9 +129,9 @@ def check_value(setting: Setting, value: str) -> str:
     Args:
         setting: entry of the table.
         value: text as given in the environment.
-    Returns: what is wrong in a few words, or an empty text.
+    Returns: the problem in a few words, or an empty text.
     """
-    if setting.kind == "port" and not (value or setting.default):
+    if not value and not setting.default:
         return ""
     return check_kind(setting.kind, setting.choices, value)
 
@@ -46,34 +140,55 @@ class Settings:
     """Checked settings of one process.
 
     Args:
-        values: name to text for every setting of the table.
+        values: name to text for every setting that the process reads.
     """
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read all settings, defaults filled in.
+    def from_environment(
+        cls,
+        environment: Mapping[str, str],
+        sources: Mapping[str, str] | None = None,
+        problems: Sequence[str] = (),
+    ) -> Settings:
+        """Read all settings, defaults filled in: the view of the operator's command.
 
         Args:
-            environment: usually ``os.environ``; other names in it are ignored.
+            environment: other names in it are ignored.
+            sources: name to where its value was found, for messages.
+            problems: what the caller found wrong already; reported with the rest.
         Raises:
             SettingsError: names every wrong value at once; values of passwords are not shown.
         """
         values = {s.name: environment.get(s.name) or s.default for s in SETTINGS}
-        problems = []
-        for setting in SETTINGS:
-            problem = check_value(setting, values[setting.name])
-            if problem:
-                shown = "(hidden)" if setting.is_secret else repr(values[setting.name])
-                problems.append(f"{setting.name}={shown} {problem}")
-        problems += find_sign_in_problems(values)
-        if problems:
+        return cls(_check_all(values, sources or {}, problems))
+
+    @classmethod
+    def for_process(cls, process: str, environment: Mapping[str, str]) -> Settings:
+        """Read what one process reads or hands on.
+
+        Args:
+            process: a key of `HANDED_ON`.
+            environment: usually ``os.environ``; other names in it are ignored.
+        Raises:
+            SettingsError: a name is missing, or values are wrong; all of them are named.
+        """
+        rows = [BY_NAME[name] for name in list_read(process)]
+        missing = [
+            row.name
+            for row in rows
+            if row.name not in environment
+            or (row.default and not row.is_secret and not environment[row.name])
+        ]
+        if missing:
             raise SettingsError(
-                "Wrong settings: " + "; ".join(problems), "Correct them in .env and start again."
+                f"{process} was started without {', '.join(missing)}.",
+                "Take docker-compose.yml of this version: it hands every setting on.",
             )
-        return cls(values)
+        values = {row.name: environment[row.name] or row.default for row in rows}
+        return cls(_check_all(values, {}))
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
@@ -111,9 +226,9 @@ class Settings:
 
     def default_passwords(self, *names: str) -> list[str]:
         """Name the given passwords (all, if none is given) that are the documented defaults."""
-        # An empty one is no password that anybody could know.
-        wanted = names or tuple(s.name for s in SETTINGS if s.is_secret and s.default)
-        return [n for n in wanted if self._values[n] == BY_NAME[n].default]
+        # Where the default is empty there is no documented password.
+        wanted = names or tuple(n for n in self._values if BY_NAME[n].is_secret)
+        return [n for n in wanted if BY_NAME[n].default and self[n] == BY_NAME[n].default]
 
     def check_exposure(self, *names: str) -> None:
         """Refuse documented passwords on an address that others can reach.
@@ -133,27 +248,54 @@ class Settings:
             )
 
 
-_DEFAULTS = {row[0]: row[1] for row in SIGN_IN_ROWS}
+def _check_all(
+    values: Mapping[str, str], sources: Mapping[str, str], known_problems: Sequence[str] = ()
+) -> Mapping[str, str]:
+    """Return the values; raise SettingsError with the problems of all of them."""
+    problems = [*known_problems]
+    for name, value in values.items():
+        problem = check_value(BY_NAME[name], value)
+        if problem:
+            shown = "(hidden)" if BY_NAME[name].is_secret else repr(value)
+            where = f" ({sources[name]})" if name in sources else ""
+            problems.append(f"{name}={shown}{where} {problem}")
+    problems += _find_acme(values) if "HTTPS" in values else []
+    problems += _find_sign_in(values) if "LDAP_URL" in values else []
+    if problems:
+        raise SettingsError(
+            "Wrong settings: " + "; ".join(problems), "Correct them in .env and start again."
+        )
+    return values
+
+
 _LDAP_SERVER = re.compile(r"ldaps?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def find_sign_in_problems(values: Mapping[str, str]) -> list[str]:
-    """Say what is wrong or missing in the settings of sign-in, each with what to do.
-
-    Args:
-        values: name to text, defaults filled in; names that are absent count as not set.
-    """
-    full = {**_DEFAULTS, **{k: v for k, v in values.items() if k in _DEFAULTS}}
+def _find_acme(values: Mapping[str, str]) -> list[str]:
+    if values["HTTPS"] != "acme" or not all(map(is_address, split_list(values["HTTPS_DOMAIN"]))):
+        return []
     return [
-        *_find_limits(full),
-        *(_find_ldap(full) if full["LDAP_URL"] else _find_orphans(full, "LDAP_", "LDAP_URL")),
-        *(_find_oidc(full) if full["OIDC_ISSUER"] else _find_orphans(full, "OIDC_", "OIDC_ISSUER")),
+        "HTTPS=acme needs a host name, and HTTPS_DOMAIN has none: set it to the name that the "
+        "world knows this machine by"
+    ]
+
+
+def _find_sign_in(values: Mapping[str, str]) -> list[str]:
+    times = ("LDAP_TIMEOUT_S", "SIGNIN_CHECK_S", "SIGNIN_HOURS")
+    return [
+        *(f"{name}=0 is too short: give 1 or more" for name in times if values[name] == "0"),
+        *(_find_ldap(values) if values["LDAP_URL"] else _find_orphans(values, "LDAP_", "LDAP_URL")),
+        *(
+            _find_oidc(values)
+            if values["OIDC_ISSUER"]
+            else _find_orphans(values, "OIDC_", "OIDC_ISSUER")
+        ),
     ]
 
 
 def is_secure_url(url: str) -> bool:
-    """Say whether an address is HTTPS, or HTTP on this very machine.
+    """Return whether an address is HTTPS, or HTTP on this very machine.
 
     Args:
         url: absolute address.
@@ -164,25 +306,13 @@ def is_secure_url(url: str) -> bool:
     )
 
 
-def _find_limits(values: Mapping[str, str]) -> list[str]:
-    names = ("LDAP_TIMEOUT_S", "SIGNIN_CHECK_S", "SIGNIN_HOURS")
-    pages = ("LDAP_PASSWORD_URL", "OIDC_PASSWORD_URL")
-    return [
-        *(f"{name}=0 is too short: give 1 or more" for name in names if values[name] == "0"),
-        *(
-            f"{name} is no http:// or https:// address"
-            for name in pages
-            if values[name] and not values[name].startswith(("http://", "https://"))
-        ),
-    ]
-
-
 def _find_orphans(values: Mapping[str, str], prefix: str, main: str) -> list[str]:
-    # Not the secrets: every container finds those in the volume, the others in jupyter's alone.
+    # A secret may stay in its file after the others have gone.
     names = [
-        row[0]
-        for row in SIGN_IN_ROWS
-        if row[0].startswith(prefix) and row[3] != "password" and values[row[0]] != row[1]
+        name
+        for name, value in values.items()
+        if name.startswith(prefix) and not BY_NAME[name].is_secret
+        if value != BY_NAME[name].default
     ]
     if not names:
         return []
@@ -203,9 +333,9 @@ def _find_ldap(values: Mapping[str, str]) -> list[str]:
         and name_filter.endswith(")")
         and name_filter.count("(") == name_filter.count(")")
     ):
-        problems.append("LDAP_USER_FILTER is no filter in balanced parentheses")
+        problems.append("LDAP_USER_FILTER is not a filter in balanced parentheses")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", values["LDAP_NAME_ATTRIBUTE"]):
-        problems.append("LDAP_NAME_ATTRIBUTE is no name of an attribute")
+        problems.append("LDAP_NAME_ATTRIBUTE is not the name of an attribute")
     allowed, admins = values["LDAP_ALLOWED_GROUP"], values["LDAP_ADMIN_GROUP"]
     if not allowed:
         problems.append(
@@ -213,10 +343,10 @@ def _find_ldap(values: Mapping[str, str]) -> list[str]:
         )
     for name, group in (("LDAP_ALLOWED_GROUP", allowed), ("LDAP_ADMIN_GROUP", admins)):
         if group and group != EVERYBODY and "=" not in group:
-            problems.append(f"{name}={group!r} is no DN: write CN=…,OU=…,DC=…")
+            problems.append(f"{name}={group!r} is not a DN: write CN=…,OU=…,DC=…")
     if admins == EVERYBODY:
         problems.append("LDAP_ADMIN_GROUP=* would make everybody an administrator: give a DN")
-    return [*problems, *_find_path(values, "LDAP_CA_FILE")]
+    return problems
 
 
 def _find_ldap_bind(values: Mapping[str, str]) -> list[str]:
@@ -234,7 +364,7 @@ def _find_ldap_bind(values: Mapping[str, str]) -> list[str]:
     if template.count("{username}") != 1 or template.count("{") != 1 or template.count("}") != 1:
         problems.append("LDAP_USER_DN_TEMPLATE must have {username} in it once")
     if "=" not in template and not values["LDAP_BASE_DN"]:
-        problems.append("LDAP_USER_DN_TEMPLATE is no DN, so LDAP_BASE_DN is needed too")
+        problems.append("LDAP_USER_DN_TEMPLATE is not a DN, so LDAP_BASE_DN is needed too")
     if values["LDAP_BIND_PASSWORD"]:
         problems.append("LDAP_BIND_PASSWORD has no use without LDAP_BIND_DN: remove it")
     return problems
@@ -244,7 +374,7 @@ def _find_oidc(values: Mapping[str, str]) -> list[str]:
     problems = []
     if not is_secure_url(values["OIDC_ISSUER"]) or urlsplit(values["OIDC_ISSUER"]).query:
         problems.append(
-            f"OIDC_ISSUER={values['OIDC_ISSUER']!r} is no https:// address of an issuer"
+            f"OIDC_ISSUER={values['OIDC_ISSUER']!r} is not the https:// address of an issuer"
         )
     if not values["OIDC_CLIENT_ID"]:
         problems.append("OIDC_CLIENT_ID is empty: register a client at the issuer")
@@ -256,10 +386,4 @@ def _find_oidc(values: Mapping[str, str]) -> list[str]:
         problems.append("OIDC_ADMIN_GROUP=* would make everybody an administrator: give a group")
     if "openid" not in values["OIDC_SCOPE"].split():
         problems.append("OIDC_SCOPE must have openid in it")
-    return [*problems, *_find_path(values, "OIDC_CA_FILE")]
-
-
-def _find_path(values: Mapping[str, str], name: str) -> list[str]:
-    if values[name] and not values[name].startswith("/"):
-        return [f"{name}={values[name]!r} is no full path in the jupyter container"]
-    return []
+    return problems

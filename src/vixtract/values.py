@@ -1,34 +1,37 @@
-"""What a setting's text may be: checks by kind, on the standard library alone."""
+"""What the text of a setting may be: one check for each kind, on the standard library alone."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+import zoneinfo
+from collections.abc import Callable, Collection, Mapping
+from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
 
 WORKER_PORT = 3013
-_WORKER = r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?"
+_WORKER = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(\d{1,5}))?")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+#: What both generations of compose take, without a blank.
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([bkmgt]?)b?", re.IGNORECASE)
+_SMALLEST_SIZE = 6 * MIB
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
+_BYPASSED = re.compile(r"\*|[A-Za-z0-9_.*:/\[\]-]+")
+_MAIL = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
+_MAIL_WITH_NAME = re.compile(r"[^<>@\r\n]*<([^<>]+)>")
+_PATH_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_REGISTRY = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?"
+_REPOSITORY = rf"(?:{_REGISTRY}/)?{_PATH_PART}(?:/{_PATH_PART})*"
 _HOST = "[a-z0-9][a-z0-9.-]*"
-_IMAGE = "[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
-_PATTERNS: Mapping[str, tuple[str, str]] = {
-    "zone": (
-        "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-        "is not the name of a time zone such as Europe/Moscow",
-    ),
-    # It begins with a registry: without one an image would be somebody's on the public registry.
-    "image_prefix": (
-        rf"(?:localhost|{_HOST}\.{_HOST}|{_HOST}:\d{{1,5}})(?:/{_IMAGE})*",
-        "does not begin with a registry, such as registry.example.com/etl or localhost/vixtract",
-    ),
-    "image_name": (_IMAGE, "is not a name without IMAGE_PREFIX and tag, such as cronicle-edge"),
-    "workers": (f"(?:{_WORKER}(?:,{_WORKER})*)?", "is no list such as worker1,worker2:3013"),
-}
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_PERSON = re.compile(r"[a-z_][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 
 
 def is_loopback(address: str) -> bool:
-    """Say whether an address can be reached from this machine alone.
+    """Return whether an address can be reached from this machine alone.
 
     Args:
         address: IP address or `localhost`; any other name counts as reachable from outside.
@@ -47,57 +50,200 @@ def split_list(value: str) -> list[str]:
 
 
 def is_address(name: str) -> bool:
-    """Say whether a name is an IP address."""
+    """Return whether a name is an IP address, without the name of a network interface."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
-    return True
+    return "%" not in name
 
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+def find_similar(name: str, known: Collection[str]) -> str:
+    """Return the known name that a person probably meant, or an empty text.
+
+    Args:
+        name: as typed.
+        known: the names that there are; `Moscow` may be meant for `Europe/Moscow`.
+    """
+    typed = name.lower()
+    edits = [(count_edits(typed, entry.lower()), entry) for entry in known]
+    if "/" not in typed:
+        edits += [(count_edits(typed, entry.lower().rpartition("/")[2]), entry) for entry in known]
+    distance, best = min(edits, default=(0, ""))
+    return best if distance * 3 <= len(typed) else ""
 
 
-def _check_list(kind: str, value: str) -> str:
-    """Check a list of names or networks; return what is wrong, or an empty text."""
+def count_edits(one: str, other: str) -> int:
+    """Return how many single edits lead from one text to the other.
+
+    An edit inserts, removes or replaces a character, or exchanges two neighbours.
+
+    Args:
+        one: a text.
+        other: another text.
+    """
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, left in enumerate(one, 1):
+        line = [row]
+        for column, right in enumerate(other, 1):
+            best = min(last[column] + 1, line[column - 1] + 1, last[column - 1] + (left != right))
+            swapped = row > 1 and column > 1 and left == other[column - 2]
+            if swapped and right == one[row - 2]:
+                best = min(best, before[column - 2] + 1)
+            line.append(best)
+        before, last = last, line
+    return last[-1]
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", value) is not None
+
+
+def _is_size(value: str) -> bool:
+    found = _SIZE.fullmatch(value)
+    if not found:
+        return False
+    size = float(found[1]) * (1 << 10 * "bkmgt".index(found[2].lower() or "b"))
+    # 0 is no limit; the container engine refuses less than 6 MB.
+    return size == 0 or size >= _SMALLEST_SIZE
+
+
+def _is_url(value: str, schemes: Collection[str] = ("http", "https")) -> bool:
+    try:
+        parts = urlsplit(value)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    has_odd_letter = re.search(r"[\s\"'<>\\]", value) is not None
+    return has_host and parts.scheme in schemes and not has_odd_letter
+
+
+def _is_proxy(value: str) -> bool:
+    return _is_url(value if "://" in value else f"http://{value}", _PROXY_SCHEMES)
+
+
+def _is_mail_address(value: str) -> bool:
+    found = _MAIL_WITH_NAME.fullmatch(value)
+    return _MAIL.fullmatch(found[1] if found else value) is not None
+
+
+def _is_workers(value: str) -> bool:
+    found = [_WORKER.fullmatch(part) for part in value.split(",")]
+    return all(match and 0 < int(match[2] or WORKER_PORT) < 65536 for match in found)
+
+
+def _check_zone(value: str) -> str:
+    if _ZONE.fullmatch(value):
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
+            pass
+        else:
+            return ""
+        known = zoneinfo.available_timezones()
+        if not known:
+            # No database of time zones on this machine: the containers have one, and check again.
+            return ""
+    else:
+        known = zoneinfo.available_timezones()
+    meant = find_similar(value, known)
+    asked = f"; did you mean {meant}?" if meant else " such as Europe/Moscow"
+    return f"is not the name of a time zone{asked}"
+
+
+def _check_names(value: str) -> str:
     for part in split_list(value):
-        if kind == "names":
-            host = re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", part) and len(part) < 254
-            # 10.0.0.256 would pass as a name.
-            if not is_address(part) and (not host or re.fullmatch(r"[0-9.]+", part)):
-                return f"names {part!r}, which is no host name and no address"
-        if kind == "networks":
-            try:
-                ipaddress.ip_network(part)
-            except ValueError:
-                return f"names {part!r}, which is no network such as 192.168.0.0/16"
+        is_name = _HOST_NAME.fullmatch(part) and len(part) < 254
+        # 10.0.0.256 would pass as a name.
+        if not is_address(part) and (not is_name or re.fullmatch(r"[0-9.]+", part)):
+            return f"names {part!r}, which is neither a host name nor an address"
     return ""
 
 
-def check_kind(kind: str, choices: tuple[str, ...], value: str) -> str:
-    """Check one value against its kind.
+def _check_networks(value: str) -> str:
+    for part in split_list(value):
+        problem = f"names {part!r}, which is not a network such as 192.168.0.0/16"
+        try:
+            ipaddress.ip_network(part)
+        except ValueError:
+            return problem
+        # Behind it stands the name of a network interface, which may be any text.
+        if "%" in part:
+            return problem
+    return ""
+
+
+def _require(is_right: Callable[[str], object], problem: str) -> Callable[[str], str]:
+    return lambda value: "" if is_right(value) else problem
+
+
+#: Kind to the function that returns the problem with a value, or an empty text.
+CHECKS: Mapping[str, Callable[[str], str]] = {
+    "text": _require(lambda value: value.isprintable(), "has a control character in it"),
+    "password": _require(lambda value: "\n" not in value, "is not one line"),
+    "integer": _require(_is_number, "is not a whole number of 0 or more"),
+    "port": _require(
+        lambda value: _is_number(value) and 0 < int(value) < 65536,
+        "is not a port between 1 and 65535",
+    ),
+    "size": _require(_is_size, "is not a size such as 512m or 8g (6m at least, 0 for no limit)"),
+    "address": _require(lambda value: is_address(value.strip("[]")), "is not an IP address"),
+    "host": _require(
+        lambda value: is_address(value) or re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", value),
+        "is neither a host name nor an address",
+    ),
+    "names": _check_names,
+    "networks": _check_networks,
+    "workers": _require(_is_workers, "is not a list such as worker1,worker2:3013"),
+    "zone": _check_zone,
+    "url": _require(_is_url, "is not an http:// or https:// address such as https://example.com"),
+    "proxy": _require(_is_proxy, "is not the address of a proxy such as http://proxy:3128"),
+    "bypass": _require(
+        lambda value: all(_BYPASSED.fullmatch(part.strip()) for part in value.split(",") if part),
+        "is not a list such as localhost,.example.com,10.0.0.0/8",
+    ),
+    "mail": _require(_is_mail_address, "is not a mail address such as etl@example.com"),
+    "path": _require(
+        lambda value: value.startswith("/") and value.isprintable(),
+        "is not a full path in the container",
+    ),
+    "person": _require(
+        lambda value: len(value) <= 32 and _PERSON.fullmatch(value),
+        "is not a name of 1 to 32 of a-z, 0-9, dot, dash and underscore",
+    ),
+    "image": _require(
+        re.compile(rf"{_REPOSITORY}(?::{_TAG})?(?:@sha256:[0-9a-f]{{64}})?").fullmatch,
+        "is not the name of an image such as postgres:17",
+    ),
+    # It begins with a registry: without one an image would belong to a stranger on the public one.
+    "image_prefix": _require(
+        re.compile(
+            rf"(?:localhost|{_HOST}\.{_HOST}|{_HOST}:\d{{1,5}})(?:/{_PATH_PART})*"
+        ).fullmatch,
+        "does not begin with a registry, such as registry.example.com/etl or localhost/vixtract",
+    ),
+    "image_name": _require(
+        re.compile(_PATH_PART).fullmatch,
+        "is not a name without IMAGE_PREFIX and tag, such as cronicle-edge",
+    ),
+    "tag": _require(re.compile(_TAG).fullmatch, "is not the tag of an image"),
+}
+
+
+def check_kind(kind: str, choices: Collection[str], value: str) -> str:
+    """Check one value that is not empty against its kind.
 
     Args:
-        kind: as in `vixtract.settings.Setting`.
+        kind: one of `CHECKS`, or `choice`.
         choices: allowed values of kind choice.
         value: text as given in the environment.
-    Returns: what is wrong in a few words, or an empty text.
+    Returns: the problem in a few words, or an empty text.
     """
-    is_number = re.fullmatch(r"\d{1,9}", value) is not None
-    if kind in ("names", "networks"):
-        return _check_list(kind, value)
-    wrong = {
-        "integer": (not is_number, "is not a whole number of 0 or more"),
-        "port": (
-            not is_number or not 0 < int(value) < 65536,
-            "is not a port between 1 and 65535",
-        ),
-        "choice": (value not in choices, "is none of " + ", ".join(c for c in choices if c)),
-        "address": (not is_address(value.strip("[]")), "is not an IP address"),
-    }
-    pattern, problem = _PATTERNS.get(kind, ("(?s:.*)", ""))
-    is_wrong, problem = wrong.get(kind, (not re.fullmatch(pattern, value), problem))
-    return problem if is_wrong else ""
+    if kind == "choice":
+        allowed = ", ".join(choice for choice in choices if choice)
+        return "" if value in choices else f"is none of {allowed}"
+    return CHECKS[kind](value)
 
 
 def read_workers(value: str) -> tuple[tuple[str, int], ...]:
@@ -107,5 +253,5 @@ def read_workers(value: str) -> tuple[tuple[str, int], ...]:
         value: checked.
     Returns: host and port of each.
     """
-    found = (re.fullmatch(_WORKER, part) for part in value.split(",") if part)
+    found = (_WORKER.fullmatch(part) for part in value.split(",") if part)
     return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)

@@ -143,8 +143,8 @@ def test_lab_leads_to_the_portal_from_tiles_menu_and_toolbar(lab, locale):
     expect(form.locator("#notebook")).to_have_value(NOTEBOOK)
 
 
-def test_the_shelf_is_closed_to_people(appliance):
+def test_the_homes_server_is_closed_to_people(appliance):
     appliance.add_person("anna")
-    code = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/vixtract/shelf.sock')"
+    code = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/vixtract/homes.sock')"
     told = appliance.execute("jupyter", "/usr/bin/python3", "-c", code, user="anna", check=False)
     assert "PermissionError" in told

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.waiting import free_port, wait_until
 from vixtract.scheduler.client import SchedulerClient
+from vixtract.settings import list_defaults
 
 ROOT = Path(__file__).parents[2]
 API_KEY = "aKeyOfTheTestsWithFortyLettersAndDigits1"
@@ -47,6 +48,7 @@ class EmbeddedEngine:
     def environment(self) -> dict[str, str]:
         """Return the whole environment of the engine."""
         environment = {
+            **list_defaults("engine"),
             "PATH": "/usr/bin:/bin",
             "SCHEDULER_API_KEY": API_KEY,
             "SCHEDULER_DATA_DIR": str(self.directory / "data"),

@@ -23,6 +23,7 @@ import httpx
 
 from tests.contract.embedded import API_KEY, EmbeddedEngine
 from tests.waiting import free_port, wait_until
+from vixtract.settings import list_defaults
 
 ROOT = Path(__file__).parents[2]
 ACCESS = "access:services!service=portal"
@@ -165,6 +166,7 @@ class Portal:
         self.port = free_port()
         self._log = directory / "portal.log"
         self.environment = {
+            **list_defaults("portal"),
             "PATH": os.environ["PATH"],
             "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.port}/jupyter/hub/api",
             "JUPYTERHUB_API_TOKEN": HUB_TOKEN,

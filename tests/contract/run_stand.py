@@ -1,4 +1,4 @@
-"""A portal with runs that left files: real engine, real portal, real shelf; plugin and Hub played."""
+"""A portal with runs that left files: real engine, real portal, real homes server; plugin and Hub played."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.waiting import wait_until
 
 CAN_SERVE = os.getuid() == 0 or os.getuid() >= 2000
 WHY_NOT = "homes belong to uids from 2000 on"
-SHELF = """
+HOMES = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from vixtract.homes.server import Shelf, ShelfConfig
+from vixtract.homes.server import Homes, HomesConfig
 base = Path(sys.argv[2])
-Shelf(ShelfConfig(base / "s", base / "home", os.getuid(), os.getgid(), base / "runs", base)).run()
+Homes(HomesConfig(base / "s", base / "home", os.getuid(), os.getgid(), base / "runs", base)).run()
 """
 ERROR = {"cell": 2, "name": "ValueError", "message": "The file of today has no rows."}
 
@@ -42,12 +42,12 @@ def notebook(*cells: tuple[str, str, str]) -> str:
     return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
-def start_shelf(directory: Path) -> subprocess.Popen[bytes]:
-    """Start a shelf over `home`, `runs` and `role_key` of a folder; its socket there is `s`."""
+def start_homes(directory: Path) -> subprocess.Popen[bytes]:
+    """Start a homes server over `home`, `runs` and `role_key` of a folder; its socket there is `s`."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", SHELF, str(ROOT / "src"), str(directory)]
+        [sys.executable, "-I", "-c", HOMES, str(ROOT / "src"), str(directory)]
     )
-    wait_until((directory / "s").exists, "the shelf's socket", interval_s=0.05)
+    wait_until((directory / "s").exists, "the homes server's socket", interval_s=0.05)
     return process
 
 
@@ -69,12 +69,12 @@ class RunStand:
         if os.getuid() == 0:
             for path, uid in (("home/anna", 2345), ("home/boris", 2346), ("runs/anna", 2345)):
                 os.chown(directory / path, uid, uid)
-        self.shelf = start_shelf(directory)
+        self.homes = start_homes(directory)
         self.engine: EmbeddedEngine = start_engine(directory / "engine")
         self.hub = FakeHub()
         self.portal = Portal(
             directory / "portal", self.hub, f"http://127.0.0.1:{self.engine.port}",
-            VIXTRACT_SHELF_SOCKET=str(directory / "s"), **settings,
+            VIXTRACT_HOMES_SOCKET=str(directory / "s"), **settings,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -82,8 +82,8 @@ class RunStand:
         self.portal.stop()
         self.hub.close()
         self.engine.stop()
-        self.shelf.terminate()
-        self.shelf.wait(10)
+        self.homes.terminate()
+        self.homes.wait(10)
 
     def schedule(self, title: str, steps: list, **fields) -> str:
         """Make anna a schedule whose notebook does these steps, and only them."""

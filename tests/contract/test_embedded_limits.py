@@ -50,7 +50,7 @@ def test_fifty_jobs_at_once_wait_for_their_turn_and_all_finish(engine, tmp_path)
 def test_plugin_sees_no_secret_of_the_engine(engine, tmp_path):
     engine.settings |= {
         "SCHEDULER_DATABASE_URL": "postgresql://vixtract:topsecret@127.0.0.1:1/vixtract",
-        "JOB_MEMORY_MB": "512",
+        "SMTP_PASSWORD": "topsecret",
         "TZ": "Europe/Berlin",
     }
     engine.start()
@@ -59,9 +59,9 @@ def test_plugin_sees_no_secret_of_the_engine(engine, tmp_path):
     seen = json.loads((tmp_path / "e").read_text())
     assert API_KEY not in str(seen) and "topsecret" not in str(seen)
     assert {"LC_CTYPE"} >= set(seen) - {
-        *("PATH", "LANG", "HOME", "TZ", "JOB_MEMORY_MB", "RUNNER_SOCKET", "JOB_ID", "JOB_EVENT")
+        *("PATH", "LANG", "HOME", "TZ", "RUNNER_SOCKET", "JOB_ID", "JOB_EVENT")
     }
-    assert (seen["JOB_ID"], seen["JOB_MEMORY_MB"], seen["TZ"]) == (job, "512", "Europe/Berlin")
+    assert (seen["JOB_ID"], seen["TZ"]) == (job, "Europe/Berlin")
 
 
 def test_secrets_are_in_no_file_and_files_are_the_engines_alone(engine, tmp_path):

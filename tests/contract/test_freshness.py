@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from vixtract.portal.catalog import Catalog
 from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.identity import User
+from vixtract.settings import list_defaults
 
 pytest_plugins = ["tests.postgres"]
 NOW = time.time()
@@ -182,8 +184,8 @@ def test_old_loads_go_but_the_last_of_each_table_stays(people, database):
 
 
 @contextmanager
-def played_shelf(path: Path):
-    """Answer logins as the shelf does; that one is tested by itself."""
+def played_homes(path: Path):
+    """Answer logins as the homes server does; that one is tested by itself."""
     with closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(path))
         listener.listen(8)
@@ -195,7 +197,7 @@ def played_shelf(path: Path):
                 except OSError:
                     return
                 with connection:
-                    name = connection.recv(4096).decode().split('"person": "')[1].split('"')[0]
+                    name = json.loads(connection.recv(4096))["person"]
                     password = roles.role_password(KEY, name)
                     connection.sendall(f'{{"password": "{password}"}}\n'.encode())
 
@@ -205,13 +207,13 @@ def played_shelf(path: Path):
 
 @pytest.fixture
 def look(people, tmp_path):
-    with played_shelf(tmp_path / "s"):
+    with played_homes(tmp_path / "s"):
         environment = dict.fromkeys(
             ("SCHEDULER_API_KEY", "JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL"), "x"
         )
         config = replace(
-            PortalConfig.from_environment(environment),
-            shelf=tmp_path / "s", postgresql=(people.host, people.port),
+            PortalConfig.from_environment({**list_defaults("portal"), **environment}),
+            homes=tmp_path / "s", postgresql=(people.host, people.port),
         )  # fmt: skip
         yield lambda name: Catalog(config, User(name, False, True, ""))
 

@@ -1,30 +1,35 @@
-"""The shelf as a real root process: who may ask, what it opens, what it leaves behind."""
+"""The homes server as a real root process: who may ask, what it opens, what it leaves behind."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.scratch import open_folder
 from tests.waiting import wait_until
+from vixtract.processes.tree import read_stat
+from vixtract.processes.usage import read_processes
 
 ROOT = Path(__file__).parents[2]
 # Beyond any account of the machine that runs the tests.
 PORTAL, ANNA, BOB = 48123, 48200, 48201
 LAUNCH = """
 import sys
+import threading
 sys.path.insert(0, {source!r})
 from pathlib import Path
-from vixtract.homes.server import Shelf, ShelfConfig
-Shelf(ShelfConfig(Path({socket!r}), Path({homes!r}), {portal}, {portal})).run()
+from vixtract.homes.server import Homes, HomesConfig
+Homes(HomesConfig(Path({socket!r}), Path({homes!r}), {portal}, {portal})).run()
 """
 ASK = """
 import socket, sys
@@ -54,13 +59,13 @@ def place():
 
 @pytest.fixture(scope="module")
 def ask(place):
-    """Ask the shelf as the portal (or as another uid)."""
-    path = place / "shelf.sock"
+    """Ask the homes server as the portal (or as another uid)."""
+    path = place / "homes.sock"
     code = LAUNCH.format(
         source=str(ROOT / "src"), socket=str(path), homes=str(place / "home"), portal=PORTAL
     )
     process = subprocess.Popen([sys.executable, "-I", "-c", code])
-    wait_until(path.is_socket, "the shelf's socket", interval_s=0.05)
+    wait_until(path.is_socket, "the homes server's socket", interval_s=0.05)
 
     def ask(uid: int = PORTAL, **question) -> dict:
         done = subprocess.run(
@@ -103,7 +108,7 @@ def test_nobody_else_gets_an_answer(ask, uid):
 
 def test_another_account_of_the_group_gets_no_answer(ask, place):
     done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-c", ASK, str(place / "shelf.sock"), '{"do":"list","person":"anna"}'],
+        ["/usr/bin/python3", "-I", "-c", ASK, str(place / "homes.sock"), '{"do":"list","person":"anna"}'],
         user=BOB, group=PORTAL, extra_groups=[], capture_output=True, timeout=60,
     )  # fmt: skip
     assert b"etl/load" not in done.stdout
@@ -196,11 +201,35 @@ def test_a_notebook_that_needs_too_much_memory_is_an_answer(ask, place):
     assert ask(do="list", person="anna")["notebooks"]
 
 
-def test_silence_and_nonsense_do_not_stop_the_shelf(ask, place):
+def test_a_person_who_stops_the_process_that_reads_for_them_stops_nothing_else(ask, place):
+    bomb = place / "home/anna/bomb.ipynb"
+    bomb.write_text('{"cells":[' + "[],[],[],[]," * 4_000_000 + "[]]}")
+    own(place / "home/anna", ANNA)
+    done = threading.Thread(
+        target=ask, kwargs={"do": "inspect", "person": "anna", "notebook": "bomb.ipynb"}
+    )
+    done.start()
+
+    def stopped() -> int:
+        for process in read_processes():
+            if process.uid == ANNA:
+                os.kill(process.pid, signal.SIGSTOP)
+                return process.pid
+        return 0
+
+    pid = wait_until(stopped, "the process that reads", interval_s=0.01)
+    assert ask(do="list", person="bob")["notebooks"]
+    wait_until(lambda: not read_stat(pid), "its end", timeout_s=30, interval_s=0.1)
+    done.join(60)
+    bomb.unlink()
+    assert ask(do="list", person="anna")["notebooks"]
+
+
+def test_silence_and_nonsense_do_not_stop_the_homes_server(ask, place):
     silent = []
     for _ in range(5):
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(place / "shelf.sock"))
+        connection.connect(str(place / "homes.sock"))
         silent.append(connection)
     silent[0].sendall(b"x" * 20_000)
     silent[1].sendall(b"[]\n")

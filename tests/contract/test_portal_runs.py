@@ -1,4 +1,4 @@
-"""Pages and calls of runs over a real engine and a real shelf: who sees what, and how it is sent."""
+"""Pages and calls of runs over a real engine and a real homes server: who sees what, and how it is sent."""
 
 from __future__ import annotations
 

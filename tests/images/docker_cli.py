@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from vixtract.settings import list_defaults
+
 
 def docker(
     *arguments: str, check: bool = True, timeout_s: float = 60.0, text: str | None = None
@@ -34,6 +36,15 @@ def docker(
     if check:
         assert done.returncode == 0, f"docker {arguments}: {done.stdout}\n{done.stderr}"
     return done
+
+
+def handed_on(container: str) -> tuple[str, ...]:
+    """Return the options that hand a container the settings as compose does where none is set.
+
+    Args:
+        container: name of its service. A later `--env` of the same name wins.
+    """
+    return tuple(f"--env={name}={value}" for name, value in list_defaults(container).items())
 
 
 def has_image(name: str) -> bool:

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from tests.images.docker_cli import docker
+from tests.images.docker_cli import docker, handed_on
 from tests.own_images import own_image
 from tests.waiting import free_port, wait_until
 from vixtract.scheduler.client import SchedulerClient
@@ -16,6 +16,7 @@ from vixtract.scheduler.client import SchedulerClient
 IMAGE = own_image("cronicle-edge")
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (
+    *handed_on("cronicle"),
     "--init", "--security-opt=no-new-privileges:true", "--cap-drop=ALL", "--pids-limit=4096", "--memory=4g",
     *(f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.images.docker_cli import docker, unique_name
+from tests.images.docker_cli import docker, handed_on, unique_name
 from tests.own_images import own_image, postgres_base
 from tests.stack.appliance import Person
 from tests.waiting import free_port, wait_until
@@ -60,6 +60,7 @@ class Hub:
             *("--network", self.name, "-p", f"127.0.0.1:{self.port}:8000"),
             *("--cap-drop=ALL", *(f"--cap-add={name}" for name in CAPABILITIES)),
             *(word for mount in mounts for word in ("-v", mount)),
+            *handed_on("jupyter"),
             *(word for item in environment.items() for word in ("-e", "=".join(item))),
             IMAGE,
         )

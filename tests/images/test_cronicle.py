@@ -12,7 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.images.docker_cli import created_container, docker, exit_code, logs, unique_name
+from tests.images.docker_cli import (
+    created_container,
+    docker,
+    exit_code,
+    handed_on,
+    logs,
+    unique_name,
+)
 from tests.own_images import own_image
 from tests.waiting import wait_until
 
@@ -22,6 +29,7 @@ IMAGE = own_image("cronicle")
 PYTHON = "/opt/vixtract/bin/python"
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
 HARDENED = (
+    *handed_on("cronicle"),
     "--init", "--security-opt=no-new-privileges:true", "--cap-drop=ALL", "--pids-limit=4096", "--memory=4g",
     *(f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.images.docker_cli import docker, unique_name
+from tests.images.docker_cli import docker, handed_on, unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
 from tests.images.hub import Hub, xsrf_of
 from tests.own_images import own_image
@@ -37,7 +37,8 @@ class Place:
         self.main = f"http://127.0.0.1:{main}"
         self.url = f"http://127.0.0.1:{own if has_own_port else main}"
         docker(
-            "run", "--detach", "--name", self.name, "--network", hub.name, "--env", "VIXTRACT_ENGINE=cronicle",
+            "run", "--detach", "--name", self.name, "--network", hub.name, *handed_on("nginx"),
+            "--env", "VIXTRACT_ENGINE=cronicle",
             "--env", f"CRONICLE_PORT={own if has_own_port else ''}",
             "--publish", f"127.0.0.1:{main}:8080", "--publish", f"127.0.0.1:{own}:8012", NGINX,
         )  # fmt: skip

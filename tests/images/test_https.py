@@ -119,7 +119,7 @@ def test_wrong_setting_is_refused_with_a_cure(name: str, value: str) -> None:
     with created_container(IMAGE, (*HARDENED, "-e", f"{name}={value}")) as container:
         docker("start", container)
         assert exit_code(container) == 3
-        assert name in logs(container) and "Set it to" in logs(container)
+        assert name in logs(container) and "Correct them in .env" in logs(container)
 
 
 def test_acme_without_a_name_is_refused() -> None:

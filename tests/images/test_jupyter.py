@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.images.docker_cli import docker, exit_code
+from tests.images.docker_cli import docker, exit_code, handed_on
 from tests.images.hub import IMAGE, PYTHON, Hub
 from tests.waiting import wait_until
 
@@ -88,7 +88,8 @@ def install(person, name, version, options=""):
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.168.1.5", "::"])
 def test_entrypoint_refuses_documented_passwords_on_a_public_address(address):
     done = docker(
-        *("run", "--rm", "-e", f"VIXTRACT_BIND={address}", "-e", "HUB_ADMIN_PASSWORD=own", IMAGE),
+        *("run", "--rm", *handed_on("jupyter")),
+        *("-e", f"VIXTRACT_BIND={address}", "-e", "HUB_ADMIN_PASSWORD=own", IMAGE),
         check=False,
     )
     assert done.returncode == 3
@@ -99,15 +100,24 @@ def test_entrypoint_refuses_documented_passwords_on_a_public_address(address):
 
 
 def test_entrypoint_refuses_a_system_account_as_administrator():
-    done = docker("run", "--rm", "-e", "HUB_ADMIN=root", IMAGE, check=False)
+    words = (*handed_on("jupyter"), "-e", "HUB_ADMIN=root", IMAGE)
+    done = docker("run", "--rm", *words, check=False)
     assert done.returncode == 3
     assert "reserved" in done.stderr
+
+
+def test_entrypoint_refuses_to_guess_settings_that_compose_did_not_hand_on():
+    words = [word for word in handed_on("jupyter") if "SERVER_MEMORY_MB" not in word]
+    done = docker("run", "--rm", *words, IMAGE, check=False)
+    assert done.returncode == 3
+    first, second = done.stderr.strip().splitlines()
+    assert "without SERVER_MEMORY_MB." in first and "docker-compose.yml of this version" in second
 
 
 # --- who runs what --------------------------------------------------------------------------------
 
 
-def test_root_runs_the_hub_the_shelf_the_vault_and_the_watch_and_nothing_else(hub):
+def test_root_runs_the_hub_homes_the_vault_and_the_watch_and_nothing_else(hub):
     hub.add("ps.person", PASSWORD)
     hub.browser("ps.person", PASSWORD).start_server()
     rows = [line.split(None, 1) for line in hub.run("ps", "-eo", "user:32=,args=").splitlines()]
@@ -115,7 +125,7 @@ def test_root_runs_the_hub_the_shelf_the_vault_and_the_watch_and_nothing_else(hu
     assert len(of_root) == 6, of_root
     assert all(
         re.search(
-            r"docker-init|vixtract\.(people\.entry|notebooks\.(shelf|labwatch)|vault\.server)|bin/jupyterhub -f",
+            r"docker-init|vixtract\.(containers\.jupyter|homes\.server|processes\.labs|vault\.server)|bin/jupyterhub -f",
             a,
         )
         for a in of_root

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.docker_cli import created_container, docker, logs, put_file, unique_name
+from tests.images.docker_cli import (
+    created_container,
+    docker,
+    handed_on,
+    logs,
+    put_file,
+    unique_name,
+)
 from tests.own_images import own_image
 from tests.waiting import wait_until
 
@@ -24,6 +31,7 @@ IMAGE = own_image("nginx")
 STUB_IMAGE = own_image("jupyter")
 STUB = (Path(__file__).parent / "stub_service.py").read_text(encoding="utf-8")
 HARDENED = (
+    *handed_on("nginx"),
     "--init",
     "--security-opt=no-new-privileges:true",
     "--cap-drop=ALL",
@@ -646,13 +654,14 @@ def test_reload_of_a_wrong_addition_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("HTTPS=maybe", "Set it to off"),
+        ("HTTPS=maybe", "is none of off"),
+        ("TZ=Europe/Moskva", "Europe/Moscow"),
         ("VIXTRACT_ENGINE=other", "embedded"),
         ("POSTGRES_PORT=1;x", "not a port"),
     ],
 )
 def test_refuses_wrong_settings(setting: str, words: str) -> None:
-    with created_container(IMAGE, ("-e", setting)) as container:
+    with created_container(IMAGE, (*handed_on("nginx"), "-e", setting)) as container:
         docker("start", container)
         assert docker("wait", container).stdout.strip() == "3"
         assert words in logs(container)

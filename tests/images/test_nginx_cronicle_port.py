@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.images.docker_cli import created_container, docker, logs
+from tests.images.docker_cli import created_container, docker, handed_on, logs
 from tests.images.test_nginx import IMAGE, UP, Door, front_door
 from tests.waiting import wait_until
 
@@ -84,7 +84,8 @@ def test_without_the_setting_nothing_listens_and_the_page_stays():
 
 @pytest.mark.parametrize("value", ["80x", "1;x", "-1"])
 def test_a_wrong_port_is_refused(value):
-    with created_container(IMAGE, ("-e", f"CRONICLE_PORT={value}")) as container:
+    options = (*handed_on("nginx"), "-e", f"CRONICLE_PORT={value}")
+    with created_container(IMAGE, options) as container:
         docker("start", container)
         assert docker("wait", container).stdout.strip() == "3"
         assert "not a port" in logs(container)

@@ -17,7 +17,7 @@ import pytest
 from tests import slapd
 from tests.certificates import make_authority, write_pair
 from tests.directory_settings import by_search
-from tests.images.docker_cli import docker, host_address, logs
+from tests.images.docker_cli import docker, handed_on, host_address, logs
 from tests.images.hub import IMAGE, PYTHON, Hub
 from tests.issuer import Issuer, foreign_key
 from tests.slapd import Slapd
@@ -414,7 +414,7 @@ def test_address_of_return_follows_the_front_door(place, hub):
 )  # fmt: skip
 def test_wrong_settings_refuse_at_start_with_the_cure(values, expected):
     words = [w for item in values.items() for w in ("-e", "=".join(item))]
-    done = docker("run", "--rm", *words, IMAGE, check=False)
+    done = docker("run", "--rm", *handed_on("jupyter"), *words, IMAGE, check=False)
     assert done.returncode == 3
     assert all(word in done.stderr for word in expected), done.stderr
 

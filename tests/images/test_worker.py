@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.images import edge_box
-from tests.images.docker_cli import docker, has_image, host_address, logs, unique_name
+from tests.images.docker_cli import docker, handed_on, has_image, host_address, logs, unique_name
 from tests.images.edge_box import EdgeBox
 from tests.own_images import PREFIX, own_image
 from tests.waiting import free_port, wait_until
@@ -279,5 +279,15 @@ def test_no_run_outlives_the_appliance(pair):
 
 
 def test_a_worker_without_a_key_says_so_and_ends():
-    done = docker("run", "--rm", EMBEDDED, "worker", check=False)
+    words = (*handed_on("worker"), "--env", "POSTGRES_HOST=192.0.2.7", EMBEDDED, "worker")
+    done = docker("run", "--rm", *words, check=False)
     assert done.returncode == 3 and "worker_key is missing" in done.stderr
+
+
+def test_a_worker_without_settings_or_an_address_of_postgresql_says_so_and_ends():
+    for words, expected in (
+        ((), "worker was started without"),
+        (handed_on("worker"), "POSTGRES_HOST"),
+    ):
+        done = docker("run", "--rm", *words, EMBEDDED, "worker", check=False)
+        assert done.returncode == 3 and expected in done.stderr

@@ -107,7 +107,7 @@ def test_a_disk_filler_is_stopped_at_the_floor(appliance, anna, bob):
         with others_work(appliance, bob):
             output = anna.run_cell(DISK_FILLER, 120, until="DISK_FLOOR_MB")
     finally:
-        appliance.execute("jupyter", "pkill", "-f", "notebooks.labwatch", check=False)
+        appliance.execute("jupyter", "pkill", "-f", "vixtract.processes.labs", check=False)
         watch.kill()
         watch.wait()
     assert "begins" in output and "DISK_FLOOR_MB" in output, output

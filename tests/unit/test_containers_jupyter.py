@@ -1,4 +1,4 @@
-"""The container's main process: first passwords, the Hub's environment, and keeping the Hub alive."""
+"""The container's main process: first passwords, and keeping the Hub alive."""
 
 from __future__ import annotations
 
@@ -57,40 +57,19 @@ def test_documented_password_is_replaced_by_an_own_one(store):
     assert store.has_hash_of("admin", "own-one-1")
 
 
-def test_hub_gets_no_path_of_the_admins_and_no_password_that_it_has_no_use_for():
-    environment = entry.build_hub_environment(
-        {
-            "PATH": "/usr/local/bin:/usr/bin",
-            "HUB_ADMIN_PASSWORD": "a",
-            "POSTGRES_PASSWORD": "b",
-            "PYTHONPATH": "/usr/local/evil",
-            "LD_PRELOAD": "/usr/local/evil.so",
-            "TZ": "",
-            "LANG": "C.UTF-8",
-        }
-    )
-    assert environment == {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-    }
-
-
-def test_exit_codes_are_put_into_words():
-    assert entry.describe_exit(1) == "code 1"
-    assert entry.describe_exit(-9) == "SIGKILL"
-
-
-def supervise(tmp_path, program):
-    """Run the supervisor over a program, as a process of its own; people's processes are not touched."""
+def keep(tmp_path, program):
+    """Keep a program in the Hub's place, in a process of its own; people's processes are not touched."""
     script = f"""
 import sys; sys.path.insert(0, {str(SOURCE)!r})
 from pathlib import Path
 from vixtract.containers import jupyter as entry
 entry.STATE = Path({str(tmp_path)!r})
 entry.HUB_STOP_S = 1
-entry.end_processes = lambda is_meant, timeout_s: None
-sys.exit(entry.Supervisor({{}}, ("/bin/sh", "-c", {program!r})).run())
+entry.forget_service_tokens = lambda database: print("tokens forgotten", file=sys.stderr)
+entry.end_processes = lambda is_meant, timeout_s: print(
+    "ended", is_meant(entry._portal_uid()), is_meant(2000), file=sys.stderr
+)
+sys.exit(entry.keep_hub({{}}, ("/bin/sh", "-c", {program!r})).run())
 """
     return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
 
@@ -106,7 +85,7 @@ def wait_for_lines(path, count):
 
 @pytest.mark.slow
 def test_dead_hub_is_started_again_and_sigterm_ends_both(tmp_path):
-    process = supervise(tmp_path, "echo $$ >> pids; exec sleep 60")
+    process = keep(tmp_path, "echo $$ >> pids; exec sleep 60")
     first = wait_for_lines(tmp_path / "pids", 1)[0]
     os.kill(int(first), signal.SIGKILL)
     second = wait_for_lines(tmp_path / "pids", 2)[1]
@@ -114,12 +93,15 @@ def test_dead_hub_is_started_again_and_sigterm_ends_both(tmp_path):
     _, log = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "SIGKILL" in log
+    # Before each start; after an end that nobody asked for; after the stop.
+    steps = [line for line in log.splitlines() if line.startswith(("tokens", "ended"))]
+    assert steps == ["tokens forgotten", "ended True False", "tokens forgotten", "ended False True"]
     assert not Path(f"/proc/{second}").exists()
 
 
 @pytest.mark.slow
 def test_hub_that_ignores_sigterm_is_killed_in_time(tmp_path):
-    process = supervise(tmp_path, "trap '' TERM; echo $$ >> pids; while :; do sleep 0.2; done")
+    process = keep(tmp_path, "trap '' TERM; echo $$ >> pids; while :; do sleep 0.2; done")
     pid = wait_for_lines(tmp_path / "pids", 1)[0]
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)

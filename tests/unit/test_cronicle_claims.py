@@ -13,9 +13,9 @@ import pytest
 from vixtract.cronicle_edge import claims
 from vixtract.ledger import slots
 from vixtract.ledger.database import Database
+from vixtract.processes.tree import is_ending
 from vixtract.scheduler import settling, store
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import is_ending
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHTLY = Event(

@@ -1,4 +1,4 @@
-"""The shelf over runs, as a real process: what it opens, and every trick that must not work."""
+"""The homes server over runs, as a real process: what it opens, and every trick that must not work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.scratch import open_folder
 from tests.waiting import wait_until
 from vixtract.people.roles import role_password
-from vixtract.portal.archive import Archive, ask_shelf
+from vixtract.portal.archive import Archive, ask_homes
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.models import Run
 
@@ -24,10 +24,10 @@ SERVE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from vixtract.homes.server import Shelf, ShelfConfig
+from vixtract.homes.server import Homes, HomesConfig
 base = Path(sys.argv[2])
 import os
-Shelf(ShelfConfig(base / "s", base / "home", os.getuid(), os.getgid(), base / "runs", base)).run()
+Homes(HomesConfig(base / "s", base / "home", os.getuid(), os.getgid(), base / "runs", base)).run()
 """
 RUN = Run(id="j1", owner="anna", output="/runs/anna/j1/a-output.ipynb")
 pytestmark = pytest.mark.skipif(
@@ -58,7 +58,7 @@ def prepare(base: Path) -> Path:
 @pytest.fixture(scope="module")
 def archive(base):
     process = subprocess.Popen([sys.executable, "-I", "-c", SERVE, str(ROOT / "src"), str(base)])
-    wait_until((base / "s").exists, "the shelf's socket", interval_s=0.05)
+    wait_until((base / "s").exists, "the homes server's socket", interval_s=0.05)
     yield Archive(base / "s")
     process.terminate()
     assert process.wait(10) == 0
@@ -148,13 +148,13 @@ def test_cells_show_what_failed_and_what_came_out(archive, record):
 
 
 def test_a_login_is_one_persons_alone(archive, base):
-    answer, _ = ask_shelf(base / "s", {"do": "login", "person": "anna"})
+    answer, _ = ask_homes(base / "s", {"do": "login", "person": "anna"})
     assert answer == {"password": role_password("k" * 64, "anna")}
     for name in ("vixtract", "postgres", "..", "", "bi"):
         with pytest.raises(NotFoundError):
-            ask_shelf(base / "s", {"do": "login", "person": name})
+            ask_homes(base / "s", {"do": "login", "person": name})
 
 
-def test_a_shelf_that_is_away_is_said(tmp_path):
+def test_a_homes_server_that_is_away_is_said(tmp_path):
     with pytest.raises(AwayError):
         Archive(tmp_path / "none").open(RUN, "x")

@@ -34,6 +34,7 @@ ALLOWED = {
     "text_tables": set(),
     "people_commands": set(),
     "settings_table": {"__init__"},
+    "stores": set(),
     "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
@@ -49,19 +50,32 @@ ALLOWED = {
         *(*BASE, *SETTINGS, "people", "processes", "notebooks", "notebooks.warm"),
         *("ledger", "vault", "runner.workers"),
     },
-    "scheduler": {*BASE, *SETTINGS, "ledger"},
-    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "runner", "scheduler"},
-    "cronicle_edge": {*BASE, *SETTINGS, "ledger", "runner", "scheduler", "people", "processes"},
-    "hub": {*BASE, *SETTINGS, "language", "people_commands", "people", "scheduler", "vault"},
+    "scheduler": {*BASE, *SETTINGS, "ledger", "processes", "scheduler.client"},
+    "scheduler.client": {"errors"},
+    "scheduler.embedded": {*BASE, *SETTINGS, "ledger", "processes", "runner", "scheduler"},
+    "cronicle_edge": {
+        *(*BASE, *SETTINGS, "ledger", "runner", "people", "processes"),
+        *("scheduler", "scheduler.client"),
+    },
+    "hub": {
+        *(*BASE, *SETTINGS, "language", "people_commands", "people", "vault"),
+        *("processes", "scheduler", "scheduler.client"),
+    },
     "homes": {*BASE, "people", "processes", "notebooks"},
-    "portal": {*BASE, *SETTINGS, "language", "people", "ledger", "scheduler", "vault"},
-    "ops": {*BASE, *SETTINGS, "people_commands"},
+    "portal": {
+        *(*BASE, *SETTINGS, "language", "people", "ledger", "vault"),
+        *("homes", "processes", "scheduler", "scheduler.client"),
+    },
+    "ops": {*BASE, *SETTINGS, "stores", "people_commands", "scheduler.client"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}
 # The main processes put everything together.
 ALLOWED["containers"] = {*ALLOWED} - {"ops"}
-# Packages inside of others that have a row of their own.
-INNER = {("notebooks", "warm"), ("runner", "workers"), ("scheduler", "embedded")}
+# Packages and modules inside of others that have a row of their own.
+INNER = {
+    *(("notebooks", "warm"), ("runner", "workers")),
+    *(("scheduler", "embedded"), ("scheduler", "client")),
+}
 # One package of two rows: the parts lie in one folder and are not taken apart.
 ONE = {("runner", "runner.workers")}
 HOST_SIDE = {
@@ -69,6 +83,7 @@ HOST_SIDE = {
         "ops",
         "settings",
         "settings_table",
+        "stores",
         "secret_settings",
         "values",
         "errors",
@@ -76,6 +91,7 @@ HOST_SIDE = {
         "credentials",
         "text_tables",
         "people_commands",
+        "scheduler.client",
         "__init__",
     ),
 }

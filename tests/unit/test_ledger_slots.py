@@ -30,7 +30,7 @@ from vixtract.ledger.slots import (
 )
 from vixtract.scheduler import store
 from vixtract.scheduler.config import EngineConfig
-from vixtract.scheduler.embedded.engine import Engine
+from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.timing import build_timing, iterate_due
 
@@ -38,19 +38,19 @@ START = 1_790_000_100  # a multiple of five minutes
 EVERY_5 = {"minutes": list(range(0, 60, 5))}
 
 
-def make_engine(directory: Path, clock: list[float], **config: int) -> Engine:
+def make_engine(directory: Path, clock: list[float], **config: int) -> EmbeddedEngine:
     """Return an engine that is not started and runs nothing, on a clock that the test sets."""
     settings = EngineConfig("k" * 20, directory, **{"max_jobs": 0, **config})
-    return Engine(settings, Database(directory / "ledger.sqlite3"), lambda: clock[0])
+    return EmbeddedEngine(settings, Database(directory / "ledger.sqlite3"), lambda: clock[0])
 
 
-def put(engine: Engine, **fields: object) -> str:
+def put(engine: EmbeddedEngine, **fields: object) -> str:
     event = Event("e1", "event", "notebook", timing=EVERY_5, **fields)
     store.put_event(engine.database, event, START)
     return event.id
 
 
-def outcomes(engine: Engine) -> Counter:
+def outcomes(engine: EmbeddedEngine) -> Counter:
     """Count slots by outcome; an open slot counts as queued."""
     rows, _ = slot_history(engine.database, "e1", offset=0, limit=10**6)
     return Counter(row["outcome"] or "queued" for row in rows for _ in range(row["slots"]))
@@ -242,7 +242,7 @@ STEPS = st.lists(
 )
 
 
-def apply(engine: Engine, clock: list[float], step: str, amount: int) -> Engine:
+def apply(engine: EmbeddedEngine, clock: list[float], step: str, amount: int) -> EmbeddedEngine:
     """Do one thing that happens to a scheduler; return the engine, a new one after a restart."""
     if step in ("advance", "downtime"):
         clock[0] += amount

@@ -15,9 +15,16 @@ from tests.waiting import wait_until
 from vixtract.processes import labs as labwatch
 from vixtract.processes import usage
 from vixtract.processes.labs import Bounds, Watch
-from vixtract.processes.overuse import DISK_FULL, TOO_MANY_PROCESSES, Overuse
 from vixtract.processes.person import Person
-from vixtract.processes.usage import DiskFloor, Process, WriteMeter, read_processes
+from vixtract.processes.usage import (
+    DISK_FULL,
+    TOO_MANY_PROCESSES,
+    DiskFloor,
+    Overuse,
+    Process,
+    WriteMeter,
+    read_processes,
+)
 
 PROBE = """
 import os, resource

@@ -36,7 +36,9 @@ def instance(tmp_path, **settings):
     ],
 )
 def test_mode_follows_the_address_where_nobody_chose(bind, https, expected):
-    settings = Settings.from_environment({"VIXTRACT_BIND": bind, "HTTPS": https})
+    settings = Settings.from_environment(
+        {"VIXTRACT_BIND": bind, "HTTPS": https, "HTTPS_DOMAIN": "etl.example.org"}
+    )
     assert settings.https_mode == expected
 
 
@@ -44,17 +46,26 @@ def test_mode_follows_the_address_where_nobody_chose(bind, https, expected):
     ("name", "value"),
     [
         ("HTTPS", "on"),
+        ("HTTPS_ACME_EMAIL", "nobody"),
+        ("HTTPS_ACME_SERVER", "acme.example.org/directory"),
         ("HTTPS_DOMAIN", "etl.example.org; return 200"),
         ("HTTPS_DOMAIN", "10.0.0.256"),
         ("HTTPS_DOMAIN", "-a.example.org"),
         ("HTTPS_DOMAIN", "https://etl.example.org"),
         ("POSTGRES_ALLOW", "everybody"),
         ("POSTGRES_ALLOW", "10.0.0.1/8"),
+        ("POSTGRES_ALLOW", "fe80::1%eth0; deny all"),
     ],
 )
 def test_wrong_values_are_named(name, value):
     with pytest.raises(SettingsError, match=name):
         Settings.from_environment({name: value})
+
+
+def test_acme_needs_a_host_name():
+    for domain in ("", "10.0.0.5"):
+        with pytest.raises(SettingsError, match="HTTPS=acme needs a host name"):
+            Settings.from_environment({"HTTPS": "acme", "HTTPS_DOMAIN": domain})
 
 
 def test_certificates_are_for_every_name_that_leads_here():

@@ -7,6 +7,7 @@ import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -27,7 +28,7 @@ from vixtract.ops.demo import (
 )
 from vixtract.ops.host import Completed
 from vixtract.ops.instance import load_instance
-from vixtract.ops.rest import Scheduler, SchedulerError
+from vixtract.scheduler.client import LogPage, SchedulerClient, SchedulerError
 
 UTC = datetime.timezone.utc
 NOW = datetime.datetime(2026, 1, 31, 23, 59, 30, tzinfo=UTC)
@@ -51,10 +52,17 @@ REPORT = {
 class FakeScheduler(BaseHTTPRequestHandler):
     """Answers like the scheduler: the event becomes a job, which ends at the third look."""
 
+    def do_GET(self):
+        """Answer the call that has its parameters in the address: the log."""
+        address = urlsplit(self.path)
+        self.give(address.path, dict(parse_qsl(address.query)))
+
     def do_POST(self):
+        self.give(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def give(self, path, body):
         state = self.server.state
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        call = self.path.removeprefix("/cronicle/api/app/")
+        call = path.removeprefix("/cronicle/api/app/")
         state["calls"].append((call, body, self.headers["X-API-Key"]))
         answer = self.answer(state, call, body)
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -178,9 +186,9 @@ def test_a_run_that_never_starts_has_a_deadline(tmp_path, scheduler):
 def test_a_refused_call_carries_the_schedulers_words(scheduler):
     base = f"http://127.0.0.1:{scheduler.server_address[1]}"
     with pytest.raises(SchedulerError, match="no such key"):
-        Scheduler(base, "wrong").call("ping")
-    with pytest.raises(SchedulerError, match="did not answer ping"):
-        Scheduler("http://127.0.0.1:1", KEY).call("ping")
+        SchedulerClient(f"{base}/cronicle", "wrong").call("ping")
+    with pytest.raises(SchedulerError, match="does not answer"):
+        SchedulerClient("http://127.0.0.1:1/cronicle", KEY).call("ping")
 
 
 def test_a_person_that_cannot_be_added_is_an_error(tmp_path):
@@ -242,9 +250,8 @@ class Page:
     def __init__(self, text):
         self.text = text.encode()
 
-    def call(self, name, **body):
-        data = self.text[body["offset"] :]
-        return {"data": data.decode(), "next": len(self.text)}
+    def get_live_console(self, job, offset):
+        return LogPage(self.text[offset:].decode(), len(self.text), complete=False)
 
 
 def test_a_half_written_line_is_shown_when_it_is_whole(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from vixtract.people import accounts, archive
 from vixtract.people.archive import ArchiveError
-from vixtract.runner.leavers import move_runs
+from vixtract.runner.accounts import move_runs
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 

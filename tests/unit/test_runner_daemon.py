@@ -253,6 +253,28 @@ def test_timeout_ends_those_who_left_their_group(daemon):
     assert daemon.processes() == []
 
 
+def test_a_job_that_stops_itself_ends_at_its_limit_and_by_an_abort(daemon):
+    end, _ = daemon.run("shell", "sleep 815 & sleep 0.3; kill -STOP $! $$", timeout_s=1)
+    assert (end["code"], daemon.processes()) == (124, [])
+    with daemon.connect() as connection:
+        request = daemon.request("shell", "sleep 816 & sleep 0.3; kill -STOP $! $$")
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        wait_until(
+            lambda: any("816" in line for line in daemon.processes()), "the job", interval_s=0.05
+        )
+        connection.sendall(b'{"abort":true}\n')
+        assert follow(connection)[0]["code"] == 130
+    assert daemon.processes() == []
+
+
+def test_half_a_request_is_refused_and_others_are_served_meanwhile(daemon):
+    with daemon.connect() as connection:
+        connection.sendall(b'{"kind":')
+        assert daemon.run("shell", "true")[0]["code"] == 0
+        event, _ = follow(connection)
+    assert (event["type"], "did not arrive" in event["description"]) == ("refused", True)
+
+
 def test_what_outlives_a_good_end_is_ended(daemon):
     end, _ = daemon.run("shell", "(setsid setsid sleep 821 &) ; exit 0")
     assert end["code"] == 0

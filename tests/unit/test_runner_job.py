@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vixtract.errors import RequestError
+from vixtract.processes.questions import encode
 from vixtract.runner.job import build_request, script_owners
-from vixtract.runner.protocol import RunRequest, encode, parse_request
+from vixtract.runner.protocol import RunRequest, parse_request
 
 LITERAL = (
     "papermill --cwd ./jupyter-home/admin/ ./jupyter-home/admin/freshdesk.ipynb"

@@ -11,7 +11,7 @@ from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.embedded.alarms import Alarms
-from vixtract.scheduler.embedded.engine import Engine
+from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.events import Event
 
 START = 1_800_000_000.0
@@ -82,7 +82,9 @@ def test_the_engine_wakes_when_an_event_is_due(tmp_path, monkeypatch):
     monkeypatch.setattr("vixtract.scheduler.embedded.engine.HEARTBEAT_S", 60.0)
     config = EngineConfig("k" * 20, tmp_path, max_jobs=0)
     shift = START + 58 - time.time()
-    engine = Engine(config, Database(tmp_path / "ledger.sqlite3"), lambda: time.time() + shift)
+    engine = EmbeddedEngine(
+        config, Database(tmp_path / "ledger.sqlite3"), lambda: time.time() + shift
+    )
     settled = threading.Event()
     monkeypatch.setattr(engine, "_queue_slot", lambda *_: (settled.set(), ("", "not run"))[1])
     engine.start()

@@ -62,7 +62,7 @@ def test_pause_stops_what_is_theirs_and_resume_starts_what_was_on(scheduler):
     done = schedules.pause(scheduler, "anna")
     assert (sorted(done.events), done.jobs) == (["by-boss", "own"], 2)
     assert set(scheduler.jobs) == {"j3"}
-    assert schedules.pause(scheduler, "anna") == schedules.Change()
+    assert schedules.pause(scheduler, "anna") == schedules.ScheduleChanges()
     schedules.resume(scheduler, "anna", frozenset(done.events))
     assert {i: e["enabled"] for i, e in scheduler.events.items()} == {
         "own": 1, "off": 0, "by-boss": 1, "others": 1,

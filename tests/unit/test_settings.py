@@ -10,6 +10,7 @@ import pytest
 from vixtract.errors import SettingsError
 from vixtract.ops.reference import GENERATED
 from vixtract.settings import BY_NAME, SETTINGS, Settings, check_value, is_loopback
+from vixtract.values import count_edits, find_similar
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +34,77 @@ def test_all_wrong_values_are_reported_together_and_no_password_is_shown():
     assert all(name in message for name in ("HTTP_PORT", "MAX_JOBS", "TZ"))
     assert "hidden1" not in message
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("TZ", "Europe/Moskva", "did you mean Europe/Moscow?"),
+        ("TZ", "Moscow", "did you mean Europe/Moscow?"),
+        ("TZ", "europe/moscow", "did you mean Europe/Moscow?"),
+        ("TZ", "MSK-3", "not the name of a time zone such as"),
+        ("TZ", "Europe", "not the name of a time zone"),
+        ("JUPYTER_MEMORY", "lots", "is not a size"),
+        ("JUPYTER_MEMORY", "8", "6m at least"),
+        ("CRONICLE_MEMORY", "8 g", "is not a size"),
+        ("POSTGRES_MEMORY", "-1", "is not a size"),
+        ("PUBLIC_URL", "foo", "is not an http:// or https:// address"),
+        ("PUBLIC_URL", "https://", "is not an http:// or https:// address"),
+        ("PUBLIC_URL", "https://etl.example.com:x", "is not an http:// or https:// address"),
+        ("PIP_INDEX_URL", "pypi.example.com/simple", "is not an http:// or https:// address"),
+        ("HTTP_PROXY", "ftp://proxy:21", "is not the address of a proxy"),
+        ("HTTPS_PROXY", "http://:3128", "is not the address of a proxy"),
+        ("NO_PROXY", "a b", "is not a list such as"),
+        ("SMTP_FROM", "vixtract", "is not a mail address"),
+        ("SMTP_FROM", "ViXtract <vixtract>", "is not a mail address"),
+        ("SMTP_HOST", "smtp://mail", "neither a host name nor an address"),
+        ("SMTP_USER", "a\tb", "control character"),
+        ("HUB_ADMIN", "Admin", "is not a name of"),
+        ("LDAP_CA_FILE", "ca.pem", "is not a full path"),
+        ("WORKERS", "worker1:99999", "is not a list such as worker1"),
+        ("POSTGRES_IMAGE", "Postgres:17", "is not the name of an image"),
+        ("POSTGRES_IMAGE", "postgres:", "is not the name of an image"),
+        ("VIXTRACT_VERSION", "0.1/0", "is not the tag of an image"),
+    ],
+)
+def test_values_are_checked_for_truth_too(name, value, words):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({name: value})
+    assert f"{name}={value!r}" in caught.value.message and words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TZ", "America/New_York"),
+        ("TZ", "Etc/GMT-3"),
+        ("JUPYTER_MEMORY", "1.5G"),
+        ("JUPYTER_MEMORY", "512mb"),
+        ("JUPYTER_MEMORY", "0"),
+        ("PUBLIC_URL", "http://[fd00::1]:8080/etl"),
+        ("HTTP_PROXY", "proxy:3128"),
+        ("HTTPS_PROXY", "http://name:word@proxy.example.com:3128"),
+        ("NO_PROXY", "localhost, .example.com,10.0.0.0/8,*"),
+        ("SMTP_FROM", "ViXtract <etl@example.com>"),
+        ("SMTP_HOST", "mail_relay"),
+        ("POSTGRES_IMAGE", f"registry.example.com:5000/a/postgres:17@sha256:{'0' * 64}"),
+        ("DEBIAN_IMAGE", "localhost/vixtract/debian-offline:trixie-slim"),
+    ],
+)
+def test_right_values_pass(name, value):
+    assert Settings.from_environment({name: value})[name] == value
+
+
+def test_a_refusal_names_where_the_value_was_found():
+    with pytest.raises(SettingsError, match=r"TZ='x y' \(\.env, line 3\) is not"):
+        Settings.from_environment({"TZ": "x y"}, {"TZ": ".env, line 3"})
+
+
+def test_edits_are_counted():
+    pairs = (("HTPS", "HTTPS"), ("HTTSP", "HTTPS"), ("TZ", "TX"), ("", "ab"), ("kitten", "sitting"))
+    assert [count_edits(*pair) for pair in pairs] == [1, 1, 1, 2, 3]
+    assert find_similar("HTTP_PROT", BY_NAME) == "HTTP_PORT"
+    assert find_similar("anything", BY_NAME) == ""
 
 
 def test_repr_masks_passwords():
@@ -80,9 +152,8 @@ def test_default_passwords_are_fine_on_loopback():
 
 @pytest.mark.parametrize("name", sorted(GENERATED))
 def test_generated_files_are_up_to_date(name):
-    assert (ROOT / name).read_text(encoding="utf-8") == GENERATED[name](), (
-        "run PYTHONPATH=src python3 -m vixtract.ops.reference"
-    )
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text == GENERATED[name](text), "run PYTHONPATH=src python3 -m vixtract.ops.reference"
 
 
 def test_names_are_unique_and_described():

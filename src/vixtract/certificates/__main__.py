@@ -1,5 +1,6 @@
-"""What `front-door` runs: prepare, watch, install, renew. Exit codes: 0 done, 1 failed, 3 refused.
+"""What `front-door` runs. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused.
 
+check     refuse settings that are missing or wrong
 prepare   choose a certificate before nginx starts
 watch     keep it; does not end
 install   take a certificate from standard input: JSON with `cert`, `key` and `password`
@@ -15,42 +16,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
 
 from cryptography import x509
 
 from vixtract.certificates.choose import SUPPLIED
 from vixtract.certificates.keeper import CERTS, RENEW_REQUEST, RUN, Keeper
 from vixtract.certificates.pair import CertificateError, read_pair
-from vixtract.errors import SettingsError, UsageError, VixtractError
+from vixtract.errors import UsageError, VixtractError
 from vixtract.files import write_whole
-from vixtract.settings import SETTINGS, Settings
-from vixtract.values import is_address
-
-#: What the front door is told of; it must not refuse to start for another service's settings.
-OWN = ("VIXTRACT_BIND", "HTTPS_PORT", "POSTGRES_ALLOW")
-
-
-def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Return the front door's own settings, defaults for all others.
-
-    Args:
-        environment: the container's.
-    Raises:
-        SettingsError: one is wrong, or HTTPS=acme lacks a name.
-    """
-    own = {
-        setting.name: environment.get(setting.name, "")
-        for setting in SETTINGS
-        if setting.name in OWN or setting.name.startswith("HTTPS")
-    }
-    settings = Settings.from_environment({n: v for n, v in own.items() if n != "HTTPS_PROXY"})
-    if settings.https_mode == "acme" and all(is_address(name) for name in settings.domains):
-        raise SettingsError(
-            "HTTPS=acme needs a host name, and HTTPS_DOMAIN names none.",
-            "Set HTTPS_DOMAIN to the name that the world knows this machine by.",
-        )
-    return settings
+from vixtract.settings import Settings
 
 
 def take_supplied(text: str) -> str:
@@ -105,7 +79,9 @@ def run(command: str) -> None:
     if command == "authority":
         print(take_authority(sys.stdin.read()))
         return
-    settings = read_settings(os.environ)
+    settings = Settings.for_process("front-door", os.environ)
+    if command == "check":
+        return
     if command == "prepare":
         Keeper(settings).judge(reload=False)
     elif command == "watch":

@@ -6,34 +6,33 @@ preparation may be cut off and run again.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from vixtract.containers import worker
-from vixtract.errors import PreconditionError, SettingsError, VixtractError
+from vixtract.containers.services import Service, ServiceKeeper, run_container
+from vixtract.errors import PreconditionError, SettingsError
 from vixtract.files import ensure_secret, write_whole
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
-from vixtract.runner.config import PASSED_ON, RunnerConfig
+from vixtract.runner.config import RunnerConfig
 from vixtract.secret_settings import with_secrets
-from vixtract.settings import Settings
+from vixtract.settings import Settings, build_environment
 
-log = logging.getLogger("vixtract.entry")
+log = logging.getLogger("vixtract.containers.cronicle")
 
 ENGINE_HOME = Path("/opt/cronicle")
 DATA = ENGINE_HOME / "data"
 _PYTHON = ("/opt/vixtract/bin/python", "-I", "-m")
-RUNNER_COMMAND = (*_PYTHON, "vixtract.runner.daemon")
 VAULT_COMMAND = (*_PYTHON, "vixtract.vault.server")
 # Cronicle takes the embedded engine's place with a gateway in front of it, both under its account.
 ENGINE_COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -45,58 +44,80 @@ CONFIGURE_COMMAND = (*_PYTHON, "vixtract.cronicle_edge.config")
 CRONICLE = ENGINE_HOME / "bin" / "cronicle.js"
 EDGE = DATA / "edge"
 SECRETS = (
-    "role_key", "api_key", "cronicle_key", "cronicle_session", "cronicle_oauth", "worker_key",
-)  # fmt: skip
+    "role_key",
+    "api_key",
+    "cronicle_key",
+    "cronicle_session",
+    "cronicle_oauth",
+    "worker_key",
+)
 
+# Together with the runner's under the container's stop grace of 30 seconds.
 ENGINE_STOP_S = 17.0
 GATEWAY_STOP_S = 3.0
 VAULT_STOP_S = 1.0
-RUNNER_STOP_S = 8.0
-"""Together under the container's stop grace of 30 seconds."""
 CONFIGURE_S = 30.0
 ADMINS_S = 3.0
-LONGEST_BACK_OFF_S = 30.0
-STABLE_S = 20.0
-
-_VAULT_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
-RUNNER_SETTINGS = (
-    "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_PROCESSES", "DISK_FLOOR_MB", "JOB_WARM", "WORKERS",
-)  # fmt: skip
-_ENGINE_SETTINGS = (
-    "TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNS_KEEP_DAYS",
-    "RUNS_KEEP_COUNT",
-    "PUBLIC_URL", "SMTP_HOST", "SMTP_PORT", "SMTP_SECURITY", "SMTP_USER",
-    "SMTP_PASSWORD", "SMTP_FROM",
-)  # fmt: skip
 
 
 def main() -> int:
-    """Prepare, then supervise until SIGTERM. Returns the container's exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="[%(levelname).1s %(asctime)s %(name)s] %(message)s"
-    )
+    """Prepare, then keep the services running until SIGTERM; return the container's exit code."""
     os.umask(0o022)
-    try:
-        settings = Settings.from_environment(with_secrets(os.environ))
-        if sys.argv[1:] == ["worker"]:
-            return Supervisor(build_worker(settings, os.environ)).run()
-        settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
-        config = RunnerConfig()
-        secrets = prepare(config)
-        services = build_services(settings, secrets, os.environ)
-        if settings["VIXTRACT_ENGINE"] == "cronicle":
-            configure_cronicle(settings, secrets, config.engine_gid)
-    except VixtractError as error:
-        sys.stderr.write(f"{error.message}\n{error.hint}\n")
-        return max(error.exit_code, PreconditionError.exit_code)
-    return Supervisor(services).run()
+    return run_container(worker.build if sys.argv[1:] == ["worker"] else build)
+
+
+def build() -> ServiceKeeper:
+    """Prepare the container.
+
+    Returns: the keeper of its services: vault and runner first, engine last. They are stopped in
+        the opposite order, so that the engine's jobs can still reach the runner when they are
+        aborted.
+    Raises:
+        SettingsError: a setting is missing or wrong.
+        PreconditionError: Cronicle could not be configured.
+    """
+    environment = with_secrets(os.environ)
+    settings = Settings.for_process("cronicle", environment)
+    settings.check_exposure("CRONICLE_ADMIN_PASSWORD")
+    config = RunnerConfig()
+    secrets = prepare(config)
+    services = build_services(settings, secrets, environment)
+    if settings["VIXTRACT_ENGINE"] != "cronicle":
+        return ServiceKeeper(services)
+    configure_cronicle(settings, secrets, config.engine_gid)
+    copy = functools.partial(copy_admins, config.secrets_dir)
+    return ServiceKeeper(services, on_period=limit_rate(copy, ADMINS_S), before_stop=mark_stopping)
+
+
+def limit_rate(step: Callable[[], None], period_s: float) -> Callable[[], None]:
+    """Return a function that carries a step out once in a period, however often it is called.
+
+    Args:
+        step: what to do.
+        period_s: seconds.
+    """
+    last = -period_s
+
+    def call() -> None:
+        nonlocal last
+        if time.monotonic() - last > period_s:
+            last = time.monotonic()
+            step()
+
+    return call
+
+
+def mark_stopping() -> None:
+    """Tell Cronicle's jobs that they end with the engine, and that no person has aborted them."""
+    if EDGE.is_dir():
+        write_whole(EDGE / "stopping", "", mode=0o644)
 
 
 def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
     """Make secrets, directories and accounts.
 
     Args:
-        config: the runner's places.
+        config: the runner's paths.
         data: the engine's directory.
     Returns: the secrets, name to value.
     """
@@ -105,7 +126,7 @@ def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
     for directory in (config.runs_root, config.tmp_root):
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         os.chown(directory, 0, 0)
-        # Owners reach their own directory in it, and list nobody's.
+        # Owners reach their own directory in it, and cannot list the others.
         directory.chmod(0o711)
     close_shared_directories()
     give_to_engine(data, config.engine_uid, config.engine_gid)
@@ -146,7 +167,7 @@ def configure_cronicle(settings: Settings, secrets: Mapping[str, str], engine_gi
 
 
 def copy_admins(secrets_dir: Path, folder: Path = EDGE) -> None:
-    """Show the engine who administers the Hub; it cannot read the secrets' directory itself.
+    """Copy the list of administrators to the engine, which cannot read the secrets' directory.
 
     Args:
         secrets_dir: where the Hub writes `people.json`.
@@ -180,117 +201,6 @@ def give_to_engine(data: Path, uid: int, gid: int) -> None:
         data.chmod(0o700)
 
 
-@dataclass
-class Service:
-    """A process that is kept running.
-
-    Args:
-        name: for the log.
-        command: absolute argument list.
-        environment: the whole environment.
-        user: uid and gid; None stays root.
-        stop_s: seconds that it gets to end.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    user: int | None = None
-    stop_s: float = ENGINE_STOP_S
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    started: float = field(default=0.0, init=False)
-    back_off_s: float = field(default=0.5, init=False)
-    next_start: float = field(default=0.0, init=False)
-
-    def start(self) -> None:
-        """Start the process."""
-        self.process = subprocess.Popen(
-            self.command,
-            env=dict(self.environment),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            extra_groups=[],
-            umask=0o077,
-            # Signals to the container are this process's to hand on.
-            start_new_session=True,
-            user=self.user,
-            group=self.user,
-        )
-        self.started = time.monotonic()
-
-    def keep(self) -> None:
-        """Start the process again if it ended, later each time it ends early."""
-        now = time.monotonic()
-        if self.process is None:
-            if now >= self.next_start:
-                self.start()
-            return
-        code = self.process.poll()
-        if code is None:
-            return
-        stable = now - self.started > STABLE_S
-        self.back_off_s = 0.5 if stable else min(self.back_off_s * 2, LONGEST_BACK_OFF_S)
-        log.error("The %s ended with code %s; again in %.0f s", self.name, code, self.back_off_s)
-        self.process = None
-        self.next_start = now + self.back_off_s
-
-    def stop(self, deadline_s: float) -> None:
-        """End the process: politely, then for good.
-
-        Args:
-            deadline_s: seconds that it gets.
-        """
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(deadline_s)
-        except subprocess.TimeoutExpired:
-            log.error("The %s did not end in %.0f s and is killed", self.name, deadline_s)
-            self.process.kill()
-            self.process.wait(5.0)
-
-
-class Supervisor:
-    """Keeps services running until it is told to stop.
-
-    Args:
-        services: vault and runner first, engine last; stopped in the opposite order, so that the
-            engine's jobs can still reach the runner when they are aborted.
-    """
-
-    def __init__(self, services: tuple[Service, ...]) -> None:
-        self._services = services
-        self._wants_stop = False
-        self._admins_at = 0.0
-        self._has_gateway = any(service.name == "gateway" for service in services)
-
-    def run(self) -> int:
-        """Supervise; returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
-        while not self._wants_stop:
-            for service in self._services:
-                service.keep()
-            self._copy_admins()
-            time.sleep(0.2)
-        log.info("Stopping")
-        if self._has_gateway and EDGE.is_dir():
-            # Tells jobs that they end with the engine, not by a person's will.
-            write_whole(EDGE / "stopping", "", mode=0o644)
-        for service in reversed(self._services):
-            service.stop(service.stop_s)
-        return 0
-
-    def _copy_admins(self) -> None:
-        if self._has_gateway and time.monotonic() - self._admins_at > ADMINS_S:
-            self._admins_at = time.monotonic()
-            copy_admins(RunnerConfig().secrets_dir)
-
-    def _ask_to_stop(self, *_: object) -> None:
-        self._wants_stop = True
-
-
 def build_services(
     settings: Settings, secrets: Mapping[str, str], environment: Mapping[str, str]
 ) -> tuple[Service, ...]:
@@ -299,7 +209,7 @@ def build_services(
     Args:
         settings: checked settings.
         secrets: from `prepare`.
-        environment: the container's; only what is named here is passed on.
+        environment: the container's, with its secret settings.
     Returns: vault, runner, gateway where there is one, engine.
     Raises:
         SettingsError: the engine that is set is not in this image.
@@ -313,56 +223,33 @@ def build_services(
     config = RunnerConfig()
     host, port = config.postgresql
     password = quote(role_password(secrets["role_key"], "vixtract"), safe="")
-    engine_environment = {
-        "PATH": "/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": str(ENGINE_HOME),
-        **{name: settings[name] for name in _ENGINE_SETTINGS},
-        "SCHEDULER_API_KEY": secrets["api_key"],
-        "SCHEDULER_DATABASE_URL": f"postgresql://vixtract:{password}@{host}:{port}/vixtract",
-    }
-    runner_environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": "/nonexistent",
-        **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", *RUNNER_SETTINGS)},
-    }
-    vault = Service("vault", VAULT_COMMAND, _VAULT_ENVIRONMENT, stop_s=VAULT_STOP_S)
-    runner = Service("runner", RUNNER_COMMAND, runner_environment, stop_s=RUNNER_STOP_S)
-    main_one = Service("engine", ENGINE_COMMANDS[engine], engine_environment, config.engine_uid)
-    if engine == "embedded":
-        return (vault, runner, main_one)
-    session = {"CRONICLE_SESSION": secrets["cronicle_session"]}
-    gateway = Service(
-        "gateway",
-        GATEWAY_COMMAND,
-        {**engine_environment, **session},
-        config.engine_uid,
-        GATEWAY_STOP_S,
+    home, session = str(ENGINE_HOME), secrets["cronicle_session"]
+    contract = build_environment(
+        "engine",
+        environment,
+        HOME=home,
+        SCHEDULER_API_KEY=secrets["api_key"],
+        SCHEDULER_DATABASE_URL=f"postgresql://vixtract:{password}@{host}:{port}/vixtract",
     )
+    command, uid = ENGINE_COMMANDS[engine], config.engine_uid
+    first = (
+        Service(
+            "vault",
+            VAULT_COMMAND,
+            build_environment("vault", environment),
+            stop_s=VAULT_STOP_S,
+        ),
+        worker.build_runner(build_environment("appliance-runner", environment)),
+    )
+    if engine == "embedded":
+        return (*first, Service("engine", command, contract, uid, ENGINE_STOP_S))
+    gateway = {**contract, "CRONICLE_SESSION": session}
     # Cronicle itself needs neither the key nor the database.
-    own = {k: v for k, v in engine_environment.items() if not k.startswith("SCHEDULER_")}
-    admin = {"CRONICLE_ADMIN_PASSWORD": settings["CRONICLE_ADMIN_PASSWORD"]}
-    main_one.environment = {**own, **session, **admin}
-    return (vault, runner, gateway, main_one)
-
-
-def build_worker(settings: Settings, environment: Mapping[str, str]) -> tuple[Service, ...]:
-    """Put together a worker's processes.
-
-    Args:
-        settings: checked settings.
-        environment: the container's.
-    Returns: runner and door.
-    Raises:
-        PreconditionError: something that a worker needs is missing.
-    """
-    config = RunnerConfig()
-    runner, door = worker.build_environments(settings, worker.prepare(config), environment)
+    own = build_environment("cronicle-edge", environment, HOME=home, CRONICLE_SESSION=session)
     return (
-        Service("runner", RUNNER_COMMAND, runner, stop_s=RUNNER_STOP_S),
-        Service("door", worker.DOOR_COMMAND, door, config.engine_uid, GATEWAY_STOP_S),
+        *first,
+        Service("gateway", GATEWAY_COMMAND, gateway, uid, GATEWAY_STOP_S),
+        Service("engine", command, own, uid, ENGINE_STOP_S),
     )
 
 

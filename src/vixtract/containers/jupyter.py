@@ -10,14 +10,13 @@ import os
 import pwd
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 
-from vixtract.errors import PreconditionError, SettingsError, VixtractError
+from vixtract.containers.services import Service, ServiceKeeper, run_container
+from vixtract.errors import SettingsError
 from vixtract.files import ensure_secret
 from vixtract.hub.passwords import KNOWN_DEFAULTS, PasswordStore
 from vixtract.people.accounts import DATABASE, HUB, RUNTIME, SECRETS, STATE, recreate_accounts
@@ -26,36 +25,75 @@ from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.roles import SOCKETS
 from vixtract.people.teams import ensure_teams
-from vixtract.secret_settings import FILE_NAMES, with_secrets
-from vixtract.settings import BY_NAME, Settings
+from vixtract.secret_settings import with_secrets
+from vixtract.settings import BY_NAME, Settings, build_environment
 
-log = logging.getLogger("vixtract.entry")
+log = logging.getLogger("vixtract.containers.jupyter")
 
 PORTAL_USER = "portal"
 
+# Together under the container's stop grace of 20 seconds.
 HUB_STOP_S = 8.0
 PEOPLE_STOP_S = 4.0
-"""Together under the container's stop grace of 20 seconds."""
-LONGEST_BACK_OFF_S = 30.0
+PORTAL_STOP_S = 2.0
 STABLE_S = 60.0
 
 
 def main() -> int:
-    """Prepare, then supervise until SIGTERM. Returns the container's exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="[%(levelname).1s %(asctime)s %(name)s] %(message)s"
-    )
+    """Prepare, then keep the Hub running until SIGTERM; return the container's exit code."""
     os.umask(0o022)
+    return run_container(build)
+
+
+def build() -> ServiceKeeper:
+    """Prepare the container; return the keeper of the Hub.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
+        InvalidNameError: HUB_ADMIN cannot be a person's name.
+    """
+    settings = Settings.for_process("jupyter", with_secrets(os.environ))
+    settings.check_exposure("HUB_ADMIN_PASSWORD", "BI_PASSWORD")
+    check_name(settings["HUB_ADMIN"])
+    check_files(settings)
+    prepare(settings)
+    return keep_hub(build_environment("hub", os.environ, HOME="/root"))
+
+
+def keep_hub(environment: Mapping[str, str], command: tuple[str, ...] = HUB) -> ServiceKeeper:
+    """Return what keeps the Hub running, and ends people's processes after it.
+
+    Args:
+        environment: the Hub's whole environment: no /usr/local on PATH, no password that the Hub
+            has no use for.
+        command: the Hub's.
+    """
+    hub = Service(
+        "Hub",
+        command,
+        environment,
+        stop_s=HUB_STOP_S,
+        stable_s=STABLE_S,
+        cwd=STATE,
+        # People's servers inherit it.
+        umask=0o022,
+        before_start=forget_tokens,
+        # The Hub starts a portal of its own.
+        after_end=lambda: end_processes(lambda uid: uid == _portal_uid(), PORTAL_STOP_S),
+    )
+    return ServiceKeeper(
+        (hub,),
+        after_stop=lambda: end_processes(lambda uid: FIRST_UID <= uid < 60000, PEOPLE_STOP_S),
+    )
+
+
+def forget_tokens() -> None:
+    """Remove the tokens of the Hub's services from its database: it makes new ones."""
     try:
-        settings = Settings.from_environment(with_secrets(os.environ))
-        settings.check_exposure("HUB_ADMIN_PASSWORD", "BI_PASSWORD")
-        check_name(settings["HUB_ADMIN"])
-        check_files(settings)
-        prepare(settings)
-    except VixtractError as error:
-        sys.stderr.write(f"{error.message}\n{error.hint}\n")
-        return max(error.exit_code, PreconditionError.exit_code)
-    return Supervisor(build_hub_environment(os.environ)).run()
+        forget_service_tokens(DATABASE)
+    except sqlite3.Error as error:
+        # The Hub must come up all the same; it reports the problem with its database.
+        log.warning("Old tokens of services stay for now: %s", error)
 
 
 def check_files(settings: Settings) -> None:
@@ -116,98 +154,6 @@ def prepare_passwords(store: PasswordStore, settings: Settings, *, is_first_boot
     if default in KNOWN_DEFAULTS and store.has_hash_of(name, default):
         store.set_password(name, password)
         log.warning("%s had the documented password; it is HUB_ADMIN_PASSWORD now.", name)
-
-
-def build_hub_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the Hub's environment: no /usr/local on PATH, and nothing that it has no use for.
-
-    Args:
-        environment: the container's.
-    """
-    wanted = set(BY_NAME)
-    wanted -= {"HUB_ADMIN_PASSWORD", "CRONICLE_ADMIN_PASSWORD", "POSTGRES_PASSWORD"}
-    wanted |= {
-        *(name for name in FILE_NAMES if name.removesuffix("_FILE") in wanted),
-        "LANG",
-        "PIP_CERT",
-        "SSL_CERT_FILE",
-        "REQUESTS_CA_BUNDLE",
-        "NODE_EXTRA_CA_CERTS",
-        "HOSTNAME",
-        "VIXTRACT_PROJECT",
-    }
-    kept = {name: environment[name] for name in sorted(wanted) if environment.get(name)}
-    return {**kept, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-
-
-class Supervisor:
-    """Starts the Hub, starts it again when it dies, and ends with SIGTERM or SIGINT.
-
-    Args:
-        environment: the Hub's.
-        command: the Hub's.
-    """
-
-    def __init__(self, environment: Mapping[str, str], command: tuple[str, ...] = HUB) -> None:
-        self._environment = dict(environment)
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_stopping = False
-
-    def run(self) -> int:
-        """Return 0 after an orderly stop."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGALRM, self._on_alarm)
-        back_off = 0.0
-        while not self._is_stopping:
-            started = time.monotonic()
-            code = self._run_hub()
-            if self._is_stopping:
-                break
-            is_stable = time.monotonic() - started > STABLE_S
-            back_off = 1.0 if is_stable else min(max(back_off * 2, 1.0), LONGEST_BACK_OFF_S)
-            log.error(
-                "The Hub ended with %s; starting it again in %.0f s.", describe_exit(code), back_off
-            )
-            end_processes(lambda uid: uid == _portal_uid(), 2.0)
-            self._pause(back_off)
-        end_processes(lambda uid: FIRST_UID <= uid < 60000, PEOPLE_STOP_S)
-        return 0
-
-    def _run_hub(self) -> int:
-        try:
-            forget_service_tokens(DATABASE)
-        except sqlite3.Error as error:
-            # The Hub must come up all the same; it says what is wrong with its database.
-            log.warning("Old tokens of services stay for now: %s", error)
-        self._process = subprocess.Popen(
-            self._command, env=self._environment, cwd=STATE, stdin=subprocess.DEVNULL
-        )
-        if self._is_stopping:  # the signal came while the process was being made
-            self._process.terminate()
-        return self._process.wait()
-
-    def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._is_stopping and time.monotonic() < end:
-            time.sleep(0.1)
-
-    def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        self._is_stopping = True
-        if self._process and self._process.returncode is None:
-            self._process.terminate()
-            signal.alarm(int(HUB_STOP_S))
-
-    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
-        if self._process and self._process.returncode is None:
-            log.warning("The Hub did not stop within %.0f s; killing it.", HUB_STOP_S)
-            self._process.kill()
-
-
-def describe_exit(code: int) -> str:
-    """Put a return code of subprocess into words."""
-    return f"code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def end_processes(is_meant: Callable[[int], bool], timeout_s: float) -> None:

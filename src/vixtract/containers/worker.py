@@ -1,7 +1,7 @@
 """Main process of a worker: the job container without a scheduler, for runs of another machine.
 
-Its runner keeps the rules of the appliance's: runs as their owners, homes read-only, limits. It has
-no secret of the appliance but the key of its own door.
+Its runner keeps the appliance's rules: runs as their owners, homes read-only, limits. It has one
+secret of the appliance: the key that the appliance shows to the worker.
 """
 
 from __future__ import annotations
@@ -10,25 +10,31 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
+from vixtract.containers.services import Service, ServiceKeeper
 from vixtract.errors import PreconditionError, SettingsError
 from vixtract.files import read_secret
 from vixtract.people.accounts import recreate_accounts
-from vixtract.runner.config import PASSED_ON, RunnerConfig
+from vixtract.runner.config import RunnerConfig
+from vixtract.runner.workers import server as worker_server
 from vixtract.runner.workers.link import KEY_NAME
-from vixtract.settings import BY_NAME, Settings, check_value
+from vixtract.settings import Settings, build_environment
 
-log = logging.getLogger("vixtract.worker")
+log = logging.getLogger("vixtract.containers.worker")
 
-DOOR_COMMAND = ("/opt/vixtract/bin/python", "-I", "-m", "vixtract.runner.workers.server")
+_PYTHON = ("/opt/vixtract/bin/python", "-I", "-m")
+RUNNER_COMMAND = (*_PYTHON, "vixtract.runner.daemon")
+SERVER_COMMAND = (*_PYTHON, "vixtract.runner.workers.server")
+
+RUNNER_STOP_S = 8.0
+SERVER_STOP_S = 3.0
 
 
 def prepare(config: RunnerConfig) -> str:
-    """Look at what must be there, and make accounts.
+    """Check that the key and the homes are there, and make accounts.
 
     Args:
-        config: the runner's places.
+        config: the runner's paths.
     Returns: the worker's key.
     Raises:
         PreconditionError: no key, or no homes.
@@ -52,55 +58,44 @@ def prepare(config: RunnerConfig) -> str:
     return key
 
 
-def read_postgresql(environment: Mapping[str, str]) -> dict[str, str]:
-    """Check the address under which this machine reaches PostgreSQL.
+def build_runner(environment: Mapping[str, str]) -> Service:
+    """Return the service of a runner daemon.
 
     Args:
-        environment: the container's.
+        environment: the whole environment.
+    """
+    return Service("runner", RUNNER_COMMAND, environment, stop_s=RUNNER_STOP_S)
+
+
+def build() -> ServiceKeeper:
+    """Prepare a worker's container.
+
+    Returns: the keeper of its services, runner and server.
     Raises:
-        SettingsError: it is missing or wrong.
+        SettingsError: a setting is missing or wrong.
+        PreconditionError: something else that a worker needs is missing.
     """
-    host, port = environment.get("POSTGRES_HOST", ""), environment.get("POSTGRES_PORT") or "5432"
-    problem = check_value(BY_NAME["POSTGRES_PORT"], port)
-    if not host or problem:
+    settings = Settings.for_process("worker", os.environ)
+    if not settings["POSTGRES_HOST"]:
         raise SettingsError(
-            f"POSTGRES_HOST={host!r} and POSTGRES_PORT={port!r} name no PostgreSQL.",
-            "Set them in the worker's .env to the appliance's address and port.",
+            "POSTGRES_HOST is empty: the worker does not know where PostgreSQL is.",
+            "Set it in the worker's .env to the appliance's address, POSTGRES_PORT to its port.",
         )
-    return {"POSTGRES_HOST": host, "POSTGRES_PORT": port}
-
-
-def build_environments(
-    settings: Settings, key: str, environment: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Put together what runner and door see.
-
-    Args:
-        settings: checked settings.
-        key: of the door.
-        environment: the container's; only what is named here is passed on.
-    """
-    usual = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
-    runner = {
-        **usual,
-        **{name: environment[name] for name in PASSED_ON if environment.get(name)},
-        **{name: settings[name] for name in ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "JOB_WARM")},
-        **read_postgresql(environment),
-        "RUNNER_IS_WORKER": "1",
-    }
-    return runner, {**usual, "WORKER_KEY": key, "MAX_JOBS": settings["MAX_JOBS"]}
-
-
-def is_well(secrets_dir: Path = RunnerConfig.secrets_dir) -> str:
-    """Say what is wrong with the worker of this container, or nothing; for its health check."""
-    from vixtract.runner.workers.server import is_well as ask
-
-    return ask(read_secret(secrets_dir / KEY_NAME))
+    config = RunnerConfig()
+    key = prepare(config)
+    runner = build_environment("worker-runner", os.environ, RUNNER_IS_WORKER="1")
+    server = build_environment("worker-server", os.environ, WORKER_KEY=key)
+    return ServiceKeeper(
+        (
+            build_runner(runner),
+            Service("server", SERVER_COMMAND, server, config.engine_uid, SERVER_STOP_S),
+        )
+    )
 
 
 def main() -> int:
-    """Health check: print what is wrong, if anything; the exit code is 0 or 1."""
-    problem = is_well()
+    """Be the health check: print the worker's problem, if any; return the exit code, 0 or 1."""
+    problem = worker_server.is_well(read_secret(RunnerConfig.secrets_dir / KEY_NAME))
     if problem:
         sys.stdout.write(problem + "\n")
     return 1 if problem else 0

@@ -18,9 +18,9 @@ from vixtract.cronicle_edge.shapes import read_event
 from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, MISSED
+from vixtract.processes.tree import start_time
 from vixtract.scheduler import settling, store
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import read_start_time
 from vixtract.scheduler.settling import CRASHED, STOPPING
 
 # The field that tells the reconciler's job from a person's: both have a `source` for Cronicle.
@@ -70,7 +70,7 @@ def begin(database: Database, job: Mapping[str, Any], pid: int) -> Decision:
             now = float(job.get("time_start") or time.time())
             settling.add_run(database, identifier, given, source, due_at, now)
         runs.mark_running(database, identifier, time.time())
-        runs.mark_started(database, identifier, pid, read_start_time(pid))
+        runs.mark_started(database, identifier, pid, start_time(pid))
     return Decision(event, due_at)
 
 
@@ -93,7 +93,7 @@ def is_too_old(event: Event, due_at: int, now: float) -> bool:
     """Say whether a slot is one of more than CATCH_UP_CAP that Cronicle makes up for at once."""
     if not event.catch_up:
         return False
-    cap = int(os.environ.get("CATCH_UP_CAP") or 24)
+    cap = int(os.environ["CATCH_UP_CAP"])
     newest = next(islice(event.due_times(due_at), cap - 1, None), None)
     return newest is not None and newest <= now
 

@@ -7,7 +7,6 @@ error. Runs under the engine's account.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -22,12 +21,12 @@ from vixtract.cronicle_edge import claims, paths
 from vixtract.cronicle_edge.plugins import escape_line
 from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
+from vixtract.processes.spawn import end_with_parent
+from vixtract.processes.tree import is_ending
 from vixtract.runner.plugin import Plugin, write_line
 from vixtract.runner.protocol import CODE_ABORTED, SOCKET, WORKERS
-from vixtract.scheduler.leftovers import is_ending
 from vixtract.scheduler.settling import GOOD_CODES
 
-_PR_SET_PDEATHSIG = 1
 _POLL_S = 0.25
 _DYING_S = 0.5
 
@@ -53,14 +52,15 @@ class Job:
     def run(self) -> None:
         """Run it and record how it ended."""
         signal.signal(signal.SIGTERM, self._stop)
-        die_with_parent()
+        # No job outlives the engine unseen.
+        end_with_parent()
         decision = claims.begin(self._database, self._job, os.getpid())
         if decision.refusal:
             self._say({"complete": 1, "code": 0, "description": decision.refusal})
             return
         self._job["username"] = decision.event.username
         is_here = self._job.get("target") != WORKERS
-        limit = max(1, int(os.environ.get("MAX_JOBS") or 4))
+        limit = max(1, int(os.environ["MAX_JOBS"]))
         # A run that is not admitted here waits for a place on a worker, in the runner.
         if is_here and self._wait_for_place(limit) is None:
             self._end = {"complete": 1, "code": CODE_ABORTED, "description": "Aborted."}
@@ -131,12 +131,6 @@ class Job:
                 )
             time.sleep(_POLL_S)
         return None
-
-
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM when the engine dies, so that no job outlives it unseen."""
-    library = ctypes.CDLL(None, use_errno=True)
-    library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def main() -> int:

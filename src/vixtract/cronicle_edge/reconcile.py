@@ -22,11 +22,12 @@ from vixtract.cronicle_edge.upstream import UpstreamError
 from vixtract.errors import VixtractError
 from vixtract.ledger import runs, slots
 from vixtract.ledger.slots import Settlement, settle_slots
+from vixtract.processes.tree import start_time
 from vixtract.scheduler import settling, store
 from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import kill_leftover, read_start_time
+from vixtract.scheduler.leftovers import kill_leftover
 from vixtract.scheduler.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class Reconciler:
             if run["state"] != "running":
                 if run["id"] not in known:
                     nowhere.add(run["id"])
-            elif not run["pid"] or read_start_time(run["pid"]) != run["pid_start"]:
+            elif not run["pid"] or start_time(run["pid"]) != run["pid_start"]:
                 lost.append(run["id"])
         # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
         for identifier in [*lost, *sorted(nowhere & self._nowhere)]:

@@ -31,7 +31,7 @@ from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.settling import find_due
-from vixtract.settings import BY_NAME
+from vixtract.settings import BY_NAME, Settings, list_read
 
 log = logging.getLogger("vixtract.cronicle_edge")
 
@@ -48,7 +48,7 @@ def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
     Args:
         environment: this process's.
     """
-    passed = ("TZ", "MAX_JOBS", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "CATCH_UP_CAP", "RUNNER_SOCKET")
+    passed = (*list_read("cronicle-plugin"), "RUNNER_SOCKET")
     return {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -227,7 +227,7 @@ def limit_catch_up(
     """
     if not ledger.is_file():
         return
-    cap, moment = int(environment.get("CATCH_UP_CAP") or 24), int(now or time.time())
+    cap, moment = int(environment["CATCH_UP_CAP"]), int(now or time.time())
     database = Database(ledger)
     try:
         events = store.list_events(database)
@@ -301,14 +301,15 @@ def main() -> int:
     os.umask(0o077)
     environment = build_environment(os.environ)
     try:
+        settings = Settings.for_process("cronicle-edge", os.environ)
         prepare(environment, os.environ["CRONICLE_SESSION"])
         end_old_session(environment, os.environ["CRONICLE_SESSION"])
-        apply_password(environment, os.environ.get("CRONICLE_ADMIN_PASSWORD", ""))
+        apply_password(environment, settings["CRONICLE_ADMIN_PASSWORD"])
         _try_to_limit(environment)
     except (VixtractError, OSError, subprocess.TimeoutExpired) as error:
         log.error("%s", getattr(error, "message", error))
         log.error("%s", getattr(error, "hint", "See the volume cronicle-data."))
-        return 1
+        return getattr(error, "exit_code", 1)
     become_cronicle(environment)
 
 

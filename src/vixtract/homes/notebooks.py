@@ -1,4 +1,4 @@
-"""What the shelf does for a person, in a process that has become that person for good.
+"""What the homes server reads of a home, in a process that has become its owner for good.
 
 Each function works with the person's rights alone, follows no link, and returns a JSON object.
 """
@@ -17,8 +17,8 @@ from typing import Any
 from vixtract.errors import RequestError
 from vixtract.files import write_whole
 from vixtract.notebooks.inspection import inspect_notebook
+from vixtract.processes.notebook_files import PINNED, open_notebook, relative_parts
 from vixtract.processes.person import Person
-from vixtract.runner.source import PINNED, open_notebook, relative_parts
 
 NOTEBOOK_BYTES = 50 * 1024 * 1024
 MAX_ENTRIES = 20_000
@@ -68,7 +68,7 @@ def pin(person: Person, notebook: str) -> dict[str, Any]:
     return {"pinned": digest}
 
 
-def list_shelf(person: Person) -> dict[str, Any]:
+def list_home(person: Person) -> dict[str, Any]:
     """Name the person's notebooks, newest first, and the kernels of their own.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the shelf shows of a run's record, in a process that has become the record's owner.
+"""What the homes server reads of a run's record, in a process that has become its owner for good.
 
 The owner may have put anything into the folder: no link is followed at any level, and only regular
 files count.

@@ -19,7 +19,7 @@ from vixtract.hub.state import PeopleState, Plan
 from vixtract.people import accounts, archive, retire, teams
 from vixtract.people.names import FIRST_UID
 from vixtract.scheduler import handover as schedules
-from vixtract.scheduler.handover import Scheduler
+from vixtract.scheduler.client import SchedulerClient
 from vixtract.vault import owners
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Lifecycle:
 
     state: PeopleState
     server: Server
-    scheduler: Scheduler
+    scheduler: SchedulerClient
     publish: Callable[[], None]
     packer: archive.Packer
     home_root: Path = Path("/home")
@@ -118,7 +118,11 @@ class Lifecycle:
 
         def resume() -> str:
             paused = self.state.paused(name)
-            done = schedules.resume(self.scheduler, name, paused) if paused else schedules.Change()
+            done = (
+                schedules.resume(self.scheduler, name, paused)
+                if paused
+                else schedules.ScheduleChanges()
+            )
             self.state.forget_paused(name)
             return f"{len(done.events)} switched on again"
 

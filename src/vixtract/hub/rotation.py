@@ -199,7 +199,7 @@ def main() -> int:
         sys.stdout.write("\n".join(deliver(json.load(sys.stdin))) + "\n")
         return 0
     try:
-        settings = Settings.from_environment(with_secrets(os.environ))
+        settings = Settings.for_process("hub", with_secrets(os.environ))
         ready = stage(SECRETS)
         key = ready / "role_key" if (ready / "role_key").is_file() else SECRETS / "role_key"
         server = Server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from traitlets import Dict, Unicode
 from vixtract.errors import VixtractError
 from vixtract.people import accounts
 from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
+from vixtract.processes.spawn import check_dropped
 
 PREPARE_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 6.0
@@ -108,6 +110,8 @@ class PersonSpawner(LocalProcessSpawner):
         """Become the person, then do in their name what root must not do in their home."""
         become = super().make_preexec_fn(name)
         limits = self.limits
+        account = pwd.getpwnam(name)
+        ids = account.pw_uid, account.pw_gid
         # What one admin installs, another must be able to upgrade.
         umask = 0o002 if self.user.admin else 0o022
         user_site = Path(self.home_root) / name / accounts.USER_SITE
@@ -116,6 +120,7 @@ class PersonSpawner(LocalProcessSpawner):
         def preexec() -> None:
             apply(limits)
             become()
+            check_dropped(*ids)
             os.umask(umask)
             for directory in (user_site, temporary):
                 try:
@@ -163,13 +168,3 @@ def find_listeners(port: int, tables: tuple[Path, ...] = _SOCKET_TABLES) -> set[
             if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
                 found.add(int(fields[7]))
     return found
-
-
-def list_variables(environment: Any, *names: str) -> dict[str, str]:
-    """Pick the variables that are set; an empty one would mean something else to pip and curl.
-
-    Args:
-        environment: mapping to pick from.
-        names: wanted variables.
-    """
-    return {name: environment[name] for name in names if environment.get(name)}

@@ -50,14 +50,14 @@ class Settlement:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SlotPlan:
     """Slots to run, and slots to record as missed with the reason."""
 
     run: Sequence[int]
     missed: Sequence[tuple[int, str]]
 
 
-def plan_slots(settlement: Settlement) -> Plan:
+def plan_slots(settlement: Settlement) -> SlotPlan:
     """Decide which slots are run.
 
     With catch-up the newest `cap` run, after a jump of the clock the newest one; slots left open
@@ -74,11 +74,11 @@ def plan_slots(settlement: Settlement) -> Plan:
             if settlement.jumped
             else f"more than {cap} slots were due; the newest {cap} are made up for"
         )
-        return Plan(run, [(at, reason) for at in due])
+        return SlotPlan(run, [(at, reason) for at in due])
     due = sorted({*due, *settlement.left_open})
     first = sum(1 for at in due if at < now - GRACE_S)
     reason = f"the scheduler was not running within {GRACE_S} s of it"
-    return Plan(due[first:], [(at, reason) for at in due[:first]])
+    return SlotPlan(due[first:], [(at, reason) for at in due[:first]])
 
 
 def settle_slots(

@@ -139,7 +139,10 @@ class Command:
 
     def up(self) -> int:
         """Bring the appliance up and tell where it is."""
-        self._tell(run_up(self.session, self.instance(), self.options.engine))
+        instance = self.instance()
+        for warning in instance.warnings:
+            self.say(f"Warning: {warning}")
+        self._tell(run_up(self.session, instance, self.options.engine))
         return 0
 
     def _tell(self, started: Started) -> None:

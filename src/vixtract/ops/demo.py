@@ -14,8 +14,8 @@ from vixtract.ops.certificates import pinned_context
 from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers
 from vixtract.ops.instance import SERVICES, Instance
-from vixtract.ops.rest import Scheduler
 from vixtract.ops.up import OPERATOR
+from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.text_tables import render_table
 
 PERSON = "demo"
@@ -24,6 +24,7 @@ EXAMPLE = "/usr/share/vixtract/examples/flights.ipynb"
 NOTEBOOK = "examples/flights.ipynb"
 START_S = 150.0
 RUN_S = 900.0
+CALL_S = 30.0
 #: Of what was logged between two looks, only the last lines are shown: the log keeps all.
 LIVE_LINES = 5
 #: Tables with at most this many rows are shown whole.
@@ -101,9 +102,10 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
     """
     ensure_person(session, instance)
     ensure_notebook(session, instance)
-    scheduler = Scheduler(
-        instance.local_url,
+    scheduler = SchedulerClient(
+        f"{instance.local_url}/cronicle",
         read_api_key(session, instance),
+        CALL_S,
         pinned_context(session.host, instance),
     )
     due = next_minute(now)
@@ -116,8 +118,8 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
         job = follow(session, scheduler, due.timestamp())
     finally:
         # Its one minute is over: left enabled it would only puzzle people in the list.
-        scheduler.call("update_event", id=EVENT, enabled=0)
-    log = scheduler.log(str(job["id"]))
+        scheduler.update_event(EVENT, {"enabled": 0})
+    log = read_log(scheduler, str(job["id"]))
     if job.get("code"):
         for line in log.splitlines()[-20:]:
             session.console.say(f"  {line}")
@@ -222,35 +224,47 @@ def build_event(due: datetime.datetime) -> dict[str, Any]:
     }
 
 
-def ensure_event(scheduler: Scheduler, event: Mapping[str, Any]) -> None:
+def ensure_event(scheduler: SchedulerClient, event: Mapping[str, Any]) -> None:
     """Create the event, or change the one of an earlier demo.
 
     Args:
         scheduler: the client.
         event: the event.
     """
-    schedule = scheduler.call("get_schedule", offset=0, limit=1000)
-    there = any(row.get("id") == event["id"] for row in schedule.get("rows", []))
-    scheduler.call("update_event" if there else "create_event", **event)
+    if any(row.get("id") == event["id"] for row in scheduler.get_schedule().rows):
+        scheduler.update_event(str(event["id"]), event)
+    else:
+        scheduler.create_event(event)
 
 
-def find_job(scheduler: Scheduler, due_at: float) -> str:
+def read_log(scheduler: SchedulerClient, job: str) -> str:
+    """Return the log of a finished job; empty where there is none.
+
+    Args:
+        scheduler: the client.
+        job: its number.
+    """
+    try:
+        return scheduler.get_job_log(job)
+    except SchedulerError:
+        return ""
+
+
+def find_job(scheduler: SchedulerClient, due_at: float) -> str:
     """Return the number of the event's job for a due time, empty while there is none.
 
     Args:
         scheduler: the client.
         due_at: seconds since 1970.
     """
-    active = scheduler.call("get_active_jobs").get("jobs") or {}
-    jobs = list(active.values()) if isinstance(active, dict) else list(active)
-    jobs += scheduler.call("get_event_history", id=EVENT, offset=0, limit=5).get("rows") or []
-    for job in jobs:
+    active = scheduler.get_active_jobs().values()
+    for job in (*active, *scheduler.get_event_history(EVENT, limit=5).rows):
         if job.get("event") == EVENT and float(job.get("time_start") or 0) >= due_at - 1:
             return str(job["id"])
     return ""
 
 
-def follow(session: Session, scheduler: Scheduler, due_at: float) -> dict[str, Any]:
+def follow(session: Session, scheduler: SchedulerClient, due_at: float) -> dict[str, Any]:
     """Wait for the scheduled run and show its progress.
 
     Args:
@@ -274,7 +288,7 @@ def follow(session: Session, scheduler: Scheduler, due_at: float) -> dict[str, A
     console.say(f"The scheduler started job {job}")
     offset, shown = 0, ""
     while True:
-        status: dict[str, Any] = scheduler.call("get_job_status", id=job)["job"]
+        status = scheduler.get_job_status(job)
         memo = f"{float(status.get('progress') or 0):4.0%}  {status.get('memo') or ''}".rstrip()
         if memo != shown:
             console.say(f"  {memo}")
@@ -285,12 +299,12 @@ def follow(session: Session, scheduler: Scheduler, due_at: float) -> dict[str, A
         if host.clock() - start > START_S + RUN_S:
             raise DemoError(
                 f"Job {job} is not done after {RUN_S:.0f} s; last seen: {memo}",
-                f"Look at {scheduler.call('get_job_status', id=job)['job'].get('log_file', job)}",
+                f"Look at {status.get('log_file', job)}",
             )
         host.sleep(0.5)
 
 
-def show_console(session: Session, scheduler: Scheduler, job: str, offset: int) -> int:
+def show_console(session: Session, scheduler: SchedulerClient, job: str, offset: int) -> int:
     """Show what a running job has logged since the last call.
 
     Args:
@@ -301,17 +315,16 @@ def show_console(session: Session, scheduler: Scheduler, job: str, offset: int) 
     Returns: bytes that have been shown now.
     """
     try:
-        page = scheduler.call("get_live_console", id=job, offset=offset)
-    except VixtractError:
+        page = scheduler.get_live_console(job, offset)
+    except SchedulerError:
         # The job ended between the two calls: the next status tells.
         return offset
-    data, following = str(page.get("data") or ""), int(page.get("next") or offset)
-    whole, _, rest = data.rpartition("\n")
+    whole, _, rest = page.data.rpartition("\n")
     lines = [line for line in whole.splitlines() if line.strip()]
     for line in lines[-LIVE_LINES:]:
         session.console.say(f"  | {line.rstrip()[:160]}")
     # A line that is still being written is shown when it is whole.
-    return following - len(rest.encode()) if whole else following
+    return page.next - len(rest.encode()) if whole else page.next
 
 
 def build_query(instance: Instance) -> list[str]:

@@ -62,6 +62,13 @@ def load_env(path: Path) -> dict[str, str]:
     return parse_env(path.read_text("utf-8")) if path.is_file() else {}
 
 
+def load_lines(path: Path) -> dict[str, int]:
+    """Return the number of the line that sets each name of a file: the last one of several."""
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    found = ((number, _LINE.fullmatch(line)) for number, line in enumerate(lines, 1))
+    return {match[1]: number for number, match in found if match}
+
+
 def save_env(path: Path, changes: Mapping[str, str], header: str = HEADER) -> bool:
     """Set values in a file that only its owner may read, in one step.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vixtract.errors import UsageError
-from vixtract.ops.envfile import load_env, save_env
+from vixtract.ops.envfile import load_env, load_lines, save_env
 from vixtract.secret_settings import FILE_NAMES, SECRET_NAMES, with_secrets
 from vixtract.settings import BY_NAME, SETTINGS, Settings, is_loopback
+from vixtract.values import count_edits, find_similar
 
 DEFAULT_PROJECT = "vixtract"
 SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")
@@ -26,6 +28,12 @@ OPTIONS = {
 }
 
 
+#: What may stand in the file besides the settings: compose's and the engine's own names, a worker's
+#: compose file, and proxies as curl reads them.
+KNOWN_NAMES = frozenset((*BY_NAME, *FILE_NAMES, "http_proxy", "https_proxy", "no_proxy"))
+KNOWN_PREFIXES = ("COMPOSE_", "DOCKER_", "BUILDKIT_", "WORKER_")
+
+
 @dataclass(frozen=True)
 class Instance:
     """One appliance.
@@ -37,6 +45,7 @@ class Instance:
         settings: effective settings: options before environment before file before defaults.
         stored: what the file says.
         given: names of settings that came by option.
+        warnings: sentences about the file of settings, for the operator.
     """
 
     root: Path
@@ -45,6 +54,7 @@ class Instance:
     settings: Settings
     stored: Mapping[str, str]
     given: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -120,7 +130,7 @@ class Instance:
         merged.update(values)
         given = (*self.given, *values)
         settings = Settings.from_environment(merged)
-        return Instance(self.root, self.project, self.env_path, settings, self.stored, given)
+        return dataclasses.replace(self, settings=settings, given=given)
 
     def keep(self) -> bool:
         """Write what came by option or was generated into the file of settings.
@@ -181,5 +191,35 @@ def load_instance(
         n: v for n, v in with_secrets({**given, **files}, root=root, delivered=None).items() if v
     }
     generated = load_env(root / ".vixtract" / f"{project}.secrets")
-    settings = Settings.from_environment({**generated, **chosen})
-    return Instance(root, project, env_path, settings, stored, tuple(by_option))
+    lines = load_lines(env_path)
+    shown = env_path.relative_to(root)
+    sources = {
+        **{name: f"{shown}, line {number}" for name, number in lines.items()},
+        **dict.fromkeys(by_environment, "from the environment"),
+        **{OPTIONS[n]: f"option --{n.replace('_', '-')}" for n in OPTIONS if options.get(n)},
+    }
+    problems, warnings = judge_names(lines, str(shown))
+    settings = Settings.from_environment({**generated, **chosen}, sources, problems)
+    return Instance(root, project, env_path, settings, stored, tuple(by_option), tuple(warnings))
+
+
+def judge_names(lines: Mapping[str, int], file: str) -> tuple[list[str], list[str]]:
+    """Look for names in a file of settings that mean nothing to the appliance.
+
+    Args:
+        lines: name to the number of its line.
+        file: name of the file, for messages.
+    Returns: problems with names that are one letter away from a setting's, and warnings about
+        other unknown names.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+    for name, number in lines.items():
+        if name in KNOWN_NAMES or name.startswith(KNOWN_PREFIXES):
+            continue
+        meant = find_similar(name, BY_NAME)
+        asked = f"; did you mean {meant}?" if meant else ""
+        text = f"{name} ({file}, line {number}) is not a setting{asked}"
+        is_slip = meant and count_edits(name, meant) == 1
+        (problems if is_slip else warnings).append(text)
+    return problems, warnings

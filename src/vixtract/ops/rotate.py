@@ -17,8 +17,8 @@ from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers, wait_healthy
 from vixtract.ops.deliver import deliver_secrets
 from vixtract.ops.instance import Instance
-from vixtract.ops.rest import Scheduler, SchedulerError
 from vixtract.ops.up import ensure_postgres_password, require_running
+from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.secret_settings import SECRET_NAMES
 
 #: Settings that are the appliance's own. A Hub administrator's password is that person's; SMTP and
@@ -27,6 +27,7 @@ ROTATED = ("POSTGRES_PASSWORD", "BI_PASSWORD", "CRONICLE_ADMIN_PASSWORD")
 ROTATION = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.rotation")
 STOP_S = 60.0
 ROTATE_S = 300.0
+CALL_S = 30.0
 #: Part of a minute in which the scheduler is away shortly without missing a due time.
 EARLIEST_S, LATEST_S = 3, 30
 
@@ -154,10 +155,10 @@ def count_jobs(session: Session, instance: Instance) -> int:
     command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
     key = session.host.run(command, timeout_s=30).stdout.strip()
     try:
-        answer = Scheduler(instance.base_url, key).call("get_active_jobs")
+        client = SchedulerClient(f"{instance.base_url}/cronicle", key, CALL_S)
+        return len(client.get_active_jobs())
     except SchedulerError:
         return 0  # it knows an older key: a rotation was cut off
-    return len(answer.get("jobs") or {})
 
 
 def _run(session: Session, command: list[str], timeout_s: float) -> str:

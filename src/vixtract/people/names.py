@@ -56,6 +56,11 @@ def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = No
         raise InvalidNameError(f"{name!r} is the name of a team.", "Choose another name.")
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text has the shape of a person's name; a reserved one counts too."""
+    return bool(_PATTERN.fullmatch(text)) and ".." not in text
+
+
 def _shorten(name: str) -> str:
     """Quote what somebody typed so that it can stand in a log line."""
     return repr(name if len(name) <= 40 else name[:40] + "…")

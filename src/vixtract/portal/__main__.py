@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -16,6 +14,7 @@ import uvicorn
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.portal.app import create_app
 from vixtract.portal.config import PortalConfig
+from vixtract.processes.spawn import end_with_parent
 
 log = logging.getLogger("vixtract.portal")
 
@@ -23,7 +22,6 @@ HOST = "0.0.0.0"  # noqa: S104 - reached by nginx on the compose network
 PORT = 8010
 BIND_S = 20.0
 DRAIN_S = 3
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -40,6 +38,8 @@ def main() -> int:
     parent = os.getppid()
     try:
         config = PortalConfig.from_environment(os.environ)
+        # A Hub that was killed starts a new portal with a new token: this one would keep the port
+        # and could not ask the new Hub anything.
         end_with_parent(parent)
         app = create_app(config)
         listener = open_listener(HOST, int(os.environ.get("VIXTRACT_PORTAL_PORT") or PORT), BIND_S)
@@ -64,22 +64,6 @@ def main() -> int:
     with closing(listener):
         server.run(sockets=[listener])
     return 0
-
-
-def end_with_parent(parent: int) -> None:
-    """Ask the kernel to end this process with the Hub.
-
-    A Hub that was killed starts a new portal with a new token; the old one would keep the port
-    and could not ask the new Hub anything.
-
-    Args:
-        parent: the parent's process id when this process began.
-    Raises:
-        PreconditionError: the parent is gone already.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise PreconditionError("The Hub ended while the portal started.", "It starts a new one.")
 
 
 def open_listener(host: str, port: int, timeout_s: float) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The files of runs, through the shelf: the portal's account may open none of them itself.
+"""The files of runs, through the homes server: the portal's account may open none of them itself.
 
 Who may see a run is decided before (`access`); here only folders that a run of this owner can have
 are asked for.
@@ -6,24 +6,22 @@ are asked for.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from vixtract.homes.client import HomesError, ask
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.models import Run
+from vixtract.processes.questions import UnansweredError
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 12.0
-MAX_ANSWER = 2 * 1024 * 1024
 CHUNK = 256 * 1024
 
 
@@ -85,10 +83,10 @@ class OpenFile:
 
 
 class Archive:
-    """Asks the shelf about runs. Every call blocks.
+    """Asks the homes server about runs. Every call blocks.
 
     Args:
-        socket_path: where the shelf listens.
+        socket_path: where the homes server listens.
     """
 
     def __init__(self, socket_path: Path) -> None:
@@ -100,7 +98,7 @@ class Archive:
         Args:
             run: any.
         Raises:
-            AwayError: the shelf does not answer.
+            AwayError: the homes server does not answer.
         """
         try:
             answer, _ = self._ask(run, do="files")
@@ -143,7 +141,7 @@ class Archive:
             path: below its folder.
         Raises:
             NotFoundError: there is no such regular file.
-            AwayError: the shelf does not answer.
+            AwayError: the homes server does not answer.
         """
         answer, descriptors = self._ask(run, do="open", path=path)
         if len(descriptors) != 1:
@@ -152,7 +150,7 @@ class Archive:
 
     def _ask(self, run: Run, **question: str) -> tuple[Mapping[str, Any], list[int]]:
         record = find_record(run)
-        return ask_shelf(self._path, {**question, "person": run.owner, "record": record})
+        return ask_homes(self._path, {**question, "person": run.owner, "record": record})
 
 
 def find_record(run: Run) -> str:
@@ -175,39 +173,22 @@ def no_file() -> NotFoundError:
     return NotFoundError("File not found.", "Old runs are deleted after a while.")
 
 
-def ask_shelf(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any], list[int]]:
-    """Ask the shelf one question.
+def ask_homes(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any], list[int]]:
+    """Ask the homes server one question.
 
     Args:
         path: of its socket.
         question: as `vixtract.homes.server` describes it.
     Returns: the answer, and the descriptors that came with it, which the caller closes.
     Raises:
-        NotFoundError: the shelf has no such thing.
+        NotFoundError: the homes server has no such thing.
         AwayError: it does not answer.
     """
-    received, descriptors = b"", []
+    files: list[int] = []
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
-            connection.connect(str(path))
-            connection.sendall(json.dumps(question).encode() + b"\n")
-            while not received.endswith(b"\n") and len(received) <= MAX_ANSWER:
-                data, more, _, _ = socket.recv_fds(connection, 65536, 4)
-                descriptors += more
-                if not data:
-                    break
-                received += data
-        answer = json.loads(received)
-        if not isinstance(answer, dict):
-            raise ValueError("no object")
-        if answer.get("error"):
-            raise NotFoundError(str(answer["error"]), str(answer.get("hint") or ""))
-    except BaseException as error:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if not isinstance(error, (OSError, ValueError)):
-            raise
-        log.warning("the shelf did not answer: %s", error)
+        return ask(path, question, files), files
+    except HomesError as error:
+        raise NotFoundError(error.message, error.hint) from error
+    except UnansweredError as error:
+        log.warning("the homes server did not answer: %s", error.message)
         raise AwayError("The files of runs cannot be read now.", "Try again.") from error
-    return answer, descriptors

@@ -1,8 +1,8 @@
 """What PostgreSQL holds, read with the rights of the person who asks.
 
-Each question is a session of the person's own role, with the person's own password, which the shelf
-tells for one person at a time. A role of the portal's that may `SET ROLE` to people was turned
-down: a function in somebody's view could `RESET ROLE` inside such a session and become anybody. In
+Each question is a session of the person's own role, with the person's own password, which the homes
+server tells for one person at a time. A role of the portal's that may `SET ROLE` to people was
+turned down: a function in a view could `RESET ROLE` inside such a session and become anybody. In
 a person's own session there is nothing to reset to.
 """
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from vixtract.portal.archive import ask_shelf
+from vixtract.portal.archive import ask_homes
 from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.identity import User
@@ -117,7 +117,7 @@ class Catalog:
     """One person's view of database `etl`; every call blocks.
 
     Args:
-        config: says where the database and the shelf are.
+        config: says where the database and the homes server are.
         person: who asks.
     """
 
@@ -179,7 +179,7 @@ class Catalog:
         name = self._person.name
         host, port = self._config.postgresql
         try:
-            answer, _ = ask_shelf(self._config.shelf, {"do": "login", "person": name})
+            answer, _ = ask_homes(self._config.homes, {"do": "login", "person": name})
         except NotFoundError as error:
             raise _no_role() from error
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vixtract.errors import SettingsError
+from vixtract.homes.client import SOCKET
 from vixtract.settings import Settings
 
 PREFIX = "/portal"
@@ -27,7 +28,7 @@ class PortalConfig:
         hub_scopes: a person needs one of these to use the portal.
         timezone: zone of schedules that name none.
         files: folder with templates and static files.
-        shelf: socket of the shelf, which reads people's files as their owners.
+        homes: socket of the homes server, which reads people's files as their owners.
         vault: socket of the vault, which keeps people's connections.
         postgresql: host and port of the database, inside the compose network.
         postgresql_port: the port at which BI tools reach it.
@@ -42,7 +43,7 @@ class PortalConfig:
     hub_scopes: frozenset[str]
     timezone: str
     files: Path
-    shelf: Path = Path("/run/vixtract/shelf.sock")
+    homes: Path = SOCKET
     vault: Path = Path("/run/vixtract-vault/vault.sock")
     postgresql: tuple[str, int] = ("postgresql", 5432)
     postgresql_port: int = 5432
@@ -64,7 +65,7 @@ class PortalConfig:
                 "It is started by the Hub, which sets them: see jupyterhub_config.py.",
             )
         name = environment.get("JUPYTERHUB_SERVICE_NAME") or "portal"
-        settings = Settings.from_environment(environment)
+        settings = Settings.for_process("portal", environment)
         return cls(
             scheduler_url=environment.get("SCHEDULER_URL") or "http://cronicle:3012",
             api_key=environment["SCHEDULER_API_KEY"],
@@ -77,7 +78,7 @@ class PortalConfig:
             timezone=settings["TZ"],
             postgresql_port=settings.integer("POSTGRES_PORT"),
             files=Path(environment.get("VIXTRACT_PORTAL_FILES") or DEFAULT_FILES),
-            shelf=Path(environment.get("VIXTRACT_SHELF_SOCKET") or cls.shelf),
+            homes=Path(environment.get("VIXTRACT_HOMES_SOCKET") or cls.homes),
             vault=Path(environment.get("VIXTRACT_VAULT_SOCKET") or cls.vault),
             postgresql=(
                 environment.get("VIXTRACT_POSTGRESQL_HOST") or cls.postgresql[0],

@@ -1,4 +1,4 @@
-"""People's notebooks as the portal sees them: through the shelf, which reads them as their owners.
+"""People's notebooks as the portal sees them: read as their owner by the homes server.
 
 What comes back was written by people: it is checked for shape here, and never more than shown.
 """
@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.homes.client import HomesError, ask
 from vixtract.language import Language, mark
+from vixtract.processes.questions import UnansweredError
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 12.0
-MAX_ANSWER = 1024 * 1024
 KINDS = ("text", "integer", "number", "yes_no", "date", "choice", "json")
-# What the job container has too; a person's own kernels come from the shelf.
+# What the job container has too; a person's own kernels come from the homes server.
 KERNEL_FOLDERS = (Path("/usr/share/jupyter/kernels"), Path("/usr/local/share/jupyter/kernels"))
 
 
@@ -80,7 +79,7 @@ class Listing:
     kernels: Mapping[str, str] = field(default_factory=dict)
 
 
-# What the shelf says of people's files, in words of both languages; the rest is shown as it is.
+# What the homes server says of people's files, in both languages; the rest is shown as it is.
 KNOWN = (
     (": not found.", mark("There is no such notebook in the home folder.")),
     ("special files are not opened", mark("Links and special files are not opened.")),
@@ -100,7 +99,7 @@ def explain(error: LibraryError, language: Language) -> str:
     """Say what is wrong with a notebook, in the person's language where it is known.
 
     Args:
-        error: from the shelf.
+        error: from the homes server.
         language: of the words.
     """
     for part, text in KNOWN:
@@ -110,7 +109,7 @@ def explain(error: LibraryError, language: Language) -> str:
 
 
 class Library:
-    """Asks the shelf.
+    """Asks the homes server.
 
     Args:
         socket_path: where it listens.
@@ -162,26 +161,13 @@ class Library:
         return Listing(tuple(notebooks), kernels)
 
     def _ask(self, **question: str) -> dict[str, Any]:
-        received = b""
         try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(TIMEOUT_S)
-                connection.connect(str(self._path))
-                connection.sendall(json.dumps(question).encode() + b"\n")
-                while part := connection.recv(65536):
-                    received += part
-                    if len(received) > MAX_ANSWER:
-                        # Cut off like this it is no JSON.
-                        break
-            answer = json.loads(received)
-        except (OSError, ValueError) as error:
-            log.warning("the shelf did not answer: %s", error)
+            return ask(self._path, question)
+        except HomesError as error:
+            raise LibraryError(error.message, error.hint) from error
+        except UnansweredError as error:
+            log.warning("the homes server did not answer: %s", error.message)
             raise LibraryError("The notebook cannot be looked at now.", "Try again.") from error
-        if not isinstance(answer, dict):
-            raise LibraryError("The notebook cannot be looked at now.", "Try again.")
-        if answer.get("error"):
-            raise LibraryError(str(answer["error"]), str(answer.get("hint") or ""))
-        return answer
 
 
 def _read_parameters(values: object) -> Sequence[Parameter]:

@@ -103,7 +103,7 @@ def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
 
 def get_archive(request: Request) -> Archive:
     """Return the way to the files of runs."""
-    return Archive(get_pages(request).config.shelf)
+    return Archive(get_pages(request).config.homes)
 
 
 ArchiveDep = Annotated[Archive, Depends(get_archive)]

@@ -49,7 +49,7 @@ def list_zones() -> list[str]:
 
 def get_library(request: Request) -> Library:
     """Return the process's way to people's notebooks."""
-    return Library(get_pages(request).config.shelf)
+    return Library(get_pages(request).config.homes)
 
 
 LibraryDep = Annotated[Library, Depends(get_library)]

@@ -22,17 +22,22 @@ from vixtract.errors import VixtractError
 from vixtract.people.names import FIRST_UID
 from vixtract.processes import tree
 from vixtract.processes.person import Person, acting_as
-from vixtract.processes.usage import DiskFloor, Process, WriteMeter, read_processes
+from vixtract.processes.spawn import kill_everything_of
+from vixtract.processes.usage import (
+    BOMB_S,
+    NEARLY_FULL,
+    DiskFloor,
+    Process,
+    WriteMeter,
+    proportional_bytes,
+    read_processes,
+)
 from vixtract.settings import Settings
 from vixtract.values import MIB
 
 log = logging.getLogger("vixtract.labwatch")
 
 LOOK_S = 1.0
-#: Seconds at the limit of processes before it counts as a bomb: a parallel job may touch it.
-BOMB_S = 3.0
-# Below the limit: the system counts the same account in other containers too.
-_FULL = 0.8
 #: Seconds of using more than half of all processors after which a person's processes step back.
 GREEDY_S = 10.0
 _BACKGROUND = 15
@@ -104,7 +109,7 @@ class Watch:
         if not limit or sum(process.resident for process in own) <= limit:
             return
         # Pages that processes share were counted several times: look closer.
-        used = tree.proportional_bytes([process.pid for process in own], person)
+        used = proportional_bytes([process.pid for process in own], person)
         victims = [process for process in own if not is_server(process, own)]
         if used > limit and victims:
             victim = max(victims, key=lambda process: process.resident)
@@ -118,7 +123,7 @@ class Watch:
 
     def _check_processes(self, person: Person, own: list[Process], seen: Seen, now: float) -> None:
         limit = self._bounds.processes
-        if not limit or sum(process.threads for process in own) < limit * _FULL:
+        if not limit or sum(process.threads for process in own) < limit * NEARLY_FULL:
             seen.full_since = None
             return
         seen.full_since = seen.full_since or now
@@ -208,7 +213,7 @@ def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
         for process in left:
             tree.kill(process.pid)
         time.sleep(0.02)
-    tree.kill_everything_of(person)
+    kill_everything_of(person)
 
 
 def kernels_of(pid: int) -> list[str]:
@@ -265,7 +270,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="labwatch: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = Settings.for_process("labs", os.environ)
     except VixtractError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code

@@ -1,6 +1,8 @@
-"""Starting a process as its owner with no way back to root: here alone identity changes for good.
+"""Becoming another account for good: identity changes here alone, and each change is checked.
 
-Runs between fork and exec of a single-threaded process, so it uses nothing but system calls.
+Whatever way a process takes (fork and exec, fork alone, a service's own account), it ends in the
+same check: root cannot be regained. Waits for such a process have a deadline, because its owner may
+stop it at any moment; a stopped one is killed. Standard library alone.
 """
 
 from __future__ import annotations
@@ -9,18 +11,27 @@ import ctypes
 import fcntl
 import os
 import resource
+import select
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from vixtract.errors import VixtractError
-from vixtract.processes.person import Person
+from vixtract.errors import PreconditionError, VixtractError
+from vixtract.processes import tree
 from vixtract.values import MIB
 
+if TYPE_CHECKING:
+    # Short-lived processes use this module, and look nobody up.
+    from vixtract.processes.person import Person
+
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -28,6 +39,10 @@ _PR_SET_NO_NEW_PRIVS = 38
 PROGRESS_FD = 321
 _ERROR_FD = 3
 _FIRST_SPARE_FD = 400
+
+# Seconds for a process to become its owner's; a machine that starts everything at once is slow.
+START_S = 60.0
+_KILLER_S = 2.0
 
 # Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched,
 # so this limit stands above the run's own; what is really used is watched by the supervisor.
@@ -50,7 +65,7 @@ class Limits:
         processes: threads and processes of the person together.
         file_bytes: largest file.
         cpu_s: seconds of processor time; 0 means no limit.
-        nice: how far behind others it stands.
+        nice: priority below the services'.
     """
 
     memory_mb: int = 2048
@@ -68,7 +83,7 @@ class Command:
         argv: absolute program and its arguments.
         environment: the whole environment.
         cwd: working directory, entered with the person's rights.
-        person: whose process it will be.
+        person: its owner.
         limits: what it may take.
         stdin: descriptor; None is /dev/null.
         output: descriptor for standard output and error.
@@ -93,12 +108,44 @@ def set_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def spawn(command: Command, begin: Callable[[Command], NoReturn] | None = None) -> int:
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the kernel send this process SIGTERM when its parent ends.
+
+    Args:
+        parent: the parent's process id when this process began; None does not check it.
+    Raises:
+        PreconditionError: the parent is gone already.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if parent is not None and os.getppid() != parent:
+        raise PreconditionError(
+            "The parent process ended while this one started.", "A new one is started."
+        )
+
+
+def hide_memory() -> None:
+    """Keep other processes of the same account from reading this one's memory."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def name_process(name: str) -> None:
+    """Name this process in lists of processes, and let it read its own /proc/self.
+
+    A change of ids hides /proc/self from the process itself, which an exec would undo.
+
+    Args:
+        name: at most 15 bytes.
+    """
+    _prctl(_PR_SET_DUMPABLE, 1)
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def spawn(command: Command, start: Callable[[Command], NoReturn] | None = None) -> int:
     """Fork, drop to the person and execute.
 
     Args:
         command: what to start.
-        begin: as for `become`. The forked process has this one's memory, so this one must not
+        start: as for `become`. The forked process has this one's memory, so this one must not
             have read a secret.
     Returns: process id of the leader of a new session and process group.
     Raises:
@@ -110,41 +157,45 @@ def spawn(command: Command, begin: Callable[[Command], NoReturn] | None = None) 
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        become(command, parent, writer, begin)
+        become(command, parent, writer, start)
     os.close(writer)
-    hear_problem(pid, reader)
+    wait_for_start(pid, reader)
     return pid
 
 
-def hear_problem(pid: int, reader: int) -> None:
+def wait_for_start(pid: int, errors: int) -> None:
     """Wait until a process is its owner's.
 
     Args:
-        pid: the process.
-        reader: read end of its error pipe; closed here.
+        pid: the process, a child of this one.
+        errors: read end of its error pipe; closed here.
     Raises:
-        SpawnError: it failed on the way, and is gone.
+        SpawnError: it failed, or its owner has stopped it between the change of ids and the exec.
+            It is gone then.
     """
-    with os.fdopen(reader, "rb") as pipe:
-        problem = pipe.read(4096)
-    if problem:
-        os.waitpid(pid, 0)
-        raise SpawnError(f"The run could not be started: {problem.decode(errors='replace')}")
+    problem = _read_whole(errors, START_S)
+    if problem == b"":
+        return
+    tree.end(pid)
+    text = "it was stopped" if problem is None else problem.decode(errors="replace")
+    raise SpawnError(f"The run could not be started: {text}")
 
 
 def become(
     command: Command,
     parent: int,
     errors: int,
-    begin: Callable[[Command], NoReturn] | None = None,
+    start: Callable[[Command], NoReturn] | None = None,
 ) -> NoReturn:
     """Drop to the person in this process, for good, and go on as the command says.
+
+    Runs between fork and exec of a single-threaded process: system calls alone.
 
     Args:
         command: what to become.
         parent: the process that supervises this one.
         errors: pipe that a failure is written to; closed when all went well.
-        begin: goes on in this process; None executes the command.
+        start: goes on in this process; None executes the command.
     """
     spare = errors
     try:
@@ -154,21 +205,187 @@ def become(
         _arrange_descriptors(command, spare)
         spare = _ERROR_FD
         _set_limits(command.limits)
-        _drop(command.person)
+        drop_to(command.person)
         # Cleared by the change of ids, so it is set after it: the run ends with its supervisor.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             raise SpawnError("the supervisor is gone")
         os.umask(0o077)
         os.chdir(command.cwd)
-        if begin is not None:
+        if start is not None:
             os.close(_ERROR_FD)
-            begin(command)
+            start(command)
         os.execve(command.argv[0], list(command.argv), command.environment)  # noqa: S606 - no shell
     except BaseException as error:
         os.write(spare, f"{type(error).__name__}: {error}".encode(errors="replace")[:4000])
     finally:
         os._exit(127)
+
+
+def drop_to(person: Person) -> None:
+    """Become a person in this process, with no way back and no way to more rights.
+
+    Args:
+        person: to become; this process is root's.
+    Raises:
+        SpawnError: the change is not complete; the process must end.
+    """
+    os.setgroups(person.groups)
+    os.setresgid(person.gid, person.gid, person.gid)
+    os.setresuid(person.uid, person.uid, person.uid)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    check_dropped(person.uid, person.gid)
+
+
+def check_dropped(uid: int, gid: int) -> None:
+    """Check that this process is an account's for good.
+
+    Args:
+        uid: user id that it must have in all three places.
+        gid: group id, likewise.
+    Raises:
+        SpawnError: it is not, or root can be regained; the process must end.
+    """
+    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
+        raise SpawnError("the identity did not change")
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return
+    raise SpawnError("the way back to root is open")
+
+
+def start_service(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    uid: int | None,
+    *,
+    prepare: Callable[[], None] | None = None,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a process as an account of the appliance, in a session of its own.
+
+    The calling process must have a single thread.
+
+    Args:
+        command: absolute program and its arguments.
+        environment: the whole environment.
+        uid: user and group of the process, which gets no other groups and no new privileges; None
+            leaves it root's.
+        prepare: called in the process after the change of ids, before the program: its limits.
+        options: further ones of `subprocess.Popen`, such as pipes; by default standard input is
+            empty, the folder `/`, and the umask 0077.
+    Raises:
+        OSError: the program cannot be started.
+        subprocess.SubprocessError: the change of ids or `prepare` failed.
+    """
+
+    def finish() -> None:
+        if uid is not None:
+            _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+            check_dropped(uid, uid)
+        if prepare is not None:
+            prepare()
+
+    return subprocess.Popen(
+        list(command),
+        env=dict(environment),
+        start_new_session=True,
+        user=uid,
+        group=uid,
+        extra_groups=[] if os.geteuid() == 0 else None,
+        # Between fork and exec of a single-threaded process.
+        preexec_fn=finish,  # noqa: PLW1509
+        **{"cwd": "/", "umask": 0o077, "stdin": subprocess.DEVNULL, **options},
+    )
+
+
+def compute_apart(work: Callable[[], bytes], deadline_s: float) -> bytes:
+    """Return what a function returns in a process of its own, which ends at once.
+
+    What the function reads (a key) is never in this process's memory.
+
+    Args:
+        work: returns the bytes that are wanted.
+        deadline_s: seconds after which the process is killed.
+    Returns: nothing where it failed or was too slow.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(work())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    result = _read_whole(reader, deadline_s)
+    tree.end(pid)
+    return result or b""
+
+
+def kill_tree(ancestor: int, person: Person, *, deadline_s: float = 5.0) -> bool:
+    """Kill all descendants of this process and collect them.
+
+    Args:
+        ancestor: the calling process, a subreaper.
+        person: owner of the descendants.
+        deadline_s: seconds after which everything of that person in this container is killed, which
+            ends even a chain of forks that is faster than the reading of /proc.
+    Returns: whether all ended without that last resort.
+    """
+    limit = time.monotonic() + deadline_s
+    while time.monotonic() < limit:
+        tree.reap()
+        pids = tree.descendants(ancestor)
+        if not pids and not tree.has_children():
+            return True
+        for pid in pids:
+            tree.kill(pid)
+        time.sleep(0.01)
+    kill_everything_of(person)
+    limit = time.monotonic() + deadline_s
+    while tree.has_children() and time.monotonic() < limit:
+        tree.reap()
+        time.sleep(0.01)
+    return False
+
+
+def kill_everything_of(person: Person) -> None:
+    """Kill every process of a person in this container at once.
+
+    Args:
+        person: their owner; never root.
+    """
+    # The process that kills is the person's too, so another of theirs may stop it: once more then.
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                drop_to(person)
+                # The kernel signals all but the caller at once: no fork can slip between.
+                os.kill(-1, signal.SIGKILL)
+            finally:
+                os._exit(0)
+        if tree.wait_for(pid, _KILLER_S) is not None:
+            return
+        tree.end(pid)
+
+
+def _read_whole(descriptor: int, deadline_s: float) -> bytes | None:
+    """Read a pipe until all its writers are gone and close it; None at the deadline."""
+    limit = time.monotonic() + deadline_s
+    received = bytearray()
+    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+        while True:
+            ready, _, _ = select.select([pipe], [], [], max(0.0, limit - time.monotonic()))
+            if not ready:
+                return None
+            data = pipe.read(65536)
+            if not data:
+                return bytes(received)
+            received += data
 
 
 def _reset_signals() -> None:
@@ -220,20 +437,6 @@ def _limit(which: int, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(which, (value, value))
-
-
-def _drop(person: Person) -> None:
-    os.setgroups(person.groups)
-    os.setresgid(person.gid, person.gid, person.gid)
-    os.setresuid(person.uid, person.uid, person.uid)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    if os.getresuid() != (person.uid,) * 3 or os.getresgid() != (person.gid,) * 3:
-        raise SpawnError("the identity did not change")
-    try:
-        os.setuid(0)
-    except PermissionError:
-        return
-    raise SpawnError("the way back to root is open")
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,7 +1,7 @@
-"""All processes that came from one: finding them, measuring their memory, and ending every one.
+"""Processes by their numbers: their state, their descendants and memory, and the end of each.
 
-A process that leaves its group by setsid or a double fork stays a descendant, because its
-supervisor is the subreaper.
+Nothing here changes identity; `processes.spawn` does. A process that leaves its group by setsid or
+a double fork stays a descendant, because its supervisor is the subreaper. Standard library alone.
 """
 
 from __future__ import annotations
@@ -11,15 +11,50 @@ import signal
 import time
 from pathlib import Path
 
-from vixtract.processes.person import Person, acting_as
-from vixtract.values import MIB
-
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
+_PAUSE_S = 0.005
+
+
+def read_stat(pid: int | str) -> list[bytes]:
+    """Return the fields of /proc/PID/stat after the name: state, parent, group, session and so on.
+
+    Args:
+        pid: process id.
+    Returns: field N of the manual at index N - 3; nothing where there is no such process.
+    Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    """
+    try:
+        stat = Path(_PROC, str(pid), "stat").read_bytes()
+    except OSError:
+        return []
+    # The name may contain blanks and brackets: fields count from the last bracket.
+    return stat[stat.rindex(b")") + 2 :].split()
+
+
+def parent(pid: int | str) -> int:
+    """Return the parent of a process; 0 where the process is gone."""
+    fields = read_stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 where there is no such process.
+
+    With the process id it names the process for as long as the machine runs.
+    """
+    fields = read_stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def is_ending(pid: int) -> bool:
+    """Return whether a process is gone, or its first thread has ended."""
+    fields = read_stat(pid)
+    return not fields or fields[0] in (b"Z", b"X")
 
 
 def descendants(ancestor: int) -> list[int]:
-    """List the living descendants of a process, parents before children.
+    """Return the living descendants of a process, parents before children.
 
     Args:
         ancestor: process id, not in the list itself.
@@ -27,9 +62,10 @@ def descendants(ancestor: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in os.listdir(_PROC):  # noqa: PTH208 (called twice a second)
         if entry.isdigit():
-            parent = _parent(entry)
-            if parent:
-                children.setdefault(parent, []).append(int(entry))
+            # A zombie counts too: its other threads may live on, and its children hang on it.
+            above = parent(entry)
+            if above:
+                children.setdefault(above, []).append(int(entry))
     found: list[int] = []
     queue = [ancestor]
     while queue:
@@ -40,16 +76,16 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def resident_bytes(pids: list[int]) -> int:
-    """Add up resident memory; pages that several processes share count several times.
+    """Return the resident memory of processes; pages that several share count several times.
 
     Args:
         pids: processes; those that are gone count nothing.
     """
-    return sum(_resident(pid) for pid in pids)
+    return sum(resident(pid) for pid in pids)
 
 
 def reserved_bytes(pids: list[int]) -> int:
-    """Add up the private memory that processes have asked for, touched or not.
+    """Return the private memory that processes have asked for, touched or not.
 
     Args:
         pids: processes; those that are gone count nothing.
@@ -57,51 +93,18 @@ def reserved_bytes(pids: list[int]) -> int:
     return sum(_statm(pid, 5) for pid in pids)
 
 
-def proportional_bytes(pids: list[int], person: Person) -> int:
-    """Add up memory with shared pages split among their users; slower, and exact.
-
-    Args:
-        pids: processes of the person; where a process hides its map, its resident size counts.
-        person: their owner, whose rights the reading needs.
-    """
-    with acting_as(person):
-        return sum(_proportional(pid) for pid in pids)
-
-
 def biggest(pids: list[int]) -> int | None:
-    """Return the process that has most memory, or None of none."""
-    return max(pids, key=_resident, default=None)
+    """Return the process that has most memory, or None where there is none."""
+    return max(pids, key=resident, default=None)
 
 
-def kill_tree(ancestor: int, person: Person, *, deadline_s: float = 5.0) -> bool:
-    """Kill all descendants of this process and collect them.
-
-    Args:
-        ancestor: the calling process, a subreaper.
-        person: owner of the descendants.
-        deadline_s: seconds after which everything of that person in this container is killed, which
-            ends even a chain of forks that is faster than the reading of /proc.
-    Returns: whether all ended without that last resort.
-    """
-    limit = time.monotonic() + deadline_s
-    while time.monotonic() < limit:
-        reap()
-        pids = descendants(ancestor)
-        if not pids and not has_children():
-            return True
-        for pid in pids:
-            kill(pid)
-        time.sleep(0.01)
-    kill_everything_of(person)
-    limit = time.monotonic() + deadline_s
-    while has_children() and time.monotonic() < limit:
-        reap()
-        time.sleep(0.01)
-    return False
+def resident(pid: int) -> int:
+    """Return the resident memory of one process, in bytes."""
+    return _statm(pid, 1)
 
 
 def reap() -> dict[int, int]:
-    """Collect children that ended.
+    """Collect the children that have ended.
 
     Returns: process id to exit code, negative for a signal.
     """
@@ -117,7 +120,7 @@ def reap() -> dict[int, int]:
 
 
 def has_children() -> bool:
-    """Say whether this process has children, ended and uncollected ones included."""
+    """Return whether this process has children, ended and uncollected ones included."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -125,29 +128,46 @@ def has_children() -> bool:
     return True
 
 
-def megabytes(size: int) -> int:
-    """Round bytes to MiB."""
-    return round(size / MIB)
-
-
-def parent(pid: int) -> int:
-    """Return the parent of a process; 0 where it is gone."""
-    return _parent(str(pid))
-
-
-def _parent(entry: str) -> int:
+def kill(pid: int) -> None:
+    """Kill a process, which may be gone already. A stopped one ends too."""
     try:
-        stat = Path(_PROC, entry, "stat").read_bytes()
-    except OSError:
-        return 0
-    # The name may contain blanks and brackets: fields count from the last bracket.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    # A zombie counts too: its other threads may live on, and its children hang on it.
-    return int(fields[1])
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
-def _resident(pid: int) -> int:
-    return _statm(pid, 1)
+def wait_for(pid: int, deadline_s: float) -> int | None:
+    """Collect one child.
+
+    Args:
+        pid: child of this process.
+        deadline_s: seconds to wait for its end.
+    Returns: its exit code, negative for a signal; None where it goes on, or is stopped.
+    """
+    limit = time.monotonic() + deadline_s
+    while True:
+        try:
+            done, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            # Collected elsewhere.
+            return 0
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= limit:
+            return None
+        time.sleep(_PAUSE_S)
+
+
+def end(pid: int, deadline_s: float = 5.0) -> int | None:
+    """Kill one child and collect it.
+
+    Args:
+        pid: child of this process, running or stopped.
+        deadline_s: seconds to wait for its end, which only the kernel can delay.
+    Returns: as of `wait_for`.
+    """
+    kill(pid)
+    return wait_for(pid, deadline_s)
 
 
 def _statm(pid: int, field: int) -> int:
@@ -155,40 +175,3 @@ def _statm(pid: int, field: int) -> int:
         return int(Path(_PROC, str(pid), "statm").read_bytes().split()[field]) * _PAGE
     except (OSError, IndexError):
         return 0
-
-
-def _proportional(pid: int) -> int:
-    try:
-        for line in Path(_PROC, str(pid), "smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return _resident(pid)
-
-
-def kill(pid: int) -> None:
-    """Kill a process that may be gone already."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def kill_everything_of(person: Person) -> None:
-    """Kill every process of a person in this container at once.
-
-    Args:
-        person: their owner; never root.
-    """
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups(person.groups)
-            os.setresgid(person.gid, person.gid, person.gid)
-            os.setresuid(person.uid, person.uid, person.uid)
-            # The kernel signals all at once: no fork can slip between.
-            os.kill(-1, signal.SIGKILL)
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)

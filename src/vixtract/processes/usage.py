@@ -1,5 +1,8 @@
 """What the processes of this container take: memory, threads, processor time, bytes written.
 
+Also whether a run takes from others what no limit of the kernel holds: it fills the disk, or forks
+without end.
+
 Reads /proc as root without special capabilities: what only the owner may read is read with the
 owner's rights (`acting_as`).
 """
@@ -7,10 +10,12 @@ owner's rights (`acting_as`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vixtract.processes import tree
 from vixtract.processes.person import Person, acting_as
 from vixtract.values import MIB
 
@@ -18,8 +23,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
-#: Less than this between two looks is nobody's disk filling.
+# Less than this between two looks fills no disk.
 _WRITER_BYTES = 4 * MIB
+
+# Seconds at the limit of processes before it counts as a fork bomb: a parallel job may touch it.
+BOMB_S = 3.0
+# Below the limit: the system counts the same account in other containers too.
+NEARLY_FULL = 0.8
+
+DISK_FULL = "disk floor"
+TOO_MANY_PROCESSES = "process limit"
 
 
 @dataclass(frozen=True)
@@ -54,15 +67,12 @@ def read_processes() -> list[Process]:
 
 
 def _read(pid: int) -> Process | None:
-    try:
-        folder = _PROC / str(pid)
-        text = (folder / "stat").read_bytes()
-        uid = folder.stat().st_uid
-    except OSError:
+    fields = tree.read_stat(pid)
+    if not fields or fields[0] in (b"Z", b"X"):
         return None
-    # The name may contain blanks and brackets: fields count from the last bracket.
-    fields = text[text.rindex(b")") + 2 :].split()
-    if fields[0] in (b"Z", b"X"):
+    try:
+        uid = (_PROC / str(pid)).stat().st_uid
+    except OSError:
         return None
     return Process(
         pid=pid,
@@ -74,6 +84,27 @@ def _read(pid: int) -> Process | None:
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS,
         started=int(fields[19]),
     )
+
+
+def proportional_bytes(pids: list[int], person: Person) -> int:
+    """Return the memory of processes with shared pages split among their users: slower, and exact.
+
+    Args:
+        pids: processes of the person; where one hides its map, its resident size counts.
+        person: their owner, whose rights the reading needs.
+    """
+    with acting_as(person):
+        return sum(_proportional(pid) for pid in pids)
+
+
+def _proportional(pid: int) -> int:
+    try:
+        for line in (_PROC / str(pid) / "smaps_rollup").read_bytes().splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return tree.resident(pid)
 
 
 class WriteMeter:
@@ -96,8 +127,8 @@ class WriteMeter:
         """
         with acting_as(person):
             now = {pid: _written(pid) for pid in pids}
-        # One that was not there at the last look has written all of it since; at the first look
-        # at old ones nobody knows when it was.
+        # A new process has written all of it since the last look. At the first look at old ones
+        # the time of their writing is unknown.
         before = now if self._is_first else self._before
         self._is_first = False
         grown = {pid: size - before.get(pid, 0) for pid, size in now.items()}
@@ -146,3 +177,59 @@ def free_mb(path: Path) -> int:
     except OSError:
         return 1 << 40
     return status.f_bavail * status.f_frsize // MIB
+
+
+class Overuse:
+    """Tells whether one run takes too much from others.
+
+    Args:
+        person: their owner.
+        processes: threads and processes that the person may have; 0 means no limit.
+        disk: free space to be left.
+    """
+
+    def __init__(self, person: Person, processes: int, disk: DiskFloor) -> None:
+        self._person = person
+        self._processes = processes
+        self._disk = disk
+        self._writes = WriteMeter(is_young=True)
+        self._full_since: float | None = None
+
+    def look(self, pids: Sequence[int]) -> str:
+        """Look once.
+
+        Args:
+            pids: the run's processes.
+        Returns: `DISK_FULL`, `TOO_MANY_PROCESSES`, or an empty text.
+        """
+        if self._disk.floor_mb:
+            writers = self._writes.measure(pids, self._person)
+            if writers and self._disk.is_broken:
+                return DISK_FULL
+        return TOO_MANY_PROCESSES if self._forks_without_end(pids) else ""
+
+    def describe(self, why: str) -> str:
+        """Say for the log why the run is stopped.
+
+        Args:
+            why: outcome of `look`.
+        """
+        if why == DISK_FULL:
+            return (
+                f"Stopped: it wrote while less than {self._disk.floor_mb} MB of the disk were free "
+                "(DISK_FLOOR_MB)."
+            )
+        return f"Stopped: {self._processes} processes and threads in use, the limit."
+
+    def _forks_without_end(self, pids: Sequence[int]) -> bool:
+        limit = self._processes * NEARLY_FULL
+        wanted = set(pids)
+        if not self._processes or not wanted:
+            return False
+        own = sum(p.threads for p in read_processes() if p.pid in wanted)
+        if own < limit:
+            self._full_since = None
+            return False
+        now = time.monotonic()
+        self._full_since = self._full_since or now
+        return now - self._full_since >= BOMB_S

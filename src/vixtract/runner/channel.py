@@ -13,11 +13,11 @@ from typing import Any
 
 from vixtract.errors import RequestError
 from vixtract.notebooks import figures
+from vixtract.processes.questions import encode, receive_line
 from vixtract.runner.protocol import (
     MAX_REQUEST_BYTES,
     NoRequestError,
     RunRequest,
-    encode,
     parse_request,
 )
 from vixtract.secret_settings import Masker
@@ -35,28 +35,17 @@ def read_request(connection: socket.socket) -> RunRequest:
     Raises:
         RequestError: too long, too slow, cut off or malformed.
     """
-    limit = time.monotonic() + _REQUEST_S
-    received = bytearray()
-    while b"\n" not in received:
-        left = limit - time.monotonic()
-        if left <= 0:
-            raise RequestError("The request did not arrive in time.")
-        connection.settimeout(left)
-        try:
-            chunk = connection.recv(65536)
-        except (TimeoutError, socket.timeout):
-            continue
-        except OSError:
-            raise RequestError("The connection broke.") from None
-        if not chunk and not received:
-            raise NoRequestError("The connection closed without a request.")
-        if not chunk:
-            raise RequestError("The connection closed before the request was complete.")
-        received += chunk
-        if len(received) > MAX_REQUEST_BYTES:
-            raise RequestError("The request is too long.")
-    connection.setblocking(False)
-    return parse_request(bytes(received).split(b"\n", 1)[0])
+    try:
+        line = receive_line(connection, _REQUEST_S, limit=MAX_REQUEST_BYTES)
+    except OSError as error:
+        raise RequestError(f"The request did not arrive: {error}.") from None
+    finally:
+        connection.setblocking(False)
+    if not line:
+        raise NoRequestError("The connection closed without a request.")
+    if not line.endswith(b"\n"):
+        raise RequestError("The connection closed before the request was complete.")
+    return parse_request(line)
 
 
 class Channel:

@@ -13,13 +13,6 @@ from vixtract.values import MIB
 
 SERVICE_AUTHOR = "vixtract"
 
-# Settings of the container that people's processes need too; nothing else of root's environment
-# reaches them. Proxies are meant for people's downloads.
-PASSED_ON = (
-    "TZ", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "PIP_INDEX_URL",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
-
 _INTERPRETER = ("/opt/vixtract/bin/python", "-I", "-m")
 # The kernels' Python, without site: nothing of /usr/local, which administrators may write.
 FORK_SERVER = ("/usr/bin/python3", "-S", str(Path(__file__).with_name("forkserver.py")))
@@ -82,16 +75,6 @@ class RunnerConfig:
     ensure_account: Callable[[str, Path], object] | None = None
     workers: tuple[tuple[str, int], ...] = ()
     is_worker: bool = False
-
-
-def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Pick what runs get from the container's environment.
-
-    Args:
-        environment: usually ``os.environ``.
-    Returns: names of `PASSED_ON` that are set and not empty.
-    """
-    return {name: environment[name] for name in PASSED_ON if environment.get(name)}
 
 
 def is_root() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,11 +11,13 @@ from urllib.parse import urlsplit
 from vixtract.errors import VixtractError
 from vixtract.people.roles import login_environment
 from vixtract.processes.person import Person
+from vixtract.processes.spawn import compute_apart
 from vixtract.runner.config import RunnerConfig
 from vixtract.vault import wire
 
 log = logging.getLogger(__name__)
 
+_APART_S = 30.0
 PRIVATE_FOLDERS = ("cache", "ipython", "jupyter", "matplotlib", "tmp")
 
 
@@ -88,20 +89,11 @@ def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[st
         person: the owner.
         config: the daemon's.
     """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            text = json.dumps(dict(database_environment(person, config)))
-            os.write(writer, text.encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(pid, 0)
-    return dict(json.loads(answer or b"{}"))
+
+    def work() -> bytes:
+        return json.dumps(dict(database_environment(person, config))).encode()
+
+    return dict(json.loads(compute_apart(work, _APART_S) or b"{}"))
 
 
 def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:

@@ -196,6 +196,7 @@ def fork_supervisor() -> int:
     import signal
 
     try:
+        # A warm start: the fork has the image's libraries in memory.
         pid = os.fork()
     except OSError:
         return -1

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from vixtract.processes import overuse
+from vixtract.processes import usage
 from vixtract.runner import watch
 from vixtract.runner.protocol import (
     CODE_ABORTED,
@@ -24,8 +24,8 @@ _STOP_CODES = {
     watch.ABORTED: CODE_ABORTED,
     watch.TIMED_OUT: CODE_TIMEOUT,
     watch.OUT_OF_MEMORY: CODE_MEMORY,
-    overuse.DISK_FULL: CODE_FAILED,
-    overuse.TOO_MANY_PROCESSES: CODE_FAILED,
+    usage.DISK_FULL: CODE_FAILED,
+    usage.TOO_MANY_PROCESSES: CODE_FAILED,
 }
 
 
@@ -84,8 +84,8 @@ def _describe_stop(watched: Watched, facts: Mapping[str, Any], memory_mb: int) -
         watch.ABORTED: f"Aborted after {watched.seconds:.1f} s{where}.",
         watch.TIMED_OUT: f"Timed out: stopped after {watched.seconds:.0f} s{where}.",
         watch.OUT_OF_MEMORY: f"Stopped by the memory limit of {memory_mb} MB{where}.",
-        overuse.DISK_FULL: f"Stopped because the disk is nearly full{where}.",
-        overuse.TOO_MANY_PROCESSES: f"Stopped by the limit of processes and threads{where}.",
+        usage.DISK_FULL: f"Stopped because the disk is nearly full{where}.",
+        usage.TOO_MANY_PROCESSES: f"Stopped by the limit of processes and threads{where}.",
     }
     return texts[watched.stopped]
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.processes import questions
+from vixtract.processes.questions import encode
 from vixtract.runner.job import build_request
-from vixtract.runner.protocol import CODE_ABORTED, CODE_FAILED, MAX_EVENT_BYTES, SOCKET, encode
+from vixtract.runner.protocol import CODE_ABORTED, CODE_FAILED, MAX_EVENT_BYTES, SOCKET
 
 _CONNECT_S = 15.0
 _ABORT_S = 8.0
@@ -85,7 +87,6 @@ class Plugin:
 
     def _follow(self, request: bytes) -> Mapping[str, Any]:
         with self._connect() as connection:
-            connection.settimeout(_CONNECT_S)
             connection.sendall(request)
             for event in self._events(connection):
                 kind = event.get("type")
@@ -108,21 +109,18 @@ class Plugin:
 
     def _connect(self) -> socket.socket:
         """Connect, waiting a moment for a runner that is just being started again."""
-        limit = time.monotonic() + _CONNECT_S
-        while True:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                connection.connect(str(self._socket_path))
-            except OSError as error:
-                connection.close()
-                if time.monotonic() > limit or self._abort_limit is not None:
-                    raise RunnerAwayError(
-                        f"The runner cannot be reached ({error.strerror}).",
-                        "See the log of the container `cronicle`.",
-                    ) from None
-                time.sleep(0.2)
-            else:
-                return connection
+        try:
+            return questions.connect(
+                self._socket_path,
+                timeout_s=_CONNECT_S,
+                patience_s=_CONNECT_S,
+                is_wanted=lambda: self._abort_limit is None,
+            )
+        except questions.UnansweredError as error:
+            raise RunnerAwayError(
+                f"The runner cannot be reached ({error.message}).",
+                "See the log of the container `cronicle`.",
+            ) from None
 
     def _events(self, connection: socket.socket) -> Iterator[Mapping[str, Any]]:
         connection.settimeout(0.2)

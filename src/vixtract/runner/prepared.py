@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from vixtract.processes.spawn import Command, become, hear_problem
+from vixtract.processes.spawn import Command, become, wait_for_start
 
 _NONE = -1
 
@@ -54,6 +54,7 @@ class Prefork:
     def __init__(self, begin: Callable[[Command], NoReturn]) -> None:
         self._ours, theirs = socket.socketpair()
         parent = os.getpid()
+        # A warm start: what it becomes is told later, over the socket.
         self._pid = os.fork()
         if self._pid == 0:
             self._ours.close()
@@ -80,7 +81,7 @@ class Prefork:
             socket.send_fds(self._ours, [b"1"], descriptors)
         os.close(writer)
         os.close(payload)
-        hear_problem(self._pid, reader)
+        wait_for_start(self._pid, reader)
         return self._pid
 
 

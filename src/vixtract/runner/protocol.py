@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import RequestError
+from vixtract.people.names import is_name
 
 SOCKET = Path("/run/vixtract/runner.sock")
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_EVENT_BYTES = 256 * 1024
 
 KINDS = ("notebook", "shell", "remove", "ping")
-_NAME = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 # The event's target that means another machine.
@@ -119,16 +119,6 @@ def parse_request(line: bytes) -> RunRequest:
     )
     _check_names(request)
     return request
-
-
-def encode(event: Mapping[str, Any]) -> bytes:
-    """Write one event or request as a line."""
-    return json.dumps(event, separators=(",", ":"), default=str).encode() + b"\n"
-
-
-def is_name(text: str) -> bool:
-    """Say whether a text has the shape of a person's name."""
-    return bool(_NAME.fullmatch(text)) and ".." not in text
 
 
 def _check_names(request: RunRequest) -> None:

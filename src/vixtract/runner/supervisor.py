@@ -23,6 +23,12 @@ from typing import Any
 from vixtract.errors import VixtractError
 from vixtract.people.directory import read_admins, read_blocked
 from vixtract.processes import tree
+from vixtract.processes.notebook_files import (
+    copy_notebook,
+    open_notebook,
+    open_pinned,
+    relative_parts,
+)
 from vixtract.processes.person import acting_as, find_person
 from vixtract.processes.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
 from vixtract.processes.usage import DiskFloor
@@ -38,12 +44,6 @@ from vixtract.runner.loads import read_loads
 from vixtract.runner.prepared import Beginnings, Prefork, Warm
 from vixtract.runner.protocol import NoRequestError, RunRequest
 from vixtract.runner.removal import remove_records
-from vixtract.runner.source import (
-    copy_notebook,
-    open_notebook,
-    open_pinned,
-    relative_parts,
-)
 from vixtract.runner.watch import Bounds, Streams, Watched, Watcher
 from vixtract.runner.workers.client import is_remote, run_on_worker
 from vixtract.runner.workspace import Workspace, make_workspace

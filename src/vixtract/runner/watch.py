@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass, field
 
 from vixtract.processes import tree
-from vixtract.processes.overuse import Overuse
 from vixtract.processes.person import Person
-from vixtract.processes.usage import DiskFloor
+from vixtract.processes.spawn import kill_tree
+from vixtract.processes.usage import DiskFloor, Overuse, proportional_bytes
 from vixtract.runner.channel import Channel, Reports, RunLog
 from vixtract.values import MIB
 
@@ -122,7 +122,7 @@ class Watcher:
                 self._result.ended.update(tree.reap())
                 self._check()
         finally:
-            tree.kill_tree(os.getpid(), self._person)
+            kill_tree(os.getpid(), self._person)
             self._drain()
             signal.set_wakeup_fd(-1)
             self._selector.close()
@@ -220,7 +220,7 @@ class Watcher:
         used = tree.resident_bytes(pids)
         limit = self._bounds.memory_bytes
         if self._bounds.is_forked or (limit and used > limit):
-            used = tree.proportional_bytes(pids, self._person)
+            used = proportional_bytes(pids, self._person)
         self._result.peak_bytes = max(self._result.peak_bytes, used)
         if limit and used > limit:
             note = f"Stopped: {used // MIB} MB in use, over the memory limit of {limit // MIB} MB."

@@ -19,9 +19,9 @@ from vixtract.errors import RequestError, VixtractError
 from vixtract.files import write_whole
 from vixtract.people.archive import list_left
 from vixtract.processes.person import Person, acting_as, find_person
+from vixtract.runner.accounts import move_runs
 from vixtract.runner.config import RunnerConfig
 from vixtract.runner.environment import PRIVATE_FOLDERS
-from vixtract.runner.leavers import move_runs
 
 _MAX_ATTEMPTS = 100
 

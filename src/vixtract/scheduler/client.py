@@ -1,9 +1,14 @@
-"""A client of the scheduler's REST calls, for either engine. Standard library only."""
+"""The one client of the scheduler's REST calls, for either engine.
+
+It needs the standard library alone and runs on Python 3.9: the operator's command on the host uses
+it too.
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -24,14 +29,16 @@ class SchedulerError(VixtractError):
 
     Args:
         message: what the scheduler said.
-        code: Cronicle's word (api, event, job, session, ...), or "unreachable".
+        code: Cronicle's code (api, event, job, session, ...), an HTTP status, "answer" for one that
+            is not understood, "timeout" for a job that did not end, or "unreachable".
+        hint: what to do.
     """
 
     def __init__(self, message: str, code: str = "unreachable", hint: str = "") -> None:
         super().__init__(message, hint)
         self.code = code
 
-    def __reduce__(self) -> tuple[type[SchedulerError], tuple[str, str, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[SchedulerError], tuple[str, str, str]]:
         """Pickle with the code."""
         return type(self), (self.message, self.code, self.hint)
 
@@ -50,7 +57,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Console:
+class LogPage:
     """Part of a job's log.
 
     Args:
@@ -71,15 +78,26 @@ class SchedulerClient:
         base_url: address up to and without `/api`, such as http://cronicle:3012/cronicle.
         api_key: sent as X-API-Key; never part of an error or of a log.
         timeout_s: seconds one call may take.
+        context: certificates to trust where the address is https; None for the system's.
 
     Every method raises SchedulerError when the scheduler refuses or does not answer.
     Source: Cronicle's API reference, https://github.com/jhuckaby/Cronicle/blob/master/docs/APIReference.md
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        timeout_s: float = 10.0,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout_s = timeout_s
         self._api_key = api_key
+        # No proxy: the scheduler is on the same machine or network, and the key is for it alone.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
 
     def __repr__(self) -> str:
         return f"SchedulerClient({self.base_url!r})"
@@ -111,9 +129,7 @@ class SchedulerClient:
             headers={"X-API-Key": self._api_key, "Content-Type": "application/json"},
         )
         try:
-            # No proxy: the scheduler is on the same network, and the key is for it alone.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(request, timeout=self.timeout_s) as response:
+            with self._opener.open(request, timeout=self.timeout_s) as response:
                 data: bytes = response.read(MAX_ANSWER)
                 packed = response.headers.get("Content-Encoding") == "gzip"
         except urllib.error.HTTPError as error:
@@ -123,7 +139,7 @@ class SchedulerClient:
         except OSError as error:
             raise SchedulerError(
                 f"The scheduler at {self.base_url} does not answer: {error}",
-                hint="See whether its container is running.",
+                hint="See whether its container is running: ./vixtract doctor",
             ) from error
         return gzip.decompress(data) if packed else data
 
@@ -178,10 +194,10 @@ class SchedulerClient:
         """Return one finished job."""
         return cast("dict[str, Any]", self.call("get_job_details", {"id": job})["job"])
 
-    def get_live_console(self, job: str, offset: int = 0) -> Console:
+    def get_live_console(self, job: str, offset: int = 0) -> LogPage:
         """Return the log of a job from an offset on."""
         answer = self.call("get_live_console", {"id": job, "offset": offset})
-        return Console(
+        return LogPage(
             str(answer.get("data") or ""),
             int(answer.get("next", offset)),
             bool(answer.get("complete")),

@@ -13,8 +13,6 @@ from vixtract.scheduler.notify import NotifyConfig
 from vixtract.settings import Settings
 
 ENGINE_VERSION = "embedded"
-# Passed on to plugins; everything else in the engine's environment stays with the engine.
-PLUGIN_VARIABLES = ("TZ", "JOB_MEMORY_MB", "JOB_TIMEOUT_S", "RUNNER_SOCKET")
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ def load_config(environment: Mapping[str, str]) -> EngineConfig:
     Args:
         environment: usually ``os.environ``.
     Raises:
-        SettingsError: a value is wrong, or there is no usable API key.
+        SettingsError: a setting is missing or wrong, or there is no usable API key.
     """
-    settings = Settings.from_environment(environment)
+    settings = Settings.for_process("engine", environment)
     api_key = environment.get("SCHEDULER_API_KEY", "")
     if not re.fullmatch(r"\w{20,200}", api_key, re.ASCII):
         raise SettingsError(
@@ -98,6 +96,6 @@ def load_config(environment: Mapping[str, str]) -> EngineConfig:
 
 
 def _plugin_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    clean = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}
-    clean.update({name: environment[name] for name in PLUGIN_VARIABLES if environment.get(name)})
-    return clean
+    # Everything else in the engine's environment stays with the engine.
+    passed = {name: environment[name] for name in ("TZ", "RUNNER_SOCKET") if name in environment}
+    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent", **passed}

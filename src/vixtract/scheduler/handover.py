@@ -7,25 +7,19 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from vixtract.errors import VixtractError
+from vixtract.scheduler.client import SchedulerClient
 
-# Nobody signs in under it: what belongs to it is seen by administrators alone.
+# No person has this name: what belongs to it is seen by administrators alone.
 SERVICE = "vixtract"
 ABORT_S = 40.0
 _BLOCK = 1000
 
 
-class Scheduler(Protocol):
-    """The one method of `vixtract.scheduler.client.SchedulerClient` that is used here."""
-
-    def call(self, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make a call; a VixtractError where it is refused or not answered."""
-
-
 @dataclass(frozen=True)
-class Change:
+class ScheduleChanges:
     """What was done.
 
     Args:
@@ -38,7 +32,7 @@ class Change:
 
 
 def find_owner(params: Mapping[str, Any], author: str) -> str:
-    """Say whose account a job runs under, by the rule that the runner has.
+    """Return the person whose account a job runs under, by the runner's rule.
 
     Args:
         params: the event's.
@@ -51,7 +45,7 @@ def find_owner(params: Mapping[str, Any], author: str) -> str:
     return owner or author
 
 
-def pause(scheduler: Scheduler, name: str) -> Change:
+def pause(scheduler: SchedulerClient, name: str) -> ScheduleChanges:
     """Switch a person's schedules off and end their runs.
 
     Args:
@@ -68,28 +62,29 @@ def pause(scheduler: Scheduler, name: str) -> Change:
             paused.append(identifier)
         if event.get("queue"):
             scheduler.call("flush_event_queue", {"id": identifier})
-    return Change(tuple(paused), _end_jobs(scheduler, name, seen))
+    return ScheduleChanges(tuple(paused), _end_jobs(scheduler, name, seen))
 
 
-def resume(scheduler: Scheduler, name: str, events: frozenset[str]) -> Change:
+def resume(scheduler: SchedulerClient, name: str, events: frozenset[str]) -> ScheduleChanges:
     """Switch schedules on again that were switched off with the person.
 
     Args:
         scheduler: client with the appliance's key.
         name: person.
-        events: ids from `pause`; those that are gone or off by the person's will are left alone.
+        events: ids from `pause`; schedules that are gone, or that the person had switched off, are
+            left alone.
     """
     changed = []
     for event in _events_of(scheduler, name):
         if event["id"] in events and not event.get("enabled"):
             scheduler.call("update_event", {"id": event["id"], "enabled": 1})
             changed.append(str(event["id"]))
-    return Change(tuple(changed))
+    return ScheduleChanges(tuple(changed))
 
 
 def hand_over(
-    scheduler: Scheduler, name: str, to: str, folder: str, enabled: frozenset[str]
-) -> Change:
+    scheduler: SchedulerClient, name: str, to: str, folder: str, enabled: frozenset[str]
+) -> ScheduleChanges:
     """Give a person's schedules to another, whose account they run under from then on.
 
     Args:
@@ -116,10 +111,10 @@ def hand_over(
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
     _disown(scheduler, name, to)
-    return Change(tuple(changed))
+    return ScheduleChanges(tuple(changed))
 
 
-def archive(scheduler: Scheduler, name: str, now: datetime.datetime) -> Change:
+def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> ScheduleChanges:
     """Leave a person's schedules switched off, to be seen by administrators alone.
 
     Args:
@@ -145,10 +140,10 @@ def archive(scheduler: Scheduler, name: str, now: datetime.datetime) -> Change:
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
     _disown(scheduler, name, SERVICE)
-    return Change(tuple(changed))
+    return ScheduleChanges(tuple(changed))
 
 
-def delete_keys(scheduler: Scheduler, name: str) -> int:
+def delete_keys(scheduler: SchedulerClient, name: str) -> int:
     """Delete the keys that act as this person; returns how many there were.
 
     Args:
@@ -162,7 +157,7 @@ def delete_keys(scheduler: Scheduler, name: str) -> int:
     return len(mine)
 
 
-def _events_of(scheduler: Scheduler, name: str) -> list[dict[str, Any]]:
+def _events_of(scheduler: SchedulerClient, name: str) -> list[dict[str, Any]]:
     return [
         event
         for event in _all_events(scheduler)
@@ -170,7 +165,7 @@ def _events_of(scheduler: Scheduler, name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _all_events(scheduler: Scheduler) -> Iterator[dict[str, Any]]:
+def _all_events(scheduler: SchedulerClient) -> Iterator[dict[str, Any]]:
     offset = 0
     while True:
         answer = scheduler.call("get_schedule", {"offset": offset, "limit": _BLOCK})
@@ -186,7 +181,7 @@ def _owner(row: Mapping[str, Any], author: str) -> str:
     return find_owner(params if isinstance(params, Mapping) else {}, str(row.get(author) or ""))
 
 
-def _end_jobs(scheduler: Scheduler, name: str, events: set[str]) -> int:
+def _end_jobs(scheduler: SchedulerClient, name: str, events: set[str]) -> int:
     """Abort all runs and wait until they are recorded; returns how many there were."""
     aborted: set[str] = set()
     limit = time.monotonic() + ABORT_S
@@ -203,7 +198,7 @@ def _end_jobs(scheduler: Scheduler, name: str, events: set[str]) -> int:
     return len(aborted)
 
 
-def _jobs_of(scheduler: Scheduler, name: str, events: set[str]) -> set[str]:
+def _jobs_of(scheduler: SchedulerClient, name: str, events: set[str]) -> set[str]:
     jobs = dict(scheduler.call("get_active_jobs").get("jobs") or {})
     waiting = scheduler.call("get_queue", {"limit": _BLOCK}).get("rows") or []
     jobs.update({str(row["id"]): row for row in waiting})
@@ -215,9 +210,8 @@ def _jobs_of(scheduler: Scheduler, name: str, events: set[str]) -> set[str]:
     }
 
 
-def _disown(scheduler: Scheduler, name: str, to: str) -> None:
-    """Take the name out of ended runs: somebody new of that name must not see them."""
-    # Of the ledger; Cronicle's own history names nobody, there the schedule decides who may see it.
+def _disown(scheduler: SchedulerClient, name: str, to: str) -> None:
+    """Take the name out of ended runs: a later person of that name must not see them."""
     scheduler.call("disown_runs", {"username": name, "to": to})
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vixtract.processes.questions import UnansweredError, connect
+
 PROBE_S = 2.0
 CACHE_S = 2.0
 # GSSENCRequest: length 8, then the magic number; a PostgreSQL server answers G or N.
@@ -19,10 +21,8 @@ GSS_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x30"
 def is_runner_up(path: Path) -> bool:
     """Say whether the runner's socket accepts a connection."""
     try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(PROBE_S)
-            probe.connect(str(path))
-    except OSError:
+        connect(path, timeout_s=PROBE_S).close()
+    except UnansweredError:
         return False
     return True
 

@@ -6,15 +6,14 @@ that is away; the ledger's table `trash` holds what is still to do.
 
 from __future__ import annotations
 
-import json
 import logging
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from vixtract.ledger.database import Database
 from vixtract.ledger.history import delete_old_runs, empty_trash, list_trash
+from vixtract.processes.questions import UnansweredError, ask
 from vixtract.scheduler.config import EngineConfig
 
 logger = logging.getLogger(__name__)
@@ -90,40 +89,15 @@ class Retention:
             if self._stopping.is_set():
                 return True
             try:
-                answer = ask_runner(
+                answer = ask(
                     self._config.runner_socket,
                     {"kind": "remove", "job": run, "owner": owner, "author": "vixtract"},
+                    timeout_s=ANSWER_S,
                 )
-            except (OSError, ValueError) as error:
-                logger.info("folders of old runs are not deleted for now: %s", error)
+            except UnansweredError as error:
+                logger.info("folders of old runs are not deleted for now: %s", error.message)
                 return False
             if answer.get("type") == "refused":
                 logger.warning("the folder of run %s stays: %s", run, answer.get("description"))
             empty_trash(self._database, run)
         return bool(list_trash(self._database, 1))
-
-
-def ask_runner(path: Path, request: dict[str, str]) -> dict[str, object]:
-    """Send the runner one request and return its last word.
-
-    Args:
-        path: of its socket.
-        request: as `vixtract.runner.protocol` describes it.
-    Raises:
-        OSError: it is away.
-        ValueError: what it answered is no JSON.
-    """
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(ANSWER_S)
-        connection.connect(str(path))
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        received = b""
-        while not received.endswith(b"\n"):
-            data = connection.recv(65536)
-            if not data:
-                raise ValueError("the runner went away")
-            received += data
-    answer = json.loads(received.splitlines()[-1])
-    if not isinstance(answer, dict):
-        raise ValueError("the runner's answer is no object")
-    return answer

@@ -16,12 +16,12 @@ from vixtract.errors import VixtractError
 from vixtract.people.archive import generation
 from vixtract.people.names import check_name
 from vixtract.people.roles import role_password
+from vixtract.processes.server import Peer
 from vixtract.vault import owners, trial
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError, VaultError
 from vixtract.vault.records import Draft, Owner, Saved
 from vixtract.vault.registry import KINDS
 from vixtract.vault.store import SECRETS, Store
-from vixtract.vault.wire import Peer
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -14,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vixtract.processes.spawn import start_service
+
 log = logging.getLogger(__name__)
 
 TRIAL_S = 18.0
+_END_S = 5.0
 MAX_RESULT = 64 * 1024
 MIB = 1024 * 1024
-_PR_SET_NO_NEW_PRIVS = 38
 # `-S`: what administrators install under /usr/local is not looked at. The drivers are the image's.
 _BOOT = (
     "import sys; sys.path.append('/usr/lib/python3/dist-packages');"
@@ -55,11 +56,11 @@ class Trial:
             uid: account of the process, where this one is root's.
         Returns: `ok`, `code` of what was found, `detail` in the words of the server or its driver.
         """
-        account: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            account = {"user": uid, "group": uid, "extra_groups": []}
         try:
-            process = self._start(account)
+            process = start_service(
+                self.command, _environment(), uid if os.geteuid() == 0 else None, prepare=_limit,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             log.error("A test could not be started: %s", error)
             return {"ok": False, "code": "broken", "detail": ""}
@@ -71,14 +72,6 @@ class Trial:
         finally:
             _kill(process)
         return _read(output, errors)
-
-    def _start(self, account: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=_environment(), cwd="/", start_new_session=True, umask=0o077,
-            # This process has one thread, so the child may do what it must before it starts.
-            preexec_fn=_limit, **account,  # noqa: PLW1509
-        )  # fmt: skip
 
 
 def _read(output: bytes, errors: bytes) -> dict[str, Any]:
@@ -100,7 +93,9 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     if process.returncode is None:
         process.kill()
-        process.communicate()
+        # Something that left its session may keep a pipe open.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_END_S)
 
 
 def _environment() -> dict[str, str]:
@@ -120,4 +115,3 @@ def _limit() -> None:
     ):
         resource.setrlimit(what, (limit, limit))
     signal.alarm(int(TRIAL_S) + 5)
-    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -7,7 +7,6 @@ from their import are set as a process has them that was just started.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import logging
@@ -26,13 +25,11 @@ from typing import Any, NoReturn
 from vixtract.notebooks import engine, execute
 from vixtract.notebooks.warm import client as warm_client
 from vixtract.notebooks.warm import kernel, suitability
-from vixtract.processes.spawn import PROGRESS_FD, Command
+from vixtract.processes.spawn import PROGRESS_FD, Command, name_process
 
 # Not `libraries`: the same list that `forkserver` has imported from.
 _IMAGE_PATH = list(sys.path)
 RENDERERS = "/opt/vixtract"
-_PR_SET_DUMPABLE = 4
-_PR_SET_NAME = 15
 _hidden: dict[str, Any] = {}
 
 
@@ -97,10 +94,7 @@ def become_owner(environment: Mapping[str, str]) -> None:
     Args:
         environment: the whole of it.
     """
-    libc = ctypes.CDLL(None)
-    # A change of ids hides /proc/self from the process itself, which an exec would undo.
-    libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_NAME, b"vixtract-run", 0, 0, 0)
+    name_process("vixtract-run")
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
@@ -178,6 +172,7 @@ def fork_kernel(
         outputs: write ends of the pipes for standard output and error.
     Returns: its process id; in it this does not return.
     """
+    # A warm start: the kernel is a fork of the driver, which has all libraries in memory.
     pid = os.fork()
     if pid:
         return pid

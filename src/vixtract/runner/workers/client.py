@@ -18,10 +18,11 @@ from dataclasses import asdict
 from vixtract.errors import RequestError
 from vixtract.people.directory import read_admins
 from vixtract.processes.person import find_person
+from vixtract.processes.questions import encode
 from vixtract.runner.channel import Channel
 from vixtract.runner.config import RunnerConfig, check_author
 from vixtract.runner.environment import database_environment
-from vixtract.runner.protocol import WORKERS, RunRequest, encode
+from vixtract.runner.protocol import WORKERS, RunRequest
 from vixtract.runner.workers.link import KEY_NAME, Pump, connect, read_line
 
 log = logging.getLogger(__name__)

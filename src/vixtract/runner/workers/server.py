@@ -17,8 +17,11 @@ import sys
 import threading
 from pathlib import Path
 
-from vixtract.runner.protocol import SOCKET, encode
+from vixtract.errors import SettingsError
+from vixtract.processes.questions import UnansweredError, connect, encode
+from vixtract.runner.protocol import SOCKET
 from vixtract.runner.workers.link import PORT, Pump, keep_alive, server_context
+from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class Door:
                     self._admit(outer)
         except ssl.SSLError as error:
             log.warning("%s does not have this worker's key: %s", peer, error.reason)
+        except UnansweredError as error:
+            log.error("The runner does not answer: %s", error.message)
         except OSError as error:
             log.info("A connection from %s broke: %s", peer, error)
 
@@ -83,9 +88,7 @@ class Door:
             outer.sendall(encode({"type": "busy"}))
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as inner:
-                inner.settimeout(_RUNNER_S)
-                inner.connect(str(self._runner))
+            with connect(self._runner, timeout_s=_RUNNER_S) as inner:
                 outer.sendall(encode({"type": "ready"}))
                 Pump(inner, outer).run()
         finally:
@@ -117,7 +120,12 @@ def main() -> int:
     """Serve until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="door: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    door = Door(os.environ.pop("WORKER_KEY"), int(os.environ.get("MAX_JOBS") or 4))
+    try:
+        max_jobs = Settings.for_process("worker-server", os.environ).integer("MAX_JOBS")
+    except SettingsError as error:
+        log.error("%s %s", error.message, error.hint)
+        return error.exit_code
+    door = Door(os.environ.pop("WORKER_KEY"), max_jobs)
     listener = socket.create_server(("", PORT), backlog=64)
     log.info("Taking runs on port %d", PORT)
     with contextlib.closing(listener):

@@ -15,7 +15,7 @@ from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.embedded.app import build_app
-from vixtract.scheduler.embedded.engine import Engine
+from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.notify import Notifier
 from vixtract.scheduler.store import find_next_due
 
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _serve(config: EngineConfig, database: Database) -> None:
-    engine = Engine(config, database)
+    engine = EmbeddedEngine(config, database)
     mirror = None
     if config.database_url:
         mirror = Mirror(database, config.database_url, partial(find_next_due, database))

@@ -21,7 +21,7 @@ from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.api import Answer, ApiError, find_caller, get_id
 from vixtract.scheduler.config import ENGINE_VERSION
 from vixtract.scheduler.embedded.calls import CALLS, find_log, show_config
-from vixtract.scheduler.embedded.engine import Engine
+from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
 from vixtract.scheduler.store import Caller
 
@@ -31,14 +31,14 @@ MAX_BODY = 4 * 1024 * 1024
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class Gateway:
+class ApiEndpoint:
     """Turns requests into calls.
 
     Args:
         engine: the engine, started and stopped with the application.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: EmbeddedEngine) -> None:
         self.engine = engine
         config = engine.config
         self._runner = CachedProbe(lambda: is_runner_up(config.runner_socket))
@@ -120,7 +120,7 @@ async def _read_body(request: Request) -> dict[str, Any]:
     return values
 
 
-def build_app(engine: Engine, mirror: Mirror | None) -> Starlette:
+def build_app(engine: EmbeddedEngine, mirror: Mirror | None) -> Starlette:
     """Make the web application.
 
     Args:
@@ -140,7 +140,7 @@ def build_app(engine: Engine, mirror: Mirror | None) -> Starlette:
             if mirror is not None:
                 await run_in_threadpool(mirror.stop)
 
-    answer = Gateway(engine).answer
+    answer = ApiEndpoint(engine).answer
     routes = [
         Route(prefix + "/api/app/{call}", answer, methods=["GET", "POST"])
         for prefix in ("/cronicle", "")

@@ -26,7 +26,7 @@ from vixtract.scheduler.api import (
     require,
 )
 from vixtract.scheduler.config import ENGINE_VERSION
-from vixtract.scheduler.embedded.engine import Engine, LaunchError
+from vixtract.scheduler.embedded.engine import EmbeddedEngine, LaunchError
 from vixtract.scheduler.events import CATEGORIES, PLUGINS, Event, check_params
 from vixtract.scheduler.ledger_calls import LEDGER_CALLS, get_limit
 from vixtract.scheduler.retention import FOREVER_DAYS
@@ -35,7 +35,7 @@ from vixtract.scheduler.store import Caller, StoredEvent
 
 logger = logging.getLogger(__name__)
 
-Call = Callable[[Engine, Caller, Mapping[str, Any]], Answer]
+Call = Callable[[EmbeddedEngine, Caller, Mapping[str, Any]], Answer]
 
 CONSOLE_PAGE = 64 * 1024
 
@@ -43,14 +43,14 @@ CONSOLE_PAGE = 64 * 1024
 # Events.
 
 
-def _get_schedule(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_schedule(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     events = [s.event for s in store.list_events(engine.database)]
     rows = [event.to_dict() for event in events if caller.owns(event.username)]
     offset, limit = get_number(params, "offset", 0), get_number(params, "limit", 0)
     return page(rows[offset : offset + limit] if limit else rows[offset:], len(rows))
 
 
-def _get_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     event = find_event(engine.database, caller, params).event
     answer: Answer = {"event": event.to_dict()}
     if event.queue:
@@ -64,7 +64,7 @@ def _choose_author(caller: Caller, values: Mapping[str, Any], present: str) -> s
     return str(asked) if asked and caller.is_admin else present
 
 
-def _create_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _create_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "create_events")
     check_values(params, partial=False)
     now = int(engine.now())
@@ -92,7 +92,7 @@ def _create_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
     return {"id": event.id}
 
 
-def _update_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _update_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "edit_events")
     identifier = get_id(params)
     find_event(engine.database, caller, params)
@@ -121,7 +121,7 @@ def _update_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
 
 
 def _choose_cursor(
-    engine: Engine, stored: StoredEvent, event: Event, params: Mapping[str, Any]
+    engine: EmbeddedEngine, stored: StoredEvent, event: Event, params: Mapping[str, Any]
 ) -> int | None:
     """Say from when on an updated event's slots are settled; None leaves it as it was."""
     now = int(engine.now())
@@ -136,14 +136,14 @@ def _choose_cursor(
     return None
 
 
-def _abort_jobs(engine: Engine, caller: Caller, event: Event) -> None:
+def _abort_jobs(engine: EmbeddedEngine, caller: Caller, event: Event) -> None:
     require(caller, "abort_events")
     for run in runs.open_runs(engine.database):
         if run["event"] == event.id:
             engine.abort(run["id"], f"Event '{event.title}' has been disabled.")
 
 
-def _delete_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _delete_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "delete_events")
     get_id(params)
     event = find_event(engine.database, caller, params).event
@@ -158,7 +158,7 @@ def _delete_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> 
     return {}
 
 
-def _run_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _run_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "run_events")
     event = find_event(engine.database, caller, params).event
     override = params.get("params")
@@ -179,18 +179,18 @@ def _run_event(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Ans
     return {"ids": [], "queue": waiting, "queued": [run]} if waiting else {"ids": [run]}
 
 
-def _get_plugins(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_plugins(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     del engine, caller, params
     return page([{"id": i, "title": t, "enabled": 1} for i, t in PLUGINS.items()], len(PLUGINS))
 
 
-def _get_categories(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_categories(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     del engine, caller, params
     rows = [{"id": i, "title": t, "enabled": 1, "max_children": 0} for i, t in CATEGORIES.items()]
     return page(rows, len(rows))
 
 
-def show_config(engine: Engine) -> Answer:
+def show_config(engine: EmbeddedEngine) -> Answer:
     """Answer the call `config`, which needs no key."""
     return {
         "version": __version__,
@@ -208,7 +208,7 @@ def show_config(engine: Engine) -> Answer:
 # Jobs.
 
 
-def find_run(engine: Engine, caller: Caller, identifier: str) -> dict[str, Any]:
+def find_run(engine: EmbeddedEngine, caller: Caller, identifier: str) -> dict[str, Any]:
     """Return a run that the caller may see.
 
     Raises:
@@ -220,7 +220,7 @@ def find_run(engine: Engine, caller: Caller, identifier: str) -> dict[str, Any]:
     return run
 
 
-def _show(engine: Engine, run: Mapping[str, Any]) -> dict[str, Any]:
+def _show(engine: EmbeddedEngine, run: Mapping[str, Any]) -> dict[str, Any]:
     attempt = engine.jobs.active.get(run["id"]) if run["state"] != "done" else None
     return job_shape(
         run,
@@ -231,30 +231,30 @@ def _show(engine: Engine, run: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def show_active(engine: Engine, caller: Caller) -> dict[str, dict[str, Any]]:
+def show_active(engine: EmbeddedEngine, caller: Caller) -> dict[str, dict[str, Any]]:
     """Show running jobs, and those that wait for a retry, by id and without parameters."""
     active = runs.open_runs(engine.database, "running", "waiting")
     return {run["id"]: _show(engine, run) for run in active if caller.owns(run["username"])}
 
 
-def _get_active_jobs(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_active_jobs(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     del params
     return {"jobs": show_active(engine, caller)}
 
 
-def _get_job_status(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_job_status(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     run = find_run(engine, caller, get_id(params))
     return {"job": {**_show(engine, run), "params": run["job"]["params"]}}
 
 
-def _get_job_details(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_job_details(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     run = find_run(engine, caller, get_id(params))
     if run["state"] != "done":
         raise ApiError("job", f"Failed to fetch job details: job {run['id']} has not ended")
     return {"job": {**_show(engine, run), "params": {}}}
 
 
-def _get_live_console(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_live_console(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     """Return the log from an offset on, at most CONSOLE_PAGE bytes, cut at whole characters."""
     run = find_run(engine, caller, get_id(params))
     offset = get_number(params, "offset", 0)
@@ -291,7 +291,7 @@ def _whole_characters(data: bytes) -> int:
     return len(data)
 
 
-def find_log(engine: Engine, caller: Caller, identifier: str) -> Path | None:
+def find_log(engine: EmbeddedEngine, caller: Caller, identifier: str) -> Path | None:
     """Return the log file of a finished run that the caller may see, or None."""
     run = runs.get_run(engine.database, identifier)
     if run is None or run["state"] != "done" or not caller.owns(run["username"]):
@@ -300,7 +300,7 @@ def find_log(engine: Engine, caller: Caller, identifier: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _abort_job(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _abort_job(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "abort_events")
     identifier = get_id(params)
     run = runs.get_run(engine.database, identifier)
@@ -311,7 +311,7 @@ def _abort_job(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Ans
     return {}
 
 
-def _get_queue(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _get_queue(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     """List what waits; `queues` counts it by event, as Cronicle's own page does."""
     waiting = [
         run for run in runs.open_runs(engine.database, "queued") if caller.owns(run["username"])
@@ -324,7 +324,7 @@ def _get_queue(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Ans
     return {**page(rows, len(waiting)), "queues": queues}
 
 
-def _flush_event_queue(engine: Engine, caller: Caller, params: Mapping[str, Any]) -> Answer:
+def _flush_event_queue(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "abort_events")
     get_id(params)
     event = find_event(engine.database, caller, params).event

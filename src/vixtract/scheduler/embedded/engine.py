@@ -40,7 +40,7 @@ class LaunchError(VixtractError):
     """A run cannot be started now; the message says why."""
 
 
-class Engine:
+class EmbeddedEngine:
     """The embedded scheduler engine.
 
     Args:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from vixtract.scheduler.leftovers import KILL_AFTER_S, read_start_time, signal_group
+from vixtract.processes.tree import start_time
+from vixtract.scheduler.leftovers import KILL_AFTER_S, signal_group
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ class PluginProcess:
             return PluginResult(1, f"The plugin cannot be started: {error}")
         self.pid = process.pid
         try:
-            on_started(process.pid, read_start_time(process.pid))
+            on_started(process.pid, start_time(process.pid))
             self._supervise(process)
         finally:
             # The leader is not reaped yet, so the group's id cannot belong to anybody else.

@@ -1,4 +1,7 @@
-"""What the job container does when a person left: ends what still runs, moves their runs away."""
+"""People's OS accounts in the job container: made for their first run, ended when they have left.
+
+Nothing here may be part of `runner.daemon`: the fork server gets `ensure_account` by its name.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,27 @@ import fcntl
 import logging
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.people.accounts import remove_account
+from vixtract.people import accounts
 from vixtract.people.archive import list_left
 
 log = logging.getLogger(__name__)
 
 ARCHIVE = ".removed"
-_ACCOUNTS_LOCK = Path("/run/vixtract/accounts.lock")
+_LOCK = Path("/run/vixtract/accounts.lock")
 
 
 def tidy(home_root: Path, runs_root: Path, known: set[tuple[str, int]]) -> None:
-    """Look after everybody who left since the last look; a later call tries again what failed.
+    """End the accounts of people who have left, and move their runs away.
 
     Args:
         home_root: directory of the homes, which remembers who left.
         runs_root: records of runs.
-        known: names and uids that are done with; changed here.
+        known: names and uids that are done with; changed here. What failed is tried again later.
     """
     for name, uid in list_left(home_root):
         if (name, uid) in known:
@@ -41,13 +46,13 @@ def tidy(home_root: Path, runs_root: Path, known: set[tuple[str, int]]) -> None:
 
 
 def move_runs(name: str, uid: int, runs_root: Path) -> Path | None:
-    """Move the records of a person who left to a place that only root reads.
+    """Move the records of a person who has left to a folder that only root reads.
 
     Args:
-        name: person.
-        uid: that was theirs.
+        name: the person.
+        uid: the person's former user id.
         runs_root: records of runs.
-    Returns: the new place; None where there is nothing of theirs.
+    Returns: the new path; None where there were none.
     """
     path = runs_root / name
     try:
@@ -63,11 +68,28 @@ def move_runs(name: str, uid: int, runs_root: Path) -> Path | None:
     return target
 
 
+def ensure_account(name: str, home_root: Path) -> None:
+    """Make a person's OS account where this container does not have it yet.
+
+    Args:
+        name: the person.
+        home_root: directory of the homes.
+    """
+    with _locked():
+        accounts.ensure_account(name, home_root)
+
+
 def _end_account(name: str, uid: int) -> None:
-    # Other processes of this container make accounts under the same lock.
-    lock = os.open(_ACCOUNTS_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _locked():
+        accounts.remove_account(name, uid)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Keep other processes of this container away: useradd gives up while another one writes."""
+    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        remove_account(name, uid)
+        yield
     finally:
         os.close(lock)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from vixtract.errors import RequestError
-from vixtract.processes.person import Person, acting_as, find_person
-from vixtract.runner.config import check_author
-from vixtract.runner.source import (
+from vixtract.processes.notebook_files import (
     PINNED,
     copy_notebook,
     open_notebook,
     open_pinned,
     relative_parts,
 )
+from vixtract.processes.person import Person, acting_as, find_person
+from vixtract.runner.config import check_author
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other people: needs root")
 LIMIT = 1000

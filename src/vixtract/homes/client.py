@@ -1,0 +1,38 @@
+"""Asking the homes server. Standard library alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vixtract.errors import VixtractError
+from vixtract.processes import questions
+
+SOCKET = Path("/run/vixtract/homes.sock")
+TIMEOUT_S = 12.0
+
+
+class HomesError(VixtractError):
+    """The homes server refuses: the message and the hint are its own, for the person."""
+
+
+def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None) -> dict[str, Any]:
+    """Ask the homes server one question; blocks.
+
+    Args:
+        path: of its socket.
+        question: as `vixtract.homes.server` describes it.
+        files: takes the descriptors that come with the answer, which the caller closes.
+    Returns: the answer.
+    Raises:
+        HomesError: it refuses.
+        UnansweredError: there is no answer.
+    """
+    answer = questions.ask(path, question, timeout_s=TIMEOUT_S, files=files)
+    if answer.get("error"):
+        while files:
+            os.close(files.pop())
+        raise HomesError(str(answer["error"]), str(answer.get("hint") or ""))
+    return answer

@@ -1,0 +1,278 @@
+"""No wait of root's is endless: a child that stops itself is ended, a peer that falls silent left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+from vixtract.processes import spawn, tree
+from vixtract.processes.person import Person
+from vixtract.processes.questions import UnansweredError, ask, connect, receive_line
+from vixtract.processes.server import Server, ServerConfig
+from vixtract.processes.usage import read_processes
+from vixtract.runner.prepared import Prefork
+from vixtract.vault.trial import Trial
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming people needs root")
+# Beyond any account of the machine that runs the tests.
+UID = 48600 + os.getpid() % 500
+
+
+def stop_itself(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(60)
+
+
+def is_there(pid: int) -> bool:
+    return bool(tree.read_stat(pid))
+
+
+class Slow(Server):
+    """Does what a question says."""
+
+    def reply(self, question, peer):
+        if question.get("do") == "stop":
+            stop_itself()
+        return {"uid": peer.uid, "pid": os.getpid()}, ()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server as a process, whose children may take a second."""
+    config = ServerConfig(
+        tmp_path / "s", places=4, places_of_one=3, question_s=1.0, answer_s=1.0, max_question=4096
+    )
+    pid = os.fork()
+    if pid == 0:
+        try:
+            Slow(config).run()
+        finally:
+            os._exit(0)
+    wait_until(config.path.is_socket, "the socket", interval_s=0.02)
+    yield config.path
+    os.kill(pid, signal.SIGTERM)
+    assert tree.wait_for(pid, 10) == 0
+    assert not config.path.exists()
+
+
+def test_a_child_that_stops_itself_is_killed_and_the_server_goes_on(server):
+    started = time.monotonic()
+    with pytest.raises(UnansweredError):
+        ask(server, {"do": "stop"}, timeout_s=20)
+    assert time.monotonic() - started < 15
+    assert ask(server, {}, timeout_s=20)["uid"] == os.getuid()
+
+
+def test_a_peer_that_sends_half_a_line_is_left(server):
+    with connect(server, timeout_s=20) as connection:
+        connection.sendall(b'{"do":')
+        started = time.monotonic()
+        assert connection.recv(100) == b""
+        assert time.monotonic() - started < 15
+
+
+def test_silent_peers_of_one_account_do_not_take_all_places(server):
+    held = [connect(server, timeout_s=20) for _ in range(3)]
+    try:
+        answer = ask(server, {}, timeout_s=20)
+        assert answer["busy"], answer
+        # Their time is over: whoever asks again gets a place.
+        assert ask(server, {}, timeout_s=20, patience_s=20)["uid"] == os.getuid()
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_a_question_that_is_too_long_gets_no_place_for_long(server):
+    with connect(server, timeout_s=20) as connection:
+        try:
+            connection.sendall(b"x" * 10_000_000)
+            assert connection.recv(100) == b""
+        except OSError as error:
+            # The server hung up in the middle.
+            assert error.errno in (errno.EPIPE, errno.ECONNRESET)
+    assert ask(server, {}, timeout_s=20)["uid"] == os.getuid()
+
+
+@contextmanager
+def played_server(path: Path, *parts: bytes):
+    """Answer one connection with these bytes and keep it open."""
+    done = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                for part in parts:
+                    connection.sendall(part)
+                done.wait(60)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        done.set()
+        thread.join(20)
+
+
+@pytest.mark.parametrize("parts", [(), (b'{"half":',), (b"[1]\n",), (b"no JSON\n",)])
+def test_a_server_that_answers_half_a_line_or_nonsense_is_left(tmp_path, parts):
+    with played_server(tmp_path / "s", *parts):
+        started = time.monotonic()
+        with pytest.raises(UnansweredError):
+            ask(tmp_path / "s", {}, timeout_s=0.5)
+        assert time.monotonic() - started < 15
+
+
+def test_drops_of_a_line_do_not_prolong_the_wait():
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.1):
+            theirs.send(b"x")
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    with ours, theirs:
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            receive_line(ours, 0.6)
+        assert time.monotonic() - started < 15
+        stop.set()
+        thread.join(20)
+
+
+def test_a_process_that_is_stopped_before_its_program_is_killed(monkeypatch):
+    monkeypatch.setattr(spawn, "START_S", 0.5)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        stop_itself()
+    os.close(writer)
+    with pytest.raises(spawn.SpawnError, match="it was stopped"):
+        spawn.wait_for_start(pid, reader)
+    assert not is_there(pid)
+
+
+def test_what_is_computed_apart_by_a_stopped_process_is_nothing():
+    assert spawn.compute_apart(lambda: b"x" * 200_000, 20) == b"x" * 200_000
+    started = time.monotonic()
+    assert spawn.compute_apart(stop_itself, 0.5) == b""
+    assert spawn.compute_apart(lambda: bytes(-1), 20) == b""
+    assert time.monotonic() - started < 15
+
+
+def test_a_prepared_process_that_is_stopped_is_killed(monkeypatch, tmp_path):
+    monkeypatch.setattr(spawn, "START_S", 0.5)
+    prefork = Prefork(lambda _: os._exit(0))
+    pid = next(child for child in tree.descendants(os.getpid()) if is_mine(child))
+    os.kill(pid, signal.SIGSTOP)
+    null = os.open(os.devnull, os.O_RDWR)
+    person = Person("anna", UID, tmp_path)
+    command = spawn.Command(["/bin/true"], {}, tmp_path, person, null, stdin=null, progress=null)
+    with pytest.raises(spawn.SpawnError, match="it was stopped"):
+        prefork.start(command)
+    os.close(null)
+    assert not is_there(pid)
+
+
+def is_mine(pid: int) -> bool:
+    return tree.parent(pid) == os.getpid() and not tree.is_ending(pid)
+
+
+@needs_root
+def test_processes_that_stop_their_killer_end_all_the_same(tmp_path):
+    # Stops every process of its own account as soon as it appears, the killer's among them.
+    code = (
+        "import os, signal\n"
+        "while True:\n"
+        "    for name in os.listdir('/proc'):\n"
+        "        try:\n"
+        f"            if name.isdigit() and os.stat('/proc/' + name).st_uid == {UID}:\n"
+        "                int(name) == os.getpid() or os.kill(int(name), signal.SIGSTOP)\n"
+        "        except OSError:\n"
+        "            pass\n"
+    )
+    attackers = [
+        subprocess.Popen(
+            ["/usr/bin/python3", "-I", "-c", code], user=UID, group=UID, extra_groups=[]
+        )
+        for _ in range(2)
+    ]
+    wait_until(
+        lambda: any(process.uid == UID for process in read_processes()), "them", interval_s=0.05
+    )
+    started = time.monotonic()
+    spawn.kill_everything_of(Person("anna", UID, tmp_path))
+    for attacker in attackers:
+        assert attacker.wait(20) == -signal.SIGKILL
+    assert time.monotonic() - started < 20
+
+
+@needs_root
+def test_a_person_who_stops_the_process_of_a_run_before_its_program_gains_nothing(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(spawn, "START_S", 1.0)
+    # The folder is entered with the owner's rights, right before the program: a real place to stop.
+    monkeypatch.setattr(os, "chdir", stop_itself)
+    output = os.open(os.devnull, os.O_RDWR)
+    command = spawn.Command(["/bin/true"], {}, tmp_path, Person("anna", UID, tmp_path), output)
+    with pytest.raises(spawn.SpawnError, match="it was stopped"):
+        spawn.spawn(command)
+    os.close(output)
+    assert not [process for process in read_processes() if process.uid == UID]
+
+
+@needs_root
+def test_dropping_without_an_end_to_root_is_found(tmp_path):
+    def attempt() -> bytes:
+        person = Person("anna", UID, tmp_path)
+        os.setresgid(UID, UID, UID)
+        # The saved id stays root's: the way back.
+        os.setresuid(UID, UID, 0)
+        try:
+            spawn.check_dropped(UID, UID)
+        except spawn.SpawnError as error:
+            os.setuid(0)
+            spawn.drop_to(person)
+            spawn.check_dropped(UID, UID)
+            return error.message.encode()
+        return b"not found"
+
+    assert spawn.compute_apart(attempt, 20) == b"the identity did not change"
+
+
+@needs_root
+def test_a_service_has_its_account_and_no_other_rights():
+    code = (
+        "import os; print(os.getresuid(), os.getresgid(), os.getgroups());"
+        "print(open('/proc/self/status').read().partition('NoNewPrivs:')[2].split()[0])"
+    )
+    process = spawn.start_service(
+        ["/usr/bin/python3", "-I", "-c", code], {}, UID, stdout=subprocess.PIPE
+    )
+    output, _ = process.communicate(timeout=60)
+    assert output.decode().split("\n")[:2] == [f"{(UID,) * 3} {(UID,) * 3} []", "1"]
+
+
+def test_a_test_of_a_connection_that_stops_itself_is_late():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+    trial = Trial(("/usr/bin/python3", "-I", "-c", code), timeout_s=1.0)
+    started = time.monotonic()
+    result = trial.run("http", {}, UID if os.geteuid() == 0 else os.getuid())
+    assert result["code"] == "late"
+    assert time.monotonic() - started < 15
