@@ -49,4 +49,14 @@ class PreconditionError(VixtractError):
 
 
 class RequestError(VixtractError):
-    """A request that the runner refuses: nothing has been started for it."""
+    """A request that is refused: nothing has been started or changed for it.
+
+    Args:
+        message: as of every error.
+        hint: as of every error.
+        code: what programs go by, such as `not_found`; the message may change.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, code: str = "refused") -> None:
+        super().__init__(message, hint)
+        self.code = code

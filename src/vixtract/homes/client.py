@@ -15,7 +15,15 @@ TIMEOUT_S = 12.0
 
 
 class HomesError(VixtractError):
-    """The homes server refuses: the message and the hint are its own, for the person."""
+    """The homes server refuses: the message and the hint are its own, for the person.
+
+    Args:
+        code: why, such as `not_found`; `refused` where there is no other.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: str = "refused") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None) -> dict[str, Any]:
@@ -34,5 +42,7 @@ def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None)
     if answer.get("error"):
         while files:
             os.close(files.pop())
-        raise HomesError(str(answer["error"]), str(answer.get("hint") or ""))
+        raise HomesError(
+            str(answer["error"]), str(answer.get("hint") or ""), str(answer.get("code"))
+        )
     return answer

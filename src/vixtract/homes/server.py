@@ -8,7 +8,7 @@ answers becomes the files' owner for good before it looks at anything. Questions
   hands over an open file
 - `{"do": "login", "person"}` for the password of a PostgreSQL role
 
-Answers are the object asked for, or `error` and `hint`.
+Answers are the object asked for, or `error` and `hint` for people and `code` for programs.
 """
 
 from __future__ import annotations
@@ -110,9 +110,10 @@ class Homes(Server):
             return _answer_notebook(str(question.get("do")), owner, notebook), ()
         except MemoryError:
             text = "The notebook is too large to be read."
-            return {"error": text, "hint": "Clear its outputs."}, ()
+            return {"error": text, "hint": "Clear its outputs.", "code": "too_large"}, ()
         except VixtractError as error:
-            return {"error": error.message, "hint": error.hint}, ()
+            code = error.code if isinstance(error, RequestError) else "refused"
+            return {"error": error.message, "hint": error.hint, "code": code}, ()
 
 
 def _answer_notebook(task: str, owner: Person, notebook: str) -> dict[str, Any]:

@@ -45,10 +45,14 @@ def inspect_notebook(text: str) -> dict[str, Any]:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise RequestError(
-            "The file is no notebook: it is not JSON.", "Save it again in JupyterLab."
+            "The file is no notebook: it is not JSON.",
+            "Save it again in JupyterLab.",
+            code="not_a_notebook",
         ) from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise RequestError("The file is no notebook: it has no cells.", "Use format 4.")
+        raise RequestError(
+            "The file is no notebook: it has no cells.", "Use format 4.", code="not_a_notebook"
+        )
     metadata = _mapping(notebook.get("metadata"))
     kernel = _mapping(metadata.get("kernelspec"))
     # What the kernel said of itself counts before what its specification says; so in papermill.

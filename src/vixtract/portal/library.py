@@ -25,7 +25,15 @@ KERNEL_FOLDERS = (Path("/usr/share/jupyter/kernels"), Path("/usr/local/share/jup
 
 
 class LibraryError(VixtractError):
-    """A notebook cannot be read or pinned; the message says why, for the person."""
+    """A notebook cannot be read or pinned.
+
+    Args:
+        code: why, in the homes server's words for programs.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -79,32 +87,27 @@ class Listing:
     kernels: Mapping[str, str] = field(default_factory=dict)
 
 
-# What the homes server says of people's files, in both languages; the rest is shown as it is.
-KNOWN = (
-    (": not found.", mark("There is no such notebook in the home folder.")),
-    ("special files are not opened", mark("Links and special files are not opened.")),
-    ("may not read", mark("The file may not be read: let its owner read it.")),
-    (
-        "is no notebook",
-        mark("The file is no notebook, or is empty: save it again in JupyterLab."),
-    ),
-    ("is empty", mark("The file is no notebook, or is empty: save it again in JupyterLab.")),
-    ("the limit is", mark("The notebook is too large: clear its outputs.")),
-    ("too large to be read", mark("The notebook is too large: clear its outputs.")),
-    ("cannot be written", mark("The pinned copy cannot be written: look at the free space.")),
-)
+# By the codes of the homes server; what has no text here is shown in its own words.
+EXPLANATIONS = {
+    "not_found": mark("There is no such notebook in the home folder."),
+    "not_in_home": mark("The path leads to no notebook in the home folder."),
+    "not_a_file": mark("Links and special files are not opened."),
+    "not_readable": mark("The file may not be read: let its owner read it."),
+    "not_a_notebook": mark("The file is no notebook, or is empty: save it again in JupyterLab."),
+    "too_large": mark("The notebook is too large: clear its outputs."),
+    "not_written": mark("The pinned copy cannot be written: look at the free space."),
+}
 
 
 def explain(error: LibraryError, language: Language) -> str:
-    """Say what is wrong with a notebook, in the person's language where it is known.
+    """Return why a notebook cannot be read or pinned, in the person's language.
 
     Args:
-        error: from the homes server.
-        language: of the words.
+        error: from the library.
+        language: of the text.
     """
-    for part, text in KNOWN:
-        if part in error.message:
-            return language.say(text)
+    if error.code in EXPLANATIONS:
+        return language.say(EXPLANATIONS[error.code])
     return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
 
 
@@ -164,7 +167,7 @@ class Library:
         try:
             return ask(self._path, question)
         except HomesError as error:
-            raise LibraryError(error.message, error.hint) from error
+            raise LibraryError(error.message, error.hint, error.code) from error
         except UnansweredError as error:
             log.warning("the homes server did not answer: %s", error.message)
             raise LibraryError("The notebook cannot be looked at now.", "Try again.") from error
