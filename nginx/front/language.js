@@ -23,17 +23,8 @@ function heaviest(accepted) {
 
 // What the page's link asks for, else what it asked for before, else the browser's wish.
 function choose(r) {
-    const chosen = [r.args.lang, r.variables['cookie_' + COOKIE]].find((code) => KNOWN.includes(code));
+    const chosen = [r.variables.arg_lang, r.variables['cookie_' + COOKIE]].find((code) => KNOWN.includes(code));
     return chosen || heaviest(r.headersIn['Accept-Language'] || '');
 }
 
-// Keeps what the page's link asks for; an empty value sends no header.
-function keep(r) {
-    if (!KNOWN.includes(r.args.lang)) {
-        return '';
-    }
-    const secure = r.variables.scheme === 'https' ? '; Secure' : '';
-    return `${COOKIE}=${r.args.lang}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
-}
-
-export default { choose, keep };
+export default { choose };

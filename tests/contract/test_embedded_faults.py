@@ -71,7 +71,8 @@ def is_alive(pid: int) -> bool:
 
 
 @needs_faketime
-def test_kill_at_the_due_minute_loses_and_doubles_nothing(engine, wrist, tmp_path):
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_kill_at_the_due_minute_loses_and_doubles_nothing(engine, wrist, tmp_path, kills):
     # One run in the dark proves little, one seed can be repeated.
     chance = random.Random(20261121)
     policies = {"plain": {}, "catching": {"catch_up": 1}, "slow": {"catch_up": 1}}
@@ -87,7 +88,7 @@ def test_kill_at_the_due_minute_loses_and_doubles_nothing(engine, wrist, tmp_pat
         )
         for name, policy in policies.items()
     }
-    for _ in range(8):
+    for _ in range(kills):
         minute = wrist.approach_minute(1.2)
         # The engine's heartbeat settles on the minute; around it is where a kill can hurt.
         time.sleep(max(0.0, minute - wrist.now() + chance.uniform(-0.2, 1.2)))

@@ -118,17 +118,17 @@ def test_another_account_of_the_group_gets_no_answer(ask, place):
 @pytest.mark.parametrize(
     ("path", "says", "code"),
     [
-        ("../bob/etl/load.ipynb", "goes up", "not_in_home"),
-        ("/home/bob/etl/load.ipynb", "not in anna's home", "not_in_home"),
-        ("", "names the home", "not_in_home"),
-        ("link.ipynb", "symbolic link", "not_a_file"),
-        ("linked/load.ipynb", "symbolic link", "not_a_file"),
-        ("pipe.ipynb", "named pipe", "not_a_file"),
-        ("no.ipynb", "not found", "not_found"),
-        ("empty.ipynb", "empty", "not_a_notebook"),
-        ("text.ipynb", "no notebook", "not_a_notebook"),
-        ("cells.ipynb", "no cells", "not_a_notebook"),
-        ("latin.ipynb", "not UTF-8", "not_a_notebook"),
+        ("../bob/etl/load.ipynb", "goes up", "notebook.not_in_home"),
+        ("/home/bob/etl/load.ipynb", "not in anna's home", "notebook.not_in_home"),
+        ("", "names the home", "notebook.not_in_home"),
+        ("link.ipynb", "symbolic link", "notebook.not_a_file"),
+        ("linked/load.ipynb", "symbolic link", "notebook.not_a_file"),
+        ("pipe.ipynb", "named pipe", "notebook.not_a_file"),
+        ("no.ipynb", "not found", "notebook.not_found"),
+        ("empty.ipynb", "empty", "notebook.not_a_notebook"),
+        ("text.ipynb", "no notebook", "notebook.not_a_notebook"),
+        ("cells.ipynb", "no cells", "notebook.not_a_notebook"),
+        ("latin.ipynb", "not UTF-8", "notebook.not_a_notebook"),
     ],
 )  # fmt: skip
 def test_tricks_are_refused_in_words(ask, place, path, says, code):
@@ -144,7 +144,7 @@ def test_tricks_are_refused_in_words(ask, place, path, says, code):
     (home / "latin.ipynb").write_bytes(b"\xe9")
     own(home, ANNA)
     answer = ask(do="inspect", person="anna", notebook=path)
-    assert (answer["code"], says in answer["error"]) == (code, True), answer
+    assert (answer["failure"]["code"], says in answer["error"]) == (code, True), answer
 
 
 def test_a_notebook_of_another_owner_is_read_with_the_persons_rights_alone(ask, place):
@@ -153,7 +153,10 @@ def test_a_notebook_of_another_owner_is_read_with_the_persons_rights_alone(ask, 
     os.chown(secret, 0, 0)
     secret.chmod(0o600)
     answer = ask(do="inspect", person="anna", notebook="roots.ipynb")
-    assert (answer["code"], "may not read" in answer["error"]) == ("not_readable", True)
+    assert (answer["failure"]["code"], "may not read" in answer["error"]) == (
+        "notebook.not_readable",
+        True,
+    )
 
 
 @pytest.mark.parametrize("person", ["root", "carol", "../anna", "", None, "anna/../bob", 1])
@@ -200,7 +203,10 @@ def test_a_link_in_the_way_of_the_pinned_copy_leads_nowhere(ask, place):
         (home / ".local/share/vixtract").symlink_to(outside)
     own(home, ANNA)
     answer = ask(do="pin", person="anna", notebook="etl/load.ipynb")
-    assert (answer["code"], "cannot be written" in answer["error"]) == ("not_written", True)
+    assert (answer["failure"]["code"], "cannot be written" in answer["error"]) == (
+        "notebook.not_written",
+        True,
+    )
     assert list(outside.iterdir()) == []
 
 
@@ -208,7 +214,10 @@ def test_a_notebook_that_needs_too_much_memory_is_an_answer(ask, place):
     bomb = place / "home/anna/bomb.ipynb"
     bomb.write_text('{"cells":[' + "[],[],[],[]," * 4_000_000 + "[]]}")
     own(place / "home/anna", ANNA)
-    assert ask(do="inspect", person="anna", notebook="bomb.ipynb")["code"] == "too_large"
+    assert (
+        ask(do="inspect", person="anna", notebook="bomb.ipynb")["failure"]["code"]
+        == "notebook.too_large"
+    )
     bomb.unlink()
     assert ask(do="list", person="anna")["notebooks"]
 

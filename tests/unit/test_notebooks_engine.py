@@ -72,11 +72,15 @@ def test_language_is_python_where_a_notebook_does_not_say():
     assert engine.Engine.nb_language(notebook) == "R"
 
 
-def test_files_appear_whole_or_not_at_all(tmp_path):
+def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("the disk is full")
+
     target = tmp_path / "x.ipynb"
     engine.WholeFiles().write("one", str(target))
-    with pytest.raises(TypeError):
-        engine.WholeFiles().write(None, str(target))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is full"):
+        patch.setattr(os, "replace", fail)
+        engine.WholeFiles().write("two", str(target))
     assert target.read_text() == "one"
     assert [path.name for path in tmp_path.iterdir()] == ["x.ipynb"]
 

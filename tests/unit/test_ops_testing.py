@@ -12,7 +12,6 @@ from vixtract.errors import PreconditionError, UsageError
 from vixtract.ops import testing
 from vixtract.ops.host import CommandError, Completed
 from vixtract.ops.instance import load_instance
-from vixtract.ops.linters import build_linters, list_tracked, select_scripts
 from vixtract.ops.testing import (
     SIDE_BY_SIDE,
     Outcome,
@@ -36,23 +35,18 @@ def repository(root):
         (root / "tests" / tier / "test_a.py").write_text("")
     (root / "tests/browser").mkdir()
     (root / "tests/requirements.txt").write_text("pytest\n")
-    (root / "run").write_text("#!/usr/bin/env bash\n")
-    (root / "code").write_text("#!/usr/bin/env python3\n")
-    (root / "lib.sh").write_text("x=1\n")
-    (root / "Dockerfile").write_text("FROM x\n")
     return root
 
 
 def machine(root, **answers):
     """Return a machine on which everything passes, but for what is given."""
-    names = "run\0code\0lib.sh\0Dockerfile\0gone\0"
     usual = {
         "import sys, ensurepip": OK,
         "--version": Completed(0, "Python 3.13.5\n"),
         " -m venv ": OK,
         "pip install": OK,
         "uv pip sync --offline": OK,
-        "git -C": Completed(0, names),
+        "git -C": Completed(0, "tests/requirements.txt\0"),
         "^env -C": OK,
         "-m pytest": OK,
         "benchmarks/check.py": OK,
@@ -215,26 +209,6 @@ def test_a_python_without_ensurepip_gets_it(tmp_path):
     with pytest.raises(PreconditionError, match=r"3\.11"):
         find_python(make_session(old, yes=True))
     assert find_python(make_session(FakeHost(tmp_path, {"import": OK}))) == sys.executable
-
-
-def test_every_tracked_script_and_recipe_is_linted(tmp_path):
-    repository(tmp_path)
-    names = list_tracked(machine(tmp_path), tmp_path)
-    assert "gone" not in names, "a deleted file is still listed by git"
-    assert select_scripts(tmp_path, names) == ["run", "lib.sh"]
-    linters = build_linters(tmp_path, tmp_path / "bin", names)
-    assert linters["shellcheck"][1:] == ["--external-sources", "run", "lib.sh"]
-    assert linters["hadolint"][1:] == ["--no-color", "Dockerfile"]
-    own = ["ruff", "ruff format", "mypy", "bandit", "compose-lint", "gixy"]
-    assert list(linters) == [*own, "shellcheck", "hadolint"]
-
-
-def test_without_git_files_are_found_as_they_lie(tmp_path):
-    repository(tmp_path)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/x.sh").write_text("")
-    names = list_tracked(FakeHost(tmp_path, {"git": FAILED}), tmp_path)
-    assert "lib.sh" in names and ".venv/x.sh" not in names
 
 
 def run(host, root, *asked, required=False, yes=False, more=()):

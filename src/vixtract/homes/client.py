@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vixtract.errors import VixtractError
+from vixtract.errors import Failure, VixtractError
 from vixtract.processes import questions
 
 SOCKET = Path("/run/vixtract/homes.sock")
@@ -15,15 +15,7 @@ TIMEOUT_S = 12.0
 
 
 class HomesError(VixtractError):
-    """The homes server refuses: the message and the hint are its own, for the person.
-
-    Args:
-        code: why, such as `not_found`; `refused` where there is no other.
-    """
-
-    def __init__(self, message: str, hint: str = "", code: str = "refused") -> None:
-        super().__init__(message, hint)
-        self.code = code
+    """The homes server refuses: message, hint and failure are its own."""
 
 
 def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None) -> dict[str, Any]:
@@ -42,7 +34,10 @@ def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None)
     if answer.get("error"):
         while files:
             os.close(files.pop())
+        failure = answer.get("failure")
         raise HomesError(
-            str(answer["error"]), str(answer.get("hint") or ""), str(answer.get("code"))
+            str(answer["error"]),
+            str(answer.get("hint") or ""),
+            Failure.from_json(failure) if failure else None,
         )
     return answer

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vixtract.errors import RequestError
+from vixtract.errors import Failure, RequestError
 from vixtract.files import write_whole
 from vixtract.notebooks.inspection import inspect_notebook
 from vixtract.processes.notebook_files import PINNED, grown, open_notebook, relative_parts
@@ -44,7 +44,7 @@ def inspect(person: Person, notebook: str) -> dict[str, Any]:
         raise RequestError(
             "The file is no notebook: it is not UTF-8.",
             "Save it again in JupyterLab.",
-            code="not_a_notebook",
+            Failure("notebook.not_a_notebook"),
         ) from None
     return inspect_notebook(text)
 
@@ -68,7 +68,7 @@ def pin(person: Person, notebook: str) -> dict[str, Any]:
         raise RequestError(
             f"The pinned copy cannot be written: {os.strerror(error.errno or 0)}.",
             "Look for a link or a file at ~/.local/share/vixtract/pinned, and at the free space.",
-            code="not_written",
+            Failure("notebook.not_written"),
         ) from None
     return {"pinned": digest}
 

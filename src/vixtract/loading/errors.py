@@ -40,7 +40,7 @@ class BadRowError(LoadError):
         )
         self.row, self.column, self.value, self.reason = row, column, value, reason
 
-    def __reduce__(self) -> tuple[type[BadRowError], tuple[int, str, str, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[BadRowError], tuple[int, str, str, str]]:
         """Pickle by its own arguments."""
         return type(self), (self.row, self.column, self.value, self.reason)
 

@@ -258,7 +258,7 @@ class WholeFiles:
 
     def write(self, text: str, path: str) -> None:
         """Replace a notebook in one step, without the owner's secrets."""
-        masked = text and Masker([*own_secrets(), *self.masked]).mask_text(text)
+        masked = Masker([*own_secrets(), *self.masked]).mask_text(text)
         # Papermill saves after every cell: a disk's pace must not become the notebook's.
         write_whole(Path(path), masked.encode("utf-8", "replace"), sync=False)
 

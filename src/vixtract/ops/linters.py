@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from vixtract.ops.console import Session
-from vixtract.ops.host import Host
+from vixtract.ops.engine import install_packages
+from vixtract.ops.host import CommandError, Host
 
-# The build file only adds where images are built from.
-COMPOSE_FILE = "docker-compose.yml"
 NGINX_LINT = "nginx/site/lint.py"
+COMPOSE_LINT = "tests/lint_compose.py"
+#: Where the linter of JavaScript has its lock file and its rules, and is installed.
+JAVASCRIPT = "tests/javascript"
+#: Names of files by what they hold; shell scripts show in their first line.
+DOCKERFILE = re.compile(
+    r"(Dockerfile|Containerfile)(\.(?!dockerignore).*)?|.*\.Dockerfile", re.IGNORECASE
+)
+COMPOSE = re.compile(r"(docker-)?compose[^/]*\.ya?ml")
+JAVASCRIPT_FILE = re.compile(r".*\.[cm]?js")
+SHELLS = frozenset((b"bash", b"dash", b"sh"))
+PYTHONS = frozenset((b"python", b"python3"))
 LINT_S = 300.0
+INSTALL_S = 600.0
 
 
 def list_tracked(host: Host, root: Path) -> list[str]:
@@ -24,26 +38,60 @@ def list_tracked(host: Host, root: Path) -> list[str]:
     listed = host.run(["git", "-C", str(root), "ls-files", "-z"], timeout_s=60)
     if listed.ok and listed.stdout:
         return [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
-    hidden = (".venv/", ".git/", ".vixtract/", "node_modules/")
-    names = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    return sorted(name for name in names if not name.startswith(hidden))
+    hidden = {".venv", ".git", ".vixtract", "node_modules"}
+    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if not hidden & set(path.parts))
 
 
-def select_scripts(root: Path, names: Sequence[str]) -> list[str]:
-    """Return those files that are shell scripts, by their first line.
+def select_scripts(root: Path, names: Sequence[str], programs: AbstractSet[bytes]) -> list[str]:
+    """Return those files that one of some programs runs, by their first line.
 
     Args:
         root: repository.
         names: paths relative to it.
+        programs: names of interpreters.
     """
     found = []
     for name in names:
         with (root / name).open("rb") as file:
             first = file.readline(80)
-        is_shell = first.split()[-1:] in ([b"bash"], [b"sh"], [b"/bin/sh"], [b"/bin/bash"])
-        if name.endswith(".sh") or (first.startswith(b"#!") and is_shell):
+        words = {word.rpartition(b"/")[2] for word in first[2:].split()}
+        if first.startswith(b"#!") and words & programs:
             found.append(name)
     return found
+
+
+def ensure_eslint(session: Session, root: Path) -> bool:
+    """Install the linter of JavaScript as its lock file says, unless that is done.
+
+    Args:
+        session: this call.
+        root: repository.
+    Returns: whether it is there; False where Node is absent and may not be installed.
+    Raises:
+        CommandError: npm could not install it.
+    """
+    folder = root / JAVASCRIPT
+    packages = {"nodejs": "node", "npm": "npm"}
+    missing = [name for name, program in packages.items() if not session.host.which(program)]
+    if missing and not session.assume_yes:
+        return False
+    stamp = folder / "node_modules/vixtract-stamp"
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    if missing:
+        install_packages(session, missing, "the linter of JavaScript")
+    elif stamp.is_file() and stamp.read_text("ascii") == wanted:
+        return True
+    command = ["npm", "ci", "--no-progress", "--prefix", str(folder)]
+    done = session.host.stream(command, timeout_s=INSTALL_S, on_line=session.console.detail)
+    if not done.ok:
+        raise CommandError(
+            f"The linter of JavaScript could not be installed: {done.last_line[:200]}",
+            "Check that npm reaches its registry (npm config get registry, HTTPS_PROXY,"
+            " NODE_EXTRA_CA_CERTS).",
+        )
+    stamp.write_text(wanted, "ascii")
+    return True
 
 
 def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -53,22 +101,41 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
         root: repository.
         programs: the environment's folder of programs.
         names: files of the repository.
+    Returns: command by name of the linter; one without files is left out.
     """
-    scripts = select_scripts(root, names)
-    recipes = [name for name in names if Path(name).name == "Dockerfile"]
-    linters = {
-        "ruff": [str(programs / "ruff"), "check", "."],
-        "ruff format": [*(str(programs / "ruff"), "format", "--check", "--quiet", ".")],
-        "mypy": [str(programs / "mypy")],
-        "bandit": [*(str(programs / "bandit"), "-q", "-ll", "-c", "pyproject.toml", "-r", "src")],
-        "compose-lint": [*(str(programs / "compose-lint"), "--fail-on", "low", COMPOSE_FILE)],
-        "gixy": [*(str(programs / "python"), NGINX_LINT, str(programs / "gixy"))],
+
+    def program(name: str) -> str:
+        return str(programs / name)
+
+    def select(pattern: re.Pattern[str]) -> list[str]:
+        return [name for name in names if pattern.fullmatch(Path(name).name)]
+
+    shell = [name for name in names if name.endswith(".sh")]
+    shell += [name for name in select_scripts(root, names, SHELLS) if name not in shell]
+    # ruff finds by itself what ends in .py.
+    commands = [name for name in select_scripts(root, names, PYTHONS) if name[-3:] != ".py"]
+    modules = f"{JAVASCRIPT}/node_modules/.bin/eslint"
+    rules = f"{JAVASCRIPT}/eslint.config.mjs"
+    of_files = {
+        "compose-lint": (
+            [program("python"), COMPOSE_LINT, program("compose-lint")],
+            select(COMPOSE),
+        ),
+        "shellcheck": (
+            [program("shellcheck"), "--external-sources"],
+            shell,
+        ),
+        "hadolint": ([program("hadolint"), "--no-color"], select(DOCKERFILE)),
+        "eslint": ([modules, "--config", rules, "--max-warnings", "0"], select(JAVASCRIPT_FILE)),
     }
-    if scripts:
-        linters["shellcheck"] = [str(programs / "shellcheck"), "--external-sources", *scripts]
-    if recipes:
-        linters["hadolint"] = [str(programs / "hadolint"), "--no-color", *recipes]
-    return linters
+    return {
+        "ruff": [program("ruff"), "check", ".", *commands],
+        "ruff format": [program("ruff"), "format", "--check", "--quiet", ".", *commands],
+        "mypy": [program("mypy")],
+        "bandit": [program("bandit"), "-q", "-ll", "-c", "pyproject.toml", "-r", "src"],
+        "gixy": [program("python"), NGINX_LINT, program("gixy")],
+        **{name: [*command, *files] for name, (command, files) in of_files.items() if files},
+    }
 
 
 def run_linters(
@@ -84,6 +151,9 @@ def run_linters(
     """
     host = session.host
     commands = build_linters(root, programs, list_tracked(host, root))
+    if "eslint" in commands and not ensure_eslint(session, root):
+        del commands["eslint"]
+        session.console.say("Not run: eslint, Node or npm is not installed; --yes installs them")
     for name, command in commands.items():
         session.console.detail(f"{name} …")
         done = host.run(["env", "-C", str(root), *command], timeout_s=LINT_S)

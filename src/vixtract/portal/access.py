@@ -126,22 +126,13 @@ class Access:
         self, offset: int, limit: int, schedule: str = "", **filters: object
     ) -> tuple[list[Run], int]:
         """Return a block of runs that have ended, newest first, and how many there are."""
-        rows, total, _ = self.filtered_history(offset, limit, schedule, filters)
-        return rows, total
-
-    def filtered_history(
-        self, offset: int, limit: int, schedule: str, filters: Mapping[str, object]
-    ) -> tuple[list[Run], int, bool]:
-        """Return the same, and whether the engine has filtered; Cronicle knows no filters."""
+        asked = {"offset": offset, "limit": limit, **filters}
         if schedule:
-            answer = self.call(
-                "get_event_history", id=schedule, offset=offset, limit=limit, **filters
-            )
+            answer = self.call("get_event_history", id=schedule, **asked)
         else:
-            answer = self.call("get_history", offset=offset, limit=limit, **filters)
+            answer = self.call("get_history", **asked)
         rows = [read_run(row) for row in answer.get("rows") or []]
-        total = int((answer.get("list") or {}).get("length") or 0)
-        return rows, total, bool(answer.get("filtered"))
+        return rows, int((answer.get("list") or {}).get("length") or 0)
 
     def call(self, name: str, /, **params: object) -> Mapping[str, Any]:
         """Make one call of the scheduler."""

@@ -25,15 +25,7 @@ KERNEL_FOLDERS = (Path("/usr/share/jupyter/kernels"), Path("/usr/local/share/jup
 
 
 class LibraryError(VixtractError):
-    """A notebook cannot be read or pinned.
-
-    Args:
-        code: why, in the homes server's words for programs.
-    """
-
-    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
-        super().__init__(message, hint)
-        self.code = code
+    """A notebook cannot be read or pinned; the message says why, for the person."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +79,17 @@ class Listing:
     kernels: Mapping[str, str] = field(default_factory=dict)
 
 
-# By the codes of the homes server; what has no text here is shown in its own words.
+# By the codes of failures; what has no text here is shown in its own words.
 EXPLANATIONS = {
-    "not_found": mark("There is no such notebook in the home folder."),
-    "not_in_home": mark("The path leads to no notebook in the home folder."),
-    "not_a_file": mark("Links and special files are not opened."),
-    "not_readable": mark("The file may not be read: let its owner read it."),
-    "not_a_notebook": mark("The file is no notebook, or is empty: save it again in JupyterLab."),
-    "too_large": mark("The notebook is too large: clear its outputs."),
-    "not_written": mark("The pinned copy cannot be written: look at the free space."),
+    "notebook.not_found": mark("There is no such notebook in the home folder."),
+    "notebook.not_in_home": mark("The path leads to no notebook in the home folder."),
+    "notebook.not_a_file": mark("Links and special files are not opened."),
+    "notebook.not_readable": mark("The file may not be read: let its owner read it."),
+    "notebook.not_a_notebook": mark(
+        "The file is no notebook, or is empty: save it again in JupyterLab."
+    ),
+    "notebook.too_large": mark("The notebook is too large: clear its outputs."),
+    "notebook.not_written": mark("The pinned copy cannot be written: look at the free space."),
 }
 
 
@@ -106,8 +100,8 @@ def explain(error: LibraryError, language: Language) -> str:
         error: from the library.
         language: of the text.
     """
-    if error.code in EXPLANATIONS:
-        return language.say(EXPLANATIONS[error.code])
+    if error.failure and error.failure.code in EXPLANATIONS:
+        return language.say(EXPLANATIONS[error.failure.code])
     return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
 
 
@@ -167,7 +161,7 @@ class Library:
         try:
             return ask(self._path, question)
         except HomesError as error:
-            raise LibraryError(error.message, error.hint, error.code) from error
+            raise LibraryError(error.message, error.hint, error.failure) from error
         except UnansweredError as error:
             log.warning("the homes server did not answer: %s", error.message)
             raise LibraryError("The notebook cannot be looked at now.", "Try again.") from error

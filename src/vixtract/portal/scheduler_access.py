@@ -16,14 +16,7 @@ from vixtract.portal.errors import NotFoundError
 from vixtract.portal.models import Run, RunPage, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerError
 
-# An engine without the call for many events at once is asked about each, up to this many.
-MAX_LOOKUPS = 100
-# … and this many of everybody's newest runs are looked at first.
-LOOKED_AT = 1000
 PAGE = 25
-# Where the engine does not filter, a page looks at this many blocks of everybody's runs; the link
-# to older ones goes on from there.
-MAX_BLOCKS = 10
 ENDED_STATES = ("succeeded", "warning", "failed", "aborted")
 
 
@@ -61,7 +54,7 @@ class RunFilter:
     word: str = ""
 
     def to_params(self) -> dict[str, object]:
-        """Return what the embedded engine understands beside `event`."""
+        """Return the parameters of `get_history` for these, without the schedule."""
         params: dict[str, object] = {
             "state": [self.state] if self.state in ENDED_STATES else [],
             "owner": self.owner,
@@ -138,25 +131,9 @@ class SchedulerAccess(Access):
         """
         if not schedules:
             return {}
-        try:
-            answer = self.call("get_recent_runs", ids=list(schedules), limit=count)
-        except SchedulerError:
-            return self._list_recent_each(schedules, count)
+        answer = self.call("get_recent_runs", ids=list(schedules), limit=count)
         found = answer.get("runs") or {}
         return {identifier: [read_run(row) for row in rows] for identifier, rows in found.items()}
-
-    def _list_recent_each(self, schedules: Sequence[str], count: int) -> dict[str, list[Run]]:
-        """Do the same with what Cronicle answers: everybody's newest, then each on its own."""
-        rows, total = self.history(0, LOOKED_AT)
-        found: dict[str, list[Run]] = {identifier: [] for identifier in schedules}
-        for run in rows:
-            if len(found.get(run.schedule, [run] * count)) < count:
-                found[run.schedule].append(run)
-        if total > len(rows):
-            lacking = [name for name, runs in found.items() if len(runs) < count]
-            for identifier in lacking[:MAX_LOOKUPS]:
-                found[identifier] = self.history(0, count, identifier)[0]
-        return found
 
     def propose_title(self, wish: str) -> str:
         """Return a name that no schedule has yet; names are unique in the appliance.
@@ -260,30 +237,12 @@ class SchedulerAccess(Access):
         filters = wanted.to_params()
         if not self.person.admin:
             filters["person"] = self.person.name
-        rows, total, filtered = self.filtered_history(offset, PAGE, wanted.schedule, filters)
+        rows, total = self.history(offset, PAGE, wanted.schedule, **filters)
         previous = max(0, offset - PAGE) if offset else None
-        if not filtered:
-            found, end = self._search(offset, wanted)
-            return RunPage(active, found, end, previous)
         following = offset + len(rows)
         mine = [row for row in rows if self.owns_run(row) and wanted.admits(row)]
         end = following if rows and following < total else None
         return RunPage(active, mine, end, previous, total, offset + 1)
-
-    def _search(self, offset: int, wanted: RunFilter) -> tuple[list[Run], int | None]:
-        """Look through everybody's runs for one page; return where to go on, None at the end."""
-        found: list[Run] = []
-        position = offset
-        for _ in range(MAX_BLOCKS):
-            rows, total = self.history(position, BLOCK, wanted.schedule)
-            for row in rows:
-                position += 1
-                found += [row] if self.owns_run(row) and wanted.admits(row) else []
-                if len(found) == PAGE:
-                    return found, position if position < total else None
-            if not rows or position >= total:
-                return found, None
-        return found, position
 
     def find_previous(self, run: Run) -> Run | None:
         """Return the run of the same schedule that ended before this one, or None."""

@@ -61,8 +61,7 @@ def _history(
         limit=get_limit(params, 100 if event else 50),
     )
     shown = [history_shape(r, log_size=backend.log_size(r["id"])) for r in rows]
-    # Tells a client that it need not filter by itself, as it must with Cronicle's answers.
-    return {**page(shown, length), "filtered": 1}
+    return page(shown, length)
 
 
 def _read_filter(caller: Caller, params: Mapping[str, Any], event: str | None) -> Filter:

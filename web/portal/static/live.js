@@ -12,7 +12,7 @@ const log = document.getElementById('log');
 let offset = 0;
 let wait = EVERY_MS;
 let timer;
-let state = document.querySelector('#state .badge').dataset.state;
+const state = document.querySelector('#state .badge').dataset.state;
 
 function append(text) {
   const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
