@@ -26,7 +26,7 @@ from vixtract.portal.web import (
     make_page,
     read_form,
 )
-from vixtract.vault import wire
+from vixtract.vault import client
 from vixtract.vault.errors import NoVaultError
 from vixtract.vault.fields import PROBLEMS
 from vixtract.vault.kind import Kind
@@ -58,7 +58,7 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
     path = get_pages(request).config.vault
     whole = {"person": person.name, **question}
     try:
-        answer = await run_in_threadpool(wire.ask, whole, path=path, timeout_s=ANSWER_S)
+        answer = await run_in_threadpool(client.ask, whole, path=path, timeout_s=ANSWER_S)
     except NoVaultError as error:
         raise AwayError("Connections cannot be read now.", "Try again.") from error
     if answer.get("problems"):
