@@ -68,7 +68,7 @@ IGNORED = frozenset(
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with an event.
+    """A problem with one field of an event.
 
     Args:
         field: name of the event's field, for a form to mark it.
@@ -175,7 +175,7 @@ def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Problem]:
-    """Find everything wrong with an event as it came in.
+    """Return every problem with an event as a client sent it.
 
     Args:
         values: fields of Event, as JSON types.
@@ -192,7 +192,7 @@ def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Pro
             message = _check_field(name, value)
             problems += [Problem(name, message)] if message else []
         elif name not in IGNORED:
-            problems.append(Problem(str(name), f"{name} is no field of an event"))
+            problems.append(Problem(str(name), f"{name} is not a field of an event"))
     if "timing" in values:
         problems += [Problem("timing", message) for message in check_timing(values["timing"])]
     if isinstance(values.get("params"), Mapping) and "plugin" in values:
@@ -232,7 +232,7 @@ def _check_addresses(value: Any) -> str:
     # Cronicle's own rule for the field, then that of each address.
     addresses = re.split(r"[,\s]+", value.strip()) if value.strip() else []
     good = all(re.fullmatch(r"[\w.-]{1,64}@[\w-]+(\.[\w-]+)*", a, re.ASCII) for a in addresses)
-    return "" if good and len(value) <= 1000 else "these are no mail addresses with commas between"
+    return "" if good and len(value) <= 1000 else "must be mail addresses, separated by commas"
 
 
 def _check_web_hook(value: Any) -> str:
@@ -276,12 +276,12 @@ TEXT_CHECKS: Mapping[str, Callable[[Any], str]] = {
     "notify_success": _check_addresses,
     "notify_fail": _check_addresses,
     "web_hook": _check_web_hook,
-    "username": _matcher(r"[a-z_][a-z0-9._-]{0,31}", "username is no valid account name"),
+    "username": _matcher(r"[a-z_][a-z0-9._-]{0,31}", "username is not a valid account name"),
 }
 
 
 def check_params(plugin: str, params: Mapping[str, Any]) -> list[Problem]:
-    """Find what is wrong with a plugin's parameters.
+    """Return the problems with a plugin's parameters.
 
     Args:
         plugin: notebook or shellplug.
