@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vixtract.cronicle_edge.paths import LEDGER
+from vixtract.people.accounts import DATABASE, SECRETS
 from vixtract.settings import BY_NAME, list_read
+from vixtract.stores import HOST_STORES, MANY_NODES, ONE_NODE, STORES
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.build.yml")
@@ -73,6 +76,41 @@ def test_file_works_alone_with_named_volumes_only():
     mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
     assert {volume.split(":")[0] for volume in mounted} == set(COMPOSE["volumes"])
     assert not any("build" in service for service in SERVICES.values())
+
+
+def test_volumes_and_mounts_are_those_of_the_table_of_stores():
+    worker = yaml.safe_load((ROOT / WORKER).read_text(encoding="utf-8"))
+    services = {**SERVICES, "worker": worker["services"]["worker"]}
+    mounted = {
+        name: {
+            service: mount.partition(":")[2]
+            for service, entry in services.items()
+            for mount in entry.get("volumes", [])
+            if mount.partition(":")[0] == name
+        }
+        for name in COMPOSE["volumes"]
+    }
+    assert mounted == {store.name: dict(store.mounts) for store in STORES}
+    assert set(worker["volumes"]) == {s.name for s in STORES if "worker" in s.mounts}
+
+
+def test_each_store_has_an_owner_that_writes_it_an_identity_and_its_access():
+    for store in STORES:
+        assert ":ro" not in store.mounts[store.owner], store.name
+        # A socket leads to a process of the same machine only.
+        is_shared = len(store.mounts) > 1 and not store.name.endswith("-socket")
+        assert store.access == (MANY_NODES if is_shared else ONE_NODE), store.name
+    folders = {store.name: store.mounts[store.owner].partition(":")[0] for store in STORES}
+    known = {s.name: Path(folders[s.name], s.identity) for s in STORES if s.identity}
+    assert known == {
+        "postgresql": Path("/var/lib/postgresql/data/PG_VERSION"),
+        "jupyter-data": DATABASE,
+        "secrets": SECRETS / "role_key",
+        "cronicle-data": LEDGER,
+    }
+    # What no backup has is made anew at each start.
+    assert [store.name for store in STORES if not store.in_backup] == ["postgresql-socket"]
+    assert {store.name for store in HOST_STORES if store.in_backup} == {".env", ".vixtract"}
 
 
 def test_homes_and_libraries_are_read_only_for_jobs():

@@ -34,6 +34,7 @@ ALLOWED = {
     "text_tables": set(),
     "people_commands": set(),
     "settings_table": {"__init__"},
+    "stores": set(),
     "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
@@ -65,7 +66,7 @@ ALLOWED = {
         *(*BASE, *SETTINGS, "language", "people", "ledger", "vault"),
         *("homes", "processes", "scheduler", "scheduler.client"),
     },
-    "ops": {*BASE, *SETTINGS, "people_commands", "scheduler.client"},
+    "ops": {*BASE, *SETTINGS, "stores", "people_commands", "scheduler.client"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}
 # The main processes put everything together.
@@ -82,6 +83,7 @@ HOST_SIDE = {
         "ops",
         "settings",
         "settings_table",
+        "stores",
         "secret_settings",
         "values",
         "errors",

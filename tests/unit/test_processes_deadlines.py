@@ -21,7 +21,7 @@ from vixtract.processes.questions import UnansweredError, ask, connect, receive_
 from vixtract.processes.server import Server, ServerConfig
 from vixtract.processes.usage import read_processes
 from vixtract.runner.prepared import Prefork
-from vixtract.vault.trial import Trial
+from vixtract.vault.isolated_test import IsolatedTest
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming people needs root")
 # Beyond any account of the machine that runs the tests.
@@ -271,8 +271,8 @@ def test_a_service_has_its_account_and_no_other_rights():
 
 def test_a_test_of_a_connection_that_stops_itself_is_late():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-    trial = Trial(("/usr/bin/python3", "-I", "-c", code), timeout_s=1.0)
+    tester = IsolatedTest(("/usr/bin/python3", "-I", "-c", code), timeout_s=1.0)
     started = time.monotonic()
-    result = trial.run("http", {}, UID if os.geteuid() == 0 else os.getuid())
+    result = tester.run("http", {}, UID if os.geteuid() == 0 else os.getuid())
     assert result["code"] == "late"
     assert time.monotonic() - started < 15

@@ -213,9 +213,10 @@ class PeopleAuthenticator(Authenticator):
             if report.problems:
                 problems = "; ".join(report.problems)
                 raise web.HTTPError(
-                    503, f"{user.name} is shut out, but not all is done yet: {problems} "
+                    503,
+                    f"{user.name} is shut out, but not all is done yet: {problems} "
                     "Delete the user again to go on.",
-                )  # fmt: skip
+                )
         super().delete_user(user)
         await self.run_blocking(self.store.delete, user.name)
         await self.run_blocking(self.sources.note_deleted, user.name)
@@ -241,10 +242,14 @@ class PeopleAuthenticator(Authenticator):
         if handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS):
             return
         handler.set_secure_cookie(
-            _cookie_name(name), secrets.token_hex(16), expires_days=BROWSER_DAYS,
-            path=handler.hub.base_url, httponly=True, samesite="Lax",
+            _cookie_name(name),
+            secrets.token_hex(16),
+            expires_days=BROWSER_DAYS,
+            path=handler.hub.base_url,
+            httponly=True,
+            samesite="Lax",
             secure=get_browser_protocol(handler.request) == "https",
-        )  # fmt: skip
+        )
 
 
 def _cookie_name(name: str) -> str:

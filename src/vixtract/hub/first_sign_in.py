@@ -32,10 +32,14 @@ def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
         Finish: always; the answer is sent.
     """
     handler.set_secure_cookie(
-        COOKIE, json.dumps([name, fingerprint]), expires_days=MINUTES / 1440,
-        path=handler.hub.base_url, httponly=True, samesite="Lax",
+        COOKIE,
+        json.dumps([name, fingerprint]),
+        expires_days=MINUTES / 1440,
+        path=handler.hub.base_url,
+        httponly=True,
+        samesite="Lax",
         secure=get_browser_protocol(handler.request) == "https",
-    )  # fmt: skip
+    )
     next_page = handler.get_argument("next", "")
     query = f"?{urlencode({'next': next_page})}" if next_page else ""
     handler.redirect(url_path_join(handler.hub.base_url, "first-password") + query)
@@ -95,9 +99,12 @@ class FirstPasswordPage(BaseHandler):
         if problem:
             self.set_status(400)
         html = await self.render_template(
-            "first-password.html", problem=problem, person=name,
-            next_page=self.get_argument("next", ""), xsrf=self.xsrf_token.decode("ascii"),
-        )  # fmt: skip
+            "first-password.html",
+            problem=problem,
+            person=name,
+            next_page=self.get_argument("next", ""),
+            xsrf=self.xsrf_token.decode("ascii"),
+        )
         self.finish(html)
 
 

@@ -107,8 +107,11 @@ class Outside:
         return f"{label} cannot be reached at the moment. Try again in some minutes."
 
     async def _run(
-        self, threads: ThreadPoolExecutor, deadline_s: float, function: Callable[..., Result],
+        self,
+        threads: ThreadPoolExecutor,
+        deadline_s: float,
+        function: Callable[..., Result],
         *words: Any,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         future = asyncio.get_running_loop().run_in_executor(threads, partial(function, *words))
         return await asyncio.wait_for(future, deadline_s)

@@ -94,11 +94,15 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
         }
         is_outside = source in labels
         html = await self.render_template(
-            "change-password.html", problem=problem, done=done, is_local=is_local,
-            source=source, source_label=labels.get(source, ""),
+            "change-password.html",
+            problem=problem,
+            done=done,
+            is_local=is_local,
+            source=source,
+            source_label=labels.get(source, ""),
             password_url=settings[f"{source.upper()}_PASSWORD_URL"] if is_outside else "",
             xsrf=self.xsrf_token.decode("ascii"),
-        )  # fmt: skip
+        )
         self.finish(html)
 
 
@@ -138,9 +142,12 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
             for u in self.db.query(orm.User).order_by(orm.User.name)
         ]
         html = await self.render_template(
-            "passwords.html", problem=problem, done=done, people=people,
+            "passwords.html",
+            problem=problem,
+            done=done,
+            people=people,
             xsrf=self.xsrf_token.decode("ascii"),
-        )  # fmt: skip
+        )
         self.finish(html)
 
 

@@ -63,7 +63,7 @@ class LockedError(VixtractError):
         )
         self.minutes = minutes
 
-    def __reduce__(self) -> tuple[type[LockedError], tuple[int]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[LockedError], tuple[int]]:
         """Pickle with the number."""
         return type(self), (self.minutes,)
 

@@ -106,24 +106,22 @@ class PeopleCall(APIHandler):
 
 async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     state, store = call.life.state, call.authenticator.store
-    disabled, leaving = state.disabled(), state.leaving()
     local, initial = store.names(), store.first_names()
+    states = (("leaving", state.leaving()), ("disabled", state.disabled()))
     people = []
     for row in call.db.query(orm.User).order_by(orm.User.name):
-        name = row.name
+        name, active = row.name, row.last_activity
         password = "first" if name in initial else "set" if name in local else "none"
         people.append(
             {
                 "name": name,
                 "admin": bool(row.admin),
-                "state": "leaving" if name in leaving
-                else "disabled" if name in disabled else "active",
+                "state": next((word for word, names in states if name in names), "active"),
                 "password": password,
                 "teams": [team.name for team in teams_of(name, call.life.home_root)],
-                "last_activity": row.last_activity.isoformat(timespec="seconds")
-                if row.last_activity else None,
+                "last_activity": active and active.isoformat(timespec="seconds"),
             }
-        )  # fmt: skip
+        )
     return {"people": people}
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vixtract.certificates.make import issue, make_authority
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
 from vixtract.files import write_whole
-from vixtract.people.roles import RoleError, open_connection
+from vixtract.people.roles import RoleError, open_connection, run
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -161,10 +161,6 @@ def _hand_over(connection: Connection, content: str) -> None:
 
 
 def _switch_on(connection: Connection) -> None:
-    from psycopg import sql
-
     for name, value in SETTINGS.items():
-        connection.execute(
-            sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
-        )
+        run(connection, "ALTER SYSTEM SET {} = {value}", name, value=value)
     connection.execute("SELECT pg_reload_conf()")

@@ -18,6 +18,7 @@ from vixtract.people.roles import (
     connect,
     find_role,
     is_member,
+    run,
 )
 from vixtract.people.sharing import ensure_sharing
 
@@ -63,31 +64,25 @@ def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
         InvalidNameError: the name is malformed or reserved.
         RoleError: a schema is missing, the name is taken, or PostgreSQL is away.
     """
-    from psycopg import sql
-
     check_name(reader.name, lookup_uid=lambda _: None)
     if not reader.schemas and not reader.sees_all:
         raise RoleError("No schema is named.", "Add --schema NAME, or --all.")
-    role, password = sql.Identifier(reader.name), ""
+    name, password = reader.name, ""
     with connect(conninfo, ETL) as connection:
         ensure_sharing(connection)
         _check_schemas(connection, reader.schemas)
-        if find_role(connection, reader.name) is None:
+        if find_role(connection, name) is None:
             password = generate_password()
-            _create(connection, reader.name, password)
-        elif not is_member(connection, reader.name, GROUP):
-            raise RoleError(f"{reader.name!r} is a name that PostgreSQL uses already.")
+            _create(connection, name, password)
+        elif not is_member(connection, name, GROUP):
+            raise RoleError(f"{name!r} is a name that PostgreSQL uses already.")
         if reader.sees_all:
-            statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(READERS_GROUP), role)
-            connection.execute(statement)
+            run(connection, "GRANT {} TO {}", READERS_GROUP, name)
         for schema in reader.schemas:
-            pair = (sql.Identifier(schema), role)
-            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(*pair))
-            connection.execute(
-                sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(*pair)
-            )
+            run(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, name)
+            run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, name)
     what = "every published schema" if reader.sees_all else ", ".join(reader.schemas)
-    answer = {"lines": [f"PostgreSQL: {reader.name} reads {what}, also tables made later"]}
+    answer = {"lines": [f"PostgreSQL: {name} reads {what}, also tables made later"]}
     return {**answer, "password": password} if password else answer
 
 
@@ -100,14 +95,11 @@ def reset_password(conninfo: str, name: str) -> str:
     Raises:
         RoleError: there is no such reader.
     """
-    from psycopg import sql
-
     password = generate_password()
     with connect(conninfo, ETL) as connection:
         _require(connection, name)
-        statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
-        parts = (sql.Identifier(name), sql.Literal(scram_verifier(password)))
-        connection.execute(statement.format(*parts))
+        verifier = scram_verifier(password)
+        run(connection, "ALTER ROLE {} PASSWORD {verifier}", name, verifier=verifier)
     retire.end_sessions(conninfo, name)
     return password
 
@@ -152,19 +144,12 @@ def list_readers(conninfo: str) -> list[dict[str, Any]]:
 
 
 def _create(connection: Connection, name: str, password: str) -> None:
-    from psycopg import sql
-
-    role = sql.Identifier(name)
-    verifier = sql.Literal(scram_verifier(password))
-    connection.execute(
-        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
-            role, verifier, sql.Literal(CONNECTIONS)
-        )
-    )
-    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(GROUP), role))
+    verifier = scram_verifier(password)
+    create = "CREATE ROLE {} LOGIN PASSWORD {verifier} CONNECTION LIMIT {limit}"
+    run(connection, create, name, verifier=verifier, limit=CONNECTIONS)
+    run(connection, "GRANT {} TO {}", GROUP, name)
     for setting, value in SETTINGS.items():
-        statement = sql.SQL("ALTER ROLE {} SET {} = {}")
-        connection.execute(statement.format(role, sql.Identifier(setting), sql.Literal(value)))
+        run(connection, "ALTER ROLE {} SET {} = {value}", name, setting, value=value)
 
 
 def _check_schemas(connection: Connection, schemas: Sequence[str]) -> None:

@@ -16,8 +16,10 @@ from vixtract.people.roles import (
     claim_schema,
     connect,
     ensure_database,
+    ensure_group,
     find_role,
     is_member,
+    run,
 )
 
 if TYPE_CHECKING:
@@ -79,11 +81,8 @@ def ensure_sharing(connection: Connection) -> None:
     Args:
         connection: superuser's, in a transaction under the lock.
     """
-    from psycopg import sql
-
     for group in (TEAMS_GROUP, READERS_MARK):
-        if find_role(connection, group) is None:
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
+        ensure_group(connection, group)
     if connection.info.dbname == ETL:
         connection.execute("GRANT CONNECT ON DATABASE etl TO bi_access")
     connection.execute("CREATE SCHEMA IF NOT EXISTS vixtract_sharing")
@@ -104,22 +103,19 @@ def ensure_team_role(conninfo: str, name: str, *, is_private: bool, database: st
     Raises:
         RoleError: the name is taken in PostgreSQL, or PostgreSQL is away.
     """
-    from psycopg import sql
-
-    role, readers = sql.Identifier(name), sql.Identifier(READERS_GROUP)
     with connect(conninfo, database) as connection:
         ensure_sharing(connection)
         if find_role(connection, name) is None:
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
-            mark = sql.Identifier(TEAMS_GROUP)
-            connection.execute(sql.SQL("GRANT {} TO {}").format(mark, role))
+            run(connection, "CREATE ROLE {} NOLOGIN", name)
+            run(connection, "GRANT {} TO {}", TEAMS_GROUP, name)
         elif not is_member(connection, name, TEAMS_GROUP):
             raise RoleError(f"{name!r} is a name that PostgreSQL uses already.")
         if claim_schema(connection, name):
-            connection.execute(sql.SQL("CREATE SCHEMA {0} AUTHORIZATION {0}").format(role))
-        verb = sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}" if is_private
-                       else "GRANT USAGE ON SCHEMA {} TO {}")  # fmt: skip
-        connection.execute(verb.format(role, readers))
+            run(connection, "CREATE SCHEMA {0} AUTHORIZATION {0}", name)
+        if is_private:
+            run(connection, "REVOKE ALL ON SCHEMA {} FROM {}", name, READERS_GROUP)
+        else:
+            run(connection, "GRANT USAGE ON SCHEMA {} TO {}", name, READERS_GROUP)
 
 
 def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
@@ -132,20 +128,18 @@ def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
     Raises:
         RoleError: a database of that name is somebody else's, or PostgreSQL is away.
     """
-    from psycopg import sql
-
     with connect(conninfo) as connection:
         query = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
         found = connection.execute(query, [name]).fetchone()
     if found is not None and found[0] != name:
         raise RoleError(f"The database {name!r} belongs to {found[0]!r}.")
     ensure_database(conninfo, name, owner=name)
-    database, readers = sql.Identifier(name), sql.Identifier(READERS_GROUP)
     with connect(conninfo, name) as connection:
-        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-        verb = sql.SQL("REVOKE ALL ON DATABASE {} FROM {}" if is_private
-                       else "GRANT CONNECT ON DATABASE {} TO {}")  # fmt: skip
-        connection.execute(verb.format(database, readers))
+        run(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+        if is_private:
+            run(connection, "REVOKE ALL ON DATABASE {} FROM {}", name, READERS_GROUP)
+        else:
+            run(connection, "GRANT CONNECT ON DATABASE {} TO {}", name, READERS_GROUP)
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     ensure_team_role(conninfo, name, is_private=is_private, database=name)
 
@@ -161,9 +155,6 @@ def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool)
     Raises:
         RoleError: one of the roles is missing or not made by ViXtract, or PostgreSQL is away.
     """
-    from psycopg import sql
-
-    pair = (sql.Identifier(team), sql.Identifier(person))
     with connect(conninfo) as connection:
         is_team = is_member(connection, team, TEAMS_GROUP)
         is_person = is_member(connection, person, PEOPLE_GROUP)
@@ -173,6 +164,6 @@ def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool)
                     f"PostgreSQL has no role of {person if is_team else team} yet.",
                     "Run the same command again in a moment.",
                 )
-            connection.execute(sql.SQL("GRANT {} TO {}").format(*pair))
+            run(connection, "GRANT {} TO {}", team, person)
         elif is_team and is_person:
-            connection.execute(sql.SQL("REVOKE {} FROM {}").format(*pair))
+            run(connection, "REVOKE {} FROM {}", team, person)

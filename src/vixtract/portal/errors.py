@@ -50,6 +50,6 @@ class FormError(PortalError):
         super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
         self.problems = dict(problems)
 
-    def __reduce__(self) -> tuple[type[FormError], tuple[dict[str, str]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[FormError], tuple[dict[str, str]]]:
         """Pickle with the fields."""
         return type(self), (self.problems,)

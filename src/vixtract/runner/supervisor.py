@@ -40,13 +40,12 @@ from vixtract.runner.environment import (
     build_environment,
     received_database,
 )
-from vixtract.runner.loads import read_loads
 from vixtract.runner.prepared import Beginnings, Prefork, Warm
 from vixtract.runner.protocol import NoRequestError, RunRequest
 from vixtract.runner.removal import remove_records
 from vixtract.runner.watch import Bounds, Streams, Watched, Watcher
 from vixtract.runner.workers.client import is_remote, run_on_worker
-from vixtract.runner.workspace import Workspace, make_workspace
+from vixtract.runner.workspace import Workspace, make_workspace, read_loads
 from vixtract.secret_settings import Masker, known_secrets
 from vixtract.values import MIB
 
