@@ -18,9 +18,9 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 BOTH = pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
 WORDS = {
     "en-US": {
-        "save": "Save", "daily": "every day at 06:45", "or": "two schedules", "title": "Give the schedule a name.",
+        "save": "Save", "daily": "every day at 06:45", "or": "two schedules", "title": "Enter a name for the schedule.",
         "bad": "Failed and late", "next": "Next up", "last_runs": "Last 3 runs:", "failed": "failed 1",
-        "duplicate": "Duplicate", "off": "Switch off", "on": "Switch on", "delete": "Delete", "whole": "Give a whole number",
+        "duplicate": "Duplicate", "off": "Switch off", "on": "Switch on", "delete": "Delete", "whole": "Enter a whole number",
     },
     "ru-RU": {
         "save": "Сохранить", "daily": "каждый день в 06:45", "or": "два расписания", "title": "название",

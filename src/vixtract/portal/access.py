@@ -16,7 +16,7 @@ from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoun
 from vixtract.portal.identity import User
 from vixtract.portal.models import Run, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
-from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.events import find_owner
 
 log = logging.getLogger(__name__)
 
@@ -165,17 +165,17 @@ class Access:
 def check_identifier(identifier: str) -> None:
     """Refuse what cannot be an id."""
     if not IDENTIFIER.fullmatch(identifier):
-        raise NotFoundError("There is no such page.")
+        raise NotFoundError("Page not found.")
 
 
 def no_schedule() -> NotFoundError:
     """Return the one answer for schedules that are not there or not one's own."""
-    return NotFoundError("There is no such schedule.", "It may have been deleted.")
+    return NotFoundError("Schedule not found.", "It may have been deleted.")
 
 
 def no_run() -> NotFoundError:
     """Return the one answer for runs that are not there or not one's own."""
-    return NotFoundError("There is no such run.", "Old runs are deleted after a while.")
+    return NotFoundError("Run not found.", "Old runs are deleted after a while.")
 
 
 def is_away(error: SchedulerError) -> bool:

@@ -324,4 +324,5 @@ async def abort_run(access: ChangingAccessDep, identifier: str) -> None:
 
 def show_run_model(run: Run) -> RunOut:
     """Turn a run into what the API answers."""
-    return RunOut.model_validate(run)
+    model: RunOut = RunOut.model_validate(run)
+    return model

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from vixtract.portal.models import STATES
+from vixtract.portal.models import RUN_FIELDS, Run
 from vixtract.portal.schedule_fields import FIELDS, STORED, FormField, list_group
 
 
@@ -26,40 +26,21 @@ class PersonOut(BaseModel):
     admin: bool
 
 
-class RunOut(BaseModel):
+_TYPES = get_type_hints(Run)
+_PUBLIC: dict[str, Any] = {
+    name: (_TYPES[name], Field(description=each.help or None))
+    for name, each in RUN_FIELDS.items()
+    if not each.hidden
+}
+_Run: Any = create_model("_Run", **_PUBLIC)
+
+
+class RunOut(_Run):  # type: ignore[misc]  # made of the table of a run's fields
     """A run."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
-    schedule: str = Field(description="Id of its schedule, which may be gone")
-    title: str
-    state: str = Field(description="One of " + ", ".join(STATES))
-    owner: str
-    author: str
-    source: str
-    start: datetime | None
-    elapsed: float | None = Field(description="Seconds")
-    progress: float | None = Field(description="0 to 1")
-    memo: str
-    code: int
-    description: str
-    output: str = Field(description="Path of the executed notebook")
-    folder: str
-    notebook: str
-    parameters: dict[str, Any] = Field(description="What it ran with; empty in lists")
     why: str = Field(description="schedule, catch-up, retry or hand")
-    attempts: int
-    end: datetime | None
-    peak_mb: float | None = Field(description="Most memory at once, MiB")
-    figures: dict[str, float] = Field(
-        description="Seconds of the cells tagged extract, transform and load"
-    )
-    loads: list[dict[str, Any]] = Field(
-        description="table, mode, rows, bytes and seconds of each load into PostgreSQL"
-    )
-    error: dict[str, Any] = Field(description="cell, name and message of what a cell raised")
-    hint: str
 
 
 class RunsOut(BaseModel):

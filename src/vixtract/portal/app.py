@@ -180,8 +180,8 @@ def _describe(error: Exception) -> Mapping[str, Any]:
         return _problem(422, mark("A field is wrong."), "", problems)
     if isinstance(error, StarletteHTTPException):
         texts = {
-            404: mark("There is no such page."),
-            405: mark("This address does not do that."),
+            404: mark("Page not found."),
+            405: mark("This address does not support this method."),
         }
         return _problem(error.status_code, texts.get(error.status_code, str(error.detail)))
     log.error("unexpected error", exc_info=error)

@@ -170,7 +170,7 @@ def find_record(run: Run) -> str:
 
 def no_file() -> NotFoundError:
     """Return the one answer for files that are not there or not to be shown."""
-    return NotFoundError("There is no such file.", "Old runs are deleted after a while.")
+    return NotFoundError("File not found.", "Old runs are deleted after a while.")
 
 
 def ask_homes(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any], list[int]]:

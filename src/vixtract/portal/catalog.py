@@ -260,7 +260,7 @@ def _count(connection: Connection[dict[str, Any]], table: Table) -> int | None:
 
 
 def _no_table() -> NotFoundError:
-    return NotFoundError("There is no such table.", "It may have been dropped, or is not shared.")
+    return NotFoundError("Table not found.", "It may have been dropped, or is not shared.")
 
 
 def _no_role() -> AwayError:

@@ -110,7 +110,7 @@ def _read_clock(text: str, check: Checker) -> tuple[int, int]:
     # Browsers may add seconds to the value of a time field.
     match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::00)?", text.strip())
     if match is None:
-        check.add("time", "Give a time such as 06:30.")
+        check.add("time", "Enter a time such as 06:30.")
         return 0, 0
     return int(match[1]), int(match[2])
 
@@ -121,7 +121,7 @@ def _read_date(text: str, check: Checker) -> date:
     except ValueError:
         day = None
     if day is None or not 1970 <= day.year < 9999:
-        check.add("date", "Give a date such as 2027-01-31.")
+        check.add("date", "Enter a date such as 2027-01-31.")
         return date(2027, 1, 31)
     return day
 
@@ -132,7 +132,7 @@ def _read_custom(text: str, check: Checker) -> When:
     except (ValueError, RecursionError):
         timing = None
     if not isinstance(timing, dict):
-        check.add("timing", "Give a JSON object with lists, such as %(example)s.",
+        check.add("timing", "Enter a JSON object with lists, such as %(example)s.",
                   example='{"hours": [6, 18], "minutes": [30]}')  # fmt: skip
         return When("manual")
     problems = check_timing(timing)

@@ -75,7 +75,7 @@ class Stopwatch:
 async def show_metrics(request: Request, access: AccessDep) -> Response:
     """Return all figures in Prometheus's text format; admins only."""
     if not access.person.admin:
-        raise ForbiddenError("Only admins may read the figures.")
+        raise ForbiddenError("Only administrators may read the metrics.")
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
     families = await run_in_threadpool(collect, access)

@@ -178,11 +178,11 @@ def _read_value(kind: str, text: str) -> Any:
 
 def _say_wrong(kind: str, language: Language) -> str:
     texts = {
-        "integer": language.say("Give a whole number, such as 42."),
-        "number": language.say("Give a number, such as 0.5."),
-        "date": language.say("Give a date such as 2027-01-31."),
+        "integer": language.say("Enter a whole number, such as 42."),
+        "number": language.say("Enter a number, such as 0.5."),
+        "date": language.say("Enter a date such as 2027-01-31."),
         "choice": language.say("Choose one of the values."),
-        "json": language.say('Give JSON, such as ["a", "b"] or {"a": 1}.'),
+        "json": language.say('Enter JSON, such as ["a", "b"] or {"a": 1}.'),
     }
     return texts.get(kind, language.say("This value cannot be used."))
 

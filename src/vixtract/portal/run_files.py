@@ -44,7 +44,7 @@ async def show_notebook(access: AccessDep, archive: ArchiveDep, identifier: str)
     """Return the executed notebook as a page that can do nothing."""
     run = await run_in_threadpool(access.find_run, identifier)
     if not run.html:
-        raise NotFoundError("There is no rendering of this run's notebook.")
+        raise NotFoundError("This run's notebook cannot be shown as a page.")
     return await send_file(archive, run, HTML, "text/html; charset=utf-8")
 
 

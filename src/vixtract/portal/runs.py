@@ -18,7 +18,7 @@ from vixtract.language import Language
 from vixtract.portal.archive import Archive, Cell
 from vixtract.portal.compare import Comparison, compare_runs
 from vixtract.portal.errors import AwayError, FormError, NotFoundError
-from vixtract.portal.models import Run, Schedule
+from vixtract.portal.models import RUN_FIELDS, Run, Schedule
 from vixtract.portal.scheduler_access import ENDED_STATES, RunFilter, SchedulerAccess
 from vixtract.portal.web import (
     AccessDep,
@@ -34,6 +34,7 @@ from vixtract.portal.web import (
 router = APIRouter(include_in_schema=False)
 # A page shows the end of a log, where the error is; the whole of it is one link away.
 LOG_SHOWN = 200_000
+FACTS = [each for each in RUN_FIELDS.values() if each.is_fact]
 OffsetQuery = Annotated[int, Query(ge=0, le=10**9)]
 
 
@@ -118,7 +119,17 @@ async def show_runs(
     found = (
         await run_in_threadpool(access.find_schedule, query.schedule) if query.schedule else None
     )
-    values = {"page": page, "schedule": found, "query": query, "states": ("open", *ENDED_STATES)}
+    values = {
+        "page": page,
+        "schedule": found,
+        "query": query,
+        "states": ("open", *ENDED_STATES),
+        "columns": [
+            each
+            for each in RUN_FIELDS.values()
+            if each.is_column and (access.person.admin or not each.for_admins)
+        ],
+    }
     return make_page(request, "runs.html", access.person, values)
 
 
@@ -155,6 +166,7 @@ def _read_run(
             files = None  # the page says so; all else of the run can be shown
     return run, {
         "run": run,
+        "facts": FACTS,
         "log": log[-LOG_SHOWN:],
         "log_cut": len(log) > LOG_SHOWN,
         "schedule": _find_schedule(access, run),
@@ -179,7 +191,7 @@ async def show_comparison(
 ) -> Response:
     """Put a run beside the one before it."""
     comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
-    values = {"run": comparison.run, "comparison": comparison}
+    values = {"run": comparison.run, "comparison": comparison, "facts": FACTS}
     return make_page(request, "run_compare.html", access.person, values)
 
 
@@ -196,7 +208,7 @@ def make_comparison(access: SchedulerAccess, archive: Archive, identifier: str) 
     run = access.find_run(identifier)
     previous = access.find_previous(run)
     if previous is None:
-        raise NotFoundError("There is no run before this one.")
+        raise NotFoundError("The schedule has no earlier run.")
     previous = access.find_run(previous.id)  # a history's row has no parameters
     return compare_runs(
         run,
@@ -236,7 +248,9 @@ def read_parameters(text: str, language: Language) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        problem = language.say("Give a JSON object, such as %(example)s.", example='{"year": 2026}')
+        problem = language.say(
+            "Enter a JSON object, such as %(example)s.", example='{"year": 2026}'
+        )
         raise FormError({"parameters": problem})
     return values
 

@@ -97,7 +97,7 @@ def _name_choices(language: Language) -> dict[str, dict[str, str]]:
         "state_names": {
             "queued": say("waiting"),
             "running": say("running"),
-            "waiting": say("next try soon"),
+            "waiting": say("retrying soon"),
             "succeeded": say("succeeded"),
             "warning": say("warning"),
             "failed": say("failed"),
@@ -116,8 +116,8 @@ def _name_choices(language: Language) -> dict[str, dict[str, str]]:
             "enabled": say("Switched on."),
             "disabled": say("Switched off: it runs only by hand."),
             "started": say("Started."),
-            "queued": say("It runs as soon as the run before it has ended."),
-            "aborting": say("It is being stopped."),
+            "queued": say("It starts as soon as the previous run has ended."),
+            "aborting": say("Stopping."),
             "connection_deleted": say("The connection is deleted."),
         },
     }

@@ -20,7 +20,7 @@ KINDS = {
     "monthly": mark("On a day of the month"),
     "once": mark("Once"),
     "cron": mark("Cron expression"),
-    "custom": mark("Own timing"),
+    "custom": mark("Custom timing"),
     "manual": mark("Only by hand"),
 }
 WORKDAYS = (1, 2, 3, 4, 5)

@@ -36,7 +36,7 @@ def make_words(language: Language) -> dict[str, Any]:
             "replace": say("replaced"),
             "append": say("appended"),
             "upsert": say("updated or added"),
-            "incremental": say("the new rows added"),
+            "incremental": say("new rows added"),
         },
         "relation_kinds": {
             "table": say("table"),
