@@ -16,7 +16,7 @@ from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoun
 from vixtract.portal.identity import User
 from vixtract.portal.models import Run, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
-from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.events import find_owner
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from vixtract.language import mark
-from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.events import find_owner
 from vixtract.scheduler.timing import TimingInput, check_timing
 
 ABORTED_CODE = 130
