@@ -124,7 +124,7 @@ def test_a_notebook_may_be_named_in_three_ways(path):
         ("timing", {"kind": "custom", "timing": "0 6 * * *"},
          'Enter a JSON object with lists, such as {"hours": [6, 18], "minutes": [30]}.'),
         ("timing", {"kind": "custom", "timing": '{"hours": [24]}'},
-         "timing.hours has 24, which is no number from 0 to 23"),
+         "timing.hours has 24, not a number from 0 to 23"),
         ("timezone", {"timezone": "Mars/Base"},
          "Unknown time zone; use a name such as Europe/Moscow."),
         ("timezone", {"timezone": "../../etc/passwd"},
