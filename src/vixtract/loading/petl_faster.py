@@ -12,9 +12,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vixtract.known_libraries import find_unknown
 from vixtract.loading.petl_convert import iter_field_convert
 from vixtract.loading.petl_groups import iter_multi_aggregate, iter_simple_aggregate, stock
 from vixtract.loading.petl_keys import Key, KeyColumn, UnknownOrderError, build_key, sort_rows
@@ -48,6 +50,10 @@ class petl_fast:
 def _switch(on: bool) -> None:
     from petl.transform import conversions, reductions, sorts
 
+    unknown = find_unknown("petl")
+    if on and unknown:
+        warnings.warn(f"petl_fast leaves {unknown} as it is: it is not known.", stacklevel=3)
+        return
     owners = {owner.__name__: owner for owner in (sorts.SortView, reductions, conversions)}
     if on and not stock:
         ours = (

@@ -51,7 +51,7 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
     """Ask the vault for a person.
 
     Raises:
-        NotFoundError: there is no such connection for this person.
+        NotFoundError: the connection does not exist, or the person may not use it.
         FormError: has the code of each field's problem.
         AwayError: the vault does not answer.
     """
@@ -60,11 +60,11 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
     try:
         answer = await run_in_threadpool(client.ask, whole, path=path, timeout_s=ANSWER_S)
     except NoVaultError as error:
-        raise AwayError("Connections cannot be looked at now.", "Try again.") from error
+        raise AwayError("Connections cannot be read now.", "Try again.") from error
     if answer.get("problems"):
         raise FormError(answer["problems"])
     if answer.get("unknown"):
-        raise NotFoundError("There is no such connection.")
+        raise NotFoundError("Connection not found.")
     if answer.get("error"):
         raise PortalError("The connection cannot be saved or read.", str(answer["error"]))
     return answer
@@ -139,7 +139,7 @@ async def _take_form(request: Request, person: User, number: int) -> Response:
     language = get_language(request)
     kind = fields.get("kind", "")
     if kind not in KINDS:
-        raise NotFoundError("There is no such kind of connection.")
+        raise NotFoundError("Unknown kind of connection.")
     draft = _read_draft(kind, fields, number)
     result, problems = None, {}
     try:
