@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -172,6 +173,20 @@ def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
     if cleaned.get("timing", False) is None:
         cleaned["timing"] = False
     return cleaned
+
+
+def find_owner(params: Mapping[str, Any], author: str) -> str:
+    """Return the person whose account a job runs under, by the runner's rule.
+
+    Args:
+        params: the event's.
+        author: the event's.
+    """
+    owner = str(params.get("owner") or "")
+    parts = PurePosixPath(str(params.get("notebook") or "")).parts
+    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
+        owner = parts[2]
+    return owner or author
 
 
 def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Problem]:
