@@ -119,7 +119,7 @@ def test_another_notebook_brings_its_own_fields(stand, chromium):
         expect(page.locator("#p-year")).to_have_count(0)
         page.fill("#notebook", "gone.ipynb")
         page.locator("#notebook").dispatch_event("change")
-        expect(page.locator("#unread")).to_contain_text("no such notebook")
+        expect(page.locator("#unread")).to_contain_text("not found in the home folder")
         assert page.complaints == []
 
 

@@ -16,7 +16,7 @@ class ErrorOut(BaseModel):
 
     error: str
     hint: str = ""
-    problems: dict[str, str] = Field(default={}, description="Field to what is wrong with it")
+    problems: dict[str, str] = Field(default={}, description="Field to the message about it")
 
 
 class PersonOut(BaseModel):
@@ -73,7 +73,7 @@ class DifferenceOut(BaseModel):
 
 
 class CellChangeOut(BaseModel):
-    """A cell that put out something else."""
+    """A cell with another output."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -85,7 +85,7 @@ class CellChangeOut(BaseModel):
 
 
 class ComparisonOut(BaseModel):
-    """A run beside the one before it."""
+    """A run compared with the previous one."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -185,11 +185,11 @@ class TimeOut(BaseModel):
 
 
 class NextOut(BaseModel):
-    """When a choice would run."""
+    """When a timing would run."""
 
     when: str
     next: list[TimeOut]
-    problems: dict[str, str] = Field(description="Field to what is wrong with it")
+    problems: dict[str, str] = Field(description="Field to the message about it")
 
 
 class NotebooksOut(BaseModel):
@@ -213,7 +213,7 @@ class ParameterOut(BaseModel):
 
 
 class InspectionOut(BaseModel):
-    """What a notebook says about itself."""
+    """What the homes server finds in a notebook."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -241,7 +241,7 @@ class DiskOut(BaseModel):
 
 
 class OverviewOut(BaseModel):
-    """What needs a look first."""
+    """The overview."""
 
     bad: list[ScheduleRowOut]
     bad_total: int

@@ -135,18 +135,18 @@ def create_app(config: PortalConfig) -> FastAPI:
 
 
 async def show_health() -> dict[str, str]:
-    """Say that the portal answers; it needs no login and asks nobody."""
+    """Return that the portal answers; needs no login and no other service."""
     return {"status": "ok", "version": __version__}
 
 
 async def translate_texts(
     language: LanguageDep, text: Annotated[list[Text], Query(max_length=50)]
 ) -> dict[str, str]:
-    """Return texts of Lab's extension in the reader's language; it needs no login.
+    """Return texts of Lab's extension in the reader's language; needs no login.
 
     Args:
         language: of the reader.
-        text: in English; a text that no catalog knows comes back as it is.
+        text: in English; returned as it is where no catalog knows it.
     """
     return {each: language.say(each) for each in text}
 

@@ -51,7 +51,7 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
     """Ask the vault for a person.
 
     Raises:
-        NotFoundError: there is no such connection for this person.
+        NotFoundError: the connection does not exist, or the person may not use it.
         FormError: has the code of each field's problem.
         AwayError: the vault does not answer.
     """

@@ -1,6 +1,6 @@
 """People's notebooks as the portal sees them: read as their owner by the homes server.
 
-What comes back was written by people: it is checked for shape here, and never more than shown.
+The answers contain text that people wrote: their shape is checked here, and they are only shown.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a notebook says about itself.
+    """What the homes server finds in a notebook.
 
     Args:
         parameters: in the cell's order.
@@ -68,7 +68,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a person has.
+    """A person's notebooks and kernels.
 
     Args:
         notebooks: paths below the home, newest first.
@@ -81,7 +81,7 @@ class Listing:
 
 # By the codes of failures; what has no text here is shown in its own words.
 EXPLANATIONS = {
-    "notebook.not_found": mark("There is no such notebook in the home folder."),
+    "notebook.not_found": mark("The notebook was not found in the home folder."),
     "notebook.not_in_home": mark("The path leads to no notebook in the home folder."),
     "notebook.not_a_file": mark("Links and special files are not opened."),
     "notebook.not_readable": mark("The file may not be read: let its owner read it."),
@@ -143,7 +143,7 @@ class Library:
         return digest
 
     def list(self, person: str) -> Listing:
-        """Name what a person has; what cannot be had now is left out. Blocks."""
+        """Return a person's notebooks and kernels, without unreadable ones. Blocks."""
         kernels: dict[str, str] = {}
         for folder in KERNEL_FOLDERS:
             kernels.update(_read_kernels(folder))

@@ -1,7 +1,7 @@
 """Schedules and runs as the pages show them, read from what the scheduler answers.
 
 The scheduler's objects come from two engines and from older versions, so every field may be
-missing or of another type; a page must show what there is.
+missing or of another type; a page shows what there is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ABORTED_CODE = 130
 WARNING_CODE = 255
 STATES = ("queued", "running", "waiting", "succeeded", "warning", "failed", "aborted")
 OPEN_STATES = ("queued", "running", "waiting")
-# A run that begins this long after its minute makes up for a downtime, or waited for another.
+# A run that starts this long after its minute was missed while the appliance was down, or waited.
 LATE = timedelta(minutes=3)
 
 
@@ -30,7 +30,7 @@ class RunField:
 
     Args:
         record: its key in the scheduler's job, `chain_data.KEY` for what the runner has reported;
-            empty where it is computed of several.
+            empty where it is computed from several.
         kind: `text`, `number`, `object`, `moment`, `seconds` or `mb` (MiB).
         help: for programs; empty where the name says it.
         label: of a column or a fact, in English, marked for translation.
@@ -58,7 +58,7 @@ class RunField:
         return field(default=default, metadata={"field": self})
 
     def load(self, job: Mapping[str, Any]) -> Any:
-        """Return the field's value from a job, which may lack it or have another type there."""
+        """Return the field's value from a job, where it may be missing or of another type."""
         outer, _, inner = self.record.rpartition(".")
         value = (_object(job.get(outer)) if outer else job).get(inner)
         read = {"text": _text, "object": _object, "moment": _moment}.get(self.kind, _number)
@@ -125,7 +125,7 @@ class Run:
 
     @property
     def why(self) -> str:
-        """What started it: schedule, retry, catch-up or hand."""
+        """What started the run: `schedule`, `retry`, `catch-up` or `hand`."""
         if self.attempts > 1:
             return "retry"
         if self.source != "Scheduler":
@@ -159,7 +159,7 @@ class RunPage:
         next_offset: where older ones begin, or None at the end.
         previous_offset: where newer ones begin, or None at the start.
         total: how many match in all, or None where that is not known.
-        first: place of the first of them, from 1.
+        first: number of the first of them, from 1.
     """
 
     active: list[Run]
@@ -265,7 +265,7 @@ def _read_figures(perf: Mapping[str, Any]) -> dict[str, float]:
 def _read_state(job: Mapping[str, Any]) -> str:
     code = int(_number(job.get("code")) or 0)
     if not job.get("complete") and job.get("action") != "job_complete":
-        # Cronicle tells no state: what it lists as active runs.
+        # Cronicle has no state: what it lists as active is running.
         state = _text(job.get("state")) or "running"
         return state if state in OPEN_STATES else "running"
     if code == 0:

@@ -32,7 +32,7 @@ from vixtract.portal.web import (
 )
 
 router = APIRouter(include_in_schema=False)
-# A page shows the end of a log, where the error is; the whole of it is one link away.
+# A page shows the end of a log, where the error is, and links to the whole log.
 LOG_SHOWN = 200_000
 FACTS = [each for each in RUN_FIELDS.values() if each.is_fact]
 OffsetQuery = Annotated[int, Query(ge=0, le=10**9)]
@@ -40,7 +40,7 @@ OffsetQuery = Annotated[int, Query(ge=0, le=10**9)]
 
 @dataclass(frozen=True)
 class RunQuery:
-    """The filters of a list of runs as an address has them.
+    """The filters of a list of runs, as in the address.
 
     Args:
         schedule: id.
@@ -59,13 +59,13 @@ class RunQuery:
     word: str
 
     def to_filter(self, zone: ZoneInfo) -> RunFilter:
-        """Read the days in a time zone; what makes no sense filters nothing."""
+        """Read the days in a time zone; values that are not valid filter nothing."""
         state = self.state if self.state in (*ENDED_STATES, "open") else ""
         since, until = read_day(self.since, zone), read_day(self.until, zone, 1)
         return RunFilter(self.schedule, state, self.owner, since, until, self.word)
 
     def to_query(self, **more: object) -> str:
-        """Write them as the query of an address, empty ones left out."""
+        """Return them as the query of an address, without empty ones."""
         values = {**vars(self), **more}
         return urlencode({name: value for name, value in values.items() if value})
 
@@ -78,7 +78,7 @@ def read_query(
     until: Annotated[str, Query(max_length=20)] = "",
     word: Annotated[str, Query(max_length=200)] = "",
 ) -> RunQuery:
-    """Take the filters from the address."""
+    """Return the filters of an address."""
     return RunQuery(schedule, state, owner.strip(), since, until, word.strip())
 
 
@@ -86,7 +86,7 @@ QueryDep = Annotated[RunQuery, Depends(read_query)]
 
 
 def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
-    """Read a day as the moment it begins, or None.
+    """Return the moment at which a day begins, or None if the text is not a day.
 
     Args:
         text: `2026-11-21`, or anything.
@@ -102,7 +102,7 @@ def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
 
 
 def get_archive(request: Request) -> Archive:
-    """Return the way to the files of runs."""
+    """Return the client for the files of runs."""
     return Archive(get_pages(request).config.homes)
 
 
@@ -142,9 +142,13 @@ async def show_run(
 
 
 async def _show_run(
-    request: Request, access: SchedulerAccess, archive: Archive, identifier: str, typed: str = "",
+    request: Request,
+    access: SchedulerAccess,
+    archive: Archive,
+    identifier: str,
+    typed: str = "",
     problems: Mapping[str, str] | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     base = get_pages(request).config.base_url
     run, values = await run_in_threadpool(_read_run, access, archive, identifier, base)
     parameters = json.dumps(dict(run.parameters), ensure_ascii=False, indent=1)
@@ -189,21 +193,21 @@ async def show_log(access: AccessDep, identifier: str) -> Response:
 async def show_comparison(
     request: Request, access: AccessDep, archive: ArchiveDep, identifier: str
 ) -> Response:
-    """Put a run beside the one before it."""
+    """Compare a run with the previous one of its schedule."""
     comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
     values = {"run": comparison.run, "comparison": comparison, "facts": FACTS}
     return make_page(request, "run_compare.html", access.person, values)
 
 
 def make_comparison(access: SchedulerAccess, archive: Archive, identifier: str) -> Comparison:
-    """Compare a run with the one before it; blocks.
+    """Compare a run with the previous one; blocks.
 
     Args:
         access: of who asks.
         archive: the runs' files.
         identifier: of the later run.
     Raises:
-        NotFoundError: there is no such run, or none before it.
+        NotFoundError: the run does not exist, or is the first one.
     """
     run = access.find_run(identifier)
     previous = access.find_previous(run)
@@ -239,7 +243,7 @@ def read_parameters(text: str, language: Language) -> dict[str, Any] | None:
         text: a JSON object.
         language: of the message.
     Raises:
-        FormError: it is none.
+        FormError: it is not a JSON object.
     """
     if not text.strip():
         return None
@@ -265,8 +269,7 @@ async def abort(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
 def make_lab_link(run: Run, name: str, base: str) -> str:
     """Return the address of the executed notebook in the person's own Lab, or an empty text.
 
-    It leads through the Hub's spawn page, which starts the person's server where it sleeps and
-    goes on at once where it runs.
+    It leads through the Hub's spawn page, which starts the person's server if it is not running.
 
     Args:
         run: any run.

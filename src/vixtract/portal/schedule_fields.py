@@ -25,7 +25,7 @@ MAIL_REFUSED = mark("Enter mail addresses separated by commas, such as anna@exam
 
 @dataclass
 class Checker:
-    """Collects problems field by field, in the person's language."""
+    """Collects messages by field, in the person's language."""
 
     language: Language
     problems: dict[str, str] = field(default_factory=dict)
@@ -43,16 +43,16 @@ class Checker:
 
 @dataclass(frozen=True)
 class FormField:
-    """What is known of one field.
+    """Description of one field.
 
     Args:
-        label: beside it, in English, marked for translation.
+        label: text beside it, in English, marked for translation.
         group: part of the page: `notebook`, `when`, `runs`, `version`, `messages` or `limits`.
         kind: how it is shown and read: `text`, `area`, `number`, `date`, `time`, `tick`, `days`,
             `choice`, `zone`, or `own` where the page has markup of its own.
         stored: its key in the event, `params.KEY` for one of the plugin's parameters; empty where
             it is a part of the timing.
-        help: below it, in English, marked for translation.
+        help: text below it, in English, marked for translation.
         low: least number.
         high: largest number.
         unit: a number is stored times this; 60 where minutes are typed and seconds stored.
@@ -60,9 +60,9 @@ class FormField:
         required: whether it may not be empty.
         placeholder: an example, shown while it is empty.
         shown_for: kinds of timing that it belongs to, with blanks between; empty for all.
-        refused: said, marked for translation, where the scheduler would refuse what is typed;
-            empty for the scheduler's own message.
-        read: returns what is stored, and adds what is wrong to the checker; None for the text.
+        refused: message if the scheduler would refuse the value, marked for translation; empty
+            for the scheduler's own message.
+        read: returns the stored value, and adds problems to the checker; None for the text itself.
         name: the field's name; known in FIELDS.
         default: what an empty form holds; known in FIELDS.
     """
@@ -101,7 +101,7 @@ class FormField:
         return field(default=default, metadata={"field": self})
 
     def store(self, form: ScheduleForm, check: Checker) -> Any:
-        """Return what the event keeps of a form; what is wrong goes to the checker."""
+        """Return the value that the event stores; problems are added to the checker."""
         value = getattr(form, self.name)
         if self.read is not None:
             return self.read(form, check)
@@ -124,7 +124,7 @@ class FormField:
 
 
 def _read_notebook(form: ScheduleForm, check: Checker) -> str:
-    """Return the path below the owner's home, whichever of three ways it was typed in."""
+    """Return the path below the owner's home; it may be typed absolute, or with `~/`."""
     path = form.notebook_path
     parts = path.split("/")
     if not path:
@@ -348,7 +348,7 @@ class ScheduleForm:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The typed parameters by name; none where they are no JSON object."""
+        """The typed parameters by name; empty where they are not a JSON object."""
         try:
             values = json.loads(self.parameters or "{}")
         except (ValueError, RecursionError):
@@ -357,7 +357,7 @@ class ScheduleForm:
 
     @property
     def notebook_path(self) -> str:
-        """The notebook's path below the home, whichever of three ways it was typed in."""
+        """The notebook's path below the home; it may be typed absolute, or with `~/`."""
         path = self.notebook.strip().removeprefix("~/")
         return path.removeprefix(f"/home/{self.owner}/")
 
@@ -371,7 +371,7 @@ STORED = {name: each for name, each in FIELDS.items() if each.stored}
 
 
 def list_group(group: str) -> list[str]:
-    """Name the fields of a part of the page, in its order."""
+    """Return the names of a group's fields, in the order of the page."""
     return [name for name, each in FIELDS.items() if each.group == group]
 
 

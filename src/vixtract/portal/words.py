@@ -1,4 +1,4 @@
-"""Numbers and sizes in a reader's language, and the words of runs and tables."""
+"""Numbers, sizes and labels of runs and tables in a reader's language."""
 
 from __future__ import annotations
 
