@@ -33,7 +33,7 @@ from vixtract.people.names import is_name
 from vixtract.people.roles import role_password
 from vixtract.processes import notebook_files
 from vixtract.processes.person import Person, find_person
-from vixtract.processes.server import Answer, Peer, Server, ServerConfig
+from vixtract.processes.server import Answer, Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import drop_to, end_with_parent
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class HomesConfig:
     secrets_dir: Path = Path("/srv/secrets")
 
 
-class Homes(Server):
+class Homes(QuestionServer):
     """Answers questions until it is told to stop.
 
     Args:

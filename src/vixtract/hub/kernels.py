@@ -93,7 +93,7 @@ def find_notice(folder: Path, kernel: str, now: float) -> str:
     """Return the newest recent notice about a kernel, or an empty text.
 
     Args:
-        folder: where `notebooks.labwatch` leaves notices.
+        folder: where `processes.labs` leaves notices.
         kernel: its id.
         now: seconds since 1970.
     """

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.processes.server import Answer, Peer, Server, ServerConfig
+from vixtract.processes.server import Answer, Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import end_with_parent, hide_memory
 from vixtract.vault.cipher import Cipher
 from vixtract.vault.client import SOCKET
@@ -29,7 +29,7 @@ MAX_CHILDREN = 64
 MAX_OF_ONE = 8
 
 
-class Vault(Server):
+class Vault(QuestionServer):
     """Answers questions until it is told to stop.
 
     Args:
