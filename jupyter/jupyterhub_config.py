@@ -131,7 +131,7 @@ c.JupyterHub.services = [
     },
     # Root's: it stops who takes more than their share.
     {
-        "name": "labwatch",
+        "name": "labs",
         "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.processes.labs"],
         "cwd": "/",
         "display": False,

@@ -128,4 +128,4 @@ class PreconditionError(VixtractError):
 
 
 class RequestError(VixtractError):
-    """A request that the runner refuses: no process has been started for it."""
+    """A request that is refused: nothing has been started or changed for it."""

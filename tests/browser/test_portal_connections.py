@@ -62,7 +62,7 @@ WORDS = {
     "en-US": {"new": "New connection", "works": "It works", "wrong": "does not take this token",
               "test": "Test", "save": "Save", "saved": "Saved.", "needed": "This field is required.",
               "again": "type this again", "taken": "of this name already", "delete": "Delete",
-              "hidden": "never shown again", "none": "There is no connection yet"},
+              "hidden": "never shown again", "none": "No connections yet"},
     "ru-RU": {"new": "Новое подключение", "works": "Работает", "wrong": "не принимает этот токен",
               "test": "Проверить", "save": "Сохранить", "saved": "Сохранено.",
               "needed": "нужно заполнить", "again": "введите это снова", "taken": "уже есть",
@@ -192,6 +192,6 @@ def test_a_vault_that_is_down_gets_a_plain_page(stand, chromium, monkeypatch):
     try:
         with open_page(chromium, stand.portal, "anna", locale="en-US") as page:
             assert page.goto("/portal/connections").status == 503
-            expect(page.locator("main")).to_contain_text("cannot be looked at now")
+            expect(page.locator("main")).to_contain_text("cannot be read now")
     finally:
         stand.vault.start()

@@ -28,7 +28,7 @@ TELL = f"{GET}; import hashlib; print(hashlib.sha256(vixtract.connection('crm').
 # Run as the portal's account: what its process may ask.
 AS_PORTAL = """
 import json, sys
-from vixtract.vault.wire import ask
+from vixtract.vault.client import ask
 print(json.dumps(ask(json.loads(sys.argv[1]))))
 """
 
@@ -225,7 +225,7 @@ def test_every_driver_of_the_image_answers(hub, crm):
     """Each kind is tried at a port where nothing listens: its driver is imported all the same."""
     code = (
         "import paramiko, pymssql, pymysql, psycopg, requests, pyarrow.fs\n"
-        "from vixtract.vault.client import make\n"
+        "from vixtract.vault.notebooks import make\n"
         "from vixtract.vault.kind import check_values\n"
         "from vixtract.vault.registry import KINDS\n"
         "dead = {'host': '127.0.0.1', 'port': '9', 'user': 'u', 'password': 'p', 'database': 'd'}\n"

@@ -218,7 +218,7 @@ def test_more_runs_than_places_wait(pair):
 def attempt(pair: Pair, key: str) -> str:
     """Connect to the worker's door from the appliance's container with a key; returns what came."""
     code = (
-        "import sys; from vixtract.runner.workers.link import connect, read_line\n"
+        "import sys; from vixtract.runner.workers.connection import connect, read_line\n"
         f"c = connect(('{pair.address}', {pair.port}), sys.argv[1]); print(read_line(c))"
     )
     done = docker("exec", pair.box.name, *PYTHON, "-c", code, key, check=False)

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from vixtract.processes import labs as labwatch
-from vixtract.processes import usage
-from vixtract.processes.labs import Bounds, Watch
+from vixtract.processes import labs, usage
+from vixtract.processes.labs import LabBounds, LabWatch
 from vixtract.processes.person import Person
 from vixtract.processes.usage import (
     DISK_FULL,
@@ -114,16 +113,16 @@ def process(pid, parent, threads=1, session=0):
 
 def test_the_server_is_told_from_what_it_started():
     own = [process(10, 7), process(11, 10), process(12, 11), process(13, 1)]
-    assert [labwatch.is_server(one, own) for one in own] == [True, False, False, False]
+    assert [labs.is_server(one, own) for one in own] == [True, False, False, False]
 
 
 def test_the_most_crowded_session_is_chosen_with_its_orphans():
     server = process(10, 7, threads=90)
     quiet, bomb = process(11, 10, threads=5), process(12, 10)
     orphans = [process(50 + number, 1, session=12) for number in range(30)]
-    found = labwatch.most_crowded([server, quiet, bomb, *orphans])
+    found = labs.most_crowded([server, quiet, bomb, *orphans])
     assert {one.pid for one in found} == {12, *range(50, 80)}
-    assert labwatch.most_crowded([server]) == [server]
+    assert labs.most_crowded([server]) == [server]
 
 
 @pytest.mark.slow
@@ -136,13 +135,13 @@ def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, chil
     # Only these two: the account that runs the tests has other processes.
     everything = usage.read_processes
     monkeypatch.setattr(
-        labwatch, "read_processes",
+        labs, "read_processes",
         lambda: [one for one in everything() if one.pid in (hog, small)],
     )  # fmt: skip
-    monkeypatch.setattr(labwatch, "is_server", lambda one, own: False)
+    monkeypatch.setattr(labs, "is_server", lambda one, own: False)
     folder = tmp_path / "me"
     folder.mkdir()
-    watch = Watch(Bounds(200, 0, DiskFloor(), tmp_path))
+    watch = LabWatch(LabBounds(200, 0, DiskFloor(), tmp_path))
 
     def stopped():
         watch.look([me])
@@ -162,7 +161,7 @@ def is_alive(pid):
 
 def test_a_notice_never_follows_a_link_of_the_persons(tmp_path, me):
     (tmp_path / "notices").symlink_to(tmp_path / "victim")
-    labwatch.write_notice(tmp_path, me, [], "text")
+    labs.write_notice(tmp_path, me, [], "text")
     assert not (tmp_path / "victim").exists()
 
 
@@ -174,12 +173,12 @@ def test_who_takes_most_of_the_processors_for_long_steps_back(me, children, monk
         spent[0] += 1000.0
         return [Process(greedy, server, greedy, me.uid, 1, 0, spent[0], 1)]
 
-    monkeypatch.setattr(labwatch, "read_processes", everything)
-    monkeypatch.setattr(labwatch, "is_server", lambda one, own: False)
-    watch = Watch(Bounds(0, 0, DiskFloor()))
+    monkeypatch.setattr(labs, "read_processes", everything)
+    monkeypatch.setattr(labs, "is_server", lambda one, own: False)
+    watch = LabWatch(LabBounds(0, 0, DiskFloor()))
     for _ in range(3):
         watch.look([me])
     assert os.getpriority(os.PRIO_PROCESS, greedy) < 15, "a moment is allowed to everybody"
-    monkeypatch.setattr(labwatch, "GREEDY_S", 0.0)
+    monkeypatch.setattr(labs, "GREEDY_S", 0.0)
     watch.look([me])
     assert os.getpriority(os.PRIO_PROCESS, greedy) == 15

@@ -24,11 +24,12 @@ from vixtract.scheduler import api, store
 from vixtract.scheduler.api import Answer, ApiError, get_id, get_number, page, require
 from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event, check_params
 from vixtract.scheduler.ledger_calls import LEDGER_CALLS
+from vixtract.scheduler.shapes import job_shape
 from vixtract.scheduler.store import Caller
 
 logger = logging.getLogger(__name__)
 
-# Set by whoever keeps the event, never by a caller's word alone.
+# Set here, never taken from a caller as they are.
 _OWN = ("username", "created", "modified")
 _CONSOLE = 64 * 1024
 _LOG_S = 15.0
@@ -50,7 +51,7 @@ class Contract:
         self.database = database
         self._api_key = api_key
         self._zone = zone
-        # An event is made and its author named in two calls: nobody may look between.
+        # An event is made and its author set in two calls; the schedule is not read in between.
         self.lock = threading.RLock()
         self._calls: Mapping[str, Callable[[Caller, Mapping[str, Any]], Answer]] = {
             "get_schedule": self._get_schedule,
@@ -80,10 +81,10 @@ class Contract:
         return 0
 
     def find_caller(self, key: str) -> Caller:
-        """Tell who a key belongs to.
+        """Return the caller that a key belongs to.
 
         Raises:
-            ApiError: nobody.
+            ApiError: no key was sent, or it is unknown.
         """
         return api.find_caller(self.database, self._api_key, key)
 
@@ -91,7 +92,7 @@ class Contract:
         """Answer one call.
 
         Raises:
-            ApiError: with Cronicle's word for what is wrong.
+            ApiError: with Cronicle's code and a description.
         """
         caller = self.find_caller(key)
         if name in LEDGER_CALLS:
@@ -210,7 +211,7 @@ class Contract:
         return {}
 
     def keep(self, record: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Write down in the ledger what an event has become in Cronicle.
+        """Store in the ledger what an event has become in Cronicle.
 
         Args:
             record: Cronicle's.
@@ -273,20 +274,29 @@ class Contract:
         return stored is not None and caller.owns(stored.event.username)
 
     def _get_job(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        job = self._ask_job(str(params["call"]), get_id(params))
+        identifier = get_id(params)
+        try:
+            job = self._ask_job(str(params["call"]), identifier)
+        except ApiError:
+            # Of before a switch of the engine, or deleted by Cronicle, which keeps fewer runs.
+            run = runs.get_run(self.database, identifier)
+            if run is None or run["state"] != "done" or not caller.owns(run["username"]):
+                raise
+            return {"job": {**job_shape(run, now=self.now()), "params": run["job"]["params"]}}
         if not self._owned(caller, job):
             raise ApiError("job", f"Failed to fetch job details: no job {params['id']}")
         return {"job": clean_job(self.database, job)}
 
     def _ask_job(self, call: str, identifier: str) -> Mapping[str, Any]:
-        """Ask for a job; one that has just ended is nowhere to Cronicle for a moment."""
+        """Ask for a job; Cronicle does not find one in the moment after its end."""
         limit = time.monotonic() + _BETWEEN_S
         while True:
             try:
                 return self._ask(call, {"id": identifier}).get("job") or {}
             except ApiError:
                 known = runs.get_run(self.database, identifier)
-                if known is None or time.monotonic() > limit:
+                ended = float(known["time_end"] or self.now()) if known else 0.0
+                if ended < self.now() - _BETWEEN_S or time.monotonic() > limit:
                     raise
             time.sleep(0.1)
 

@@ -1,4 +1,4 @@
-"""Finds what Cronicle lost: slots that nobody claimed, runs whose process is gone.
+"""Finds what Cronicle lost: slots that no job claimed, runs whose process is gone.
 
 Killed at a due minute Cronicle forgets the slot; a catch-up event without a cursor never runs; a
 catch-up event after a jump of the clock runs hundreds of times. Here every due slot is looked for
@@ -16,7 +16,6 @@ from typing import Any
 from vixtract.cronicle_edge import claims
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.people import People
-from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import read_event
 from vixtract.cronicle_edge.upstream import UpstreamError
 from vixtract.errors import VixtractError
@@ -78,7 +77,7 @@ class Reconciler:
         self._thread.join(5.0)
 
     def look(self) -> None:
-        """Take over at once what Cronicle's page changed."""
+        """Copy changes made on Cronicle's page to the ledger at once."""
         try:
             self.sync_events()
         except VixtractError as error:
@@ -126,7 +125,7 @@ class Reconciler:
         with self._contract.lock:
             stored = [s.event for s in reversed(store.list_events(self._database))]
             if row is not None:
-                # Cronicle's are of before; those that are still wanted are in the ledger.
+                # Cronicle's own are out of date; the ledger has the present ones.
                 for old in upstream.list_events():
                     upstream.call("app/delete_event", {"id": old["id"]})
             known = {e["id"] for e in upstream.list_events()}
@@ -137,31 +136,23 @@ class Reconciler:
             set_engine(self._contract, "cronicle")
 
     def sync_events(self) -> None:
-        """Make the ledger know Cronicle's schedule."""
+        """Copy Cronicle's schedule to the ledger."""
         with self._contract.lock:
             stored = {s.event.id: s.event for s in store.list_events(self._database)}
             records = self._contract.upstream.list_events()
             for identifier in set(stored) - {str(record.get("id")) for record in records}:
                 store.delete_event(self._database, identifier)
             for record in records:
-                self._repair_title(record)
                 known = stored.get(str(record.get("id")))
                 event = read_event(record, known)
                 if event is not None and event != known:
                     self._contract.keep(record, {})
 
-    def _repair_title(self, record: Mapping[str, Any]) -> None:
-        """Write a title of an older version's anew, which Cronicle's page would take for markup."""
-        title = str(record.get("title") or "")
-        if title != show_title(title):
-            changed = {"id": record["id"], "title": show_title(title)}
-            self._contract.upstream.call("app/update_event", changed)
-
     def _recover_runs(self, active: Mapping[str, Any]) -> None:
         """Give runs whose plugin is gone their outcome, or another attempt.
 
-        So those which waited for another attempt when Cronicle ended, for it forgets them, or for a
-        place in the embedded engine before a switch.
+        That includes runs which waited for a retry when Cronicle ended, because it forgets them,
+        and runs which the embedded engine left in its queue before a switch.
         """
         known = {str(job.get("id")) for job in active.values()}
         lost, nowhere = [], set()

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vixtract.errors import RequestError
+from vixtract.errors import Failure, RequestError
 from vixtract.files import write_whole
 from vixtract.notebooks.inspection import inspect_notebook
-from vixtract.processes.notebook_files import PINNED, open_notebook, relative_parts
+from vixtract.processes.notebook_files import PINNED, grown, open_notebook, relative_parts
 from vixtract.processes.person import Person
 
 NOTEBOOK_BYTES = 50 * 1024 * 1024
@@ -41,7 +41,11 @@ def inspect(person: Person, notebook: str) -> dict[str, Any]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise RequestError("The file is no notebook: it is not UTF-8.") from None
+        raise RequestError(
+            "The file is no notebook: it is not UTF-8.",
+            "Save it again in JupyterLab.",
+            Failure("notebook.not_a_notebook"),
+        ) from None
     return inspect_notebook(text)
 
 
@@ -64,6 +68,7 @@ def pin(person: Person, notebook: str) -> dict[str, Any]:
         raise RequestError(
             f"The pinned copy cannot be written: {os.strerror(error.errno or 0)}.",
             "Look for a link or a file at ~/.local/share/vixtract/pinned, and at the free space.",
+            Failure("notebook.not_written"),
         ) from None
     return {"pinned": digest}
 
@@ -156,7 +161,7 @@ def _read(person: Person, notebook: str) -> bytes:
     with os.fdopen(open_notebook(person, parts, NOTEBOOK_BYTES), "rb") as file:
         content = file.read(NOTEBOOK_BYTES + 1)
     if len(content) > NOTEBOOK_BYTES:
-        raise RequestError("The notebook grew over the size limit while it was read.")
+        raise grown()
     return content
 
 

@@ -8,7 +8,7 @@ answers becomes the files' owner for good before it looks at anything. Questions
   hands over an open file
 - `{"do": "login", "person"}` for the password of a PostgreSQL role
 
-Answers are the object asked for, or `error` and `hint`.
+Answers are the object asked for, or `error` and `hint` for people and `failure` for programs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from vixtract.homes.client import SOCKET
 from vixtract.people.archive import generation
 from vixtract.people.names import is_name
 from vixtract.people.roles import role_password
+from vixtract.processes import notebook_files
 from vixtract.processes.person import Person, find_person
-from vixtract.processes.server import Answer, Peer, Server, ServerConfig
+from vixtract.processes.server import Answer, Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import drop_to, end_with_parent
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class HomesConfig:
     secrets_dir: Path = Path("/srv/secrets")
 
 
-class Homes(Server):
+class Homes(QuestionServer):
     """Answers questions until it is told to stop.
 
     Args:
@@ -109,10 +110,14 @@ class Homes(Server):
                 return _answer_run(question, owner, config)
             return _answer_notebook(str(question.get("do")), owner, notebook), ()
         except MemoryError:
-            text = "The notebook is too large to be read."
-            return {"error": text, "hint": "Clear its outputs."}, ()
+            return _refuse(notebook_files.too_large("The notebook is too large to be read.")), ()
         except VixtractError as error:
-            return {"error": error.message, "hint": error.hint}, ()
+            return _refuse(error), ()
+
+
+def _refuse(error: VixtractError) -> dict[str, Any]:
+    failure = error.failure.to_json() if error.failure else None
+    return {"error": error.message, "hint": error.hint, "failure": failure}
 
 
 def _answer_notebook(task: str, owner: Person, notebook: str) -> dict[str, Any]:

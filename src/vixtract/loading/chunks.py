@@ -1,4 +1,4 @@
-"""A piece of a source: some thousand rows, held by column."""
+"""A chunk of a source: some thousand rows, stored by column."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Big enough that the cost per piece vanishes, small enough that some of them fit into any memory.
+# Large enough that the cost per chunk does not matter, small enough that several fit into memory.
 ROWS = 20_000
-# A piece of few but wide rows is cut here.
+# A limit for chunks of few but wide rows.
 BYTES = 32 << 20
 
 
@@ -54,7 +54,7 @@ class Chunk:
 
         Args:
             start: index of the first row, from 0.
-            stop: index behind the last one; None: to the end.
+            stop: index after the last row; None: to the end.
         """
         end = self.rows if stop is None else min(stop, self.rows)
         cut = [
@@ -73,7 +73,7 @@ class Chunk:
 
 
 def _as_python(array: pa.Array) -> list[Any]:
-    """Give microseconds at most: Arrow needs pandas for nanoseconds."""
+    """Return Python values, cut to microseconds: Arrow needs pandas for nanoseconds."""
     import pyarrow as pa
 
     kind = array.type
@@ -90,7 +90,7 @@ def _as_python(array: pa.Array) -> list[Any]:
 
 
 def _far_as_text(scalar: pa.Scalar) -> Any:
-    """Give times that Python has not as texts: the server has more, and refuses the others."""
+    """Return a time beyond Python's range as text, which the server reads or refuses."""
     import pyarrow as pa
 
     try:

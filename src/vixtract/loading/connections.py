@@ -1,4 +1,4 @@
-"""The connection that `load` and `read` work on: the caller's, or one of our own."""
+"""The connection of `load` and `read`: the caller's, or a new one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from vixtract.loading.errors import LoadError, LoadUsageError
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
-# Another thread's statement may take its time; a COPY of the caller's own thread never ends.
+# For another thread's statement; a COPY of this thread would never end.
 BUSY_S = 600.0
-# The connections that this thread copies rows to.
+# The connections on which this thread runs a COPY.
 _COPIES = threading.local()
 
 
 class _Borrowed:
-    """The caller's connection with cursors of our own.
+    """The caller's connection, with plain cursors.
 
-    Its row and cursor factories are the caller's, whose code may run in the midst of a load.
+    Its row and cursor factories may be of any kind, and must stay: the caller's code may run during
+    a load.
 
     Args:
         connection: of the caller.
@@ -52,25 +53,25 @@ class _Borrowed:
 
 @contextmanager
 def open_connection(connection: Any) -> Iterator[Connection]:
-    """Give the caller's connection, or one of our own that is closed afterwards.
+    """Yield the caller's connection, or a new one that is closed afterwards.
 
     Args:
         connection: psycopg connection, connection text or None.
     Raises:
-        LoadUsageError: it is none of these, or busy.
+        LoadUsageError: the connection is of another type, or busy.
         LoadError: PostgreSQL cannot be reached, or the caller's transaction has failed.
     """
     import psycopg
 
     if isinstance(connection, psycopg.Connection):
         require_free(connection)
-        # It is one by all that we use of it.
+        # It has everything of a connection that is used here.
         yield cast(psycopg.Connection, _Borrowed(connection))
         return
     if connection is not None and not isinstance(connection, str):
         raise LoadUsageError(
             f"connection is a {type(connection).__name__}.",
-            "Give a connection of psycopg (version 3), a connection text, or nothing.",
+            "Give a psycopg 3 connection, a connection text, or nothing.",
         )
     text = (connection or "").replace("postgresql+psycopg2://", "postgresql://")
     try:
@@ -82,7 +83,7 @@ def open_connection(connection: Any) -> Iterator[Connection]:
             "In the appliance PGHOST, PGUSER and PGPASSWORD are set; elsewhere give connection=…",
         ) from error
     except psycopg.ProgrammingError:
-        # libpq's message quotes the text, which may be the half of a password.
+        # libpq's message quotes the text, which may be a part of a password.
         raise LoadUsageError(
             "connection is not a connection text that PostgreSQL reads.",
             'Write "postgresql://user@host/database" or "host=… dbname=… user=…".',
@@ -93,10 +94,10 @@ def open_connection(connection: Any) -> Iterator[Connection]:
 
 @contextmanager
 def copying(connection: Connection) -> Iterator[None]:
-    """Mark a connection as one that takes the rows of this thread's COPY and nothing else.
+    """Mark a connection on which this thread runs a COPY.
 
     Args:
-        connection: of the COPY that begins.
+        connection: of the COPY.
     """
     marked = vars(_COPIES).setdefault("marked", set())
     marked.add(id(connection.pgconn))
@@ -107,10 +108,10 @@ def copying(connection: Connection) -> Iterator[None]:
 
 
 def require_free(connection: Connection) -> None:
-    """Refuse to wait for ever: in the midst of a COPY the server takes its rows and nothing else.
+    """Fail if the connection is busy: during a COPY the server accepts rows and nothing else.
 
     Args:
-        connection: that is to be asked something.
+        connection: of the next statement.
     Raises:
         LoadUsageError: a COPY or another long statement runs on it.
         LoadError: its transaction has failed.
@@ -162,11 +163,11 @@ def has_cursors(connection: Connection) -> bool:
 
 @contextmanager
 def settings(connection: Connection, **values: str) -> Iterator[None]:
-    """Have other settings for a while; after an error the caller's rollback sets them back.
+    """Change settings for a block; after an error the caller's rollback restores them.
 
     Args:
         connection: in a transaction.
-        values: by setting.
+        values: setting to value.
     """
     change = "SELECT set_config(%s, %s, true)"
     before = {}

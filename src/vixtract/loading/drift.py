@@ -1,4 +1,4 @@
-"""How the source's columns meet the table's: the same, or changed by an explicit choice."""
+"""Matching the source's columns with the table's; changes of the table need an explicit option."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColumnChange:
-    """A change of the table's shape.
+    """A change of one of the table's columns.
 
     Args:
         column: after the change.
-        is_new: added; otherwise its type is changed.
+        is_new: the column is added; otherwise its type is changed.
     """
 
     column: Column
@@ -51,7 +51,7 @@ class Shape:
 
     Args:
         columns: in the source's order, as they are after the changes.
-        changes: of the table; none for a new one.
+        changes: of the table; empty for a new one.
     """
 
     columns: tuple[Column, ...]
@@ -62,10 +62,10 @@ def decide_new(source: Source, options: Options) -> Shape:
     """Return the columns of a table that does not exist yet.
 
     Args:
-        source: with the types its values ask for.
-        options: `types` wins over them.
+        source: its types are inferred from the values.
+        options: `types` wins over the source's.
     Raises:
-        LoadUsageError: `types` or `key` names a column that is not there.
+        LoadUsageError: `types` names a column that the source lacks.
     """
     unknown = sorted(set(options.types) - set(source.columns))
     if unknown:
@@ -81,11 +81,11 @@ def decide_existing(source: Source, target: Target, options: Options) -> Shape:
     """Match the source's columns with the table's by name.
 
     Args:
-        source: with the types its values ask for.
+        source: its types are inferred from the values.
         target: the table.
-        options: `drift` says what may be changed.
+        options: `drift` says which changes are allowed.
     Raises:
-        DriftError: they differ and nothing says what to do.
+        DriftError: the columns differ in a way that is not allowed.
     """
     new = [name for name in source.columns if target.column(name) is None]
     present = set(source.columns)
@@ -118,12 +118,12 @@ def _is_generated(target: Target, name: str) -> bool:
 
 
 def _wider(column: Column, wanted: str) -> str | None:
-    """Return the type that holds both; None where the column's own does, or none is known."""
+    """Return the type that holds both; None if the column's own does, or if no type is known."""
     if column.category != "b":
         return None
     found = types.wider(types.base(column.type), types.base(wanted))
     if found == types.base(column.type) or found == types.TEXT:
-        # Texts may well be read as the column's type: that is for each value to show.
+        # The server may read texts as the column's type: that is decided value by value.
         return None
     return found
 
@@ -142,7 +142,7 @@ def _differ(target: Target, new: Sequence[str], missing: Sequence[str]) -> Drift
 
 
 def apply_changes(connection: Connection, table: TableName, shape: Shape) -> None:
-    """Change a table's shape.
+    """Change a table's columns.
 
     Args:
         connection: in a transaction.

@@ -1,7 +1,7 @@
-"""Columns of a chunk as Arrow arrays of exactly the type that a table's column takes.
+"""Encoding a chunk's columns as Arrow arrays of exactly the types of the table's columns.
 
-Only what arrives unchanged goes this way. Everything else raises `InexactError` and is sent as
-text, for the server to read: slower, but its own rules hold (infinity, NaN in numeric, rounding).
+Only values that stay unchanged are encoded. Others raise `InexactError` and are sent as text, which
+is slower but leaves infinity, NaN in numeric and rounding to the server's rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class InexactError(Exception):
-    """The values cannot be encoded here without a change."""
+    """The values cannot be encoded without a change."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Column:
     """A column of a table.
 
     Args:
-        name: as in the catalogue, unquoted.
+        name: as in the catalog, unquoted.
         type: as `format_type` prints it.
         category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
-        optional: rows may come without it: it has a default, or may be NULL and is new.
+        optional: rows may lack it: it has a default, or is new and may be NULL.
         generated: the server computes it.
     """
 
@@ -43,7 +43,7 @@ class Column:
 
 
 def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
-    """Return the chunk's rows, each column of the type that its target takes.
+    """Return the chunk's rows with each column in the type of its target.
 
     Args:
         chunk: as many columns as `columns`.
@@ -53,7 +53,7 @@ def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
     """
     import pyarrow as pa
 
-    # Everything that Arrow refuses; UnicodeEncodeError and ArrowInvalid are ValueErrors.
+    # The errors of Arrow; UnicodeEncodeError and ArrowInvalid are ValueErrors.
     refused = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError)
     arrays = []
     for values, column in zip(chunk.columns, columns, strict=True):
@@ -92,7 +92,7 @@ def arrow_type(name: str) -> pa.DataType | None:
 
 
 def _scale(name: str) -> int | None:
-    """Return the digits behind the point that a numeric type keeps; None for all."""
+    """Return the digits after the decimal point that a numeric type keeps; None for all."""
     _, bracket, rest = name.partition("(")
     if not bracket:
         return None
@@ -129,7 +129,7 @@ _ARROW: dict[str, Any] = {
 }
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}
-# The exact Python types that each takes; subclasses may mean something else (NaT is a datetime).
+# The Python types that each accepts; subclasses may mean something else (NaT is a datetime).
 _KINDS: dict[str, set[type]] = {
     **{name: {int} for name in _INTEGERS},
     **{name: {str} for name in _TEXTS},
@@ -175,7 +175,7 @@ def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
             raise InexactError(name)
         return pa.nulls(len(values), pa.decimal128(19, 0))
     array = pa.array(values)
-    # Always the same precision: a change of type between chunks would end the COPY.
+    # The precision is always the same: another type in the next chunk would break the COPY.
     return array.cast(pa.decimal128(types.NUMERIC_DIGITS, max(array.type.scale, 0)))
 
 
@@ -199,7 +199,7 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
 
 
 def _require_countable(array: pa.Array) -> None:
-    """Refuse what overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
+    """Fail if a value overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -212,7 +212,7 @@ def _require_countable(array: pa.Array) -> None:
 
 
 def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
-    """Tell whether the encoder writes both alike."""
+    """Tell whether the encoder writes both types alike."""
     import pyarrow as pa
 
     if pa.types.is_decimal128(kind) and pa.types.is_decimal128(target):
@@ -223,14 +223,14 @@ def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
 
 
 def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
-    """Cast where Arrow's checked cast is exact; all other pairs are the server's."""
+    """Cast if Arrow's checked cast is exact; leave all other pairs to the server."""
     import pyarrow as pa
 
     check, kind = pa.types, array.type
     if plain == "numeric":
         return _cast_numeric(array, target)
     if types.is_text(kind):
-        # Arrow reads 0x1F as a number, PostgreSQL only since 16: then the server decides.
+        # Arrow reads 0x1F as a number, PostgreSQL only since 16: leave it to the server.
         if plain in _INTEGERS and _has_letters(array):
             raise InexactError(plain)
         if plain in {"bytea", "interval", "time without time zone", "real"}:
@@ -259,7 +259,7 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
 
 
 def has_infinite(array: pa.Array) -> bool:
-    """Tell whether a value is infinite: Arrow takes 1e400 for it, PostgreSQL refuses that.
+    """Tell whether a value is infinite: Arrow reads 1e400 as infinity, PostgreSQL refuses it.
 
     Args:
         array: doubles read from texts.
@@ -270,7 +270,7 @@ def has_infinite(array: pa.Array) -> bool:
 
 
 def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
-    """PostgreSQL keeps microseconds; finer ones are cut, overflow still fails."""
+    """Cut to microseconds, as PostgreSQL does; an overflow still fails."""
     import pyarrow.compute as pc
 
     options = pc.CastOptions(target_type=target, allow_time_truncate=True)
@@ -299,10 +299,10 @@ def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
 
 
 def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
-    """Turn doubles that stand for decimals of so many digits into them; others are the server's.
+    """Turn doubles into decimals with that many digits after the point; leave others to the server.
 
-    A decimal of at most 15 digits is the only one for its double, and whole numbers of that size
-    and powers of ten divide to the nearest double: if that gives the value again, it is the one.
+    No two decimals of at most 15 digits have the same double, and dividing a whole number of that
+    size by a power of ten gives the nearest double. If that is the value, the decimal is right.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -315,7 +315,7 @@ def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
     if pc.all(same).as_py() is False:
         raise InexactError("numeric")
     units = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
-    # The same whole numbers, read as so many hundredths.
+    # The same whole numbers, read as decimals with that scale.
     kind = pa.decimal128(types.NUMERIC_DIGITS, scale)
     return pa.Array.from_buffers(kind, len(units), units.buffers(), offset=units.offset)
 

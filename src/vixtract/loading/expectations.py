@@ -1,4 +1,4 @@
-"""Checks of the staged rows: what fails here is never published."""
+"""Checks of the staged rows before they are published."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def check(
     rows: int,
     last_rows: int | None,
 ) -> None:
-    """Check all expectations and report all that fail together.
+    """Check all expectations, and report all failures together.
 
     Args:
         connection: in a transaction.
         stage: quoted name of the table with the load's rows.
         columns: that were loaded.
-        expect: what must hold, as `Options` has it: unique as tuples of columns.
+        expect: as `Options` has it, `unique` as tuples of columns.
         rows: of this load.
-        last_rows: of the last one; None where there was none.
+        last_rows: of the last load; None if there was none.
     Raises:
-        ExpectationError: something does not hold.
+        ExpectationError: at least one expectation fails.
     """
     _check_names(columns, expect)
     found = [
@@ -81,7 +81,7 @@ def _check_unique(
 
     for unique in expect.get("unique", ()):
         names = list(unique)
-        # As a unique index sees it: rows with a NULL are never equal.
+        # As in a unique index, rows with a NULL are never equal.
         present = sql.SQL(" AND ").join(
             sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in names
         )
@@ -102,7 +102,7 @@ def _check_allowed(
     by_name = {column.name: column for column in columns}
     for name, allowed in expect.get("allowed", {}).items():
         column = sql.Identifier(name)
-        # Compared as the column compares: 20.00 is 20, and a moment is itself in every zone.
+        # Compared as the column's type: 20.00 equals 20, and time zones do not matter.
         query = sql.SQL(
             "SELECT {0}::text, count(*), count(*) OVER () FROM {1}"
             " WHERE {0} IS NOT NULL AND NOT {0} = ANY (%s)"
@@ -113,7 +113,7 @@ def _check_allowed(
                 values = _as_array(connection, allowed, by_name[name])
                 row = connection.execute(query.format(column, stage), [values]).fetchone()
         except (psycopg.DataError, psycopg.ProgrammingError, BadRowError):
-            # A value that the column's type cannot read, or a type that does not compare.
+            # The column's type cannot read a value, or has no equality.
             texts = [text for text in map(str, allowed) if "\0" not in text]
             by_text = query.format(sql.SQL("{}::text").format(column), stage)
             row = connection.execute(by_text, [texts]).fetchone()
@@ -123,7 +123,7 @@ def _check_allowed(
 
 
 def _as_array(connection: Connection, values: Sequence[Any], column: Column) -> str:
-    """Return values as the text of an array, for the server to read as the column's type."""
+    """Return values as the text of an array, which the server reads as the column's type."""
     from psycopg.adapt import PyFormat, Transformer
 
     transformer = Transformer(connection)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection, sql
 
-# Two loads of one table go one after the other; the number sets these locks apart from others'.
+# Loads of one table run one after the other; the number keeps these locks apart from others.
 _LOCK = 7_614_002
 
 
@@ -38,7 +38,7 @@ def load(
     connection: Any = None,
     **more: Unpack[MoreOptions],
 ) -> record.Result:
-    """Load a source into a PostgreSQL table; readers see the old rows or the new, nothing between.
+    """Load a source into a PostgreSQL table; readers see either the old rows or the new ones.
 
     Args:
         source: petl table, pandas, polars or Arrow frame, iterable of dicts or of rows (the first
@@ -53,7 +53,7 @@ def load(
         **more: columns, types, drift ("fail", "add", "widen"), expect, reject, max_rejects,
             progress, encoding, delimiter, decimal, sheet, watermark: see
             `vixtract.loading.options`.
-    Returns: what was done; printing it gives one line.
+    Returns: what was done; its text is one line.
     Raises:
         LoadError: nothing was changed; its kinds are in `vixtract.loading.errors`.
     """
@@ -69,7 +69,7 @@ def load(
 
 @contextmanager
 def _one_transaction(connection: Connection) -> Iterator[None]:
-    """Commit all or nothing; what PostgreSQL refuses outside of a row becomes a LoadError."""
+    """Commit all or nothing; an error of PostgreSQL outside of a row becomes a LoadError."""
     import psycopg
 
     try:
@@ -87,7 +87,7 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _in_utf8(connection: Connection) -> Iterator[None]:
-    """Speak UTF-8, as binary COPY does; the rollback of a failed load sets the encoding back."""
+    """Use UTF-8, as binary COPY does; the rollback of a failed load restores the encoding."""
     if connection.info.encoding == "utf-8":
         yield
         return
@@ -118,7 +118,7 @@ class _Load:
         self.note = ""
 
     def run(self, data: Any) -> record.Result:
-        """Load and return what was done, still uncommitted.
+        """Load and return what was done; the caller commits.
 
         Args:
             data: what `load` was given.
@@ -151,7 +151,7 @@ class _Load:
         return self._finish(writer, done)
 
     def _call(self, data: Any, target: Target | None) -> Any:
-        """Ask a function for the rows that are newer than the table's."""
+        """Call a function for the rows that are newer than the table's."""
         if not callable(data) or hasattr(data, "__iter__") or hasattr(data, "__arrow_c_stream__"):
             return data
         if not self.options.watermark:
@@ -210,7 +210,7 @@ class _Load:
             # Rows written within savepoints cannot be frozen: older snapshots would miss them.
             obstacles.append("is loaded with bad rows set aside")
         last = self._count(target)
-        # What the table itself enforces needs no look at the rows.
+        # Rules that the table enforces need no check of the rows.
         unsure = () if not key or publish.holds_key(connection, target, key) else key
         if not obstacles:
             beside = swap.create_stage(connection, target)
@@ -269,20 +269,20 @@ class _Load:
         return writer
 
     def _count(self, target: Target) -> int | None:
-        """Count the table's rows where an expectation compares with them."""
+        """Count the table's rows if an expectation compares with them."""
         from psycopg import sql
 
         if "rows_change" not in self.options.expect:
             return None
         query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)
         row = self.connection.execute(query).fetchone()
-        # No factor leads from nothing to something: then the last load that had rows counts.
+        # No factor leads from zero rows to some: then the last load that had rows counts.
         return row[0] if row and row[0] else record.last_rows(self.connection, self.name)
 
     def _expect(
         self, relation: sql.Identifier, rows: int, last: int | None, key: Sequence[str] = ()
     ) -> None:
-        """Check what the caller expects, and that a key identifies each row."""
+        """Check the caller's expectations, and that the key identifies each row."""
         expect = self.options.expect
         if key:
             present, alone = expect.get("not_null", ()), expect.get("unique", ())

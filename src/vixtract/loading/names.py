@@ -1,6 +1,6 @@
-"""Names of columns that are longer than PostgreSQL's: cut as the server does, before anything else.
+"""Cutting column names that are too long for PostgreSQL, as the server does.
 
-The server cuts without a word, so a table would have other columns than its source.
+The server cuts them silently, so the table would have other columns than its source.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vixtract.loading.sources import Source
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# In the server's encoding; in UTF-8 a Cyrillic letter has two.
+# In the server's encoding; in UTF-8 a Cyrillic letter has two bytes.
 BYTES = 63
 
 
@@ -27,7 +27,7 @@ def cut_names(connection: Connection, source: Source, options: Options) -> tuple
         connection: open.
         source: its columns are renamed.
         options: of the load.
-    Returns: the options with the names as they are in the table, and a note on what was cut.
+    Returns: the options with the table's names, and a note on what was cut.
     Raises:
         LoadUsageError: two names become equal.
     """

@@ -1,9 +1,9 @@
-"""Keys that Python compares natively and that order rows exactly as petl's `Comparable` does.
+"""Keys that Python compares natively, in exactly the order of petl's `Comparable`.
 
-Comparable orders anything: None, then numbers, then the rest by its own comparison or, failing
-that, by the name of its type. For the types listed here that is a total order, which a pair of a
-rank and the value gives as well; all other values (lists, NaN, times with and without zones mixed)
-are left to petl.
+Comparable orders all values: None, then numbers, then the rest by its own comparison or, if that
+fails, by the name of its type. For the types below that is a total order, and a pair of a rank and
+the value gives the same one. All other values (lists, NaN, times with and without zones) are left
+to petl.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class UnknownOrderError(Exception):
 
 
 class KeyColumn:
-    """What was seen of one column of a key.
+    """The types seen in one column of a key.
 
     Args:
         index: of the column in a row.
@@ -55,7 +55,7 @@ class KeyColumn:
         self.zoned: set[bool] = set()
 
     def look(self, rows: Sequence[Row]) -> None:
-        """Take note of the types in this column.
+        """Note the types in this column.
 
         Args:
             rows: all must be looked at before they are ordered.
@@ -68,7 +68,7 @@ class KeyColumn:
             raise UnknownOrderError from error
 
     def look_at(self, values: Iterable[Any]) -> None:
-        """Take note of the types of this column's values.
+        """Note the types of this column's values.
 
         Args:
             values: iterated more than once.
@@ -88,7 +88,7 @@ class KeyColumn:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the values compare with each other as they are."""
+        """Whether the values can be compared with each other as they are."""
         return len({RANKS[kind] for kind in self.kinds}) <= 1
 
 
@@ -96,7 +96,7 @@ def build_key(columns: Sequence[KeyColumn]) -> Key:
     """Return a function from a row to a key that orders as petl's does.
 
     Args:
-        columns: that have seen all the rows.
+        columns: they have looked at all the rows.
     """
     indices = [column.index for column in columns]
     if all(column.is_plain for column in columns):
@@ -122,8 +122,8 @@ def sort_rows(rows: list[Row], columns: Sequence[KeyColumn], *, reverse: bool) -
     """Return the rows in petl's order.
 
     Args:
-        rows: left as they are.
-        columns: of the key; they take note of these rows.
+        rows: not changed.
+        columns: of the key; they note the types of these rows.
         reverse: highest first; equal rows keep their order either way.
     Raises:
         UnknownOrderError: the order is left to petl.
@@ -140,7 +140,7 @@ def sort_keys(keys: list[Any], width: int) -> list[Any]:
     """Return distinct keys in petl's order.
 
     Args:
-        keys: values, or tuples of `width` values where that is more than one.
+        keys: values, or tuples of `width` values if that is more than one.
         width: columns of a key.
     Raises:
         UnknownOrderError: the order is left to petl.

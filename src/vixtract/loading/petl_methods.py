@@ -22,7 +22,7 @@ def topostgres(table: Any, name: str, **options: Any) -> Result:
 
 
 def frompostgres(query: str, **options: Any) -> Any:
-    """Return a petl table of a query's rows, read as they are asked for; see `vixtract.read`.
+    """Return a petl table that reads a query's rows when it is iterated; see `vixtract.read`.
 
     Args:
         query: SQL, or the name of a table.
@@ -34,7 +34,7 @@ def frompostgres(query: str, **options: Any) -> Any:
 
 
 def register() -> Any:
-    """Add both to petl and return petl; doing it twice changes nothing."""
+    """Add both functions to petl and return petl; a second call changes nothing."""
     import petl
     from petl.util.base import Table
 

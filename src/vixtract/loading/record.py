@@ -1,4 +1,4 @@
-"""What a load leaves behind: a line in the run's loads.jsonl, a row in `vixtract.load`."""
+"""The record of a load: a line in the run's loads.jsonl, a row in `vixtract.load`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ FILE = "loads.jsonl"
 
 @dataclass(frozen=True)
 class Result:
-    """What a load did.
+    """The result of a load.
 
     Args:
         schema: of the table.
         table: its name.
         mode: replace, append, upsert or incremental.
-        rows: rows read from the source, bad ones left out.
-        changed: rows inserted or updated in the table.
+        rows: read from the source, without bad ones.
+        changed: rows inserted or updated.
         skipped: rows left out: duplicates of a key, or not newer than the watermark.
-        rejected: bad rows that were set aside.
+        rejected: bad rows set aside.
         bytes: sent to PostgreSQL.
         seconds: from the call to the commit.
-        way: how the rows became visible.
-        note: why not in the usual way, empty otherwise.
+        way: how the rows were published: exchange, in place, insert or upsert.
+        note: why the usual way was not taken, and what else is to be said; may be empty.
         types: PostgreSQL type by column.
-        changes: what was changed of the table's shape.
+        changes: of the table's columns.
     """
 
     schema: str
@@ -66,13 +66,13 @@ class Result:
 
 
 def run_id() -> str:
-    """Return the id of the scheduled run that this process belongs to, empty outside of one."""
+    """Return the id of the scheduled run of this process; empty outside of a run."""
     folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
     return Path(folder).name if folder else ""
 
 
 def append_line(result: Result) -> None:
-    """Add the load to the run's file; outside of a run nothing happens.
+    """Append the load to the run's file, if this process is in a run.
 
     Args:
         result: of a committed load.
@@ -100,7 +100,7 @@ def append_line(result: Result) -> None:
 
 
 def insert_row(connection: Connection, result: Result) -> None:
-    """Add the load to `vixtract.load` in the load's own transaction, where that table is writable.
+    """Insert the load into `vixtract.load` in its own transaction, if that table is writable.
 
     Args:
         connection: in the load's transaction.
@@ -127,11 +127,11 @@ def insert_row(connection: Connection, result: Result) -> None:
                     ],
                 )
     except psycopg.Error:
-        return  # nobody may write there, or it has another shape: the load itself is well
+        return  # the table is not writable or has other columns: the load itself succeeds
 
 
 def last_rows(connection: Connection, name: TableName) -> int | None:
-    """Return the rows of the last recorded load of a table that had any; None where none is known.
+    """Return the rows of the table's last recorded load that had any; None if there is none.
 
     Args:
         connection: in a transaction.

@@ -1,4 +1,4 @@
-"""Setting bad rows aside: the load goes on, each bad row is kept with its number and reason."""
+"""Setting bad rows aside with their numbers and reasons, so that the load goes on."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Rejects:
 
     Args:
         connection: in a transaction.
-        name: table of the bad rows; made where it is missing.
-        target: table that is loaded.
+        name: table of the bad rows; made if it is missing.
+        target: the loaded table.
         limit: bad rows at which the load fails.
     """
 
@@ -47,13 +47,13 @@ class Rejects:
         if found is None:
             create_table(connection, name, COLUMNS)
         elif {column.name for column in COLUMNS} - {column.name for column in found.columns}:
-            raise TargetError(f"{name} is no table of bad rows.", "Choose another name.")
+            raise TargetError(f"{name} is not a table of bad rows.", "Choose another name.")
 
     def add(self, error: BadRowError, row: Any) -> None:
-        """Keep a bad row.
+        """Store a bad row.
 
         Args:
-            error: what is wrong with it.
+            error: its problem.
             row: its values, or the line of a file.
         Raises:
             LoadError: there are too many.
@@ -68,7 +68,7 @@ class Rejects:
             ) from error
         data = row if isinstance(row, str) else _as_json(row)
         texts = (error.column or None, error.value, error.reason, data)
-        # A text of PostgreSQL holds neither NUL nor half a character.
+        # PostgreSQL's texts take neither NUL nor half of a surrogate pair.
         safe = [
             text and text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
             for text in texts
@@ -85,7 +85,7 @@ class Rejects:
             writer: of the table.
             chunk: to write.
         Raises:
-            LoadError: too many bad rows, or a refusal that names no row.
+            LoadError: too many bad rows, or the server refuses without naming a row.
         """
         while chunk.rows:
             counts = writer.rows, writer.bytes, writer.exact_rows
@@ -104,7 +104,7 @@ class Rejects:
             names = [column.name for column in writer.columns]
             self.add(bad, dict(zip(names, row, strict=True)))
             if index:
-                # The rows before it were accepted; more may be wrong behind.
+                # The rows before it were accepted; later ones may be bad too.
                 self.write(writer, chunk.slice(0, index))
             chunk = chunk.slice(index + 1)
 
@@ -113,5 +113,5 @@ def _as_json(row: Any) -> str:
     try:
         return json.dumps(row, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
-        # What is wrong with it may be that it is no JSON.
+        # The row may be bad because it is not JSON.
         return repr(row)

@@ -1,4 +1,4 @@
-"""Tables that rows go into before anybody sees them."""
+"""The staging tables: rows go into them before they are published."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vixtract.loading.target import TableName, Target
 if TYPE_CHECKING:
     from psycopg import Connection, sql
 
-# What each row of a table must hold by itself, of the columns that are loaded. Where a trigger
-# completes the rows first, nothing can be said before it ran.
+# A table's rules for a single row, of the loaded columns. If a trigger completes the rows, they can
+# only be checked after it.
 _ROW_RULES = """
 SELECT array(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnotnull
              AND attnum > 0 AND NOT attisdropped AND attname::text = ANY (%(names)s)),
@@ -46,13 +46,13 @@ WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0
 def create_table(
     connection: Connection, name: TableName, columns: Sequence[Column], key: Sequence[str] = ()
 ) -> None:
-    """Make a table; its columns may be NULL except the key's.
+    """Make a table whose columns may be NULL, except the key's.
 
     Args:
         connection: in a transaction.
         name: of the table.
         columns: in order.
-        key: columns of the primary key; empty for none.
+        key: columns of the primary key; may be empty.
     """
     from psycopg import sql
 
@@ -65,13 +65,13 @@ def create_table(
 def create_temporary(
     connection: Connection, columns: Sequence[Column], target: Target
 ) -> sql.Identifier:
-    """Make a table of this transaction alone and return its quoted name.
+    """Make a temporary table and return its quoted name.
 
     Args:
         connection: in a transaction.
         columns: in order.
-        target: table that the rows are for: NOT NULL and CHECK hold for each row here already, so
-            that a bad one is known by its number.
+        target: table that the rows are for; its NOT NULL and CHECK are checked here already, which
+            tells the number of a bad row.
     """
     import psycopg
     from psycopg import sql
@@ -97,14 +97,14 @@ def create_temporary(
                 connection.execute(ruled)
             return relation
         except psycopg.Error:
-            # A rule may name what the role may use within the table only: then the table says it.
+            # A rule may need what the role may use only through the table, which then checks it.
             pass
     _create(connection, plain)
     return relation
 
 
 def create_like(connection: Connection, target: Target) -> TableName:
-    """Make an empty table beside the target, of its columns, defaults and checks; no indexes yet.
+    """Make an empty table with the target's columns, defaults and checks, without indexes.
 
     Args:
         connection: in a transaction.
@@ -112,7 +112,7 @@ def create_like(connection: Connection, target: Target) -> TableName:
     """
     from psycopg import sql
 
-    # 63 bytes at most, whatever the letters.
+    # At most 63 bytes in any script.
     short = target.name.table.encode()[:40].decode(errors="ignore")
     stage = TableName(target.name.schema, f"{short}__load_{secrets.token_hex(6)}")
     wanted = ("DEFAULTS", "CONSTRAINTS", "GENERATED", "COMMENTS", "STORAGE", "COMPRESSION")
@@ -123,19 +123,19 @@ def create_like(connection: Connection, target: Target) -> TableName:
 
 
 def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the types by the names that PostgreSQL gives them: int becomes integer.
+    """Return the types with PostgreSQL's names for them: int becomes integer.
 
     Args:
         connection: in a transaction.
-        types: as a person writes them, by column.
+        types: column to a type as a person writes it.
     Raises:
-        LoadUsageError: one is no type.
+        LoadUsageError: one is not a type.
     """
     return {column: _resolve_type(connection, column, text) for column, text in types.items()}
 
 
 def _resolve_type(connection: Connection, column: str, text: str) -> str:
-    """Ask a table with one column: nothing else tells a domain and a length alike."""
+    """Make a table with one column: only that shows both domains and lengths."""
     import psycopg
     from psycopg import sql
 
@@ -146,13 +146,13 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
             connection.execute(statement)
             found = connection.execute(_TYPE, [table.as_string(connection)]).fetchall()
     except psycopg.errors.InsufficientPrivilege:
-        # No temporary tables in this database: a name alone is known all the same.
+        # This database allows no temporary tables: a type's name can still be resolved.
         row = connection.execute("SELECT format_type(to_regtype(%s), NULL)", [text]).fetchone()
         return str(row[0]) if row and row[0] and "(" not in text else text
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise LoadUsageError(
-            f"types: {text!r} of column {column} is no type: {error.diag.message_primary}",
-            "Take a type of PostgreSQL: text, bigint, numeric(12,2), date, timestamptz, …",
+            f"types: {text!r} of column {column} is not a type: {error.diag.message_primary}",
+            "Use a PostgreSQL type: text, bigint, numeric(12,2), date, timestamptz, …",
         ) from error
     if len(found) != 1 or found[0][1]:
         raise LoadUsageError(
@@ -163,7 +163,7 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
 
 
 def join_names(names: Sequence[str]) -> sql.Composed:
-    """Return quoted names with commas.
+    """Return quoted names, separated by commas.
 
     Args:
         names: unquoted.

@@ -1,8 +1,9 @@
-"""Publishing by exchange: a full new table takes the old one's name, and all that hangs on it.
+"""Publishing by exchange: a filled new table takes the old one's name, and what depends on it.
 
 What depends on the old table by its number (grants, comments, indexes, views) is made again for the
-new one before the old is dropped. A table with anything else on it (triggers, foreign keys,
-policies, identity columns, …) is not exchanged; neither is one that somebody is reading for long.
+new one before the old one is dropped. A table with anything else on it (triggers, foreign keys,
+policies, identity columns, …) is not exchanged, nor is one that is being read for longer than
+LOCK_TIMEOUT_MS.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from vixtract.loading.target import TableName, Target
 if TYPE_CHECKING:
     from psycopg import Connection, sql
 
-# New readers wait behind us while we wait for old ones.
+# New readers wait as long as we wait for old ones.
 LOCK_TIMEOUT_MS = 2000
 
 _OBSTACLES = """
 SELECT array_remove(ARRAY[
   CASE WHEN c.relkind <> 'r' THEN 'is not an ordinary table' END,
-  CASE WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN 'belongs to somebody else' END,
+  CASE WHEN NOT pg_has_role(c.relowner, 'USAGE') THEN 'belongs to another role' END,
   CASE WHEN NOT has_schema_privilege(c.relnamespace, 'CREATE')
-       THEN 'stands in a foreign schema' END,
+       THEN 'is in a schema without the CREATE privilege' END,
   CASE WHEN c.relpersistence <> 'p' OR c.reloptions IS NOT NULL OR c.reltablespace <> 0
             OR c.relreplident <> 'd' OR c.reloftype <> 0 THEN 'has storage options' END,
   CASE WHEN c.relrowsecurity OR EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid)
@@ -56,7 +57,7 @@ SELECT array_remove(ARRAY[
        JOIN pg_class v ON v.oid = r.ev_class
        WHERE d.refobjid = c.oid AND d.refclassid = 'pg_class'::regclass AND v.oid <> c.oid
        AND (v.relkind <> 'v' OR NOT pg_has_role(v.relowner, 'USAGE')))
-       THEN 'has a view that is materialized or of somebody else' END
+       THEN 'has a view that is materialized or belongs to another role' END
 ], NULL) FROM pg_class c WHERE c.oid = %s
 """
 
@@ -91,8 +92,8 @@ FROM pg_attribute att, aclexplode(att.attacl) a
 WHERE att.attrelid = %(oid)s AND att.attnum > 0 AND NOT att.attisdropped
 """
 
-# Every command that changes a table writes its rows of the catalogue anew; vacuum does not. What
-# needs the table for itself alone (new columns, checks, defaults) waits for the end of the load.
+# Every command that changes a table writes new versions of its catalog rows; vacuum does not.
+# Changes that lock the table exclusively (columns, checks, defaults) wait for the end of the load.
 _STATE = """
 SELECT string_agg(part, ' ' ORDER BY part) FROM (
   SELECT format('class %%s', xmin) FROM pg_class WHERE oid = %(oid)s
@@ -107,7 +108,7 @@ SELECT string_agg(part, ' ' ORDER BY part) FROM (
 
 
 class ChangedError(Exception):
-    """Somebody changed the old table while the new one was filled."""
+    """The old table was changed while the new one was filled."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Stage:
 
     Args:
         name: of the new table.
-        state: of the old one when the new one was made after it.
+        state: of the old table when the new one was made.
     """
 
     name: TableName
@@ -124,7 +125,7 @@ class Stage:
 
 
 def create_stage(connection: Connection, target: Target) -> Stage:
-    """Make an empty table of the old one's columns.
+    """Make an empty table with the old one's columns.
 
     Args:
         connection: in a transaction.
@@ -140,7 +141,7 @@ def _read_state(connection: Connection, target: Target) -> str:
 
 
 def find_obstacles(connection: Connection, target: Target) -> list[str]:
-    """Say why a table cannot be exchanged; empty when it can.
+    """Return the reasons why a table cannot be exchanged; empty if it can.
 
     Args:
         connection: open.
@@ -152,19 +153,21 @@ def find_obstacles(connection: Connection, target: Target) -> list[str]:
 
 def _require_same(connection: Connection, target: Target, stage: Stage) -> None:
     if _read_state(connection, target) != stage.state or find_obstacles(connection, target):
-        raise ChangedError("somebody changed the table during the load")
+        raise ChangedError("the table was changed during the load")
 
 
-def dress(connection: Connection, target: Target, stage: Stage) -> list[tuple[str, str, str]]:
-    """Give the new table the old one's owner, indexes, comment and grants.
+def copy_properties(
+    connection: Connection, target: Target, stage: Stage
+) -> list[tuple[str, str, str]]:
+    """Give the new table the old one's owner, indexes, comments and grants.
 
     Args:
         connection: in a transaction.
         target: old table.
-        stage: new table, already filled: indexes are built faster so.
-    Returns: (kind, present name, later name) of what must be renamed once the old table is gone.
+        stage: new table, already filled, which makes building the indexes faster.
+    Returns: (kind, present name, later name) of what must be renamed when the old table is gone.
     Raises:
-        ChangedError: the old table is another than the one that the new one was made after.
+        ChangedError: the old table was changed since the new one was made.
         LoadError: the rows break a unique index.
     """
     from psycopg import sql
@@ -214,20 +217,20 @@ def _build_index(connection: Connection, statement: sql.Composed, what: str) -> 
 def exchange(
     connection: Connection, target: Target, stage: Stage, names: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Let the new table take the old one's name; the caller's savepoint undoes it if that fails.
+    """Give the new table the old one's name; on failure the caller's savepoint undoes it.
 
     Args:
         connection: in a savepoint, with an empty search_path and a lock_timeout.
         target: old table.
-        stage: new table, dressed.
-        names: what `dress` returned.
+        stage: new table, with the old one's properties.
+        names: what `copy_properties` returned.
     Raises:
-        ChangedError: the old table is another than the one that the new one was made after.
+        ChangedError: the old table was changed since the new one was made.
     """
     from psycopg import sql
 
     views = connection.execute(_VIEWS, [target.oid]).fetchall()
-    # Readers lock a view before its table; the same order cannot deadlock with them.
+    # Readers lock a view before its table; the same order here prevents deadlocks.
     for _, schema, name, *_ in views:
         lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
         connection.execute(lock.format(sql.Identifier(schema, name)))
@@ -241,7 +244,7 @@ def exchange(
         options = sql.SQL("WITH ({})").format(_raw(reloptions)) if reloptions else sql.SQL("")
         again = sql.SQL("CREATE OR REPLACE VIEW {} {} AS {}")
         connection.execute(again.format(sql.Identifier(schema, name), options, _raw(definition)))
-    # Whatever else hangs on the old table makes this fail, and nothing has happened.
+    # This fails if anything else depends on the old table, and the savepoint undoes the rest.
     connection.execute(sql.SQL("DROP TABLE {} RESTRICT").format(old.sql))
     for kind, present, later in names:
         if kind == "CONSTRAINT":
@@ -298,7 +301,7 @@ def _comment(connection: Connection, on: sql.Composable, text: str | None) -> No
 
 
 def _raw(text: str) -> sql.SQL:
-    """Text that PostgreSQL itself wrote, as SQL."""
+    """Return a text that PostgreSQL wrote as SQL."""
     from psycopg import sql
 
     return sql.SQL(text)

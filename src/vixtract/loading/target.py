@@ -1,4 +1,4 @@
-"""What the catalogue says about the table that is loaded into."""
+"""The table that is loaded into, as PostgreSQL's catalog describes it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TableName:
     """A table's schema and name, unquoted.
 
     Args:
-        schema: as in the catalogue.
-        table: as in the catalogue.
+        schema: as in the catalog.
+        table: as in the catalog.
     """
 
     schema: str
@@ -65,22 +65,22 @@ class Target:
         """Return a column by its name.
 
         Args:
-            name: as in the catalogue.
+            name: as in the catalog.
         """
         return next((column for column in self.columns if column.name == name), None)
 
 
 def parse_name(connection: Connection, text: str) -> TableName:
-    """Split "schema.table"; without a schema the connection's own first schema is meant.
+    """Split "schema.table"; a name without a schema is in the first one of the search_path.
 
-    Names are taken as written; PostgreSQL's own reading of quotes holds for a name that has some.
+    A name is taken as written; one with quotes is read as PostgreSQL reads it.
 
     Args:
         connection: open.
         text: the name.
     Raises:
-        LoadUsageError: no name of a table.
-        TargetError: there is no schema to write to.
+        LoadUsageError: the text is not the name of a table.
+        TargetError: the search_path has no schema.
     """
     if '"' in text:
         import psycopg
@@ -105,13 +105,13 @@ def parse_name(connection: Connection, text: str) -> TableName:
 
 
 def find_target(connection: Connection, name: TableName) -> Target | None:
-    """Look a table up.
+    """Return a table, or None if it does not exist.
 
     Args:
         connection: open.
         name: of the table.
     Raises:
-        TargetError: something of that name exists which is no table, or there is no such schema.
+        TargetError: the name is of something else than a table, or the schema does not exist.
     """
     query = (
         "SELECT c.oid, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"

@@ -1,4 +1,4 @@
-"""CSV and its kin as a source: fields of texts, read block by block by Arrow."""
+"""CSV and similar files as a source, read block by block by Arrow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vixtract.loading.encode import Column, arrow_type, has_infinite
 from vixtract.loading.errors import BadRowError, LoadUsageError, shown, unreadable
 from vixtract.loading.sources import Source
 
-# Tried in turn where the suffix's own does not cut the first line.
+# Tried in turn if the usual delimiter does not occur in the first line.
 _DELIMITERS = (";", "\t", "|")
 _START = 1 << 16
 _BLOCK = 2 << 20
-# For a value that is longer than a block; some blocks are in memory at once.
+# For values longer than a block; several blocks are in memory at once.
 _LARGEST_BLOCK = 128 << 20
 _ENDS = "\r\n"
 _TAIL = 4096
@@ -30,7 +30,7 @@ _TAIL = 4096
 _MOST_COLUMNS = 1600
 _FRACTIONS = {"numeric", "real", "double precision"}
 _NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
-# What Arrow's CSV reader converts as PostgreSQL would.
+# The types that Arrow's CSV reader converts as PostgreSQL does.
 _READ_TYPED = {
     "bigint",
     "integer",
@@ -59,10 +59,10 @@ class TextOptions:
 
     Args:
         encoding: any that Python knows.
-        delimiter: one character; empty: by the suffix, or what the first lines are cut by.
-        decimal: mark before the fraction: "." or ",".
+        delimiter: one character; empty: recognised by the suffix and the first two lines.
+        decimal: the decimal mark: "." or ",".
     Raises:
-        LoadUsageError: the delimiter or the decimal mark is none.
+        LoadUsageError: the delimiter is longer, or the decimal mark is another.
     """
 
     encoding: str = "utf-8"
@@ -71,7 +71,7 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         if len(self.delimiter) > 1:
-            raise LoadUsageError(f"delimiter {self.delimiter!r} is no single character")
+            raise LoadUsageError(f"delimiter {self.delimiter!r} is not a single character")
         if self.decimal not in _DECIMALS:
             raise LoadUsageError(f"decimal {self.decimal!r} is unknown", f"Known: {_DECIMALS}.")
 
@@ -84,8 +84,8 @@ def open_text(
     Args:
         path: file, also compressed.
         options: of the text.
-        columns: names, where the file has no header.
-        delimiter: the usual one of such files.
+        columns: names, if the file has no header.
+        delimiter: the usual one for the suffix.
     Raises:
         LoadUsageError: the file has no header, or cannot be read.
     """
@@ -93,13 +93,13 @@ def open_text(
 
 
 class TextFile:
-    """A delimited file; an empty field is NULL, a quoted empty one is an empty text.
+    """A delimited file: an empty field is NULL, a quoted empty field is an empty text.
 
     Args:
         path: file, also compressed.
         options: of the text.
-        columns: names, where the file has no header.
-        delimiter: usual one, where the options say none and the first line is not cut by another.
+        columns: names, if the file has no header.
+        delimiter: the usual one for the suffix.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class TextFile:
         self._source: Source | None = None
 
     def source(self) -> Source:
-        """Look at the first block and return the source.
+        """Read the first block and return the source.
 
         Raises:
             LoadUsageError: the file has no header, or cannot be read.
@@ -136,7 +136,7 @@ class TextFile:
         except (pa.ArrowException, OSError, ValueError, LookupError) as error:
             if "Empty CSV" not in str(error):
                 raise self._error(error) from error
-            # Arrow asks for an end of the line, which a file of a header alone may lack.
+            # Arrow needs a line end, which a file with only a header may lack.
             names, sample = self.given or self._header(self._text(_LARGEST_BLOCK)), None
             if not names:
                 raise LoadUsageError(f"{self.path.name} is empty: it has no header.") from error
@@ -154,7 +154,7 @@ class TextFile:
         return self._source
 
     def _recognise(self) -> None:
-        """Look at the first two lines for what separates the fields; pass over blank lines."""
+        """Find the delimiter by the first two lines, and count the blank lines before them."""
         text = self._text(_START)
         lines = text.lstrip(_ENDS)
         if not self.given:
@@ -168,7 +168,7 @@ class TextFile:
             return first > 1 and others in ([], [first])
 
         self.delimiter = self.usual
-        # Commas stand in numbers then, and in names.
+        # With a decimal comma, commas are in numbers and in names.
         is_doubtful = self.decimal == "," == self.usual or len(self._header(lines)) == 1
         if lines and is_doubtful and len(self.given) != 1:
             self.delimiter = next(filter(cuts, _DELIMITERS), self.usual)
@@ -179,7 +179,7 @@ class TextFile:
         return pa.input_stream(str(self.path), compression="detect")
 
     def _text(self, size: int) -> str:
-        """Return what begins the file, up to so many bytes."""
+        """Return the beginning of the file, up to `size` bytes, as text."""
 
         with self._stream() as stream:
             start = stream.read(size)
@@ -187,7 +187,7 @@ class TextFile:
         return decoder.decode(start).removeprefix("\ufeff")
 
     def _header(self, text: str) -> list[str]:
-        """Cut the first line; no fields without one."""
+        """Return the fields of the first line; empty if there is none."""
         lines = io.StringIO(text.lstrip(_ENDS), newline="")
         return next(csv.reader(lines, delimiter=self.delimiter), [])
 
@@ -198,7 +198,7 @@ class TextFile:
         return kind
 
     def _as_number(self, column: Any) -> Any:
-        """Return texts with a point before the fraction; what has one already is no number."""
+        """Replace the decimal comma by a point, and a point by what no number has."""
         import pyarrow.compute as pc
 
         if self.decimal == ".":
@@ -207,14 +207,14 @@ class TextFile:
         return pc.replace_substring(column, ",", ".")
 
     def _look(self) -> tuple[list[str], Any]:
-        """Read the names, and the first block as texts: all in one go, the header as a row."""
+        """Read the names and the first block as texts, with the header as a row."""
         import pyarrow as pa
 
         unnamed = (f"f{number}" for number in range(_MOST_COLUMNS))
         kinds = dict.fromkeys(self.given or unnamed, pa.string())
         try:
             with self._open(kinds, has_header=False) as reader:
-                # A long value may leave a block without the end of a row.
+                # Inside a long value, a block may have no end of a row.
                 blocks = (block for block in reader if block.num_rows)
                 sample = next(blocks, None)
                 if self.given or sample is None:
@@ -233,7 +233,7 @@ class TextFile:
             return self._look()
 
     def _grow(self, error: Exception) -> bool:
-        """Take larger blocks where a value did not fit; tell whether there are such."""
+        """Use larger blocks for a value that did not fit; return False if they are the largest."""
         if "straddl" not in str(error) or self._block >= _LARGEST_BLOCK:
             return False
         self._block *= 4
@@ -241,7 +241,7 @@ class TextFile:
         return True
 
     def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
-        """Read by the target's types; from a value on that Arrow does not take, read as text.
+        """Read with the target's types, and as text from the first value that Arrow refuses.
 
         Args:
             target: columns of the table, in the file's order.
@@ -275,7 +275,7 @@ class TextFile:
                 return
 
     def _read(self, kinds: dict[str, Any], skip: int) -> Iterator[Chunk]:
-        """Give the chunks behind so many rows."""
+        """Yield the chunks after the first `skip` rows."""
         import pyarrow as pa
 
         first, seen, given = 1, 0, 0
@@ -304,7 +304,7 @@ class TextFile:
             raise self._left_open(first - 1, last)
 
     def _is_left_open(self, last: str) -> bool:
-        """Tell whether the last value has taken the rest of the file for want of a quote."""
+        """Tell whether the last value is the rest of the file, because a quote is missing."""
 
         if not any(end in last for end in _ENDS):
             return False
@@ -316,7 +316,7 @@ class TextFile:
                 tail = (tail + decoder.decode(block))[-_TAIL:]
         if tail.endswith(quoted):
             return True
-        # Or a later quote ended it, and what stands behind that one belongs to it too.
+        # Or a later quote ended it, and the text after that quote belongs to it too.
         line, value = (re.split("[\r\n]", text)[-1] for text in (tail.rstrip(_ENDS), last))
         return any(
             letter == '"' and line[:at] + line[at + 1 :] == value and line[at + 1 :].strip()
@@ -324,7 +324,7 @@ class TextFile:
         )
 
     def _ends_open(self, text: str) -> bool:
-        """Tell whether a line that Arrow refused has taken the rest of the file along."""
+        """Tell whether a line that Arrow refused is the rest of the file."""
         if "\n" not in text:
             return False
         lines = io.StringIO(text, newline="")
@@ -340,7 +340,7 @@ class TextFile:
         return BadRowError(row, self.names[-1], shown(value), reason)
 
     def _report(self, found: list[Any], seen: int) -> int:
-        """Hand over lines of another number of fields that were not reported before."""
+        """Report new lines with a wrong number of fields; return the number of all such lines."""
         for row in found:
             seen += 1
             if seen <= self.reported or self._source is None:
@@ -354,7 +354,7 @@ class TextFile:
         return seen
 
     def _number(self, which: int) -> int:
-        """Return the number of the which-th bad line: Arrow counts only with one thread."""
+        """Return the row number of a bad line by reading again: Arrow counts with one thread."""
         import pyarrow as pa
 
         if not self._numbers:
@@ -421,7 +421,7 @@ def _no_chunks(_target: Sequence[Column]) -> Iterator[Chunk]:
 
 
 def _refuse_infinite(batch: Any) -> None:
-    """Let the server read what Arrow takes for infinite."""
+    """Fail if a value became infinite, so that the server reads its text."""
     import pyarrow as pa
 
     if any(pa.types.is_floating(c.type) and has_infinite(c) for c in batch.columns):

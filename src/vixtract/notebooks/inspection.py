@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from vixtract.errors import RequestError
+from vixtract.errors import Failure, RequestError
 
 MAX_PARAMETERS = 100
 MAX_TEXT = 2000
@@ -45,10 +45,16 @@ def inspect_notebook(text: str) -> dict[str, Any]:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise RequestError(
-            "The file is no notebook: it is not JSON.", "Save it again in JupyterLab."
+            "The file is no notebook: it is not JSON.",
+            "Save it again in JupyterLab.",
+            Failure("notebook.not_a_notebook"),
         ) from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise RequestError("The file is no notebook: it has no cells.", "Use format 4.")
+        raise RequestError(
+            "The file is no notebook: it has no cells.",
+            "Use format 4.",
+            Failure("notebook.not_a_notebook"),
+        )
     metadata = _mapping(notebook.get("metadata"))
     kernel = _mapping(metadata.get("kernelspec"))
     # What the kernel said of itself counts before what its specification says; so in papermill.

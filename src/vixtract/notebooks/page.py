@@ -11,10 +11,10 @@ from typing import Any
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.exporters import TemplateExporter
-from nbconvert.filters.highlight import _pygments_highlight
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
+from vixtract.known_libraries import find_unknown
 from vixtract.notebooks import cleaning
 
 _v4: Any = nbformat.v4
@@ -53,16 +53,20 @@ def _exporter(**traits: Any) -> Any:
 def _make(exporter: Any, notebook: Any, name: str) -> str:
     # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
     # takes as long as making it; and makes the filter `highlight_code`.
-    exporter.register_filter("highlight_code", _highlighter(notebook))
+    make: Any = HTMLExporter if find_unknown("nbconvert") else TemplateExporter
+    if make is TemplateExporter:
+        exporter.register_filter("highlight_code", _highlighter(notebook))
     with warnings.catch_warnings():
         # IPython is the kernels' and not in this environment; Python's own colours do as well.
         warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
         resources = {"metadata": {"name": name}}
-        page, _ = TemplateExporter.from_notebook_node(exporter, notebook, resources)
-    return page
+        page, _ = make.from_notebook_node(exporter, notebook, resources)
+    return str(page)
 
 
 def _highlighter(notebook: Any) -> Any:
+    from nbconvert.filters.highlight import _pygments_highlight
+
     info = notebook.metadata.get("language_info", {})
     usual = info.get("pygments_lexer", info.get("name")) or "ipython3"
 

@@ -1,4 +1,4 @@
-"""The same as the pages, as JSON for programs: `/portal/api`, described by its OpenAPI document.
+"""What the pages offer, as JSON for programs: `/portal/api`, described by its OpenAPI document.
 
 Programs send a token of the Hub (`Authorization: token …`). The portal's own pages may use their
 cookie, and then need the form token in the header `X-Form-Token` for changes.
@@ -83,7 +83,7 @@ LOG: dict[int | str, dict[str, Any]] = {
 
 @router.get("/me")
 async def me(person: PersonDep) -> PersonOut:
-    """Say who is signed in."""
+    """Return who is signed in."""
     return PersonOut(name=person.name, admin=person.admin)
 
 
@@ -91,7 +91,7 @@ async def me(person: PersonDep) -> PersonOut:
 async def list_schedules(
     request: Request, access: AccessDep, language: LanguageDep
 ) -> list[ScheduleOut]:
-    """List one's own schedules; an admin's list has everybody's."""
+    """List the person's schedules; all schedules for an administrator."""
     schedules = await run_in_threadpool(access.list_schedules)
     return [_show(request, schedule, language) for schedule in schedules]
 
@@ -149,7 +149,7 @@ async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedOut
 async def show_next(
     request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[Choice, Query()]
 ) -> NextOut:
-    """Say when a choice of the form would run, before it is saved."""
+    """Return when the form's timing would run, before it is saved."""
     form = ScheduleForm(**{**choice.model_dump(), "weekdays": tuple(choice.weekdays[:7])})
     found = preview(form, language, get_pages(request).config.timezone)
     return NextOut(
@@ -161,7 +161,7 @@ async def show_next(
 
 @router.get("/notebooks")
 async def list_notebooks(request: Request, person: PersonDep) -> NotebooksOut:
-    """Name one's own notebooks, newest first, and the kernels that can run them."""
+    """List the person's notebooks, newest first, and the kernels that can run them."""
     listing = await run_in_threadpool(get_library(request).list, person.name)
     return NotebooksOut(notebooks=list(listing.notebooks), kernels=dict(listing.kernels))
 
@@ -173,7 +173,7 @@ async def show_parameters(
     language: LanguageDep,
     notebook: Annotated[str, Query(max_length=1024)],
 ) -> InspectionOut:
-    """Return the parameters of one of one's own notebooks."""
+    """Return the parameters of one of the person's notebooks."""
     form = ScheduleForm(notebook=notebook, owner=person.name)
     try:
         found = await run_in_threadpool(
@@ -223,7 +223,7 @@ async def _build(request: Request, form: ScheduleForm, language: Language) -> di
 
 
 def _fill(form: ScheduleForm, values: ScheduleIn, access: SchedulerAccess) -> ScheduleForm:
-    """Lay given fields over a form, which then checks them as it checks what people type."""
+    """Return a form with the given fields in it; it checks them as it checks typed ones."""
     changes: dict[str, Any] = {}
     for name, value in values.model_dump(exclude_none=True, exclude={"pin"}).items():
         changes[name] = value if isinstance(value, (bool, str)) else json.dumps(value)
@@ -289,7 +289,7 @@ async def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) ->
 
 @router.get("/runs/{identifier}/compare", responses={**MISSING})
 async def compare(access: AccessDep, archive: ArchiveDep, identifier: str) -> ComparisonOut:
-    """Put a run beside the one before it."""
+    """Compare a run with the previous one of its schedule."""
     comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
     return ComparisonOut.model_validate(comparison)
 
@@ -304,7 +304,7 @@ async def run_again(access: ChangingAccessDep, identifier: str, how: AgainIn) ->
 async def show_console(
     access: AccessDep, identifier: str, offset: Annotated[int, Query(ge=0, le=10**12)] = 0
 ) -> ConsoleOut:
-    """Return the log of a run that has not ended, from an offset on."""
+    """Return the log of an open run from an offset on."""
     part = await run_in_threadpool(access.read_console, identifier, offset)
     run = show_run_model(part["run"])
     return ConsoleOut(run=run, data=part["data"], next=part["next"], done=not part["run"].is_open)
@@ -324,4 +324,5 @@ async def abort_run(access: ChangingAccessDep, identifier: str) -> None:
 
 def show_run_model(run: Run) -> RunOut:
     """Turn a run into what the API answers."""
-    return RunOut.model_validate(run)
+    model: RunOut = RunOut.model_validate(run)
+    return model

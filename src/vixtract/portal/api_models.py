@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from vixtract.portal.models import STATES
+from vixtract.portal.models import RUN_FIELDS, Run
 from vixtract.portal.schedule_fields import FIELDS, STORED, FormField, list_group
 
 
@@ -16,7 +16,7 @@ class ErrorOut(BaseModel):
 
     error: str
     hint: str = ""
-    problems: dict[str, str] = Field(default={}, description="Field to what is wrong with it")
+    problems: dict[str, str] = Field(default={}, description="Field to the message about it")
 
 
 class PersonOut(BaseModel):
@@ -26,40 +26,21 @@ class PersonOut(BaseModel):
     admin: bool
 
 
-class RunOut(BaseModel):
+_TYPES = get_type_hints(Run)
+_PUBLIC: dict[str, Any] = {
+    name: (_TYPES[name], Field(description=each.help or None))
+    for name, each in RUN_FIELDS.items()
+    if not each.hidden
+}
+_Run: Any = create_model("_Run", **_PUBLIC)
+
+
+class RunOut(_Run):  # type: ignore[misc]  # made of the table of a run's fields
     """A run."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
-    schedule: str = Field(description="Id of its schedule, which may be gone")
-    title: str
-    state: str = Field(description="One of " + ", ".join(STATES))
-    owner: str
-    author: str
-    source: str
-    start: datetime | None
-    elapsed: float | None = Field(description="Seconds")
-    progress: float | None = Field(description="0 to 1")
-    memo: str
-    code: int
-    description: str
-    output: str = Field(description="Path of the executed notebook")
-    folder: str
-    notebook: str
-    parameters: dict[str, Any] = Field(description="What it ran with; empty in lists")
     why: str = Field(description="schedule, catch-up, retry or hand")
-    attempts: int
-    end: datetime | None
-    peak_mb: float | None = Field(description="Most memory at once, MiB")
-    figures: dict[str, float] = Field(
-        description="Seconds of the cells tagged extract, transform and load"
-    )
-    loads: list[dict[str, Any]] = Field(
-        description="table, mode, rows, bytes and seconds of each load into PostgreSQL"
-    )
-    error: dict[str, Any] = Field(description="cell, name and message of what a cell raised")
-    hint: str
 
 
 class RunsOut(BaseModel):
@@ -92,7 +73,7 @@ class DifferenceOut(BaseModel):
 
 
 class CellChangeOut(BaseModel):
-    """A cell that put out something else."""
+    """A cell with another output."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -104,7 +85,7 @@ class CellChangeOut(BaseModel):
 
 
 class ComparisonOut(BaseModel):
-    """A run beside the one before it."""
+    """A run compared with the previous one."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -204,11 +185,11 @@ class TimeOut(BaseModel):
 
 
 class NextOut(BaseModel):
-    """When a choice would run."""
+    """When a timing would run."""
 
     when: str
     next: list[TimeOut]
-    problems: dict[str, str] = Field(description="Field to what is wrong with it")
+    problems: dict[str, str] = Field(description="Field to the message about it")
 
 
 class NotebooksOut(BaseModel):
@@ -232,7 +213,7 @@ class ParameterOut(BaseModel):
 
 
 class InspectionOut(BaseModel):
-    """What a notebook says about itself."""
+    """What the homes server finds in a notebook."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -260,7 +241,7 @@ class DiskOut(BaseModel):
 
 
 class OverviewOut(BaseModel):
-    """What needs a look first."""
+    """The overview."""
 
     bad: list[ScheduleRowOut]
     bad_total: int

@@ -1,4 +1,4 @@
-"""How a BI tool reaches a table: texts to copy. No password is in any of them."""
+"""Connection texts for BI tools, to copy. They contain no password."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ConnectionText:
     """One text to copy.
 
     Args:
-        tool: whom it is for.
+        tool: name of the tool.
         text: the text.
     """
 

@@ -1,6 +1,6 @@
 """From the form of a schedule to the scheduler's event, and back.
 
-Nothing is looked up here: whether the notebook exists is for the runner to see when it runs.
+Nothing is looked up here: whether the notebook exists is checked by the runner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Typed = Mapping[str, Sequence[str]]
 
 
 def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
-    """Check a form and make the event's fields of it.
+    """Check a form and return the event's fields.
 
     Args:
         form: as typed.
@@ -54,7 +54,7 @@ def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
 
 
 def _check_whole(event: Mapping[str, Any], check: Checker) -> None:
-    """Let the scheduler's own rules look at an event; they come after the form's."""
+    """Apply the scheduler's own rules to an event; the form's come first."""
     # The first field of `params` stands for all of them.
     names = {each.stored.partition(".")[0]: name for name, each in reversed(STORED.items())}
     is_fine = not check.problems
@@ -110,7 +110,7 @@ def _read_clock(text: str, check: Checker) -> tuple[int, int]:
     # Browsers may add seconds to the value of a time field.
     match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::00)?", text.strip())
     if match is None:
-        check.add("time", "Give a time such as 06:30.")
+        check.add("time", "Enter a time such as 06:30.")
         return 0, 0
     return int(match[1]), int(match[2])
 
@@ -121,7 +121,7 @@ def _read_date(text: str, check: Checker) -> date:
     except ValueError:
         day = None
     if day is None or not 1970 <= day.year < 9999:
-        check.add("date", "Give a date such as 2027-01-31.")
+        check.add("date", "Enter a date such as 2027-01-31.")
         return date(2027, 1, 31)
     return day
 
@@ -132,8 +132,11 @@ def _read_custom(text: str, check: Checker) -> When:
     except (ValueError, RecursionError):
         timing = None
     if not isinstance(timing, dict):
-        check.add("timing", "Give a JSON object with lists, such as %(example)s.",
-                  example='{"hours": [6, 18], "minutes": [30]}')  # fmt: skip
+        check.add(
+            "timing",
+            "Enter a JSON object with lists, such as %(example)s.",
+            example='{"hours": [6, 18], "minutes": [30]}',
+        )
         return When("manual")
     problems = check_timing(timing)
     if problems:
@@ -175,14 +178,14 @@ def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
             "parameters": _write_parameters(params.get("parameters")),
             "version": "keep" if params.get("pinned") else "latest",
             "pinned": str(params.get("pinned") or ""),
-            # A schedule without an address begins with the choice that is wanted most.
+            # Without an address, start with the choice that most people want.
             "web_hook_error": bool(event.get("web_hook_error", not event.get("web_hook"))),
         }
     )
 
 
 def read_typed(typed: Typed, before: ScheduleForm, admin: bool) -> ScheduleForm:
-    """Lay what was typed over the form as it was; absent boxes are unticked.
+    """Return the form with what was typed in it; boxes that are absent are unticked.
 
     Args:
         typed: fields of the request.

@@ -25,7 +25,7 @@ HubDep = Annotated[HubLogin, Depends(get_hub)]
 
 
 def is_https(request: Request) -> bool:
-    """Say whether the browser came by HTTPS, which the front door tells."""
+    """Return whether the browser uses HTTPS, as nginx says."""
     return request.headers.get("x-scheme", request.url.scheme) == "https"
 
 
@@ -33,7 +33,7 @@ def is_https(request: Request) -> bool:
 async def log_in(
     request: Request, hub: HubDep, next_path: Annotated[str, Query(alias="next")] = ""
 ) -> Response:
-    """Send the browser to the Hub, which knows people and their passwords."""
+    """Send the browser to the Hub's login."""
     return start_login(request, next_path)
 
 
@@ -47,9 +47,14 @@ def start_login(request: Request, next_path: str) -> RedirectResponse:
     start = get_hub(request).start_login(next_path)
     answer = RedirectResponse(start.location, 302, {"Cache-Control": "no-store"})
     answer.set_cookie(
-        start.cookie_name, start.cookie, max_age=STATE_S, path=CALLBACK,
-        httponly=True, samesite="lax", secure=is_https(request),
-    )  # fmt: skip
+        start.cookie_name,
+        start.cookie,
+        max_age=STATE_S,
+        path=CALLBACK,
+        httponly=True,
+        samesite="lax",
+        secure=is_https(request),
+    )
     return answer
 
 
@@ -64,11 +69,16 @@ async def finish_login(
     token, next_path = await hub.finish_login(code, state, request.cookies.get(name, ""))
     answer = RedirectResponse(next_path, 302, {"Cache-Control": "no-store"})
     answer.delete_cookie(name, path=CALLBACK)
-    # Lax, not Strict: people come here by links from Lab and from mails.
+    # Lax, not Strict: links from Lab and from mails lead here.
     answer.set_cookie(
-        SESSION_COOKIE, token, max_age=SESSION_S, path=PREFIX,
-        httponly=True, samesite="lax", secure=is_https(request),
-    )  # fmt: skip
+        SESSION_COOKIE,
+        token,
+        max_age=SESSION_S,
+        path=PREFIX,
+        httponly=True,
+        samesite="lax",
+        secure=is_https(request),
+    )
     return answer
 
 

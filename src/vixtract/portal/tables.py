@@ -1,4 +1,4 @@
-"""Pages and calls of the catalog: which tables there are, one table, how to reach it."""
+"""Pages and calls of the catalog: the list of tables, one table, how to connect to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WordQuery = Annotated[str, Query(max_length=200)]
 
 
 def get_catalog(request: Request, person: PersonDep) -> Catalog:
-    """Return the database as this person sees it."""
+    """Return the catalog with the rights of the person."""
     return Catalog(get_pages(request).config, person)
 
 
@@ -32,7 +32,7 @@ CatalogDep = Annotated[Catalog, Depends(get_catalog)]
 async def show_tables(
     request: Request, person: PersonDep, catalog: CatalogDep, word: WordQuery = ""
 ) -> Response:
-    """Show what the person may read."""
+    """Show the tables that the person may read."""
     tables = await run_in_threadpool(catalog.list_tables, word.strip())
     tables.sort(key=lambda table: not table.is_late)
     return make_page(request, "tables.html", person, {"tables": tables, "word": word})
@@ -106,7 +106,7 @@ class TableDetailsOut(BaseModel):
 
 @api.get("/tables", responses={**INVALID})
 async def list_tables(catalog: CatalogDep, word: WordQuery = "") -> list[TableOut]:
-    """List what the person's PostgreSQL role may read."""
+    """List the tables that the person's PostgreSQL role may read."""
     tables = await run_in_threadpool(catalog.list_tables, word.strip())
     return [_show_table(table) for table in tables]
 
@@ -128,6 +128,12 @@ async def find_table(catalog: CatalogDep, schema: str, name: str) -> TableDetail
 def _show_table(table: Table) -> TableOut:
     loaded = LoadedOut.model_validate(dict(table.loaded)) if table.loaded else None
     return TableOut(
-        schema_name=table.schema, name=table.name, kind=table.kind, comment=table.comment,
-        owner=table.owner, rows=table.rows, size=table.size, loaded=loaded,
-    )  # fmt: skip
+        schema_name=table.schema,
+        name=table.name,
+        kind=table.kind,
+        comment=table.comment,
+        owner=table.owner,
+        rows=table.rows,
+        size=table.size,
+        loaded=loaded,
+    )

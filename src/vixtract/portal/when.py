@@ -1,6 +1,6 @@
-"""When a schedule runs: between a form's few choices, the scheduler's timing object, and words.
+"""When a schedule runs: the form's choices, the scheduler's timing object, and text.
 
-Every timing can be shown and kept: what the form has no choice for is of kind `custom`.
+Every timing can be shown and kept: one that the form has no choice for is of kind `custom`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = {
     "monthly": mark("On a day of the month"),
     "once": mark("Once"),
     "cron": mark("Cron expression"),
-    "custom": mark("Own timing"),
+    "custom": mark("Custom timing"),
     "manual": mark("Only by hand"),
 }
 WORKDAYS = (1, 2, 3, 4, 5)
@@ -79,7 +79,7 @@ def _build_days(when: When) -> dict[str, list[int]]:
 
 
 def read_when(timing: TimingInput) -> When:
-    """Find the form's choice that says the same as a timing.
+    """Return the form's choice that means the same as a timing.
 
     Args:
         timing: checked timing object, false or None.
@@ -118,7 +118,7 @@ def _read_days(timing: Timing, given: set[str], minute: int, hour: int) -> When 
 
 
 def describe_timing(timing: TimingInput, language: Language) -> str:
-    """Say in words when something runs; any timing has words.
+    """Return a text that says when a timing runs.
 
     Args:
         timing: checked timing object, false or None.
@@ -150,7 +150,7 @@ def _from_monday(weekdays: Sequence[int]) -> list[int]:
 
 
 def _describe_custom(timing: Timing, language: Language) -> str:
-    """Say it part by part, from the clock to the year, in words that need no grammar."""
+    """Return the text part by part, from the time of day to the years, without grammar between."""
     say = language.say
     parts = [_describe_clock(timing, language)]
     if timing.weekdays is not None:
@@ -186,7 +186,7 @@ def _describe_clock(timing: Timing, language: Language) -> str:
 
 
 def _numbers(values: Sequence[int]) -> str:
-    """Write numbers with runs of three or more drawn together: `1, 2, 8-17`."""
+    """Return numbers with ranges of three or more joined: `1, 2, 8-17`."""
     parts: list[list[int]] = []
     for value in values:
         if parts and value == parts[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""Numbers and sizes in a reader's language, and the words of runs and tables."""
+"""Numbers, sizes and labels of runs and tables in a reader's language."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_words(language: Language) -> dict[str, Any]:
             "replace": say("replaced"),
             "append": say("appended"),
             "upsert": say("updated or added"),
-            "incremental": say("the new rows added"),
+            "incremental": say("new rows added"),
         },
         "relation_kinds": {
             "table": say("table"),

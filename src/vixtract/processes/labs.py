@@ -35,7 +35,7 @@ from vixtract.processes.usage import (
 from vixtract.settings import Settings
 from vixtract.values import MIB
 
-log = logging.getLogger("vixtract.labwatch")
+log = logging.getLogger("vixtract.labs")
 
 LOOK_S = 1.0
 #: Seconds of using more than half of all processors after which a person's processes step back.
@@ -45,7 +45,7 @@ _KERNEL = re.compile(rb"kernel-([0-9a-f-]{36})\.json")
 
 
 @dataclass(frozen=True)
-class Bounds:
+class LabBounds:
     """When somebody is stopped.
 
     Args:
@@ -71,14 +71,14 @@ class Seen:
     writes: WriteMeter = field(default_factory=WriteMeter)
 
 
-class Watch:
+class LabWatch:
     """Looks at everybody's processes.
 
     Args:
         bounds: when to act.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: LabBounds) -> None:
         self._bounds = bounds
         self._seen: dict[int, Seen] = {}
         self._looked = time.monotonic()
@@ -266,20 +266,20 @@ def _step_back(pid: int) -> None:
 
 
 def main() -> int:
-    """Watch until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="labwatch: %(levelname)s: %(message)s")
+    """LabWatch until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="labs: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings.for_process("labs", os.environ)
     except VixtractError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code
-    bounds = Bounds(
+    bounds = LabBounds(
         memory_mb=settings.integer("SERVER_MEMORY_MB"),
         processes=settings.integer("SERVER_PROCESSES"),
         disk=DiskFloor(settings.integer("DISK_FLOOR_MB"), (Path("/home"), Path("/"))),
     )
-    watch = Watch(bounds)
+    watch = LabWatch(bounds)
     while True:
         started = time.monotonic()
         try:

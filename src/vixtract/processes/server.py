@@ -82,7 +82,7 @@ class _Child:
     deadline: float
 
 
-class Server:
+class QuestionServer:
     """Answers questions until SIGTERM or SIGINT. A server of its own kind overrides `reply`.
 
     Args:

@@ -76,7 +76,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Command:
+class ProcessSpec:
     """One process to start.
 
     Args:
@@ -140,7 +140,7 @@ def name_process(name: str) -> None:
     _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-def spawn(command: Command, start: Callable[[Command], NoReturn] | None = None) -> int:
+def spawn(command: ProcessSpec, start: Callable[[ProcessSpec], NoReturn] | None = None) -> int:
     """Fork, drop to the person and execute.
 
     Args:
@@ -182,10 +182,10 @@ def wait_for_start(pid: int, errors: int) -> None:
 
 
 def become(
-    command: Command,
+    command: ProcessSpec,
     parent: int,
     errors: int,
-    start: Callable[[Command], NoReturn] | None = None,
+    start: Callable[[ProcessSpec], NoReturn] | None = None,
 ) -> NoReturn:
     """Drop to the person in this process, for good, and go on as the command says.
 
@@ -400,7 +400,7 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _arrange_descriptors(command: Command, errors: int) -> None:
+def _arrange_descriptors(command: ProcessSpec, errors: int) -> None:
     """Leave 0, 1, 2, progress and the error pipe (closed by exec), nothing else of the daemon's."""
     stdin = os.open("/dev/null", os.O_RDONLY) if command.stdin is None else command.stdin
     wanted = {0: stdin, 1: command.output, 2: command.output}

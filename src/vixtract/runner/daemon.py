@@ -20,7 +20,7 @@ from typing import Any
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.processes import tree
-from vixtract.processes.server import Peer, Server, ServerConfig
+from vixtract.processes.server import Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import set_subreaper
 from vixtract.runner import accounts, supervisor
 from vixtract.runner.config import FORK_SERVER, RunnerConfig, is_root
@@ -37,7 +37,7 @@ _ORPHANS_S = 10.0
 _SETTLED_NS = 5_000_000_000
 
 
-class Runner(Server):
+class Runner(QuestionServer):
     """Starts a supervisor for each connection until it is told to stop.
 
     Args:

@@ -13,7 +13,7 @@ from vixtract.people.roles import login_environment
 from vixtract.processes.person import Person
 from vixtract.processes.spawn import compute_apart
 from vixtract.runner.config import RunnerConfig
-from vixtract.vault import wire
+from vixtract.vault import client
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +64,9 @@ def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str]
         config: the daemon's.
     Returns: the owner's PostgreSQL variables, and the secrets of their connections, for masking.
     """
-    if wire.SOCKET.parent.is_dir():
+    if client.SOCKET.parent.is_dir():
         try:
-            answer = wire.ask({"do": "run", "person": person.name})
+            answer = client.ask({"do": "run", "person": person.name})
         except VixtractError as error:
             log.warning("Connections' secrets of %s are not masked: %s", person.name, error)
         else:

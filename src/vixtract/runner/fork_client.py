@@ -8,10 +8,11 @@ import os
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import time
+from typing import Any
 
+from vixtract.processes.questions import encode, parse_object
 from vixtract.runner.config import RunnerConfig
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ _ANSWER_S = 10.0
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 60.0
 _STABLE_S = 60.0
-_PID = struct.Struct("i")
-_END = struct.Struct("ii")
 
 
 class ForkServer:
@@ -95,19 +94,18 @@ class ForkServer:
         if not self._is_ready or self._control is None:
             return 0
         try:
-            socket.send_fds(self._control, [b"1"], [connection.fileno()])
+            socket.send_fds(self._control, [encode({"do": "supervise"})], [connection.fileno()])
         except OSError:
             self.kill()
             return 0
         self._control.settimeout(_ANSWER_S)
-        answer = b""
+        answer: dict[str, Any] = {}
         with contextlib.suppress(OSError):
             answer = self._receive(self._control)
-        if len(answer) != _PID.size:
+        if "pid" not in answer:
             self.kill()
             return None
-        pid: int = _PID.unpack(answer)[0]
-        return max(pid, 0)
+        return max(int(answer["pid"]), 0)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -133,14 +131,11 @@ class ForkServer:
             while self._receive(self._control):
                 continue
 
-    def _receive(self, control: socket.socket) -> bytes:
-        """Return the next word that is not the end of a supervisor; those are kept."""
-        while True:
-            word = control.recv(64)
-            if len(word) != _END.size:
-                return word
-            pid, code = _END.unpack(word)
-            self._ended[pid] = code
+    def _receive(self, control: socket.socket) -> dict[str, Any]:
+        """Return the next message that is not the end of a supervisor; those are kept."""
+        while "ended" in (message := parse_object(control.recv(256))):
+            self._ended[message["ended"]] = message["code"]
+        return message
 
     def kill(self) -> None:
         """End it; `keep` starts it again."""
@@ -180,7 +175,7 @@ class ForkServer:
         assert self._control is not None
         self._control.setblocking(False)
         try:
-            self._is_ready = self._control.recv(16) == b"ready"
+            self._is_ready = parse_object(self._control.recv(256)).get("ready") is True
         except OSError:
             return
         if self._is_ready:

@@ -134,16 +134,28 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     sharing.join_pages()
-    control.send(b"ready")
+    send(control, ready=True)
     serve(control, config)
+
+
+def send(control, **message) -> None:  # type: ignore[no-untyped-def]
+    """Send the daemon a message.
+
+    Args:
+        control: the daemon's socket, which keeps the borders of messages.
+        message: JSON object.
+    """
+    from vixtract.processes.questions import encode
+
+    control.send(encode(message))
 
 
 def serve(control, config) -> None:  # type: ignore[no-untyped-def]
     """Fork on request and tell who ended, until the daemon is gone.
 
     Args:
-        control: the daemon's socket: in comes a connection, out goes the process id of its
-            supervisor; and later that id with the exit code.
+        control: the daemon's socket. In comes `{"do": "supervise"}` with a connection, out goes
+            `{"pid"}` of its supervisor, and later `{"ended", "code"}`.
         config: the daemon's.
     """
     import select
@@ -161,7 +173,7 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
             woken.recv(4096)
             tell_ended(control)
         if control in ready:
-            _, descriptors, _, _ = socket.recv_fds(control, 16, 1)
+            _, descriptors, _, _ = socket.recv_fds(control, 256, 1)
             if not descriptors:
                 return
             with socket.socket(fileno=descriptors[0]) as connection:
@@ -170,7 +182,7 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
                     for end in (control, woken, waker):
                         end.close()
                     supervise(connection, config)
-            control.send(pid.to_bytes(4, sys.byteorder, signed=True))
+            send(control, pid=pid)
 
 
 def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
@@ -179,8 +191,6 @@ def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
     Args:
         control: the daemon's socket.
     """
-    import struct
-
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -188,7 +198,7 @@ def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
             return
         if pid == 0:
             return
-        control.send(struct.pack("ii", pid, os.waitstatus_to_exitcode(status)))
+        send(control, ended=pid, code=os.waitstatus_to_exitcode(status))
 
 
 def fork_supervisor() -> int:
@@ -216,15 +226,16 @@ def supervise(connection, config) -> None:  # type: ignore[no-untyped-def]
     import logging
     import signal
 
-    from vixtract.notebooks.warm import in_process as begin
+    from vixtract.notebooks.warm import in_process
     from vixtract.runner import supervisor
-    from vixtract.runner.prepared import Beginnings
+    from vixtract.runner.prepared import WarmStarts
 
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.setpgid(0, 0)
         logging.basicConfig(level=logging.INFO, format="runner: %(levelname)s: %(message)s")
-        supervisor.serve(connection, config, Beginnings(begin.begin, begin.render_notebook))
+        starts = WarmStarts(in_process.run_notebook, in_process.render_notebook)
+        supervisor.serve(connection, config, starts)
     except BaseException:
         logging.getLogger(__name__).exception("A supervisor failed")
         os._exit(1)

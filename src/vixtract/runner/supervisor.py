@@ -30,7 +30,7 @@ from vixtract.processes.notebook_files import (
     relative_parts,
 )
 from vixtract.processes.person import acting_as, find_person
-from vixtract.processes.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
+from vixtract.processes.spawn import PROGRESS_FD, Limits, ProcessSpec, set_subreaper, spawn
 from vixtract.processes.usage import DiskFloor
 from vixtract.runner import outcome
 from vixtract.runner.channel import Channel, Reports, RunLog, read_request
@@ -40,13 +40,12 @@ from vixtract.runner.environment import (
     build_environment,
     received_database,
 )
-from vixtract.runner.loads import read_loads
-from vixtract.runner.prepared import Beginnings, Prefork, Warm
+from vixtract.runner.prepared import PreparedProcess, WarmRun, WarmStarts
 from vixtract.runner.protocol import NoRequestError, RunRequest
 from vixtract.runner.removal import remove_records
 from vixtract.runner.watch import Bounds, Streams, Watched, Watcher
 from vixtract.runner.workers.client import is_remote, run_on_worker
-from vixtract.runner.workspace import Workspace, make_workspace
+from vixtract.runner.workspace import Workspace, make_workspace, read_loads
 from vixtract.secret_settings import Masker, known_secrets
 from vixtract.values import MIB
 
@@ -64,14 +63,14 @@ _RENDER_S = 60.0
 def serve(
     connection: socket.socket,
     config: RunnerConfig,
-    beginnings: Beginnings | None = None,
+    starts: WarmStarts | None = None,
 ) -> None:
     """Carry out the run that a connection asks for.
 
     Args:
         connection: accepted socket of a peer that was checked already.
         config: the daemon's.
-        beginnings: what forked processes do, where this one is warm.
+        starts: what forked processes do, where this one is warm.
     """
     os.umask(0o077)
     set_subreaper()
@@ -92,8 +91,8 @@ def serve(
             return
         # Now: the process must not have in its memory what is read from here on.
         warm = None
-        if beginnings and request.kind == "notebook":
-            warm = Warm(Prefork(beginnings.run), beginnings.render)
+        if starts and request.kind == "notebook":
+            warm = WarmRun(PreparedProcess(starts.run), starts.render)
         Supervisor(request, config, channel, warm).run()
     except VixtractError as error:
         # Health checks only knock: they are no news.
@@ -117,7 +116,7 @@ class Supervisor:
         request: RunRequest,
         config: RunnerConfig,
         channel: Channel,
-        warm: Warm | None = None,
+        warm: WarmRun | None = None,
     ) -> None:
         self._warm = warm
         if not config.is_worker:
@@ -195,7 +194,7 @@ class Supervisor:
         masked = [*known_secrets(command.environment), *self._asked[1]]
         self._masker = Masker(masked)
         run_log.mask(masked)
-        pid = self._warm.prefork.start(command) if self._warm else spawn(command)
+        pid = self._warm.prepared.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
         if command.stdin is not None:
@@ -225,7 +224,7 @@ class Supervisor:
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
-    def _command(self, work: Workspace, output: int, progress: int) -> Command:
+    def _command(self, work: Workspace, output: int, progress: int) -> ProcessSpec:
         environment = {
             **build_environment(
                 self._person, self._config, run_dir=work.path, private=work.private,
@@ -235,7 +234,7 @@ class Supervisor:
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
         }  # fmt: skip
-        command = Command(
+        command = ProcessSpec(
             argv=self._config.driver,
             environment=environment,
             cwd=work.path,
@@ -332,7 +331,7 @@ class Supervisor:
             self._person, self._config, run_dir=work.path, private=work.private,
             job=self._request.job,
         )  # fmt: skip
-        command = Command(
+        command = ProcessSpec(
             argv=(*self._config.renderer, name, HTML),
             environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
             cwd=work.path,

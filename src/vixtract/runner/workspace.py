@@ -24,6 +24,10 @@ from vixtract.runner.config import RunnerConfig
 from vixtract.runner.environment import PRIVATE_FOLDERS
 
 _MAX_ATTEMPTS = 100
+LOADS = "loads.jsonl"
+MAX_LOADS_BYTES = 256 * 1024
+MAX_LOADS = 100
+_MODES = ("replace", "append", "upsert", "incremental")
 
 
 @dataclass(frozen=True)
@@ -170,3 +174,54 @@ def _make_private(tmp_root: Path, person: Person) -> Path:
         for name in PRIVATE_FOLDERS:
             (private / name).mkdir(mode=0o700)
     return private
+
+
+def read_loads(work: Workspace) -> list[dict[str, Any]]:
+    """Return what a run loaded into PostgreSQL, as `vixtract.load` noted it beside the output.
+
+    The file is the owner's to write: it is limited in size, and every field is checked. The caller
+    has the owner's rights.
+
+    Args:
+        work: the run's directories.
+    Returns: table (`schema.table`), mode, rows, bytes and seconds of each; the newest MAX_LOADS.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(LOADS, flags, dir_fd=work.directory)
+    except OSError:
+        return []
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return []
+        text = file.read(MAX_LOADS_BYTES)
+    loads = [load for load in map(parse_load, text.splitlines()) if load is not None]
+    return loads[-MAX_LOADS:]
+
+
+def parse_load(line: bytes) -> dict[str, Any] | None:
+    """Return the known fields of a load's record, or None where the line is no such record.
+
+    Args:
+        line: JSON object.
+    """
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    schema, table = content.get("schema", ""), content.get("table")
+    if not isinstance(table, str) or not table or not isinstance(schema, str):
+        return None
+    table = f"{schema}.{table}" if schema else table
+    if len(table) > 140 or not table.isprintable():
+        return None
+    load: dict[str, Any] = {"table": table}
+    if content.get("mode") in _MODES:
+        load["mode"] = content["mode"]
+    for name in ("rows", "bytes", "seconds"):
+        value = content.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10**15:
+            load[name] = value
+    return load

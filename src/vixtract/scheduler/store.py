@@ -60,7 +60,7 @@ class Caller:
 
 
 def hash_key(key: str) -> str:
-    """Return what is stored of an API key.
+    """Return the hash that is stored of an API key.
 
     A key is long and random, so a plain hash cannot be reversed; a slow one would be paid for on
     every call.
@@ -69,7 +69,7 @@ def hash_key(key: str) -> str:
 
 
 def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
-    """Tell who a key belongs to.
+    """Return the caller that a key belongs to.
 
     Args:
         database: holds the hashes of further keys.

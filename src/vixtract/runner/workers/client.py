@@ -23,7 +23,7 @@ from vixtract.runner.channel import Channel
 from vixtract.runner.config import RunnerConfig, check_author
 from vixtract.runner.environment import database_environment
 from vixtract.runner.protocol import WORKERS, RunRequest
-from vixtract.runner.workers.link import KEY_NAME, Pump, connect, read_line
+from vixtract.runner.workers.connection import KEY_NAME, Pump, connect, read_line
 
 log = logging.getLogger(__name__)
 

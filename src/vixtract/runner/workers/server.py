@@ -1,4 +1,4 @@
-"""A worker's door: takes runs from the appliance and hands them to the runner of this machine.
+"""A worker's server: takes runs from the appliance and hands them to the runner of this machine.
 
 Runs under the engine's account, without rights of its own. Whoever has the worker's key may run
 anything as anybody here, as the appliance may; nobody else gets further than the handshake.
@@ -20,7 +20,7 @@ from pathlib import Path
 from vixtract.errors import SettingsError
 from vixtract.processes.questions import UnansweredError, connect, encode
 from vixtract.runner.protocol import SOCKET
-from vixtract.runner.workers.link import PORT, Pump, keep_alive, server_context
+from vixtract.runner.workers.connection import PORT, Pump, keep_alive, server_context
 from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ MAX_STRANGERS = 32
 _RUNNER_S = 10.0
 
 
-class Door:
+class WorkerServer:
     """Accepts connections.
 
     Args:
@@ -100,10 +100,10 @@ def is_well(key: str, port: int = PORT) -> str:
 
     Args:
         key: content of the secret `worker_key`.
-        port: the door's.
+        port: the server's.
     Returns: what is wrong, or an empty text.
     """
-    from vixtract.runner.workers.link import connect, read_line
+    from vixtract.runner.workers.connection import connect, read_line
 
     try:
         with connect(("127.0.0.1", port), key) as connection:
@@ -118,18 +118,18 @@ def is_well(key: str, port: int = PORT) -> str:
 
 def main() -> int:
     """Serve until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="door: %(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="server: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         max_jobs = Settings.for_process("worker-server", os.environ).integer("MAX_JOBS")
     except SettingsError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code
-    door = Door(os.environ.pop("WORKER_KEY"), max_jobs)
+    server = WorkerServer(os.environ.pop("WORKER_KEY"), max_jobs)
     listener = socket.create_server(("", PORT), backlog=64)
     log.info("Taking runs on port %d", PORT)
     with contextlib.closing(listener):
-        door.serve(listener)
+        server.serve(listener)
     return 0
 
 

@@ -280,7 +280,7 @@ class EmbeddedEngine:
             self.dispatch()
 
     def reconcile(self) -> None:
-        """Find what was lost: runs whose process is gone, and slots nobody claimed."""
+        """Find what was lost: runs whose process is gone, and slots without a run."""
         self._reconciled_at = time.monotonic()
         with self._lock:
             for run in runs.open_runs(self.database, "running"):
