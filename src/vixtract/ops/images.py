@@ -15,8 +15,13 @@ from vixtract.settings import is_loopback
 
 SOURCE_LABEL = "vixtract.source"
 CA_LABEL = "vixtract.ca"
-#: What stands in for a public image is named after it, and has its tag.
-STAND_INS = {"debian-offline": "trixie-slim", "postgres-offline": "17"}
+#: What PostgreSQL's image was built on: name, and the number that a pull changes.
+BASE_LABEL = "vixtract.base"
+BASE_ID_LABEL = "vixtract.base.id"
+#: Setting of a public image to the own image that stands in where none can be pulled.
+STAND_INS = {"DEBIAN_IMAGE": "debian-offline", "POSTGRES_IMAGE": "postgres-offline"}
+#: They have the tags of what they stand in for.
+STAND_IN_TAGS = {"debian-offline": "trixie-slim", "postgres-offline": "17"}
 #: No registry serves this: an image of that name is made on this machine, or not there.
 LOCAL = "localhost/"
 DEBIAN_SCRIPT = "docker/offline/debian/build.sh"
@@ -31,7 +36,7 @@ class Recipe:
     Args:
         name: service or part.
         dockerfile: relative to the repository, which is the build context.
-        parent: name of the recipe that it builds on; empty for Debian itself.
+        parent: name of the recipe that it builds on; empty for a public image.
     """
 
     name: str
@@ -47,17 +52,18 @@ RECIPES = {
         Recipe("cronicle", "cronicle/Dockerfile", "base"),
         Recipe("cronicle-edge", "cronicle/Dockerfile.edge", "cronicle"),
         Recipe("nginx", "nginx/Dockerfile"),
+        Recipe("postgresql", "postgresql/Dockerfile"),
         Recipe("postgres-offline", "docker/offline/postgresql/Dockerfile"),
     )
 }
 #: The images of our own that the services run.
-SERVICE_RECIPES = ("jupyter", "cronicle", "nginx")
+SERVICE_RECIPES = ("postgresql", "jupyter", "cronicle", "nginx")
 
 
 def name_image(instance: Instance, recipe: str) -> str:
     """Return the full name of an own image or of a stand-in."""
-    if recipe in STAND_INS:
-        return f"{instance.settings['IMAGE_PREFIX']}/{recipe}:{STAND_INS[recipe]}"
+    if recipe in STAND_IN_TAGS:
+        return f"{instance.settings['IMAGE_PREFIX']}/{recipe}:{STAND_IN_TAGS[recipe]}"
     return instance.image(recipe)
 
 
@@ -109,14 +115,19 @@ def copy_authorities(host: Host, root: Path) -> None:
 
 
 def build_image(
-    instance: Instance, recipe: str, debian: str, labels: Mapping[str, str], *, no_cache: bool
+    instance: Instance,
+    recipe: str,
+    bases: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    no_cache: bool,
 ) -> list[str]:
     """Build the command that builds one image, with either builder.
 
     Args:
         instance: the appliance.
         recipe: name in RECIPES.
-        debian: image of Debian to build on.
+        bases: setting of a public image to the image that is built on.
         labels: labels of the image.
         no_cache: whether every layer is made anew.
     """
@@ -125,10 +136,10 @@ def build_image(
     command = ["docker", "build", "--tag", name_image(instance, recipe)]
     command += ["--file", str(instance.root / entry.dockerfile)]
     values = {
-        "DEBIAN_IMAGE": debian,
         "BASE_IMAGE": instance.image("base"),
         "SCHEDULER_BASE": instance.image("cronicle"),
         "CRONICLE_IMAGE": instance.settings["CRONICLE_IMAGE"],
+        **bases,
     }
     for name in sorted(declared & set(values)):
         command += ["--build-arg", f"{name}={values[name]}"]
@@ -171,6 +182,18 @@ def look_at_image(host: Host, image: str) -> dict[str, str] | None:
     """
     answer = host.run(build_inspect(image), timeout_s=30)
     return (json.loads(answer.stdout) or {}) if answer.ok else None
+
+
+def find_image_id(host: Host, image: str) -> str:
+    """Return the number of an image's content, empty where this machine does not have it.
+
+    Args:
+        host: the machine.
+        image: its name.
+    """
+    command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
+    answer = host.run(command, timeout_s=30)
+    return answer.stdout.strip() if answer.ok else ""
 
 
 def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:

@@ -171,7 +171,7 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     check_ports_free(session, instance)
     passwords = build_passwords(instance)
     instance = instance.changed({**passwords, **engine_settings(instance, chosen)})
-    instance = ensure_images(session, instance, supply)
+    ensure_images(session, instance, supply)
     # Kept before anything starts with them: a password that nobody knows would lock people out.
     instance.keep()
     # Again: building may have taken minutes, in which somebody else came.
