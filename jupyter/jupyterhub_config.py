@@ -10,7 +10,7 @@ from vixtract.hub import events
 from vixtract.hub.authenticator import PeopleAuthenticator
 from vixtract.hub.authority import AuthorityHandler
 from vixtract.hub.lifecycle import Lifecycle
-from vixtract.hub.provisioner import Provisioner, Server
+from vixtract.hub.provisioner import DatabaseServer, Provisioner
 from vixtract.hub.spawner import PersonSpawner
 from vixtract.hub.state import PeopleState
 from vixtract.hub.teamwork import Teamwork
@@ -29,7 +29,7 @@ c = get_config()  # noqa: F821  traitlets provides it
 PREFIX = Path("/opt/jupyterhub")
 settings = Settings.for_process("hub", with_secrets(os.environ))
 project = os.environ.get("VIXTRACT_PROJECT") or "vixtract"
-postgresql = Server(
+postgresql = DatabaseServer(
     superuser_conninfo(),
     bi_password=settings["BI_PASSWORD"],
     role_key=ensure_secret(SECRETS, "role_key"),

@@ -272,7 +272,13 @@ _LIMITS = _group(
         {"compose"},
         "Memory of the job container with all jobs in it.",
     ),
-    Setting("POSTGRES_MEMORY", "4g", "size", {"compose"}, "Memory of the PostgreSQL container."),
+    Setting(
+        "POSTGRES_MEMORY",
+        "4g",
+        "size",
+        {"compose"},
+        "Memory of the PostgreSQL container; its buffers follow from it.",
+    ),
 )
 
 _MESSAGES = _group(
@@ -431,7 +437,13 @@ _IMAGES = _group(
         {"compose", "ops"},
         "Registry and path of the own images; `localhost/…`: they are built here, never pulled.",
     ),
-    Setting("POSTGRES_IMAGE", "postgres:17", "image", {"compose", "ops"}, "Image of PostgreSQL."),
+    Setting(
+        "POSTGRES_IMAGE",
+        "postgres:17",
+        "image",
+        {"build", "ops"},
+        "Image of PostgreSQL that ours is built on: Debian variants of 16 or newer.",
+    ),
     Setting(
         "DEBIAN_IMAGE",
         "debian:trixie-slim",

@@ -184,9 +184,9 @@ def test_person_added_in_the_control_panel_works_after_an_admin_sets_a_password(
         ("libadmin", "system account"),
         ("portal", "reserved"),
         ("pg_me", "reserved"),
-        ("a/../b", "no usable name"),
-        ("x" * 33, "no usable name"),
-        ("иван", "no usable name"),
+        ("a/../b", "not a valid name"),
+        ("x" * 33, "not a valid name"),
+        ("иван", "not a valid name"),
     ],
 )
 def test_control_panel_refuses_a_name_and_says_why(admin, name, reason):

@@ -11,6 +11,7 @@ from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.scheduler import settling, store
 from vixtract.scheduler.api import ApiError
+from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.store import Caller
 
@@ -32,7 +33,8 @@ def contract(tmp_path, monkeypatch):
         runs.finish_run(database, f"j{number}", runs.Outcome(outcome, code, "said", NOW + number))
     settling.add_run(database, "j9", Event("e0", "Sales 0", "shellplug"), "Scheduler", None, NOW)
     store.create_key(database, Caller("limited", "anna", {}), LIMITED, int(NOW))
-    yield Contract(Upstream("session", tmp_path / "absent.sock"), database, KEY, "UTC")
+    upstream = Upstream("session", tmp_path / "absent.sock")
+    yield Contract(upstream, database, EngineConfig(KEY, tmp_path))
     database.close()
 
 

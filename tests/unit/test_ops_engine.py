@@ -40,7 +40,7 @@ def versions(server="20.10.24+dfsg1", api="1.41", oldest="1.12"):
 AWAY = Completed(
     1, '{"Client":{"Version":"28"},"Server":null}\n', "Cannot connect to the Docker daemon at …"
 )
-NO_CLIENT = Completed(127, "", "docker: no such program")
+NO_CLIENT = Completed(127, "", "docker: program not found")
 POLICY = """docker.io:
   Installed: (none)
   Candidate: 20.10

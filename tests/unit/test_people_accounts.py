@@ -48,7 +48,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(
         grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=groups[name], gr_gid=1900)
     )
-    monkeypatch.setattr(accounts, "_has_group", lambda _: True)
+    monkeypatch.setattr(accounts, "has_group", lambda _: True)
     monkeypatch.setattr(accounts, "_run", run)
     monkeypatch.setattr(accounts, "EXAMPLES", examples)
     return SimpleNamespace(home=home_root, table=table, groups=groups, examples=examples)

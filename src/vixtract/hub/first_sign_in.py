@@ -1,7 +1,7 @@
-"""The first login: whoever has a password that somebody else knows chooses another one first.
+"""The first login: a password that an administrator knows must be replaced before anything else.
 
-There is no session yet on this page: a signed cookie says that the first password was right, for
-ten minutes and for as long as it is the password.
+The page has no session yet. A signed cookie proves that the first password was right; it is valid
+for ten minutes, and only until that password changes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MINUTES = 10
 
 
 def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
-    """Lead a browser to the page, instead of logging it in.
+    """Send a browser to the page instead of logging it in.
 
     Args:
-        handler: login's handler, with the right first password in its request.
+        handler: the login's handler; its request has the right first password.
         name: person.
         fingerprint: of the first password.
     Raises:
@@ -47,7 +47,7 @@ def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
 
 
 class FirstPasswordPage(BaseHandler):
-    """Choose a password of one's own."""
+    """The page on which a person replaces the first password."""
 
     async def get(self) -> None:
         """Show the form."""
@@ -83,7 +83,7 @@ class FirstPasswordPage(BaseHandler):
             self.redirect(self.get_next_url(user))
 
     async def _find_name(self) -> str:
-        """Return who the cookie is for; empty where it is too old or for a former password."""
+        """Return the person of the cookie; empty where it is old or the password has changed."""
         value = self.get_secure_cookie(COOKIE, max_age_days=MINUTES / 1440)
         try:
             name, fingerprint = json.loads(value or b"")

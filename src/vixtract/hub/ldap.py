@@ -10,7 +10,6 @@ import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn, safe_dn
 
 from vixtract.errors import VixtractError
+from vixtract.hub.sources import Identity
 from vixtract.settings import EVERYBODY, Settings
 
 log = logging.getLogger(__name__)
@@ -42,30 +42,15 @@ _ATTRIBUTES = (
 
 
 class LdapError(VixtractError):
-    """The directory did not do what was asked."""
+    """The directory did not answer as needed."""
 
 
 class DirectoryDownError(LdapError):
-    """No server could be asked, or it refuses to be: says nothing about the person."""
+    """No server answered, or it refuses our account: this says nothing about the person."""
 
 
 class NotAllowedError(LdapError):
-    """The directory knows the person, but does not let them in; message is for the person."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A person who may sign in.
-
-    Args:
-        name: as the directory spells it, in lower case.
-        subject: entryUUID or objectGUID; empty where the directory shows none.
-        is_admin: member of the group of administrators; None where no such group is set.
-    """
-
-    name: str
-    subject: str
-    is_admin: bool | None
+    """The directory knows the person, who may not sign in; the message is for the person."""
 
 
 class _Tls(ldap3.Tls):
@@ -107,7 +92,7 @@ class Directory:
             )
         return ""
 
-    def sign_in(self, name: str, password: str) -> Found | None:
+    def sign_in(self, name: str, password: str) -> Identity | None:
         """Check a password, then the groups.
 
         Args:
@@ -126,12 +111,12 @@ class Directory:
                 return self._sign_in_by_search(name, password)
             return self._sign_in_by_template(name, password)
 
-    def look_up(self, name: str) -> Found | None:
+    def look_up(self, name: str) -> Identity | None:
         """Ask about a person without their password; only where `can_look_up`.
 
         Args:
             name: person.
-        Returns: the person, or None where the directory has them no more.
+        Returns: the person, or None where the directory does not have them any more.
         Raises:
             NotAllowedError: as `sign_in`.
             DirectoryDownError: as `sign_in`.
@@ -140,7 +125,7 @@ class Directory:
             entry = self._find_entry(connection, name)
             return self._judge(connection, name, entry) if entry else None
 
-    def _sign_in_by_search(self, name: str, password: str) -> Found | None:
+    def _sign_in_by_search(self, name: str, password: str) -> Identity | None:
         with self._service() as service:
             entry = self._find_entry(service, name)
             if entry is None:
@@ -150,7 +135,7 @@ class Directory:
                     return None
             return self._judge(service, name, entry)
 
-    def _sign_in_by_template(self, name: str, password: str) -> Found | None:
+    def _sign_in_by_template(self, name: str, password: str) -> Identity | None:
         template = self._settings["LDAP_USER_DN_TEMPLATE"]
         is_dn = "=" in template
         who = template.replace("{username}", escape_rdn(name) if is_dn else name)
@@ -162,7 +147,7 @@ class Directory:
                 raise NotAllowedError(f"The directory shows no entry of {name!r} that may sign in.")
             return self._judge(person, name, entry)
 
-    def _judge(self, connection: Any, name: str, entry: Mapping[str, Any]) -> Found:
+    def _judge(self, connection: Any, name: str, entry: Mapping[str, Any]) -> Identity:
         attributes = entry["attributes"]
         if _is_locked(attributes):
             raise NotAllowedError("This account is disabled in the directory.")
@@ -174,7 +159,7 @@ class Directory:
         is_allowed = is_admin or allowed == EVERYBODY
         if not is_allowed and not self._is_member(connection, name, entry, allowed):
             raise NotAllowedError("This account is not in the group that may sign in here.")
-        return Found(self._spell(name, attributes), _subject(entry), is_admin)
+        return Identity(self._spell(name, attributes), _subject(entry), is_admin)
 
     def _spell(self, name: str, attributes: Mapping[str, Any]) -> str:
         names = [value.lower() for value in _texts(attributes, self._attribute)]
@@ -228,7 +213,7 @@ class Directory:
     def _find_own(self, connection: Any, name: str, who: str) -> Mapping[str, Any] | None:
         """Find the entry of `name@domain`: AD takes it for a userPrincipalName first.
 
-        The part before the @ may be somebody else's sAMAccountName.
+        The part before the @ may be another person's sAMAccountName.
         """
         entry = None
         if "@" in who:
@@ -250,7 +235,7 @@ class Directory:
                 "Narrow LDAP_BASE_DN or LDAP_USER_FILTER.",
             )
         if connection.result["description"] != "success":
-            # Settings or rights are wrong: nobody is gone because of that.
+            # Settings or rights are wrong: this does not mean that the person is gone.
             raise DirectoryDownError(
                 f"LDAP_BASE_DN {self._base!r} cannot be searched: "
                 f"{connection.result['description']}."
@@ -319,7 +304,7 @@ class Directory:
             tls=_Tls(self._settings["LDAP_CA_FILE"]), get_info=ldap3.NONE,
             connect_timeout=self._timeout_s,
         )  # fmt: skip
-        # Referrals lead to servers that nobody named here: they must not be given the password.
+        # Referrals lead to servers that no setting names: they must not get the password.
         connection = ldap3.Connection(
             server, user=user, password=password, receive_timeout=self._timeout_s,
             auto_referrals=False, check_names=False, read_only=True,
@@ -385,5 +370,5 @@ def _subject(entry: Mapping[str, Any]) -> str:
 
 
 def _same(dn: str) -> str:
-    """Bring a DN into the form in which two spellings of it are equal."""
+    """Return a DN in the form in which two spellings of it are equal."""
     return str(safe_dn(dn)).lower()

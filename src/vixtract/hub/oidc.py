@@ -22,6 +22,7 @@ from authlib.oidc.core import CodeIDToken
 from joserfc.errors import JoseError
 
 from vixtract.errors import VixtractError
+from vixtract.hub.sources import Identity
 from vixtract.settings import EVERYBODY, Settings, is_secure_url
 
 TIMEOUT_S = (5.0, 10.0)
@@ -56,21 +57,6 @@ class Request:
     state: str
     nonce: str
     verifier: str
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A person whom the issuer vouches for, allowed to sign in.
-
-    Args:
-        name: name claim, in lower case, not yet checked by the rules of names.
-        subject: issuer and `sub`, the account's lasting identifier.
-        is_admin: in the group of administrators; None where no such group is set.
-    """
-
-    name: str
-    subject: str
-    is_admin: bool | None
 
 
 def new_request() -> Request:

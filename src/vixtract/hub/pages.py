@@ -1,6 +1,6 @@
-"""Pages and calls about passwords: one's own, anybody's for administrators, and the operator's.
+"""Pages and calls for passwords: of people themselves, of administrators, of the operator.
 
-Everything that changes something is a POST; the Hub's base handler checks the XSRF token of each.
+All changes are POSTs; the Hub's base handler checks the XSRF token of each.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from vixtract.hub.sessions import end_sessions
 
 
 class _PasswordMixin:
-    """What the three handlers share. Mixed into the Hub's handlers."""
+    """Setting a password, for all three handlers."""
 
     async def set_password(self: Any, user: Any, password: str, *, is_first: bool = False) -> None:
-        """Store a new password and make all cookies and tokens of the person void.
+        """Store a new password and end all sessions of the person.
 
         Args:
             user: the Hub's user.
             password: new one.
             is_first: the person has to choose another one at the next login.
         Raises:
-            PasswordError: the rules refuse it, or the person signs in from outside.
+            PasswordError: the rules refuse it, or the person has no local password.
         """
         source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
         if source in (sources.LDAP, sources.OIDC):
@@ -43,7 +43,11 @@ class _PasswordMixin:
         self.log.info("Password of %s set by %s", user.name, self.current_user.name)
 
     def find_person(self: Any, name: str) -> Any:
-        """Return a user whose password the caller may set; 404 or 403 otherwise."""
+        """Return a user whose password the caller may set.
+
+        Raises:
+            HTTPError: 404 for an unknown user, 403 for an administrator's password.
+        """
         user = self.find_user(name)
         if user is None:
             raise web.HTTPError(404, f"No such user: {name}")
@@ -87,7 +91,7 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
             self.authenticator.store.has_password, user.name
         )
         source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
-        settings = self.authenticator.outside.settings
+        settings = self.authenticator.external.settings
         labels = {
             sources.LDAP: "your organisation's directory",
             sources.OIDC: settings["OIDC_LABEL"],
@@ -107,11 +111,11 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
 
 
 class PasswordsPage(_PasswordMixin, BaseHandler):
-    """Set anybody's password; also of people added in the Control Panel, who have none yet."""
+    """Set any person's password; people added in the Control Panel have none yet."""
 
     @needs_scope("admin:users")
     async def get(self) -> None:
-        """Show everybody, with a form each."""
+        """Show all people, with a form for each."""
         await self._show()
 
     @needs_scope("admin:users")
@@ -152,7 +156,7 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
 
 
 class PasswordCall(_PasswordMixin, APIHandler):
-    """The operator's way to set a password: POST {"password": "…", "first": true} with a token."""
+    """The operator's call: POST {"password": "…", "first": true} with a token."""
 
     @needs_scope("admin:users")
     async def post(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """The operator's calls about people, teams and readers: POST to `/hub/vixtract/people/<action>`.
 
-Only administrators and the service `operator` may call. What takes long runs outside the Hub's
-loop. An answer is {"lines": […], "problems": […]} and what the action adds.
+Only administrators and the service `operator` may call. Blocking work runs in threads. An answer is
+{"lines": […], "problems": […]}, with further fields of some actions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def in_thread(function: Callable[..., Any], *arguments: Any, **options: An
 
 
 class PeopleCall(APIHandler):
-    """One action, named by the address."""
+    """The handler of all actions; the address names the action."""
 
     @property
     def life(self) -> Lifecycle:
@@ -50,7 +50,7 @@ class PeopleCall(APIHandler):
 
     @needs_scope("admin:users")
     async def post(self, action: str) -> None:
-        """Do it."""
+        """Run the action."""
         body = self.get_json_body() or {}
         method = _ACTIONS.get(action)
         if method is None or not isinstance(body, dict):
@@ -67,7 +67,11 @@ class PeopleCall(APIHandler):
         self.write(answer)
 
     def find_person(self, body: Mapping[str, Any], field: str = "name") -> Any:
-        """Return the Hub's user that a call names; 404 where there is none."""
+        """Return the Hub's user that a call names.
+
+        Raises:
+            HTTPError: 404 where there is none.
+        """
         name = body.get(field)
         user = self.find_user(name) if isinstance(name, str) and name else None
         if user is None:
@@ -75,7 +79,11 @@ class PeopleCall(APIHandler):
         return user
 
     def find_staying(self, body: Mapping[str, Any]) -> Any:
-        """Return a user whose removal has not begun."""
+        """Return the user that a call names.
+
+        Raises:
+            HTTPError: 404 where there is none, 400 where their removal has begun.
+        """
         user = self.find_person(body)
         if self.life.state.plan(user.name):
             raise web.HTTPError(
@@ -84,12 +92,12 @@ class PeopleCall(APIHandler):
         return user
 
     def protect(self, user: Any) -> None:
-        """Refuse what would leave the Hub without an administrator who can log in."""
+        """Refuse to lock out the last administrator who can log in."""
         blocked = self.life.state.blocked()
         admins = {row.name for row in self.db.query(orm.User).filter(orm.User.admin)}
         if user.admin and not admins - blocked - {user.name}:
             raise web.HTTPError(
-                400, f"{user.name} is the only administrator. Make somebody else one before."
+                400, f"{user.name} is the only administrator. Make another person one first."
             )
 
     async def lock_out(self, user: Any, report: Report) -> None:
@@ -133,7 +141,7 @@ async def _provision(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
     call.protect(user)
-    # First the mark: from here on no login succeeds.
+    # First of all: from here on no login succeeds.
     call.life.state.set_disabled(user.name, True)
     report = Report()
     await call.lock_out(user, report)
@@ -146,7 +154,7 @@ async def _enable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 
 async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    """Do everything but the Hub's own row, which the Hub's DELETE takes away afterwards."""
+    """Remove a person everywhere but in the Hub's own table; its DELETE follows."""
     user = call.find_person(body)
     call.protect(user)
     to = str(body.get("hand_over_to") or "")
@@ -198,7 +206,7 @@ async def _team(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 
 async def _stop_members(call: PeopleCall, names: list[str], report: Report) -> None:
-    """A process keeps the groups that it began with."""
+    """Stop the servers of people who left a team: a process keeps the groups that it began with."""
     for name in names:
         user = call.find_user(name)
         stopped = await stop_servers(call, user) if user is not None else 0

@@ -80,7 +80,7 @@ class _IssuerHandler(BaseHandler):
     @property
     def redirect_uri(self) -> str:
         """Where the issuer sends browsers: PUBLIC_URL, or the address that this one used."""
-        settings = self.authenticator.outside.settings
+        settings = self.authenticator.external.settings
         origin: str = settings["PUBLIC_URL"].rstrip("/")
         if not origin:
             origin = f"{get_browser_protocol(self.request)}://{self.request.host}"
@@ -107,7 +107,7 @@ class ToIssuer(_IssuerHandler):
     async def get(self) -> None:
         """Begin an attempt."""
         request = new_request()
-        ask = self.authenticator.outside.ask_issuer
+        ask = self.authenticator.external.ask_issuer
         url = await ask(self.provider.build_url, request, self.redirect_uri)
         attempt = {**asdict(request), "next": self.get_argument("next", ""), "at": time.time()}
         self.set_attempt(json.dumps(attempt))
@@ -128,7 +128,7 @@ class FromIssuer(_IssuerHandler):
             reason = self.get_argument("error_description", "") or self.get_argument("error")
             raise web.HTTPError(403, f"{provider.label} did not sign you in: {reason[:200]}")
         request = Request(attempt["state"], attempt["nonce"], attempt["verifier"])
-        identity = await self.authenticator.outside.ask_issuer(
+        identity = await self.authenticator.external.ask_issuer(
             provider.finish, self.get_argument("code", ""), request, self.redirect_uri
         )
         user = await self.login_user({"username": identity.name, "identity": identity})

@@ -1,4 +1,4 @@
-"""A person's JupyterLab server: their account, their rights on libraries, their database role."""
+"""A person's JupyterLab server, with their OS account, groups and database role."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ListenerError(VixtractError):
 
 
 class PersonSpawner(LocalProcessSpawner):
-    """Prepares account, groups and role before each start; PostgreSQL being away stops nobody."""
+    """Prepares account, groups and role before each start; the role may fail."""
 
     home_root = Unicode("/home", help="Directory of the homes.").tag(config=True)
     runtime_root = Unicode("/run/vixtract", help="Directory of sockets and connection files.").tag(
@@ -68,9 +68,9 @@ class PersonSpawner(LocalProcessSpawner):
     async def start(self) -> Any:
         """Start the server; go on only when it is the person's own process that listens.
 
-        Ports are everybody's: another account could take the chosen one just before the server
-        does, and would be sent the person's requests with their cookies. The Hub itself asks in
-        pauses that double up to five seconds; the person would wait them out.
+        Any account can open any port: another one could take the chosen port just before the
+        server does, and would get the person's requests with their cookies. The Hub's own check
+        would make the person wait for pauses of up to five seconds.
 
         Raises:
             ListenerError: another account listens there.
@@ -85,7 +85,7 @@ class PersonSpawner(LocalProcessSpawner):
                 raise ListenerError(
                     f"Another account listens on port {self.port}, which was meant for "
                     f"{self.user.name}.",
-                    "Start the server again; look who did it in the log of jupyter.",
+                    "Start the server again; the log of jupyter shows which account it is.",
                 )
             if found:
                 break
@@ -107,7 +107,7 @@ class PersonSpawner(LocalProcessSpawner):
         return env
 
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
-        """Become the person, then do in their name what root must not do in their home."""
+        """Return what runs before the server: become the person, then make directories as them."""
         become = super().make_preexec_fn(name)
         limits = self.limits
         account = pwd.getpwnam(name)
@@ -126,7 +126,7 @@ class PersonSpawner(LocalProcessSpawner):
                 try:
                     directory.mkdir(parents=True, exist_ok=True)
                 except OSError:
-                    continue  # the person has put something else there: theirs to decide
+                    continue  # the person has put something else there
 
         return preexec
 

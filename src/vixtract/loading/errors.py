@@ -23,8 +23,8 @@ class BadRowError(LoadError):
     """A row that does not fit the table.
 
     Args:
-        row: its number in the source, the first data row is 1; 0 where unknown.
-        column: name of the column, empty where the row as a whole is wrong.
+        row: its number in the source, the first data row is 1; 0 if unknown.
+        column: name of the column, empty if the row as a whole is wrong.
         value: the value as Python shows it, shortened.
         reason: the problem.
     """

@@ -140,7 +140,7 @@ def sort_keys(keys: list[Any], width: int) -> list[Any]:
     """Return distinct keys in petl's order.
 
     Args:
-        keys: values, or tuples of `width` values where that is more than one.
+        keys: values, or tuples of `width` values if that is more than one.
         width: columns of a key.
     Raises:
         UnknownOrderError: the order is left to petl.

@@ -17,7 +17,7 @@ class Progress:
 
     Args:
         title: name of the table.
-        total: rows, where known.
+        total: rows, if known.
         wanted: True or False; None: in notebooks and scheduled runs.
     """
 

@@ -188,7 +188,7 @@ def _header(row: Any) -> list[Any]:
     if not _is_row(type(row)):
         raise LoadUsageError(
             f"The rows have no header: the first is {shown(row)}.",
-            'Give dicts, lists or tuples, and the names where none come: columns=["id", "name"].',
+            'Give dicts, lists or tuples, and the names if they have none: columns=["id", "name"].',
         )
     return list(row)
 

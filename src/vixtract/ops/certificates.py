@@ -1,4 +1,4 @@
-"""The front door's certificate: what it is, how it is doing, and giving it another one."""
+"""The front door's certificate: show it, check it, replace it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Certificate:
         source: files, last-good, acme or self-signed.
         names: host names and addresses that it is for.
         issuer: who signed it.
-        not_after: end of its life, UTC.
-        problem: what is wrong; empty where nothing is.
+        not_after: when it expires, UTC.
+        problem: what is wrong with it, or an empty text.
         cure: what to do about it.
     """
 
@@ -50,7 +50,7 @@ class Certificate:
     cure: str = ""
 
     def days_left(self, now: datetime.datetime) -> int:
-        """Return the rest of its life in whole days; negative once it is over."""
+        """Return the whole days until it expires; negative once it has."""
         return int((self.not_after - now).total_seconds() // 86400)
 
 
@@ -68,7 +68,7 @@ def _run(host: Host, instance: Instance, *words: str, text: str = "") -> str:
 
 
 def parse_certificate(text: str) -> Certificate:
-    """Read what the front door's keeper leaves behind.
+    """Read the status file that the front door writes.
 
     Args:
         text: JSON of the status file.
@@ -86,7 +86,7 @@ def parse_certificate(text: str) -> Certificate:
 
 
 def load_certificate(host: Host, instance: Instance) -> Certificate | None:
-    """Return what the front door serves; None where it serves no HTTPS or does not run.
+    """Return the certificate that the front door serves, or None where it serves none.
 
     Args:
         host: the machine.
@@ -137,7 +137,7 @@ def as_json(found: Certificate | None, now: datetime.datetime) -> dict[str, Any]
 
 
 def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
-    """Judge the certificate.
+    """Check the certificate of the web pages.
 
     Args:
         instance: the appliance, whose front door runs.
@@ -158,7 +158,7 @@ def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
 
 
 def check_database_tls(host: Host, instance: Instance) -> Finding:
-    """Judge whether PostgreSQL has its certificate: without it nobody gets in from outside.
+    """Check that PostgreSQL has its certificate: without it no connection from outside works.
 
     Args:
         host: the machine.
@@ -176,7 +176,7 @@ def check_database_tls(host: Host, instance: Instance) -> Finding:
 
 
 def run_checks(host: Host, instance: Instance) -> list[Finding]:
-    """Judge the front door's certificate and PostgreSQL's, where both run.
+    """Check the certificates of the front door and of PostgreSQL, where both run.
 
     Args:
         host: the machine.
@@ -194,10 +194,10 @@ def run_checks(host: Host, instance: Instance) -> list[Finding]:
 
 
 def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
-    """Return a context that trusts what the front door serves and nothing else.
+    """Return a TLS context that trusts the certificate of the front door and no other.
 
-    The command asks its own container what to expect, so the name does not matter: the answer can
-    come from nobody else.
+    The certificate was read inside the container, so its names need not be checked: only the front
+    door can answer with it.
 
     Args:
         host: the machine.
@@ -216,7 +216,7 @@ def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
 
 
 def read_file(path: str) -> str:
-    """Return a file of the operator's.
+    """Return the content of a file of the operator.
 
     Args:
         path: the file; PEM or a password.
@@ -235,7 +235,7 @@ def read_file(path: str) -> str:
 
 
 def install(host: Host, instance: Instance, cert: str, key: str, password_file: str) -> str:
-    """Give the front door a certificate; it checks it before anything changes.
+    """Install a certificate in the front door, which checks it before anything changes.
 
     Args:
         host: the machine.
@@ -257,7 +257,7 @@ def install(host: Host, instance: Instance, cert: str, key: str, password_file: 
 
 
 def trust_authority(host: Host, instance: Instance, path: str) -> str:
-    """Tell the front door which authorities vouch for a private ACME server.
+    """Have the front door trust the authorities of a private ACME server.
 
     Args:
         host: the machine.

@@ -1,4 +1,4 @@
-"""`./vixtract`: reads the command line, calls the other modules and prints; nobody else prints."""
+"""`./vixtract`: read the command line, call the other modules, print. Only this module prints."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FOLLOW_S = 86400.0
 
 
 class ReaderLeftError(BaseException):
-    """Nobody reads standard output any more; no step on the way may catch this."""
+    """The reader of standard output is gone. Derived so that no step on the way catches it."""
 
 
 class Terminal:
@@ -132,7 +132,7 @@ class Command:
         self.session = Session(host, terminal, agreed, bool(options.debug))
 
     def instance(self, **more: str) -> Instance:
-        """Return the appliance that is meant."""
+        """Return the appliance that the options and the environment describe."""
         names = ("project", *OPTIONS)
         options = {name: getattr(self.options, name, None) for name in names}
         return load_instance(ROOT, {**options, **more}, self.session.host.environment)
@@ -309,7 +309,7 @@ class Command:
     team = reader = user
 
     def doctor(self) -> int:
-        """Find what is wrong."""
+        """Look for problems."""
         instance = self.instance()
         findings = run_doctor(self.session, instance)
         findings += certificates.run_checks(self.session.host, instance)

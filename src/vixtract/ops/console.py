@@ -1,4 +1,4 @@
-"""What the parts of this package say to a person, and ask; `cli.py` prints it."""
+"""The messages and questions of this package; `cli.py` prints them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Console(Protocol):
         """Show progress inside a step; a terminal may overwrite it."""
 
     def ask(self, question: str) -> bool | None:
-        """Ask yes or no; None where nobody can answer."""
+        """Return the answer to a yes-or-no question, or None without a terminal."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Session:
     debug: bool = False
 
     def agree(self, what: str, refusal: str) -> None:
-        """Go on only where the person agrees.
+        """Ask for consent to a change of the machine.
 
         Args:
             what: what will be done, as a sentence without full stop.
             refusal: what the person can do instead.
         Raises:
-            PreconditionError: the person said no, or nobody can answer.
+            PreconditionError: the person said no, or there is no terminal to ask on.
         """
         if self.assume_yes:
             return

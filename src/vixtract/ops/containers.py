@@ -1,4 +1,4 @@
-"""What the engine says of the appliance's containers, and waiting for their health."""
+"""The state of the appliance's containers, and waiting until they are healthy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES
 
 HEALTHY_S = 300.0
-#: Restarts after which a container will not come up by itself.
+#: A container that restarted so often will not recover by itself.
 RESTARTS = 2
 UNHEALTHY_S = 60.0
 REFUSED = 3
@@ -37,7 +37,7 @@ class Container:
         image: name it was started from.
         started: when it started, UTC.
         restarts: how often the engine restarted it.
-        exit_code: of its last end.
+        exit_code: of its last process.
         ports: published ports as `address:port->port`.
         last_check: what the last health check printed.
     """
@@ -107,7 +107,7 @@ def list_containers(host: Host, project: str) -> dict[str, Container]:
     if not numbers:
         return {}
     answer = host.run(["docker", "inspect", *numbers], timeout_s=30)
-    # One that vanished between the two questions makes the exit code 1; the others are listed.
+    # A container that vanished since the first call makes the exit code 1; the others are listed.
     entries = json.loads(answer.stdout or "[]")
     found = [parse_container(entry) for entry in entries]
     return {c.service: c for c in found if c.service}
@@ -126,12 +126,12 @@ def last_log(host: Host, container: str, lines: int = 10) -> list[str]:
 
 
 def judge(found: Mapping[str, Container], before: Mapping[str, int]) -> tuple[list[str], str]:
-    """Say what is awaited and which service will not come up by itself.
+    """Return the services still to wait for, and one that will not recover by itself.
 
     Args:
         found: containers by service.
         before: restarts of each service when the wait began.
-    Returns: what is awaited, as `service (state)`; the service that failed, or an empty text.
+    Returns: each service to wait for as `service (state)`; the failed service, or an empty text.
     """
     awaited = []
     for service in SERVICES:
@@ -164,7 +164,7 @@ def wait_healthy(
         session: this call.
         project: compose project name.
         before: restarts of each service before the start.
-        timeout_s: seconds until the wait is given up.
+        timeout_s: longest wait in seconds.
         services: those that are awaited.
     Returns: the containers.
     Raises:

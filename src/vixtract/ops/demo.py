@@ -1,4 +1,4 @@
-"""The main job once, on real data: a person's notebook runs on a schedule, BI reads its tables."""
+"""Run the main job once on real data: a scheduled notebook loads tables, BI reads them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTEBOOK = "examples/flights.ipynb"
 START_S = 150.0
 RUN_S = 900.0
 CALL_S = 30.0
-#: Of what was logged between two looks, only the last lines are shown: the log keeps all.
+#: Show at most so many new lines of the log at a time; the log itself has all.
 LIVE_LINES = 5
 #: Tables with at most this many rows are shown whole.
 SMALL = 20
@@ -59,12 +59,12 @@ print(json.dumps(report, default=str))
 
 
 class DemoError(VixtractError):
-    """The demo did not come to its end."""
+    """A step of the demo failed."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo led to.
+    """The outcome of the demo.
 
     Args:
         job: the finished job's status.
@@ -117,7 +117,7 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
     try:
         job = follow(session, scheduler, due.timestamp())
     finally:
-        # Its one minute is over: left enabled it would only puzzle people in the list.
+        # Its one minute is over. An enabled schedule that never runs would puzzle people.
         scheduler.update_event(EVENT, {"enabled": 0})
     log = read_log(scheduler, str(job["id"]))
     if job.get("code"):
@@ -186,7 +186,7 @@ def read_api_key(session: Session, instance: Instance) -> str:
 
 
 def next_minute(now: datetime.datetime) -> datetime.datetime:
-    """Return the next full minute in UTC; the one after it if less than five seconds are left.
+    """Return the next full minute in UTC, or the one after where that is within five seconds.
 
     Args:
         now: present time with its zone.
@@ -317,7 +317,7 @@ def show_console(session: Session, scheduler: SchedulerClient, job: str, offset:
     try:
         page = scheduler.get_live_console(job, offset)
     except SchedulerError:
-        # The job ended between the two calls: the next status tells.
+        # The job ended between the two calls; the next status says so.
         return offset
     whole, _, rest = page.data.rpartition("\n")
     lines = [line for line in whole.splitlines() if line.strip()]
@@ -333,9 +333,8 @@ def build_query(instance: Instance) -> list[str]:
     command = ["docker", "run", "--rm", "--network", "host", "--user", "65534:65534"]
     for name in names:
         command += ["--env", name]
-    return [
-        *command, "--entrypoint", "/usr/bin/python3", instance.image("jupyter"), "-I", "-c", QUERY
-    ]  # fmt: skip
+    command += ["--entrypoint", "/usr/bin/python3", instance.image("jupyter")]
+    return [*command, "-I", "-c", QUERY]
 
 
 def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
@@ -367,7 +366,7 @@ def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
 
 
 def render_result(result: DemoResult) -> list[str]:
-    """Return the lines that tell what happened.
+    """Return the lines that describe the outcome.
 
     Args:
         result: outcome of `run_demo`.

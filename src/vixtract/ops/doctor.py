@@ -1,4 +1,4 @@
-"""Finds what is wrong with machine and appliance, each with its cure; changes nothing."""
+"""Find problems of the machine and the appliance, each with its cure; change nothing."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ DISK_BYTES = 10 * 10**9
 MEMORY_KB = 3_700_000  # a machine of 4 GiB, less what the kernel keeps
 CPUS = 2
 CLOCK_S = 120.0
-#: The oldest moment that a right clock can show: when this version was written.
+#: When this version was written: a clock that shows an earlier time is wrong.
 WRITTEN = datetime.datetime(2025, 1, 1, tzinfo=datetime.timezone.utc).timestamp()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        check: what was looked at.
+        check: name of the check.
         level: ok, note (nothing to do), warning or serious.
         text: what was found.
-        cure: what to do; empty where nothing is.
+        cure: what to do, or an empty text.
     """
 
     check: str
@@ -51,13 +51,13 @@ class Finding:
 def run_doctor(
     session: Session, instance: Instance, ask: Callable[[Mapping[str, str]], Answer] = ask_registry
 ) -> list[Finding]:
-    """Look at everything.
+    """Run all checks.
 
     Args:
         session: this call.
         instance: the appliance.
         ask: asks the public registry.
-    Returns: findings in the order in which they are best cured.
+    Returns: findings, in the order in which to cure them.
     """
     host = session.host
     engine = look_at_engine(host)
@@ -208,7 +208,7 @@ def check_passwords(instance: Instance) -> Finding:
 
 
 def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Judge whether somebody else listens on the appliance's ports.
+    """Check that no other program listens on the ports of the appliance.
 
     Args:
         instance: the appliance.
@@ -243,7 +243,7 @@ def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding
             why = container.last_check if container.health == "unhealthy" else ""
             said = why or (lines[-1] if lines else "no log")
             text = f"{container.condition}: {' '.join(said.split())[-300:]}"
-            # A health check that has not failed yet needs nothing but time.
+            # A health check that has not failed yet only needs time.
             level = "warning" if container.health == "starting" else "serious"
             findings.append(Finding(service, level, text, f"./vixtract logs {service}"))
         else:
@@ -251,7 +251,7 @@ def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding
     return findings
 
 
-#: What must belong to root inside the jupyter container, or to the owner of the name.
+#: Folders of the jupyter container and their owners: root, or the person of that name.
 OWNERS = """
 stat -c '%u %n' /srv/secrets /srv/jupyterhub /usr/local /home
 stat -c '%u %n' /home/*/ 2>/dev/null || true

@@ -1,4 +1,4 @@
-"""The container engine: seen, installed from the distribution, started with systemd or without."""
+"""The container engine: find it, install it from the distribution, start it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
 @dataclass(frozen=True)
 class Engine:
-    """What is known of the container engine.
+    """The state of the container engine.
 
     Args:
         state: running, missing, stopped, forbidden (no permission) or remote (DOCKER_HOST, no
@@ -54,11 +54,11 @@ def build_version_query() -> list[str]:
 
 
 def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
-    """Judge the engine by its client's answer.
+    """Return the engine's state from the answer of its client.
 
     Args:
         answer: outcome of `build_version_query`.
-        has_daemon: whether dockerd is installed here.
+        has_daemon: whether dockerd is installed on this machine.
         remote: whether DOCKER_HOST names another engine.
     """
     server = None
@@ -108,7 +108,7 @@ def build_engine_packages(available: Collection[str]) -> list[str]:
 
 
 def build_compose_packages(available: Collection[str]) -> list[str]:
-    """Choose the one package of compose; the second generation where there is a choice.
+    """Choose the package of compose: the second generation where both are offered.
 
     Args:
         available: packages that the distribution offers.
@@ -131,10 +131,8 @@ def read_available(policy: str) -> set[str]:
 
 def build_apt_install(packages: Sequence[str]) -> list[str]:
     """Build the command that installs packages without a question."""
-    return [
-        "env", "DEBIAN_FRONTEND=noninteractive", *APT, "install", "--yes",
-        "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", *packages,
-    ]  # fmt: skip
+    options = ["--yes", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
+    return ["env", "DEBIAN_FRONTEND=noninteractive", *APT, "install", *options, *packages]
 
 
 def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> None:
@@ -202,7 +200,7 @@ def ensure_engine(session: Session) -> Engine:
         session: this call.
     Returns: the running engine.
     Raises:
-        PreconditionError: it cannot be had; the hint names the cure.
+        PreconditionError: it cannot be installed or started; the hint names the cure.
     """
     host = session.host
     engine = look_at_engine(host)
@@ -229,7 +227,7 @@ def find_compose_client(host: Host) -> bool:
 
 
 def engine_error(engine: Engine) -> PreconditionError:
-    """Name the cure for an engine that does not run."""
+    """Return the error for an engine that does not run, with its cure."""
     cures = {
         "forbidden": "Run it with sudo, or: sudo usermod -aG docker $USER, and log in again.",
         "missing": "Run `./vixtract up --yes`, which installs it, or: apt-get install docker.io",
@@ -264,7 +262,7 @@ def start_engine(session: Session) -> Engine:
         if removed:
             session.console.detail(f"removed {removed} leftovers of a daemon that died")
         if not any((host.root / CGROUPS).glob("*")):
-            # Where no init system does it, somebody must.
+            # Without an init system, this command has to start it.
             host.run(["mount", "-t", "cgroup2", "cgroup2", f"/{CGROUPS}"], timeout_s=10)
         ended = host.spawn([host.which("dockerd") or "dockerd"], log)
     end = host.clock() + START_S

@@ -31,10 +31,10 @@ class CommandError(VixtractError):
 
 @dataclass(frozen=True)
 class Completed:
-    """What a program left behind.
+    """The outcome of a program.
 
     Args:
-        returncode: its exit code; 124 when it was ended at its deadline.
+        returncode: its exit code; 127 when it was not found, 124 when it was ended at its deadline.
         stdout: standard output; for streamed programs the last lines of both outputs.
         stderr: standard error; empty for streamed programs.
     """
@@ -50,7 +50,7 @@ class Completed:
 
     @property
     def last_line(self) -> str:
-        """The last line that says something, errors first."""
+        """The last line that is not empty, of standard error where it has one."""
         for text in (self.stderr, self.stdout):
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if lines:
@@ -107,7 +107,7 @@ class Host:
             timeout_s: seconds after which it is killed.
             environment: variables beside the host's own.
             input_text: standard input.
-        Returns: exit code and outputs; 127 when there is no such program, 124 at the deadline.
+        Returns: exit code and outputs, see `Completed`.
         """
         try:
             done = subprocess.run(
@@ -121,7 +121,7 @@ class Host:
                 env=self._variables(environment),
             )
         except FileNotFoundError:
-            return Completed(127, "", f"{argv[0]}: no such program")
+            return Completed(127, "", f"{argv[0]}: program not found")
         except subprocess.TimeoutExpired:
             return Completed(124, "", f"{argv[0]} did not answer within {timeout_s:.0f} s")
         return Completed(done.returncode, done.stdout, done.stderr)
@@ -141,14 +141,14 @@ class Host:
             argv: program and arguments.
             timeout_s: seconds after which it is ended.
             on_line: called with each line of standard output and standard error.
-            first_line_s: seconds within which the first line must come; 0 means no such limit.
+            first_line_s: seconds within which the first line must come; 0 means no limit.
             environment: variables beside the host's own.
-        Returns: exit code and last lines; 127 when there is no such program, 124 at a deadline.
+        Returns: exit code and last lines, see `Completed`.
         """
         try:
             process = self._start(argv, environment)
         except FileNotFoundError:
-            return Completed(127, f"{argv[0]}: no such program")
+            return Completed(127, f"{argv[0]}: program not found")
         assert process.stdout is not None
         lines = _lines_of(process.stdout)
         kept: deque[str] = deque(maxlen=KEPT_LINES)
@@ -179,7 +179,7 @@ class Host:
             encoding="utf-8",
             errors="replace",
             env=self._variables(environment),
-            # An own process group can be ended as a whole at the deadline.
+            # A process group of its own can be ended as a whole at the deadline.
             start_new_session=True,
         )
 
@@ -198,7 +198,7 @@ class Host:
             timeout_s: seconds after which it is killed.
             environment: variables beside the host's own.
             directory: where it runs.
-        Returns: its exit code; 127 when there is no such program, 124 at the deadline.
+        Returns: its exit code; 127 when it was not found, 124 at the deadline.
         """
         try:
             done = subprocess.run(
@@ -220,7 +220,7 @@ class Host:
         Args:
             argv: program and arguments.
             log: file that gets its output, appended.
-        Returns: a function that tells its exit code, or None while it runs.
+        Returns: a function that returns its exit code, or None while it runs.
         """
         with log.open("ab") as output:
             process = subprocess.Popen(

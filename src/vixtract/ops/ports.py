@@ -1,4 +1,4 @@
-"""Which TCP ports of this machine are taken, and by whom."""
+"""Which TCP ports of this machine are in use, and by which program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 
 LISTENING = "0A"
-#: Settings of ports, with what each is for.
+#: Settings that are ports, and what each is for.
 PUBLISHED = {"HTTP_PORT": "web pages", "HTTPS_PORT": "HTTPS", "POSTGRES_PORT": "PostgreSQL"}
 
 
@@ -24,7 +24,7 @@ class Listener:
     Args:
         address: numeric address.
         port: its port.
-        inode: number by which the owner's descriptors name it.
+        inode: its inode, which the owner's descriptors show.
     """
 
     address: str
@@ -36,7 +36,7 @@ def parse_listeners(table: str) -> list[Listener]:
     """Read `/proc/net/tcp` or `/proc/net/tcp6`.
 
     Args:
-        table: content of the file; addresses in it are words of the machine's byte order.
+        table: content of the file; its addresses are in the machine's byte order.
     """
     listeners = []
     for line in table.splitlines()[1:]:
@@ -112,7 +112,7 @@ def build_publisher_query(port: int) -> list[str]:
 
 
 def find_taken(instance: Instance, host: Host, own: Collection[str] = ()) -> dict[str, str]:
-    """Return the appliance's ports that somebody else listens on.
+    """Return the ports of the appliance that another program listens on.
 
     Args:
         instance: the appliance.
@@ -130,7 +130,7 @@ def find_taken(instance: Instance, host: Host, own: Collection[str] = ()) -> dic
         if found:
             owner = find_owner(host.root, found.inode)
             if owner.startswith("docker-proxy"):
-                # The engine's own process says little: the container has a name.
+                # The engine listens for its containers: the container's name says more.
                 answer = host.run(build_publisher_query(port), timeout_s=20)
                 owner = answer.stdout.strip() or owner
             taken[name] = f"port {port} is taken" + (f" by {owner}" if owner else "")

@@ -1,6 +1,6 @@
-"""Which files go into an image, and one number that stands for their content.
+"""Which files go into an image, and one hash of their content.
 
-The number becomes a label of the image: as long as it matches the files, nothing is rebuilt.
+The hash becomes a label of the image: while it matches the files, nothing is rebuilt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def list_copied(dockerfile: str) -> list[str]:
 
     Args:
         dockerfile: its text.
-    Returns: sources of COPY and ADD as they stand there; what comes from other stages is left out.
+    Returns: sources of COPY and ADD as written, without those from other stages.
     """
     sources: list[str] = []
     for line in join_lines(dockerfile):
@@ -109,12 +109,12 @@ def list_files(root: Path, dockerfile: str) -> list[str]:
 
 
 def hash_files(root: Path, files: Sequence[str], extra: str = "") -> str:
-    """Return one number for names, contents and executable bits of files.
+    """Return one hash of names, contents and executable bits of files.
 
     Args:
         root: folder that the names are relative to.
         files: names.
-        extra: more text that counts, such as the number of the image below.
+        extra: more text to hash, such as the hash of the image below.
     Returns: 16 hexadecimal digits.
     """
     digest = hashlib.sha256(extra.encode())

@@ -1,7 +1,7 @@
-"""What a container daemon that died without farewell leaves behind, and would trip over.
+"""Files that a killed container daemon leaves behind, and that keep it from starting.
 
 dockerd refuses to start while its pid file names any living process, even one that is no dockerd
-(after a reboot without a fresh /run, numbers belong to others); the same holds for the containerd
+(after a reboot that kept /run, the number may belong to another program); so does the containerd
 that it manages. Left-over state of containers makes runc say "container with given ID already
 exists". All of it lies in /run and holds no data; /var/lib/docker is never touched.
 """
@@ -45,7 +45,7 @@ def process_names(root: Path) -> Iterator[tuple[int, str]]:
 
 
 def find_process(root: Path, prefix: str) -> int:
-    """Return the number of a living process whose name begins so, 0 where there is none.
+    """Return the id of a living process whose name has a prefix, or 0.
 
     Args:
         root: folder that holds `proc`.
@@ -56,11 +56,11 @@ def find_process(root: Path, prefix: str) -> int:
 
 
 def find_stale_files(root: Path) -> list[Path]:
-    """Name what must go before dockerd can start; changes nothing.
+    """Return what must be removed before dockerd can start; change nothing.
 
     Args:
         root: top of the file system.
-    Returns: files and folders without a mount in them; none while a dockerd lives.
+    Returns: files and folders without a mount in them; nothing while a dockerd runs.
     """
     if find_process(root, "dockerd"):
         return []
@@ -102,11 +102,11 @@ def _numbers_of(root: Path, name: str) -> set[int]:
 
 
 def remove_stale_files(paths: Sequence[Path]) -> int:
-    """Remove what `find_stale_files` named.
+    """Remove the files and folders that `find_stale_files` returned.
 
     Args:
         paths: files and folders.
-    Returns: how many are gone.
+    Returns: how many were removed.
     """
     removed = 0
     for path in paths:

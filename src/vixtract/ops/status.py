@@ -1,4 +1,4 @@
-"""How the appliance is: one row per service, addresses, engine."""
+"""The state of the appliance: a row for each service, addresses, engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_status(
         instance: the appliance.
         found: containers by service.
         now: present time with its zone.
-        certificate: what the front door serves.
+        certificate: the one that the front door serves.
     Returns: project, engine, state (up, partly, down), addresses, certificate, services.
     """
     services = []
@@ -119,7 +119,7 @@ def render_addresses(addresses: Mapping[str, str]) -> list[str]:
 
 
 def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Return what `up` tells of accounts: where, name, password.
+    """Return the accounts that `up` prints: where, name, password.
 
     Args:
         instance: the appliance.
@@ -140,6 +140,6 @@ def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tup
         ("JupyterHub", instance.settings["HUB_ADMIN"], shown("HUB_ADMIN_PASSWORD")),
         *(cronicle if instance.settings["VIXTRACT_ENGINE"] == "cronicle" else []),
         ("PostgreSQL, reading", "bi", shown("BI_PASSWORD")),
-        # Its password opens no door.
+        # Its password opens no service.
         ("PostgreSQL, owner", "postgres", f"docker exec -it {owner} psql -U postgres"),
     ]

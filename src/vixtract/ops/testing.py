@@ -44,7 +44,7 @@ BENCH_S = 900.0
 
 @dataclass
 class Outcome:
-    """What the tests led to.
+    """The outcome of linters, tests and measurement.
 
     Args:
         failed: names of the steps that failed.
@@ -57,7 +57,7 @@ class Outcome:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def note(self, name: str, code: int) -> None:
-        """Take down one step's exit code, translated to this command's own.
+        """Record the exit code of a step.
 
         Args:
             name: the step.
@@ -178,7 +178,7 @@ def _has_long_tests(path: Path) -> bool:
 
 
 def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
-    """Return the files with a word of an expression in their names or their tests' names.
+    """Return the files whose name, or whose tests' names, contain a word of an expression.
 
     pytest still applies the expression; reading fewer files only makes that quicker. Names that
     pytest makes from parameters are not in a file: where no file matches, none is left out.
@@ -199,17 +199,17 @@ def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
 
 
 def stamp_of(requirements: bytes, version: str) -> str:
-    """Return what marks an environment as made from these requirements.
+    """Return the stamp of an environment that was made from these requirements.
 
     Args:
         requirements: content of the lock file.
-        version: of the Python that it was made with.
+        version: of its Python.
     """
     return hashlib.sha256(requirements + version.encode()).hexdigest()
 
 
 def ensure_environment(session: Session, root: Path) -> Path:
-    """Make the tests' own Python environment, unless it is there and matches the lock file.
+    """Make the Python environment of the tests, unless it matches the lock file already.
 
     Args:
         session: this call.
@@ -384,7 +384,7 @@ def run_bench(session: Session, root: Path, programs: Path, outcome: Outcome) ->
         session: this call.
         root: repository.
         programs: the environment's folder of programs.
-        outcome: takes down a failure, or that it did not run.
+        outcome: records a failure, or that it did not run.
     """
     if not any(Path("/usr/lib").glob(CONTRACT_PACKAGES["postgresql"])):
         outcome.left_out[BENCH] = "PostgreSQL is not installed here; --yes installs it"

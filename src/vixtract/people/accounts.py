@@ -1,6 +1,6 @@
-"""OS accounts: they own files and processes, have no password, and follow the owners of /home.
+"""OS accounts of people: they own files and processes, and have no password.
 
-No volume holds /etc, so each new container makes them again; the owner of a home is the memory.
+No volume holds /etc: each new container makes the accounts again, from the owners of the homes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def recreate_accounts(
     """Make the accounts of all homes again; one bad home stops no other.
 
     Args:
-        home_root: directory of the homes; what is no person's home in it is left alone.
+        home_root: directory of the homes; entries that are no person's home are left alone.
         preferred: names that come first where two homes have one owner (a copied home).
     Returns: names whose account exists now, sorted.
     """
@@ -111,9 +111,9 @@ def next_uid(home_root: Path) -> int:
     """
     owners = [entry.lstat().st_uid for entry in home_root.iterdir()]
     accounts = [account.pw_uid for account in pwd.getpwall()]
-    # Files of people who left may still be somewhere: their uids are never given out again.
+    # Files of people who left may still exist: their uids are never used again.
     left = [uid for _, uid in list_left(home_root)]
-    # 60000 and up is nobody's and the engine's own range.
+    # 60000 and up belong to the system's account `nobody` and to the container engine.
     used = [uid for uid in owners + accounts + left if uid < 60000]
     return max([FIRST_UID - 1, *used]) + 1
 
@@ -123,7 +123,7 @@ def remove_account(name: str, uid: int) -> bool:
 
     Args:
         name: account.
-        uid: that it must have; somebody new of this name has another one.
+        uid: that it must have; a new person of this name has another one.
     Returns: whether there was such an account.
     Raises:
         AccountError: userdel failed.
@@ -153,7 +153,7 @@ def end_processes(uid: int, timeout_s: float = 2.0) -> int:
     while found and time.monotonic() < end:
         time.sleep(0.05)
         found = _signal_all(uid, None)
-    # Whoever forks all the time is caught by one of many rounds.
+    # A process that forks all the time is caught by one of many rounds.
     for _ in range(50):
         if not found:
             break
@@ -174,7 +174,7 @@ def _signal_all(uid: int, number: signal.Signals | None) -> list[int]:
                 os.kill(int(path.name), number)
             found.append(int(path.name))
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended by itself
+            continue  # it has ended
     return found
 
 
@@ -204,7 +204,7 @@ def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
         AccountError: a group of that name has another number, or a command failed.
     """
     with _lock:
-        if not _has_group(name):
+        if not has_group(name):
             _run(["/usr/sbin/groupadd", "--gid", str(gid), name])
         found = grp.getgrnam(name)
         if found.gr_gid != gid:
@@ -237,7 +237,7 @@ def remove_group(name: str, gid: int) -> None:
         gid: number that it must have.
     """
     with _lock:
-        if _has_group(name) and grp.getgrnam(name).gr_gid == gid:
+        if has_group(name) and grp.getgrnam(name).gr_gid == gid:
             _run(["/usr/sbin/groupdel", name])
 
 
@@ -282,7 +282,7 @@ def _owner(home: Path) -> int:
 
 def _add_account(name: str, uid: int, home: Path) -> None:
     group = ["/usr/sbin/groupadd", "--gid", str(uid), name]
-    if not _has_group(name):
+    if not has_group(name):
         _run(group)
     _run(
         ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home",
@@ -290,7 +290,8 @@ def _add_account(name: str, uid: int, home: Path) -> None:
     )  # fmt: skip
 
 
-def _has_group(name: str) -> bool:
+def has_group(name: str) -> bool:
+    """Return whether the container has a group of this name."""
     try:
         grp.getgrnam(name)
     except KeyError:
@@ -299,7 +300,7 @@ def _has_group(name: str) -> bool:
 
 
 def _make_home(home: Path, uid: int) -> None:
-    """Fill a new home under a name that is nobody's, then rename it: there is no half home."""
+    """Fill a new home under a temporary name, then rename it: no home is ever half made."""
     new = home.parent / f".new-{home.name}"
     if new.exists():
         shutil.rmtree(new)

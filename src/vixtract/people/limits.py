@@ -1,4 +1,4 @@
-"""Limits that a person's JupyterLab server hands on to its kernels and terminals."""
+"""Limits of a person's JupyterLab server, which its kernels and terminals inherit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-MIB = 1024 * 1024
+from vixtract.values import MIB
 
 #: File in a person's runtime directory: variables that changed since their server started.
 ENVIRONMENT = "environment.json"
 
 # Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched;
-# what is really used is watched (`vixtract.processes.labs`).
+# memory in use is watched by `vixtract.processes.labs`.
 RESERVED_MB = 1152
 
 
@@ -26,8 +26,8 @@ class ServerLimits:
         memory_mb: MiB; 0 means no limit. One process gets a MemoryError at it.
         processes: threads and processes together; 0 means no limit.
         file_bytes: largest file.
-        nice: how far behind the Hub and its proxy they stand.
-        oom_score: how much sooner they end than those when memory runs out.
+        nice: added to the nice value, so that the Hub and its proxy go first.
+        oom_score: kernel's oom_score_adj: they end before the Hub when memory runs out.
     """
 
     memory_mb: int = 4096
@@ -50,7 +50,7 @@ def apply(limits: ServerLimits) -> None:
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
-    # Some containers hide it: memory is watched all the same.
+    # Some containers hide the file; memory is watched all the same.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(limits.oom_score), encoding="ascii")
 
@@ -63,9 +63,9 @@ def _limit(which: int, value: int) -> None:
 
 
 def close_shared_directories() -> None:
-    """Let nobody list what others put into the directories that all accounts share.
+    """Let no account list the directories that all accounts share.
 
-    Everybody may still make and use files of their own there; TMPDIR leads to a private place.
+    Each may still make and use files of its own there; TMPDIR leads to a private directory.
     """
     for path in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - closed here, not used
         if Path(path).is_dir():

@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS change (
 
 @contextmanager
 def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
-    """Open the store's file in a transaction, and make the file where it is missing.
+    """Open the store's file in a transaction, and make the file if it is missing.
 
     Args:
         directory: usually /srv/secrets.

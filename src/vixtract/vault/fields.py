@@ -79,7 +79,7 @@ class Field:
     longest: int = 500
 
     def check(self, text: str) -> str:
-        """Return the problem with a value as a code of PROBLEMS, empty where there is none.
+        """Return the problem with a value as a code of PROBLEMS, empty if there is none.
 
         Args:
             text: the value, without spaces around it.
@@ -97,7 +97,7 @@ class Field:
 
 
 def check_connection_name(name: str) -> dict[str, str]:
-    """Return the problem with a connection's name as `{"name": code}`, empty where there is none.
+    """Return the problem with a connection's name as `{"name": code}`, empty if there is none.
 
     Args:
         name: 1 to 64 letters, digits, dots, dashes and underscores.

@@ -20,7 +20,7 @@ def connection(name: str) -> Any:
     has `.client()` (of paramiko) and `.file(path)`. Each value is an attribute: `.host`, `.user`.
 
     Args:
-        name: as in the portal under Connections; `team/name` where two teams have one of that name.
+        name: as in the portal under Connections; `team/name` if two teams have one of that name.
     Raises:
         UnknownNameError: the person has no connection of this name; the hint has similar names.
         NoVaultError: the vault does not answer.

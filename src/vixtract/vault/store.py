@@ -61,7 +61,7 @@ class Store:
 
         Args:
             owners: the person, then their teams.
-            name: of a connection, or `owner/name` where several owners have one of that name.
+            name: of a connection, or `owner/name` if several owners have one of that name.
         Raises:
             UnknownNameError: none of the owners has it, or several teams have; the hint helps on.
             VaultError: the connection cannot be decrypted.

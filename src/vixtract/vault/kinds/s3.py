@@ -22,7 +22,7 @@ class S3(Connection):
 
     @property
     def url(self) -> str:
-        """`s3://bucket`; empty where the connection names no bucket."""
+        """`s3://bucket`; empty if the connection names no bucket."""
         return f"s3://{self.bucket}" if self.bucket else ""
 
     @property
@@ -64,7 +64,7 @@ class S3(Connection):
         """Return a file for petl.
 
         Args:
-            path: below the connection's bucket, or `bucket/path` where it names none.
+            path: below the connection's bucket, or `bucket/path` if it names none.
         """
         return RemoteFile(self._open, path)
 

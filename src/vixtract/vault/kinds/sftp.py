@@ -122,7 +122,7 @@ def read_private_key(text: str, passphrase: str = "") -> Any:
 
     Args:
         text: PEM, or OpenSSH's own.
-        passphrase: empty where the key has none.
+        passphrase: empty if the key has none.
     Raises:
         VaultError: the text is not such a key, or the passphrase is wrong.
     """
@@ -195,7 +195,7 @@ class SftpKind(Kind):
     }
 
     def find_missing(self, values: Mapping[str, str], kept: Collection[str]) -> Collection[str]:
-        """Return the password, where there is no private key either."""
+        """Return the password, if there is no private key either."""
         logins = ("password", "private_key")
         return [] if any(values.get(name) or name in kept for name in logins) else ["password"]
 
