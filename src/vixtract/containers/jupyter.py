@@ -119,8 +119,8 @@ def prepare(settings: Settings) -> None:
     Args:
         settings: checked settings.
     """
-    # Root alone gets to the socket below SOCKETS.parent: PostgreSQL goes by numbers of accounts,
-    # and its own may be another program's here.
+    # Only root reaches the socket below SOCKETS.parent: PostgreSQL trusts the number of an account,
+    # and the number of its own may belong to another program here.
     closed = (STATE, SECRETS, SOCKETS.parent)
     for directory, mode in (*((path, 0o700) for path in closed), (RUNTIME, 0o755)):
         directory.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -157,10 +157,10 @@ def prepare_passwords(store: PasswordStore, settings: Settings, *, is_first_boot
 
 
 def end_processes(is_meant: Callable[[int], bool], timeout_s: float) -> None:
-    """End all processes of certain accounts: SIGTERM, then SIGKILL.
+    """End all processes of certain accounts by SIGTERM, then by SIGKILL.
 
     Args:
-        is_meant: function of a uid.
+        is_meant: returns whether the processes of a uid are to end.
         timeout_s: seconds between the two.
     """
     end = time.monotonic() + timeout_s
