@@ -125,8 +125,8 @@ def prepare(settings: Settings) -> None:
     Args:
         settings: checked settings.
     """
-    # Root alone gets to the socket below SOCKETS.parent: PostgreSQL goes by numbers of accounts,
-    # and its own may be another program's here.
+    # Only root reaches the socket below SOCKETS.parent: PostgreSQL trusts the number of an account,
+    # and the number of its own may belong to another program here.
     closed = (STATE, SECRETS, SOCKETS.parent)
     for directory, mode in (*((path, 0o700) for path in closed), (RUNTIME, 0o755)):
         directory.mkdir(mode=mode, parents=True, exist_ok=True)
