@@ -227,7 +227,7 @@ def test_missing_docker_is_said_plainly(tmp_path):
     assert list(outcome.left_out) == ["stack"]
     assert host.called("benchmarks/check.py")
     assert "Not run: stack, no container engine" in session.console.text
-    assert host.called("-m pytest tests/unit -m not long -n 2 .*reorder$")
+    assert host.called("-m pytest tests/unit -m not long -n 2 .*reorder --durations=20$")
 
 
 def test_missing_docker_fails_where_it_is_required(tmp_path):

@@ -65,6 +65,7 @@ def run_doctor(
     findings = [check_engine(engine), check_compose(host, engine)]
     findings += [check_disk(host), check_memory(host), check_cpus()]
     findings += [check_clock(answer, time.time(), instance.root), check_registry(answer)]
+    findings += [check_settings(instance)]
     findings += [check_proxy(instance, answer), check_passwords(instance)]
     running = engine.state == "running"
     found = list_containers(host, instance.project) if running else {}
@@ -104,6 +105,16 @@ def check_compose(host: Host, engine: Engine) -> Finding:
         cure = "Install Compose v2 (package docker-compose-v2 or docker-compose-plugin)."
         return Finding("compose", "serious", problem, cure)
     return Finding("compose", "ok", f"compose {compose.version}")
+
+
+def check_settings(instance: Instance) -> Finding:
+    """Judge the names in the file of settings; wrong values have stopped the command already."""
+    if instance.warnings:
+        cure = (
+            "Correct the names, or remove the lines: docs/reference/settings.md has all settings."
+        )
+        return Finding("settings", "warning", "; ".join(instance.warnings), cure)
+    return Finding("settings", "ok", "every name in the file of settings is known")
 
 
 def check_disk(host: Host) -> Finding:

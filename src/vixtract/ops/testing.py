@@ -21,7 +21,7 @@ from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
 # Most tests wait for a container: two at a time. tests/conftest.py says which stay together.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder", "--durations=20")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 BENCH = "bench"
