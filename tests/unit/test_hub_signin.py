@@ -10,9 +10,9 @@ import pytest
 from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader
 from tornado import web
 
-from vixtract.hub.idle_sessions import EXPIRED, GONE, STAYS, judge_age
 from vixtract.hub.oidc import IssuerDownError, Provider, new_request, pick
 from vixtract.hub.passwords import TOO_MANY_FAILURES
+from vixtract.hub.session_checks import EXPIRED, GONE, STAYS, judge_age
 from vixtract.hub.signin import FROM_JUPYTERHUB, explain
 from vixtract.hub.sources import OIDC, Origin
 from vixtract.language import load_languages
