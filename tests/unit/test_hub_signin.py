@@ -12,9 +12,9 @@ from jinja2 import ChainableUndefined, ChoiceLoader, Environment, FileSystemLoad
 from jupyterhub._data import DATA_FILES_PATH
 from tornado import web
 
-from vixtract.hub.idle_sessions import EXPIRED, GONE, STAYS, judge_age
-from vixtract.hub.oidc import IssuerDownError, Provider, new_request, pick
+from vixtract.hub.oidc import IssuerDownError, Provider, find_claim, new_attempt
 from vixtract.hub.passwords import TOO_MANY_FAILURES, PasswordError, check_new_password
+from vixtract.hub.session_checks import EXPIRED, GONE, STAYS, judge_age
 from vixtract.hub.signin import FROM_JUPYTERHUB, explain
 from vixtract.hub.sources import OIDC, Origin
 from vixtract.language import load_languages
@@ -33,14 +33,14 @@ def test_sign_in_that_cannot_be_asked_about_runs_out(hours, verdict):
 
 def test_claims_are_found_by_name_first_then_by_path():
     claims = {"a.b": 1, "a": {"b": 2, "c": {"d": ["x"]}}, "text": "t"}
-    assert pick(claims, "a.b") == 1
-    assert pick(claims, "a.c.d") == ["x"]
-    assert pick(claims, "a.c.missing") is None
-    assert pick(claims, "text.more") is None
+    assert find_claim(claims, "a.b") == 1
+    assert find_claim(claims, "a.c.d") == ["x"]
+    assert find_claim(claims, "a.c.missing") is None
+    assert find_claim(claims, "text.more") is None
 
 
 def test_every_attempt_is_its_own():
-    first, second = new_request(), new_request()
+    first, second = new_attempt(), new_attempt()
     assert len({first.state, first.nonce, first.verifier, second.state, second.verifier}) == 5
     assert 43 <= len(first.verifier) <= 128, "RFC 7636, 4.1"
 
@@ -52,7 +52,7 @@ def test_issuer_that_is_away_is_an_error_with_a_deadline():
         )
     )
     with pytest.raises(IssuerDownError):
-        provider.build_url(new_request(), "https://etl.example.org/x")
+        provider.build_url(new_attempt(), "https://etl.example.org/x")
 
 
 def test_refusals_of_the_login_page_are_said_in_the_persons_language():

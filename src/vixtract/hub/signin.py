@@ -13,7 +13,7 @@ from jupyterhub.utils import get_browser_protocol, url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
-from vixtract.hub.oidc import Request, new_request
+from vixtract.hub.oidc import Attempt, new_attempt
 from vixtract.language import COOKIE as LANGUAGE_COOKIE
 from vixtract.language import Language, choose_language, load_languages, mark
 
@@ -113,11 +113,11 @@ class ToIssuer(_IssuerHandler):
 
     async def get(self) -> None:
         """Begin an attempt."""
-        request = new_request()
+        attempt = new_attempt()
         ask = self.authenticator.external.ask_issuer
-        url = await ask(self.provider.build_url, request, self.redirect_uri)
-        attempt = {**asdict(request), "next": self.get_argument("next", ""), "at": time.time()}
-        self.set_attempt(json.dumps(attempt))
+        url = await ask(self.provider.build_url, attempt, self.redirect_uri)
+        kept = {**asdict(attempt), "next": self.get_argument("next", ""), "at": time.time()}
+        self.set_attempt(json.dumps(kept))
         self.redirect(url)
 
 
@@ -130,19 +130,19 @@ class FromIssuer(_IssuerHandler):
     async def get(self) -> None:
         """Finish the attempt: sign the person in, or say why not."""
         provider = self.provider
-        attempt = self._take_attempt()
+        kept = self._take_attempt()
         if self.get_argument("error", ""):
             reason = self.get_argument("error_description", "") or self.get_argument("error")
             raise web.HTTPError(403, f"{provider.label} did not sign you in: {reason[:200]}")
-        request = Request(attempt["state"], attempt["nonce"], attempt["verifier"])
+        attempt = Attempt(kept["state"], kept["nonce"], kept["verifier"])
         identity = await self.authenticator.external.ask_issuer(
-            provider.finish, self.get_argument("code", ""), request, self.redirect_uri
+            provider.finish, self.get_argument("code", ""), attempt, self.redirect_uri
         )
         user = await self.login_user({"username": identity.name, "identity": identity})
         if user is None:
             raise web.HTTPError(403, "This account may not sign in here.")
         self._jupyterhub_user = user
-        self.redirect(self._next_url(user, attempt["next"]))
+        self.redirect(self._next_url(user, kept["next"]))
 
     def _take_attempt(self) -> dict[str, Any]:
         """Return this browser's attempt, once, and only with the state that belongs to it."""

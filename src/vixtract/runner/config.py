@@ -1,4 +1,4 @@
-"""Where the runner daemon finds things and how much a run may take."""
+"""Configuration of the runner daemon: paths, limits, and who may schedule for whom."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ def load_config(environment: Mapping[str, str]) -> RunnerConfig:
 
 
 def is_root() -> bool:
-    """Say whether this process may become other people."""
+    """Return whether this process may change to other accounts."""
     return os.geteuid() == 0
 
 
 def check_author(author: str, owner: str, admins: Collection[str]) -> None:
-    """Refuse an author who may not run things as this owner.
+    """Refuse an author who may not schedule runs for this owner.
 
     Args:
         author: who scheduled the event.
@@ -130,7 +130,7 @@ def check_author(author: str, owner: str, admins: Collection[str]) -> None:
 
 
 def check_blocked(author: str, owner: str, blocked: Collection[str]) -> None:
-    """Refuse what belongs to somebody who is disabled or being removed.
+    """Refuse a run of a person who is disabled or being removed.
 
     Args:
         author: who scheduled the event.
@@ -142,5 +142,5 @@ def check_blocked(author: str, owner: str, blocked: Collection[str]) -> None:
     for name in (owner, author):
         if name in blocked:
             raise RequestError(
-                f"{name!r} is disabled.", "An administrator can say: ./vixtract user enable NAME"
+                f"{name!r} is disabled.", "An administrator can run: ./vixtract user enable NAME"
             )

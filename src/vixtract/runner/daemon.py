@@ -39,7 +39,7 @@ class Runner(QuestionServer):
     """Starts a supervisor for each connection until it is told to stop.
 
     Args:
-        config: places and limits.
+        config: paths and limits.
     """
 
     def __init__(self, config: RunnerConfig) -> None:
@@ -72,7 +72,7 @@ class Runner(QuestionServer):
         super().run()
 
     def tend(self) -> None:
-        """Keep the fork server and the run directories of everybody who has come."""
+        """Keep the fork server running, and make run directories for new people."""
         # More than once: a process that dies meanwhile leaves others.
         if time.monotonic() < self._orphans_until:
             self._kill_orphans()
@@ -82,10 +82,10 @@ class Runner(QuestionServer):
         except OSError:
             return
         if changed != self._homes_changed:
-            # First: a new person may have the name of one who left.
+            # First, because a new person may have the name of a removed one.
             accounts.tidy(self._config.home_root, self._config.runs_root, self._left)
             make_owner_directories(self._config)
-            # A home gets its owner a moment after it is made: look again until it is settled.
+            # A home gets its owner shortly after it is made: check again until it is settled.
             if time.time_ns() - changed > _SETTLED_NS:
                 self._homes_changed = changed
 
