@@ -26,7 +26,7 @@ from vixtract.processes import tree
 from vixtract.values import MIB
 
 if TYPE_CHECKING:
-    # Short-lived processes use this module, and look nobody up.
+    # Short-lived processes import this module and never look up a person.
     from vixtract.processes.person import Person
 
 _PR_SET_PDEATHSIG = 1
@@ -114,7 +114,7 @@ def end_with_parent(parent: int | None = None) -> None:
     Args:
         parent: the parent's process id when this process began; None does not check it.
     Raises:
-        PreconditionError: the parent is gone already.
+        PreconditionError: the parent has ended already.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
@@ -170,8 +170,8 @@ def wait_for_start(pid: int, errors: int) -> None:
         pid: the process, a child of this one.
         errors: read end of its error pipe; closed here.
     Raises:
-        SpawnError: it failed, or its owner has stopped it between the change of ids and the exec.
-            It is gone then.
+        SpawnError: it failed, or its owner stopped it between the change of ids and the exec; it
+            has been killed.
     """
     problem = _read_whole(errors, START_S)
     if problem == b"":
@@ -187,7 +187,7 @@ def become(
     errors: int,
     start: Callable[[ProcessSpec], NoReturn] | None = None,
 ) -> NoReturn:
-    """Drop to the person in this process, for good, and go on as the command says.
+    """Turn this process into the person's, for good, and execute the command.
 
     Runs between fork and exec of a single-threaded process: system calls alone.
 
@@ -209,7 +209,7 @@ def become(
         # Cleared by the change of ids, so it is set after it: the run ends with its supervisor.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            raise SpawnError("the supervisor is gone")
+            raise SpawnError("the supervisor has ended")
         os.umask(0o077)
         os.chdir(command.cwd)
         if start is not None:
@@ -241,7 +241,7 @@ def check_dropped(uid: int, gid: int) -> None:
     """Check that this process is an account's for good.
 
     Args:
-        uid: user id that it must have in all three places.
+        uid: real, effective and saved user id that it must have.
         gid: group id, likewise.
     Raises:
         SpawnError: it is not, or root can be regained; the process must end.
@@ -374,7 +374,7 @@ def kill_everything_of(person: Person) -> None:
 
 
 def _read_whole(descriptor: int, deadline_s: float) -> bytes | None:
-    """Read a pipe until all its writers are gone and close it; None at the deadline."""
+    """Return what a pipe gives until its writers have closed it; None at the deadline."""
     limit = time.monotonic() + deadline_s
     received = bytearray()
     with os.fdopen(descriptor, "rb", buffering=0) as pipe:

@@ -1,4 +1,4 @@
-"""What the scheduler starts for a job: speaks Cronicle's plugin protocol, hands work to the runner.
+"""The process that the scheduler starts for a job: Cronicle's plugin protocol, work by the runner.
 
 One line of JSON on standard input; on standard output JSON lines only; the job's own output and the
 runner's lines go to standard error as raw bytes. Runs under the engine's account, with the standard
@@ -78,7 +78,7 @@ class Plugin:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the run was told to end."""
+        """Whether the run was asked to end."""
         return self._abort_limit is not None
 
     def _abort(self, *_: object) -> None:
@@ -108,7 +108,7 @@ class Plugin:
         )
 
     def _connect(self) -> socket.socket:
-        """Connect, waiting a moment for a runner that is just being started again."""
+        """Connect; wait for a runner that is being restarted."""
         try:
             return questions.connect(
                 self._socket_path,
