@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 
 import pytest
-from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader
+from jinja2 import ChainableUndefined, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jupyterhub._data import DATA_FILES_PATH
 from tornado import web
 
 from vixtract.hub.oidc import IssuerDownError, Provider, find_claim, new_attempt
-from vixtract.hub.passwords import TOO_MANY_FAILURES
+from vixtract.hub.passwords import TOO_MANY_FAILURES, PasswordError, check_new_password
 from vixtract.hub.session_checks import EXPIRED, GONE, STAYS, judge_age
 from vixtract.hub.signin import FROM_JUPYTERHUB, explain
 from vixtract.hub.sources import OIDC, Origin
@@ -67,27 +69,49 @@ def test_refusals_of_the_login_page_are_said_in_the_persons_language():
     assert explain(languages["ru"], "100% new", other) == "100% new"
 
 
-def test_the_login_page_is_complete_in_every_language():
-    folder = ROOT / "jupyter" / "templates"
-    loader = ChoiceLoader(
-        [
-            PrefixLoader(
-                {
-                    "templates": DictLoader(
-                        {
-                            "login.html": "{% block title %}{% endblock %}{% block login_container %}{% endblock %}"
-                        }
-                    )
-                }
-            ),
-            FileSystemLoader(folder),
-        ]
-    )
-    page = Environment(loader=loader, autoescape=True).get_template("login.html")
-    for code, language in load_languages(ROOT / "web" / "locale").items():
-        text = page.render(language=language, _=language.say, issuer_label="Acme & Co", xsrf="x")
-        assert f'lang="{code}"' in text
-        assert "Acme &amp; Co" in text and "%(" not in text
-        assert language.say("Hide password") in json.loads(
-            f"[{re.search(r'isHidden . (.*) : ', text)[1]}]"
-        )
+def render_page(name, code, **values):
+    """Return one of our pages of the Hub, with the Hub's own templates around it."""
+    own = FileSystemLoader(ROOT / "jupyter" / "templates")
+    hubs = FileSystemLoader(Path(DATA_FILES_PATH) / "templates")
+    loader = ChoiceLoader([PrefixLoader({"templates": hubs}), own, hubs])
+    language = load_languages(ROOT / "web" / "locale")[code]
+    common = {"language": language, "_": language.say, "base_url": "/jupyter/hub/", "xsrf": "x"}
+    environment = Environment(loader=loader, autoescape=True, undefined=ChainableUndefined)
+    environment.globals["static_url"] = lambda path, **_: path
+    return environment.get_template(name).render(**common, **values)
+
+
+@pytest.mark.parametrize("code", ["en", "ru"])
+def test_the_login_page_is_complete_in_every_language(code):
+    page = render_page("login.html", code, issuer_label="Acme & Co")
+    assert f'lang="{code}"' in page
+    assert "Acme &amp; Co" in page and "%(" not in page
+    hide = json.loads(re.search(r"isHidden . (.*) : ", page)[1])
+    assert hide == {"en": "Hide password", "ru": "Скрыть пароль"}[code]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "english", "russian"),
+    [
+        ("change-password.html", {"source": "local", "is_local": True, "user": {"name": "anna"}}, "Current password", "Текущий пароль"),
+        ("change-password.html", {"source": "oidc", "source_label": "<i>Acme</i>"},
+         "You sign in with &lt;i&gt;Acme&lt;/i&gt;", "Вы входите через &lt;i&gt;Acme&lt;/i&gt;"),
+        ("change-password.html", {"done": True}, "Your password is changed", "Пароль изменён"),
+        ("first-password.html", {"person": "anna"}, "Choose a password", "Выберите пароль"),
+        ("passwords.html", {"people": [("anna", True, False, "")]}, "not set", "не задан"),
+    ],
+)  # fmt: skip
+def test_pages_of_passwords_speak_both_languages(name, values, english, russian):
+    assert english in render_page(name, "en", **values)
+    page = render_page(name, "ru", **values)
+    assert russian in page and english not in page
+
+
+def test_a_refused_password_is_explained_in_the_persons_language():
+    languages = load_languages(ROOT / "web" / "locale")
+    with pytest.raises(PasswordError) as caught:
+        check_new_password("short", name="anna")
+    assert caught.value.message == "A password has 8 to 256 characters."
+    assert caught.value.explain(languages["ru"]) == "В пароле от 8 до 256 знаков."
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.explain(languages["en"]) == caught.value.message

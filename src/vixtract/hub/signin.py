@@ -27,10 +27,20 @@ FROM_JUPYTERHUB = (
 """What JupyterHub itself tells a person on this page."""
 
 
-def choose(handler: BaseHandler) -> Language:
-    """Return the language of the person whose request a handler answers."""
-    accepted = handler.request.headers.get("Accept-Language", "")
-    return choose_language(handler.get_cookie(LANGUAGE_COOKIE), accepted, load_languages())
+class Translated:
+    """A page of the Hub in the person's language; mixed into the Hub's handlers."""
+
+    @property
+    def language(self: Any) -> Language:
+        """The language of the person who asks."""
+        accepted = self.request.headers.get("Accept-Language", "")
+        return choose_language(self.get_cookie(LANGUAGE_COOKIE), accepted, load_languages())
+
+    @property
+    def template_namespace(self: Any) -> dict[str, Any]:
+        """What all templates use: the Hub's, `language`, and `_` for its texts."""
+        common = super().template_namespace  # type: ignore[misc]  # of the Hub's handler
+        return {**common, "language": self.language, "_": self.language.say}
 
 
 def explain(language: Language, message: str, error: Exception | None) -> str:
@@ -46,20 +56,17 @@ def explain(language: Language, message: str, error: Exception | None) -> str:
     return language.say(message)
 
 
-class LoginPage(LoginHandler):
+class LoginPage(Translated, LoginHandler):
     """The Hub's login page with our words, and a button for the issuer beside the form."""
 
     def _render(self, login_error: str | None = None, **options: Any) -> Any:
         provider = self.authenticator.provider
-        language = choose(self)
         issuer_url = url_concat(
             url_path_join(self.hub.base_url, "oauth_login"),
             {"next": self.get_argument("next", "")},
         )
         return super()._render(
-            login_error=explain(language, login_error or "", options.get("exception")),
-            language=language,
-            _=language.say,
+            login_error=explain(self.language, login_error or "", options.get("exception")),
             issuer_label=provider.label if provider else "",
             issuer_url=issuer_url,
             has_directory=self.authenticator.directory is not None,
