@@ -265,6 +265,11 @@ def test_cronicles_tests_get_their_image_where_the_published_one_is(tmp_path, mo
     )
     run(host, tmp_path, "stack")
     assert made == (["cronicle-edge"] if is_here else [])
+    assert host.called("-m pytest tests/stack -m not long -n 2 "), "they are in another tier"
+    (tmp_path / "tests/images").mkdir()
+    (tmp_path / "tests/images/test_a.py").write_text("")
+    run(host, tmp_path, "images")
+    assert host.called(f"-m pytest tests/images -m not long -n {3 if is_here else 2} ")
 
 
 def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):

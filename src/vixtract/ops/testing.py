@@ -21,7 +21,10 @@ from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
 # Most tests wait for a container: two at a time. tests/conftest.py says which stay together.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder", "--durations=20")
+# With Cronicle's image there are twenty minutes more, in which tests wait for its clock.
+PROCESSES = "2"
+PROCESSES_WITH_CRONICLE = "3"
+SIDE_BY_SIDE = ("-n", PROCESSES, "--dist", "loadscope", "--no-loadscope-reorder", "--durations=20")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 BENCH = "bench"
@@ -347,7 +350,11 @@ def run_tests(
     if outcome.failed:
         session.console.say(f"Failed so far: {', '.join(outcome.failed)}")
     if paths:
-        words = [*paths, *selection.options, *arguments]
+        options = list(selection.options)
+        shares_images = "-n" in options and "images" in selection.tiers and not problem
+        if shares_images and Supply(session, instance).has(instance.settings["CRONICLE_IMAGE"]):
+            options[options.index("-n") + 1] = PROCESSES_WITH_CRONICLE
+        words = [*paths, *options, *arguments]
         outcome.note("pytest", run_pytest(session, root, words, selection.timeout_s))
     if selection.bench:
         run_bench(session, root, programs, outcome)

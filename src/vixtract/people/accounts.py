@@ -38,8 +38,11 @@ SECRETS = Path("/srv/secrets")
 RUNTIME = Path("/run/vixtract")
 PREFIX = "/opt/jupyterhub"
 HUB = (
-    *(f"{PREFIX}/bin/python", "-I", f"{PREFIX}/bin/jupyterhub"),
-    *("-f", f"{PREFIX}/etc/jupyterhub_config.py"),
+    f"{PREFIX}/bin/python",
+    "-I",
+    f"{PREFIX}/bin/jupyterhub",
+    "-f",
+    f"{PREFIX}/etc/jupyterhub_config.py",
 )
 
 # useradd and gpasswd lock /etc/passwd and give up at once when it is taken.
