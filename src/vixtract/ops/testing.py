@@ -182,7 +182,7 @@ def _has_long_tests(path: Path) -> bool:
 
 
 def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
-    """Return the files whose name, or whose tests' names, contain a word of an expression.
+    """Return the files whose name, or whose tests' names, contain a part of an expression.
 
     pytest still applies the expression; reading fewer files only makes that quicker. Names that
     pytest makes from parameters are not in a file: where no file matches, none is left out.
