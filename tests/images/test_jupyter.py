@@ -274,11 +274,11 @@ def test_changed_password_ends_other_browsers_and_keeps_this_one(hub):
 @pytest.mark.parametrize(
     ("password", "new", "repeated", "problem"),
     [
-        ("wrong-password", "another-one-8", "another-one-8", "present password is wrong"),
+        ("wrong-password", "another-one-8", "another-one-8", "current password is wrong"),
         (PASSWORD, "another-one-8", "another-one-9", "differ"),
         (PASSWORD, "short", "short", "8 to 256"),
         (PASSWORD, "x" * 257, "x" * 257, "8 to 256"),
-        (PASSWORD, "vixtract", "vixtract", "first that others would try"),
+        (PASSWORD, "vixtract", "vixtract", "too easy to guess"),
     ],
 )
 def test_bad_change_is_refused_with_a_reason(hub, password, new, repeated, problem):

@@ -93,8 +93,10 @@ def test_scripts_are_executable():
             assert path.stat().st_mode & stat.S_IXUSR, f"{path} has #! but no x bit"
 
 
-def test_no_file_names_a_work_place():
+def test_no_file_has_marks_of_a_conflict_or_names_a_work_place():
+    marks = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
     words = re.compile(rb"/work/main|/work/shared|\.ci/notes|deb\.debian\.org/debian/pool")
     for path in tracked_files():
         if path.is_file() and path != Path(__file__):
-            assert not words.search(path.read_bytes()), path
+            content = path.read_bytes()
+            assert not words.search(content) and not marks.search(content), path

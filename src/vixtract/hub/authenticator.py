@@ -17,7 +17,7 @@ from tornado import web
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from vixtract.hub import first_sign_in, idle_sessions, pages, people_calls, signin, sources
+from vixtract.hub import first_sign_in, pages, people_calls, session_checks, signin, sources
 from vixtract.hub.external_sign_in import ExternalSignIn
 from vixtract.hub.passwords import TOO_MANY_FAILURES, LockedError, PasswordStore
 from vixtract.hub.sessions import end_sessions
@@ -221,7 +221,7 @@ class PeopleAuthenticator(Authenticator):
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
         """Add the pages of passwords, sign-in and people; start the checks of external people."""
-        idle_sessions.start_checks(app, self)
+        session_checks.start_checks(app, self)
         # Not the Hub's own: its login page comes with `signin`.
         return [*signin.HANDLERS, *pages.HANDLERS, *first_sign_in.HANDLERS, *people_calls.HANDLERS]
 

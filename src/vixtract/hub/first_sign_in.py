@@ -16,6 +16,7 @@ from jupyterhub.utils import get_browser_protocol, url_path_join
 from tornado import web
 
 from vixtract.hub.passwords import PasswordError, check_new_password
+from vixtract.hub.signin import Translated
 
 COOKIE = "vixtract-first-password"
 MINUTES = 10
@@ -46,7 +47,7 @@ def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
     raise web.Finish
 
 
-class FirstPasswordPage(BaseHandler):
+class FirstPasswordPage(Translated, BaseHandler):
     """The page on which a person replaces the first password."""
 
     async def get(self) -> None:
@@ -66,14 +67,14 @@ class FirstPasswordPage(BaseHandler):
         password = self.get_body_argument("new_password", "", strip=False)
         store, run = self.authenticator.store, self.authenticator.run_blocking
         if password != self.get_body_argument("repeated_password", "", strip=False):
-            await self._show(name, "The two passwords differ.")
+            await self._show(name, self.language.say("The two passwords differ."))
         elif await run(store.has_hash_of, name, password):
-            await self._show(name, "This is the password that you were given.")
+            await self._show(name, self.language.say("This is the password that you were given."))
         else:
             try:
                 check_new_password(password, name=name)
             except PasswordError as error:
-                await self._show(name, error.message)
+                await self._show(name, error.explain(self.language))
                 return
             await run(store.set_password, name, password)
             self.clear_cookie(COOKIE, path=self.hub.base_url)

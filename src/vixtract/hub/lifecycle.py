@@ -185,7 +185,7 @@ class Lifecycle:
             uid = (self.home_root / name).lstat().st_uid
         except FileNotFoundError:
             return ""
-        count = accounts.end_processes(uid) if uid >= FIRST_UID else 0
+        count = accounts.end_processes(lambda owner: owner == uid) if uid >= FIRST_UID else 0
         return f"{count} ended" if count else "none is left"
 
     def _retire_role(self, name: str, plan: Plan, now: datetime.datetime) -> str:

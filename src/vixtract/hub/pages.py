@@ -15,6 +15,8 @@ from tornado import web
 from vixtract.hub import sources
 from vixtract.hub.passwords import PasswordError, check_new_password
 from vixtract.hub.sessions import end_sessions
+from vixtract.hub.signin import Translated
+from vixtract.language import mark
 
 
 class _PasswordMixin:
@@ -33,7 +35,9 @@ class _PasswordMixin:
         source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
         if source in (sources.LDAP, sources.OIDC):
             raise PasswordError(
-                f"{user.name} signs in with {sources.WORDS[source]}; the password is kept there."
+                mark("%s signs in with %s; the password is kept there."),
+                user.name,
+                sources.WORDS[source],
             )
         check_new_password(password, name=user.name)
         await self.authenticator.run_blocking(
@@ -56,7 +60,7 @@ class _PasswordMixin:
         return user
 
 
-class OwnPasswordPage(_PasswordMixin, BaseHandler):
+class OwnPasswordPage(Translated, _PasswordMixin, BaseHandler):
     """Change one's own password."""
 
     @web.authenticated
@@ -66,19 +70,19 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
 
     @web.authenticated
     async def post(self) -> None:
-        """Check the present password, then set the new one."""
+        """Check the current password, then set the new one."""
         user = self.current_user
         new = self.get_body_argument("new_password", "", strip=False)
         present = self.get_body_argument("password", "", strip=False)
         if new != self.get_body_argument("repeated_password", "", strip=False):
-            await self._show("The two new passwords differ.")
+            await self._show(self.language.say("The two passwords differ."))
         elif not await self.authenticator.check_password(self, user.name, present):
-            await self._show("The present password is wrong.")
+            await self._show(self.language.say("The current password is wrong."))
         else:
             try:
                 await self.set_password(user, new)
             except PasswordError as error:
-                await self._show(error.message)
+                await self._show(error.explain(self.language))
                 return
             self.set_login_cookie(user)
             await self._show(done=True)
@@ -93,7 +97,7 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
         source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
         settings = self.authenticator.external.settings
         labels = {
-            sources.LDAP: "your organisation's directory",
+            sources.LDAP: self.language.say("your organisation's directory"),
             sources.OIDC: settings["OIDC_LABEL"],
         }
         is_outside = source in labels
@@ -110,7 +114,7 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
         self.finish(html)
 
 
-class PasswordsPage(_PasswordMixin, BaseHandler):
+class PasswordsPage(Translated, _PasswordMixin, BaseHandler):
     """Set any person's password; people added in the Control Panel have none yet."""
 
     @needs_scope("admin:users")
@@ -127,7 +131,7 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
         try:
             await self.set_password(user, password, is_first=is_other)
         except PasswordError as error:
-            await self._show(f"{user.name}: {error.message}")
+            await self._show(f"{user.name}: {error.explain(self.language)}")
             return
         if user.name == self.current_user.name:
             self.set_login_cookie(user)

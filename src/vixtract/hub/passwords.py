@@ -15,9 +15,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.language import mark
+from vixtract.language import Language, mark
 from vixtract.sqlite import open_sqlite
 
 TOO_MANY_FAILURES = mark("Too many failed attempts. Try again in %s min.")
@@ -46,7 +47,24 @@ CREATE INDEX IF NOT EXISTS vixtract_login_failure_name ON vixtract_login_failure
 
 
 class PasswordError(VixtractError):
-    """A new password that cannot be taken."""
+    """A new password that cannot be taken.
+
+    Args:
+        text: English message, to be translated before the values are filled in.
+        values: for its placeholders.
+    """
+
+    def __init__(self, text: str, *values: object) -> None:
+        super().__init__(text % values if values else text)
+        self.text, self.values = text, values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the values."""
+        return type(self), (self.text, *self.values)
+
+    def explain(self, language: Language) -> str:
+        """Return the message in a language."""
+        return language.say(self.text) % self.values if self.values else language.say(self.text)
 
 
 class LockedError(VixtractError):
@@ -106,9 +124,9 @@ def check_new_password(password: str, *, name: str) -> None:
         PasswordError: says which rule it breaks.
     """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        raise PasswordError(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
+        raise PasswordError(mark("A password has %s to %s characters."), MIN_LENGTH, MAX_LENGTH)
     if password.lower() in KNOWN_DEFAULTS or password.lower() == name:
-        raise PasswordError("This password is the first that others would try.")
+        raise PasswordError(mark("This password is too easy to guess."))
 
 
 class PasswordStore:

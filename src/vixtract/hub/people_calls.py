@@ -43,7 +43,7 @@ class PeopleCall(APIHandler):
     """The handler of all actions; the address names the action."""
 
     @property
-    def life(self) -> Lifecycle:
+    def lifecycle(self) -> Lifecycle:
         """The parts of the appliance outside the Hub."""
         life: Lifecycle = self.authenticator.get_lifecycle()
         return life
@@ -85,7 +85,7 @@ class PeopleCall(APIHandler):
             HTTPError: 404 where there is none, 400 where their removal has begun.
         """
         user = self.find_person(body)
-        if self.life.state.plan(user.name):
+        if self.lifecycle.state.plan(user.name):
             raise web.HTTPError(
                 400, f"{user.name} is being removed. Finish it: ./vixtract user remove {user.name}"
             )
@@ -93,7 +93,7 @@ class PeopleCall(APIHandler):
 
     def protect(self, user: Any) -> None:
         """Refuse to lock out the last administrator who can log in."""
-        blocked = self.life.state.blocked()
+        blocked = self.lifecycle.state.blocked()
         admins = {row.name for row in self.db.query(orm.User).filter(orm.User.admin)}
         if user.admin and not admins - blocked - {user.name}:
             raise web.HTTPError(
@@ -113,7 +113,7 @@ class PeopleCall(APIHandler):
 
 
 async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    state, store = call.life.state, call.authenticator.store
+    state, store = call.lifecycle.state, call.authenticator.store
     local, initial = store.names(), store.first_names()
     states = (("leaving", state.leaving()), ("disabled", state.disabled()))
     people = []
@@ -126,7 +126,7 @@ async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
                 "admin": bool(row.admin),
                 "state": next((word for word, names in states if name in names), "active"),
                 "password": password,
-                "teams": [team.name for team in teams_of(name, call.life.home_root)],
+                "teams": [team.name for team in teams_of(name, call.lifecycle.home_root)],
                 "last_activity": active and active.isoformat(timespec="seconds"),
             }
         )
@@ -135,22 +135,22 @@ async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 async def _provision(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
-    return _show(await in_thread(call.life.provision, user.name))
+    return _show(await in_thread(call.lifecycle.provision, user.name))
 
 
 async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
     call.protect(user)
     # First of all: from here on no login succeeds.
-    call.life.state.set_disabled(user.name, True)
+    call.lifecycle.state.set_disabled(user.name, True)
     report = Report()
     await call.lock_out(user, report)
-    return _show(report, await in_thread(call.life.disable, user.name))
+    return _show(report, await in_thread(call.lifecycle.disable, user.name))
 
 
 async def _enable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
-    return _show(await in_thread(call.life.enable, user.name))
+    return _show(await in_thread(call.lifecycle.enable, user.name))
 
 
 async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
@@ -163,13 +163,13 @@ async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
         raise web.HTTPError(400, "Files can be kept or handed over, not both.")
     if to:
         receiver = call.find_person(body, "hand_over_to")
-        if receiver.name == user.name or receiver.name in call.life.state.blocked():
+        if receiver.name == user.name or receiver.name in call.lifecycle.state.blocked():
             raise web.HTTPError(400, f"{to} cannot get what {user.name} owns.")
-    plan = call.life.state.plan(user.name) or Plan(keep, to)
-    call.life.state.set_plan(user.name, plan)
+    plan = call.lifecycle.state.plan(user.name) or Plan(keep, to)
+    call.lifecycle.state.set_plan(user.name, plan)
     report = Report()
     await call.lock_out(user, report)
-    return _show(report, await in_thread(call.life.leave, user.name, plan))
+    return _show(report, await in_thread(call.lifecycle.leave, user.name, plan))
 
 
 async def _end(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
@@ -181,7 +181,7 @@ async def _end(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 async def _team(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     action, name = str(body.get("action")), str(body.get("name") or "")
-    work = teamwork.Teamwork(call.life.server, call.life.home_root, call.life.packer)
+    work = teamwork.Teamwork(call.lifecycle.server, call.lifecycle.home_root, call.lifecycle.packer)
     if action == "list":
         return {"teams": await in_thread(work.list_teams)}
     if action == "add":
@@ -216,11 +216,11 @@ async def _stop_members(call: PeopleCall, names: list[str], report: Report) -> N
 
 async def _reader(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     action, name = str(body.get("action")), str(body.get("name") or "")
-    conninfo = call.life.server.conninfo
+    conninfo = call.lifecycle.server.conninfo
     if action == "list":
         return {"readers": await in_thread(readers.list_readers, conninfo)}
     if action == "add":
-        if call.find_user(name) is not None or name in call.life.teams():
+        if call.find_user(name) is not None or name in call.lifecycle.teams():
             raise web.HTTPError(400, f"{name!r} is the name of a person or team.")
         wanted = readers.Reader(
             name, tuple(str(item) for item in body.get("schemas") or ()), bool(body.get("all"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vixtract.errors import PreconditionError
 from vixtract.ops.console import Session
 from vixtract.ops.engine import (
-    Engine,
+    ContainerEngine,
     build_compose_packages,
     install_packages,
     list_available,
@@ -62,7 +62,7 @@ def find_compose(host: Host) -> Compose | None:
     return None
 
 
-def check_pair(compose: Compose, engine: Engine) -> str:
+def check_pair(compose: Compose, engine: ContainerEngine) -> str:
     """Return why a compose does not suit an engine, or an empty string.
 
     Args:
@@ -78,7 +78,7 @@ def check_pair(compose: Compose, engine: Engine) -> str:
     return ""
 
 
-def ensure_compose(session: Session, engine: Engine) -> Compose:
+def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
     """Return a compose that suits the engine; install one if there is none.
 
     Args:

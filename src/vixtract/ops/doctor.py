@@ -16,7 +16,7 @@ from pathlib import Path
 from vixtract.ops.compose import check_pair, find_compose
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, last_log, list_containers
-from vixtract.ops.engine import Engine, engine_error, look_at_engine
+from vixtract.ops.engine import ContainerEngine, engine_error, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.net import Answer, ask_registry
@@ -86,7 +86,7 @@ def as_json(findings: list[Finding]) -> list[dict[str, str]]:
     return [dataclasses.asdict(finding) for finding in findings]
 
 
-def check_engine(engine: Engine) -> Finding:
+def check_engine(engine: ContainerEngine) -> Finding:
     """Judge the container engine."""
     if engine.state == "running":
         return Finding("engine", "ok", f"container engine {engine.version} runs")
@@ -94,7 +94,7 @@ def check_engine(engine: Engine) -> Finding:
     return Finding("engine", "serious", f"{error.message} {engine.message}".strip(), error.hint)
 
 
-def check_compose(host: Host, engine: Engine) -> Finding:
+def check_compose(host: Host, engine: ContainerEngine) -> Finding:
     """Judge compose and whether it fits the engine."""
     compose = find_compose(host)
     if compose is None:

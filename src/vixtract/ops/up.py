@@ -19,7 +19,7 @@ from vixtract.ops.compose import (
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, list_containers, wait_healthy
 from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
-from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
+from vixtract.ops.engine import ContainerEngine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
@@ -133,7 +133,7 @@ def settle_engine(
     return chosen, reason
 
 
-def require_running(session: Session) -> tuple[Engine, Compose]:
+def require_running(session: Session) -> tuple[ContainerEngine, Compose]:
     """Return engine and compose if they run already; this changes nothing.
 
     Args:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from vixtract.errors import VixtractError
@@ -38,8 +38,11 @@ SECRETS = Path("/srv/secrets")
 RUNTIME = Path("/run/vixtract")
 PREFIX = "/opt/jupyterhub"
 HUB = (
-    *(f"{PREFIX}/bin/python", "-I", f"{PREFIX}/bin/jupyterhub"),
-    *("-f", f"{PREFIX}/etc/jupyterhub_config.py"),
+    f"{PREFIX}/bin/python",
+    "-I",
+    f"{PREFIX}/bin/jupyterhub",
+    "-f",
+    f"{PREFIX}/etc/jupyterhub_config.py",
 )
 
 # useradd and gpasswd lock /etc/passwd and give up at once when it is taken.
@@ -130,7 +133,7 @@ def remove_account(name: str, uid: int) -> bool:
     """
     if not FIRST_UID <= uid < 60000:
         raise AccountError(f"Uid {uid} is no person's.")
-    end_processes(uid)
+    end_processes(lambda owner: owner == uid)
     with _lock:
         account = _find_account(name)
         if account is None or account.pw_uid != uid:
@@ -140,33 +143,33 @@ def remove_account(name: str, uid: int) -> bool:
     return True
 
 
-def end_processes(uid: int, timeout_s: float = 2.0) -> int:
-    """End all processes of one person in this container: SIGTERM, then SIGKILL until none is left.
+def end_processes(is_meant: Callable[[int], bool], timeout_s: float = 2.0) -> int:
+    """End all processes of some accounts in this container: SIGTERM, then SIGKILL.
 
     Args:
-        uid: a person's, 2000 or more.
+        is_meant: returns for a uid whether its processes end.
         timeout_s: seconds between the two.
     Returns: how many there were at first.
     """
-    first = found = _signal_all(uid, signal.SIGTERM)
+    first = found = _signal_all(is_meant, signal.SIGTERM)
     end = time.monotonic() + timeout_s
     while found and time.monotonic() < end:
         time.sleep(0.05)
-        found = _signal_all(uid, None)
+        found = _signal_all(is_meant, None)
     # A process that forks all the time is caught by one of many rounds.
     for _ in range(50):
         if not found:
             break
-        found = _signal_all(uid, signal.SIGKILL)
+        found = _signal_all(is_meant, signal.SIGKILL)
         time.sleep(0.02)
     return len(first)
 
 
-def _signal_all(uid: int, number: signal.Signals | None) -> list[int]:
+def _signal_all(is_meant: Callable[[int], bool], number: signal.Signals | None) -> list[int]:
     found = []
     for path in Path("/proc").iterdir():
         try:
-            if not path.name.isdigit() or path.stat().st_uid != uid:
+            if not path.name.isdigit() or not is_meant(path.stat().st_uid):
                 continue
             if b"\nState:\tZ" in (path / "status").read_bytes():
                 continue

@@ -45,6 +45,7 @@ from vixtract.portal.schedule_form import get_library, preview
 from vixtract.portal.schedule_rows import ScheduleRow
 from vixtract.portal.scheduler_access import SchedulerAccess, StartedRun
 from vixtract.portal.schedules import list_next
+from vixtract.portal.timing_choice import describe_timing
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
@@ -53,12 +54,11 @@ from vixtract.portal.web import (
     find_zone,
     get_pages,
 )
-from vixtract.portal.when import describe_timing
 
 router = APIRouter(
     prefix="/api",
     responses={
-        401: {"model": ErrorOut, "description": "Nobody is signed in"},
+        401: {"model": ErrorOut, "description": "Not signed in"},
         403: {"model": ErrorOut, "description": "Not from a page of the portal, or not allowed"},
         503: {"model": ErrorOut, "description": "The scheduler or the Hub does not answer"},
     },

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from vixtract.portal.api import INVALID, MISSING
 from vixtract.portal.api import router as api
 from vixtract.portal.catalog import Catalog, Details, Table
-from vixtract.portal.connect import list_recipes
+from vixtract.portal.connection_strings import list_connection_strings
 from vixtract.portal.web import PersonDep, get_pages, make_page
 
 router = APIRouter(include_in_schema=False)
@@ -45,10 +45,10 @@ async def show_table(
     """Show one table."""
     details = await run_in_threadpool(catalog.find_table, schema, name)
     host = request.headers.get("x-forwarded-host") or request.headers.get("host") or "localhost"
-    recipes = list_recipes(
+    connection_strings = list_connection_strings(
         _strip_port(host), get_pages(request).config.postgresql_port, schema, name
     )
-    values = {"details": details, "table": details.table, "recipes": recipes}
+    values = {"details": details, "table": details.table, "connection_strings": connection_strings}
     return make_page(request, "table.html", person, values)
 
 
