@@ -38,7 +38,7 @@ ENGINE_NOTE = "engine"
 
 
 class Reconciler:
-    """The loop.
+    """Compares Cronicle with the ledger every PERIOD_S, in a thread of its own.
 
     Args:
         contract: Cronicle and the ledger.
@@ -94,12 +94,12 @@ class Reconciler:
                     logger.info("waiting for Cronicle: %s", error.message)
                 was_away = True
             except Exception:
-                logger.exception("a look failed; the next one tries again")
+                logger.exception("comparing failed; it is tried again in %g s", PERIOD_S)
             self._wake.wait(1.0 if was_away else PERIOD_S)
             self._wake.clear()
 
     def reconcile(self) -> None:
-        """Look at everything once."""
+        """Compare everything once."""
         if not self._is_adopted:
             self._adopt()
             self._is_adopted = True
@@ -117,7 +117,7 @@ class Reconciler:
         self._people.sync()
 
     def _adopt(self) -> None:
-        """Take the schedule over from the embedded engine, where that ran last."""
+        """Copy the schedule to Cronicle, if the embedded engine ran last."""
         row = self._database.row("SELECT value FROM note WHERE name = ?", (ENGINE_NOTE,))
         if row is not None and row["value"] == "cronicle":
             return
@@ -162,7 +162,7 @@ class Reconciler:
                     nowhere.add(run["id"])
             elif not run["pid"] or start_time(run["pid"]) != run["pid_start"]:
                 lost.append(run["id"])
-        # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
+        # Cronicle does not know a run for a moment between two attempts: two looks must miss it.
         for identifier in [*lost, *sorted(nowhere & self._nowhere)]:
             logger.warning("job %s was cut off", identifier)
             claims.cut_off(self._database, identifier, crashed=True)
@@ -191,7 +191,7 @@ class Reconciler:
         )
 
     def _is_busy(self, event: Event, active: Mapping[str, Any]) -> bool:
-        """Say whether Cronicle has the event's runs waiting: queued, or behind one that runs."""
+        """Say whether Cronicle lets the event's runs wait, in its queue or behind a running one."""
         running = sum(1 for job in active.values() if job.get("event") == event.id)
         is_full = bool(event.max_children) and running >= event.max_children
         if event.catch_up and is_full:
@@ -215,7 +215,7 @@ class Reconciler:
 
 
 def set_engine(contract: Contract, name: str) -> None:
-    """Note which engine's schedule is the true one."""
+    """Record which engine ran last; its schedule is the valid one."""
     contract.database.execute(
         "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (ENGINE_NOTE, name),
