@@ -26,7 +26,6 @@ from vixtract.scheduler import settling, store
 from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import kill_leftover
 from vixtract.scheduler.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ logger = logging.getLogger(__name__)
 PERIOD_S = 15.0
 # Cronicle starts a slot's job within a second or two; younger slots are not looked for yet.
 DELAY_S = 20
-ENGINE_NOTE = "engine"
 
 
 class Reconciler:
@@ -118,13 +116,13 @@ class Reconciler:
 
     def _adopt(self) -> None:
         """Copy the schedule to Cronicle, if the embedded engine ran last."""
-        row = self._database.row("SELECT value FROM note WHERE name = ?", (ENGINE_NOTE,))
-        if row is not None and row["value"] == "cronicle":
+        last = store.get_engine(self._database)
+        if last == "cronicle":
             return
         upstream = self._contract.upstream
         with self._contract.lock:
             stored = [s.event for s in reversed(store.list_events(self._database))]
-            if row is not None:
+            if last:
                 # Cronicle's own are out of date; the ledger has the present ones.
                 for old in upstream.list_events():
                     upstream.call("app/delete_event", {"id": old["id"]})
@@ -133,7 +131,7 @@ class Reconciler:
                 if event.id not in known:
                     self._contract.put(event)
                     logger.info("event %s (%s) was taken over", event.id, event.title)
-            set_engine(self._contract, "cronicle")
+            store.set_engine(self._database, "cronicle")
 
     def sync_events(self) -> None:
         """Copy Cronicle's schedule to the ledger."""
@@ -212,18 +210,3 @@ class Reconciler:
                     raise
                 if not event.catch_up:
                     slots.miss_slot(self._database, event.id, due_at, error.message, time.time())
-
-
-def set_engine(contract: Contract, name: str) -> None:
-    """Record which engine ran last; its schedule is the valid one."""
-    contract.database.execute(
-        "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (ENGINE_NOTE, name),
-    )
-
-
-def kill_orphans(contract: Contract) -> None:
-    """End plugins that outlived the engine which started them."""
-    for run in runs.open_runs(contract.database, "running"):
-        if run["pid"]:
-            kill_leftover(run["pid"], run["pid_start"] or 0, grace_s=0.0)
