@@ -1,6 +1,7 @@
 """The Hub's configuration. Drop-ins in /etc/jupyterhub/conf.d are read last and may change it."""
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from vixtract.people import directory
 from vixtract.people.accounts import DATABASE, SECRETS, STATE
 from vixtract.people.archive import Packer
 from vixtract.people.database_tls import DatabaseTls
-from vixtract.people.limits import ServerLimits
 from vixtract.people.roles import superuser_conninfo
+from vixtract.processes.limits import LAB
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings, build_environment, build_people_environment, is_loopback
@@ -77,9 +78,14 @@ c.ConfigurableHTTPProxy.pid_file = "/run/vixtract/proxy.pid"
 
 # The proxy faces the network and needs no rights: setpriv drops root before node starts.
 c.ConfigurableHTTPProxy.command = [
-    "/usr/bin/setpriv", "--reuid=proxy", "--regid=proxy", "--clear-groups", "--no-new-privs",
-    "/usr/bin/node", "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
-]  # fmt: skip
+    "/usr/bin/setpriv",
+    "--reuid=proxy",
+    "--regid=proxy",
+    "--clear-groups",
+    "--no-new-privs",
+    "/usr/bin/node",
+    "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
+]
 
 # People's servers go on running while the Hub restarts.
 c.JupyterHub.cleanup_servers = False
@@ -117,8 +123,10 @@ c.PersonSpawner.person_environment = lambda name: postgresql.person_environment(
 c.PersonSpawner.blocked = lambda: state.blocked()  # noqa: PLW0108
 c.PersonSpawner.ensure_role = lambda name: postgresql.ensure_role(name)  # noqa: PLW0108
 c.PersonSpawner.publish = publish_admins
-c.PersonSpawner.limits = ServerLimits(
-    memory_mb=settings.integer("SERVER_MEMORY_MB"), processes=settings.integer("SERVER_PROCESSES")
+c.PersonSpawner.limits = replace(
+    LAB,
+    memory_mb=settings.integer("SERVER_MEMORY_MB"),
+    processes=settings.integer("SERVER_PROCESSES"),
 )
 # Administrators' plain `pip3 install` goes to /usr/local, for everybody.
 c.PersonSpawner.admin_environment = {"PYTHONUSERBASE": "/usr/local"}

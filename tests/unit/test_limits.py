@@ -27,8 +27,8 @@ from vixtract.processes.usage import (
 
 PROBE = """
 import os, resource
-from vixtract.people.limits import ServerLimits, apply
-apply(ServerLimits(memory_mb=100, processes=50))
+from vixtract.processes.limits import Limits, apply
+apply(Limits(memory_mb=100, processes=50))
 print(resource.getrlimit(resource.RLIMIT_NPROC)[0], os.getpriority(os.PRIO_PROCESS, 0))
 try:
     bytes(2 << 30)

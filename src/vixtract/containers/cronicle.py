@@ -22,8 +22,8 @@ from vixtract.containers.services import Service, ServiceKeeper, run_container
 from vixtract.errors import PreconditionError, SettingsError
 from vixtract.files import ensure_secret, write_whole
 from vixtract.people.accounts import recreate_accounts
-from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
+from vixtract.processes.limits import close_shared_directories
 from vixtract.runner.config import RunnerConfig
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings, build_environment

@@ -27,10 +27,10 @@ from vixtract.people.accounts import (
     recreate_accounts,
 )
 from vixtract.people.directory import clear_spawner_state, forget_service_tokens, read_people
-from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.roles import SOCKETS
 from vixtract.people.teams import ensure_teams
+from vixtract.processes.limits import close_shared_directories
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import BY_NAME, Settings, build_environment
 

@@ -42,7 +42,7 @@ PORTAL_USER = "portal"
 MAX_QUESTION = 8192
 MAX_ANSWER = 1024 * 1024
 MAX_CHILDREN = 16
-# Of these, the places that the portal cannot take.
+# Of these, only root may have the last ones.
 SPARE_CHILDREN = 2
 ANSWER_S = 10.0
 CPU_S = 8
@@ -84,8 +84,8 @@ class Homes(QuestionServer):
                 config.socket_path,
                 gid=config.portal_gid,
                 uids=frozenset({config.portal_uid, 0}),
-                places=MAX_CHILDREN,
-                places_of_one=MAX_CHILDREN - SPARE_CHILDREN,
+                max_children=MAX_CHILDREN,
+                max_of_account=MAX_CHILDREN - SPARE_CHILDREN,
                 answer_s=ANSWER_S,
                 max_question=MAX_QUESTION,
                 max_answer=MAX_ANSWER,

@@ -12,7 +12,7 @@ from jupyter_server.services.kernels.connection.base import deserialize_msg_from
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 
-from vixtract.people.limits import ENVIRONMENT
+from vixtract.hub import ENVIRONMENT
 
 #: Seconds between the stop and the server's noticing that the kernel is gone.
 RECENT_S = 60.0

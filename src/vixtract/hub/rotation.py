@@ -23,11 +23,11 @@ from pathlib import Path
 
 from vixtract.errors import VixtractError
 from vixtract.files import generate_secret, sync_directory, write_whole
+from vixtract.hub import ENVIRONMENT
 from vixtract.hub.provisioner import DatabaseServer
 from vixtract.hub.state import PeopleState
 from vixtract.people import directory, roles
 from vixtract.people.accounts import DATABASE, HUB, RUNTIME, SECRETS, STATE
-from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
 from vixtract.secret_settings import DELIVERED, SECRET_NAMES, with_secrets
 from vixtract.settings import Settings

@@ -15,8 +15,9 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, Unicode
 
 from vixtract.errors import VixtractError
+from vixtract.hub import ENVIRONMENT
 from vixtract.people import accounts
-from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
+from vixtract.processes.limits import LAB, apply
 from vixtract.processes.spawn import check_dropped
 
 PREPARE_TIMEOUT_S = 15.0
@@ -39,7 +40,7 @@ class PersonSpawner(LocalProcessSpawner):
     )
     person_environment = AnyTrait(help="Gives the variables of a name.").tag(config=True)
     ensure_role = AnyTrait(help="Makes the PostgreSQL role of a name; may block.").tag(config=True)
-    limits = AnyTrait(ServerLimits(), help="What a person's processes may take.").tag(config=True)
+    limits = AnyTrait(LAB, help="What a person's processes may take.").tag(config=True)
     publish = AnyTrait(help="Writes the list of admins; may block.").tag(config=True)
     blocked = AnyTrait(help="Gives the names of people for whom nothing may run.").tag(config=True)
     admin_environment = Dict(help="Variables of administrators' servers.").tag(config=True)

@@ -58,7 +58,7 @@ from vixtract.portal.web import (
 router = APIRouter(
     prefix="/api",
     responses={
-        401: {"model": ErrorOut, "description": "Nobody is signed in"},
+        401: {"model": ErrorOut, "description": "Not signed in"},
         403: {"model": ErrorOut, "description": "Not from a page of the portal, or not allowed"},
         503: {"model": ErrorOut, "description": "The scheduler or the Hub does not answer"},
     },

@@ -1,6 +1,6 @@
 """Enforces limits on each person's Lab: memory, processes, disk space and processor time.
 
-A root process beside the Hub. What the limits of `people.limits` cannot hold (they count per
+A root process beside the Hub. What the limits of `processes.limits` cannot hold (they count per
 process, or not at all) is checked every second. What is over a limit is stopped, kernels of
 notebooks first, and the person gets a notice: `hub.kernels` shows it in the cell that ran.
 """

@@ -54,8 +54,8 @@ class ServerConfig:
         mode: permissions of the socket.
         gid: its group; None leaves root's.
         uids: accounts that may ask; None means any account.
-        places: questions that are answered at the same time.
-        places_of_one: of these, how many an account may have.
+        max_children: questions that are answered at the same time.
+        max_of_account: of these, how many an account may have.
         question_s: seconds for a whole question to arrive.
         answer_s: seconds after which the process that answers is killed; 0 means never.
         max_question: bytes of the longest question.
@@ -66,8 +66,8 @@ class ServerConfig:
     mode: int = 0o660
     gid: int | None = None
     uids: frozenset[int] | None = None
-    places: int = 64
-    places_of_one: int = 8
+    max_children: int = 64
+    max_of_account: int = 8
     question_s: float = 5.0
     answer_s: float = 30.0
     max_question: int = MAX_LINE
@@ -118,9 +118,9 @@ class QuestionServer:
             "hint": "Try again.",
         }
 
-    def places_of(self, peer: Peer) -> int:
+    def limit_of(self, peer: Peer) -> int:
         """Return how many questions of a peer's account are answered at once."""
-        return self.server_config.places_of_one
+        return self.server_config.max_of_account
 
     def start_child(self, connection: socket.socket, peer: Peer) -> int | None:
         """Start the process that answers a connection.
@@ -243,7 +243,7 @@ class QuestionServer:
         if config.uids is not None and peer.uid not in config.uids:
             return "stranger"
         same = sum(child.uid == peer.uid for child in self.children.values())
-        if same >= self.places_of(peer) or len(self.children) >= config.places:
+        if same >= self.limit_of(peer) or len(self.children) >= config.max_children:
             return "busy"
         return ""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.processes import tree
-from vixtract.values import MIB
+from vixtract.processes.limits import Limits, apply
 
 if TYPE_CHECKING:
     # Short-lived processes import this module and never look up a person.
@@ -44,35 +43,11 @@ _FIRST_SPARE_FD = 400
 START_S = 60.0
 _KILLER_S = 2.0
 
-# Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched,
-# so this limit stands above the run's own; what is really used is watched by the supervisor.
-# RLIMIT_AS is no choice: with 2048 MiB of it polars cannot even start its threads.
-RESERVED_MB = 1152
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class SpawnError(VixtractError):
     """The owner's process could not be started."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one process of a run may take.
-
-    Args:
-        memory_mb: MiB of private memory, before the allocators' reserve; 0 means no limit.
-        processes: threads and processes of the person together.
-        file_bytes: largest file.
-        cpu_s: seconds of processor time; 0 means no limit.
-        nice: priority below the services'.
-    """
-
-    memory_mb: int = 2048
-    processes: int = 1024
-    file_bytes: int = 8192 * MIB
-    cpu_s: int = 0
-    nice: int = 5
 
 
 @dataclass(frozen=True)
@@ -204,7 +179,7 @@ def become(
         os.setsid()
         _arrange_descriptors(command, spare)
         spare = _ERROR_FD
-        _set_limits(command.limits)
+        apply(command.limits)
         drop_to(command.person)
         # Cleared by the change of ids, so it is set after it: the run ends with its supervisor.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -416,27 +391,6 @@ def _arrange_descriptors(command: ProcessSpec, errors: int) -> None:
     os.dup2(errors, _ERROR_FD, inheritable=False)
     os.closerange(_ERROR_FD + 1, PROGRESS_FD)
     os.closerange(PROGRESS_FD + (PROGRESS_FD in wanted), 1 << 20)
-
-
-def _set_limits(limits: Limits) -> None:
-    if limits.memory_mb:
-        _limit(resource.RLIMIT_DATA, (limits.memory_mb + RESERVED_MB) * MIB)
-    _limit(resource.RLIMIT_NPROC, limits.processes)
-    _limit(resource.RLIMIT_NOFILE, 4096)
-    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
-    _limit(resource.RLIMIT_CORE, 0)
-    if limits.cpu_s:
-        _limit(resource.RLIMIT_CPU, limits.cpu_s)
-    os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
-    # When memory runs out, a job ends before the engine or the daemon does.
-    Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
-
-
-def _limit(which: int, value: int) -> None:
-    _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -28,8 +28,8 @@ from vixtract.runner.workspace import make_owner_directories, remove_leftovers
 
 log = logging.getLogger(__name__)
 
-# Places that the engine's runs leave to root's own questions.
-_SPARE_PLACES = 4
+# Connections that only root may have, beyond those of the engine.
+_SPARE_CHILDREN = 4
 _STOP_S = 6.0
 _ORPHANS_S = 10.0
 _SETTLED_NS = 5_000_000_000
@@ -48,8 +48,8 @@ class Runner(QuestionServer):
                 config.socket_path,
                 gid=config.engine_gid,
                 uids=frozenset({config.engine_uid, 0}),
-                places=config.max_connections + _SPARE_PLACES,
-                places_of_one=config.max_connections,
+                max_children=config.max_connections + _SPARE_CHILDREN,
+                max_of_account=config.max_connections,
                 # A run has a time limit of its own.
                 answer_s=0,
             )

@@ -72,8 +72,9 @@ class ForkServer:
         )
         log.error(
             "The fork server ended with code %s; runs start cold, it again in %.0f s",
-            code, self._back_off_s,
-        )  # fmt: skip
+            code,
+            self._back_off_s,
+        )
         if self._process is not None:
             self._process.returncode = code
         self._listen()

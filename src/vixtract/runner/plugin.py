@@ -27,9 +27,20 @@ from vixtract.runner.protocol import CODE_ABORTED, CODE_FAILED, MAX_EVENT_BYTES,
 _CONNECT_S = 15.0
 _ABORT_S = 8.0
 _CHAIN_KEYS = (
-    "owner", "run_dir", "output", "html", "notebook", "uid", "cells_done", "cells_total", "error",
-    "hint", "loads", "peak_mb", "seconds",
-)  # fmt: skip
+    "owner",
+    "run_dir",
+    "output",
+    "html",
+    "notebook",
+    "uid",
+    "cells_done",
+    "cells_total",
+    "error",
+    "hint",
+    "loads",
+    "peak_mb",
+    "seconds",
+)
 
 
 class RunnerAwayError(VixtractError):

@@ -23,6 +23,7 @@ from typing import Any
 from vixtract.errors import VixtractError
 from vixtract.people.directory import read_admins, read_blocked
 from vixtract.processes import tree
+from vixtract.processes.limits import Limits
 from vixtract.processes.notebook_files import (
     copy_notebook,
     open_notebook,
@@ -30,7 +31,7 @@ from vixtract.processes.notebook_files import (
     relative_parts,
 )
 from vixtract.processes.person import acting_as, find_person
-from vixtract.processes.spawn import PROGRESS_FD, Limits, ProcessSpec, set_subreaper, spawn
+from vixtract.processes.spawn import PROGRESS_FD, ProcessSpec, set_subreaper, spawn
 from vixtract.processes.usage import DiskFloor
 from vixtract.runner import outcome
 from vixtract.runner.channel import Channel, Reports, RunLog, read_request
@@ -227,13 +228,16 @@ class Supervisor:
     def _command(self, work: Workspace, output: int, progress: int) -> ProcessSpec:
         environment = {
             **build_environment(
-                self._person, self._config, run_dir=work.path, private=work.private,
+                self._person,
+                self._config,
+                run_dir=work.path,
+                private=work.private,
                 job=self._request.job,
             ),
             **self._asked[0],
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
-        }  # fmt: skip
+        }
         command = ProcessSpec(
             argv=self._config.driver,
             environment=environment,
@@ -328,9 +332,12 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         environment = build_environment(
-            self._person, self._config, run_dir=work.path, private=work.private,
+            self._person,
+            self._config,
+            run_dir=work.path,
+            private=work.private,
             job=self._request.job,
-        )  # fmt: skip
+        )
         command = ProcessSpec(
             argv=(*self._config.renderer, name, HTML),
             environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},

@@ -1,4 +1,4 @@
-"""Limits of a person's JupyterLab server, which its kernels and terminals inherit."""
+"""Limits that a process hands on to all that it starts: a person's server, or a run."""
 
 from __future__ import annotations
 
@@ -10,34 +10,41 @@ from pathlib import Path
 
 from vixtract.values import MIB
 
-#: File in a person's runtime directory: variables that changed since their server started.
-ENVIRONMENT = "environment.json"
-
-# Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched;
-# memory in use is watched by `vixtract.processes.labs`.
+# Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched,
+# so the kernel's limit stands above ours; what is really used is watched (`labs`, `runner.watch`).
+# RLIMIT_AS is no choice: with 2048 MiB of it polars cannot even start its threads.
 RESERVED_MB = 1152
 
 
 @dataclass(frozen=True)
-class ServerLimits:
-    """What one person's processes may take.
+class Limits:
+    """What one process may take; 0 means no limit of ours.
 
     Args:
-        memory_mb: MiB; 0 means no limit. One process gets a MemoryError at it.
-        processes: threads and processes together; 0 means no limit.
+        memory_mb: MiB of private memory, before the allocators' reserve. A process gets a
+            MemoryError at it.
+        processes: threads and processes of the account together.
         file_bytes: largest file.
-        nice: added to the nice value, so that the Hub and its proxy go first.
-        oom_score: kernel's oom_score_adj: they end before the Hub when memory runs out.
+        open_files: descriptors.
+        cpu_s: seconds of processor time.
+        nice: priority below the services'.
+        oom_score: how much sooner it ends than the services when memory runs out.
     """
 
-    memory_mb: int = 4096
+    memory_mb: int = 2048
     processes: int = 1024
     file_bytes: int = 8192 * MIB
+    open_files: int = 4096
+    cpu_s: int = 0
     nice: int = 5
-    oom_score: int = 500
+    oom_score: int = 800
 
 
-def apply(limits: ServerLimits) -> None:
+#: Of a person's JupyterLab server.
+LAB = Limits(memory_mb=4096, open_files=0, oom_score=500)
+
+
+def apply(limits: Limits) -> None:
     """Limit this process and what it will start; runs as root between fork and exec.
 
     Args:
@@ -45,12 +52,17 @@ def apply(limits: ServerLimits) -> None:
     """
     if limits.memory_mb:
         _limit(resource.RLIMIT_DATA, (limits.memory_mb + RESERVED_MB) * MIB)
-    if limits.processes:
-        _limit(resource.RLIMIT_NPROC, limits.processes)
-    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+    for which, value in (
+        (resource.RLIMIT_NPROC, limits.processes),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CPU, limits.cpu_s),
+    ):
+        if value:
+            _limit(which, value)
     _limit(resource.RLIMIT_CORE, 0)
     os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
-    # Some containers hide the file; memory is watched all the same.
+    # Some containers hide it: memory is watched all the same.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(limits.oom_score), encoding="ascii")
 
