@@ -116,7 +116,7 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
 def refresh_lists(environment: Mapping[str, str]) -> None:
     """Bring plugins and groups of a storage that an older version made up to this one.
 
-    Nobody can change them here, so they are the same in every storage of this version.
+    They cannot be changed here, so they are the same in every storage of this version.
 
     Args:
         environment: Cronicle's.
