@@ -100,7 +100,7 @@ class Masker:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next piece; return what is certain by now.
+        """Take the next piece; return the masked text of which no secret can be a part any more.
 
         Args:
             data: bytes of the stream.
@@ -149,11 +149,11 @@ class Masker:
 
     @property
     def holds(self) -> bool:
-        """Whether something is held back."""
+        """Whether a part of the stream is held back."""
         return bool(self._held)
 
     def _undecided(self, text: bytes) -> int:
-        """Length of the longest end of the text that a secret may begin with."""
+        """Return the length of the longest end of the text that may begin a secret."""
         longest = max((len(form) for form in self._forms), default=1) - 1
         for length in range(min(longest, len(text)), 0, -1):
             end = text[-length:]

@@ -105,12 +105,12 @@ def build_environment(process: str, environment: Mapping[str, str], **more: str)
 
 
 def build_people_environment(process: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that people's own processes get: a variable is never empty.
+    """Return the settings that programs of others get, such as people's own; none is empty.
 
     An empty variable would mean something else to pip and curl.
 
     Args:
-        process: `lab` or `job`.
+        process: `lab`, `job`, or `vault` for the libraries that it tries connections with.
         environment: of the process that starts it.
     Returns: settings and certificates, without PATH and HOME.
     """

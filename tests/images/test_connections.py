@@ -144,7 +144,7 @@ def test_anna_s_kernel_and_job_read_it_and_bob_s_do_not(hub, crm, jobs):
         assert SECRET not in told and "***" in told
     answer = jobs.script("bob", GET)
     assert SECRET not in answer
-    assert "somebody else" in answer
+    assert "belongs to another" in answer
     # A terminal: any process of hers.
     terminal = docker("exec", "-u", "anna", hub.container, "/usr/bin/python3", "-c", GET)
     assert terminal.stdout.strip() == SECRET

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.images.test_compose_more import SETS
 from vixtract.cronicle_edge.paths import LEDGER
 from vixtract.people.accounts import DATABASE, SECRETS
 from vixtract.settings import BY_NAME, list_read
@@ -29,6 +30,11 @@ def test_every_variable_is_a_setting_with_the_same_default(name):
             # Defaults of secrets are filled in inside: `docker inspect` shows the environment.
             wanted = "" if BY_NAME[variable].is_secret else BY_NAME[variable].default
             assert default == wanted, variable
+
+
+def test_every_compose_file_is_tried_with_both_generations_of_compose():
+    tried = {*FILES, *(name for files in SETS for name in files)}
+    assert {path.name for path in ROOT.glob("docker-compose*.y*ml")} == tried
 
 
 def test_four_services_with_the_names_users_rely_on():

@@ -13,7 +13,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from vixtract.hub.oidc import IssuerDownError, OidcError, Provider, new_request
+from vixtract.hub.oidc import IssuerDownError, OidcError, Provider, new_attempt
 from vixtract.settings import Settings
 
 REDIRECT = "https://etl.example.org/jupyter/hub/oauth_callback"
@@ -105,7 +105,7 @@ def sent_to(issuer, path):
 
 
 def test_client_and_secret_are_form_encoded_in_the_header(issuer):
-    provider, request = make_provider(issuer), new_request()
+    provider, request = make_provider(issuer), new_attempt()
     url = provider.build_url(request, REDIRECT)
     assert url.startswith(f"{issuer.url}/authorize?tenant=1&")
     grant(issuer, request)
@@ -131,7 +131,7 @@ def test_client_and_secret_are_form_encoded_in_the_header(issuer):
 def test_client_proves_itself_as_the_issuer_takes_it(issuer, secret, methods, sent):
     metadata = issuer.answers["/.well-known/openid-configuration"][1]
     metadata["token_endpoint_auth_methods_supported"] = methods
-    provider, request = make_provider(issuer, OIDC_CLIENT_SECRET=secret), new_request()
+    provider, request = make_provider(issuer, OIDC_CLIENT_SECRET=secret), new_attempt()
     grant(issuer, request)
     provider.finish("c", request, REDIRECT)
     ((header, form),) = sent_to(issuer, "/token")
@@ -142,12 +142,12 @@ def test_client_proves_itself_as_the_issuer_takes_it(issuer, secret, methods, se
 def test_a_new_key_of_the_issuer_is_fetched_and_an_old_one_is_not_asked_for_again(issuer):
     provider = make_provider(issuer)
     for _ in range(2):
-        request = new_request()
+        request = new_attempt()
         grant(issuer, request)
         provider.finish("c", request, REDIRECT)
     assert len(sent_to(issuer, "/keys")) == 1
     publish(issuer, *KEYS)
-    request = new_request()
+    request = new_attempt()
     grant(issuer, request, KEYS[1])
     assert provider.finish("c", request, REDIRECT).name == "anna"
     assert len(sent_to(issuer, "/keys")) == 2
@@ -155,7 +155,7 @@ def test_a_new_key_of_the_issuer_is_fetched_and_an_old_one_is_not_asked_for_agai
 
 
 def test_claims_that_the_token_lacks_come_from_userinfo_of_the_same_person(issuer):
-    provider, request = make_provider(issuer), new_request()
+    provider, request = make_provider(issuer), new_attempt()
     grant(issuer, request, groups=None)
     issuer.answers["/userinfo"] = (200, {"sub": "s1", "groups": ["users"]})
     assert provider.finish("c", request, REDIRECT).name == "anna"
@@ -185,7 +185,7 @@ def test_claims_that_the_token_lacks_come_from_userinfo_of_the_same_person(issue
     ],
 )
 def test_claims_that_are_not_right_are_refused(issuer, changes):
-    provider, request = make_provider(issuer), new_request()
+    provider, request = make_provider(issuer), new_attempt()
     grant(issuer, request, **changes)
     with pytest.raises(OidcError, match="The ID token of") as caught:
         provider.finish("c", request, REDIRECT)
@@ -197,7 +197,7 @@ def test_an_answer_without_a_token_is_refused(issuer, token):
     provider = make_provider(issuer)
     issuer.answers["/token"] = (200, {"access_token": "at", "id_token": token})
     with pytest.raises(OidcError):
-        provider.finish("c", new_request(), REDIRECT)
+        provider.finish("c", new_attempt(), REDIRECT)
 
 
 @pytest.mark.parametrize(
@@ -207,13 +207,13 @@ def test_an_answer_without_a_token_is_refused(issuer, token):
 def test_addresses_without_https_are_not_asked(issuer, name, url):
     issuer.answers["/.well-known/openid-configuration"][1][name] = url
     with pytest.raises(IssuerDownError, match=f"no https:// address as its {name}"):
-        make_provider(issuer).build_url(new_request(), REDIRECT)
+        make_provider(issuer).build_url(new_attempt(), REDIRECT)
 
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/keys"])
 @pytest.mark.parametrize("answer", [(302, {}), (500, {}), (200, []), (429, {"message": "slow"})])
 def test_redirects_and_answers_of_another_shape_mean_that_the_issuer_is_away(issuer, path, answer):
-    provider, request = make_provider(issuer), new_request()
+    provider, request = make_provider(issuer), new_attempt()
     grant(issuer, request)
     issuer.answers[path] = answer
     with pytest.raises(OidcError):
@@ -222,7 +222,7 @@ def test_redirects_and_answers_of_another_shape_mean_that_the_issuer_is_away(iss
 
 
 def test_a_wrong_answer_is_forgotten(issuer):
-    provider, request = make_provider(issuer), new_request()
+    provider, request = make_provider(issuer), new_attempt()
     grant(issuer, request)
     for wrong in ({"error": "later"}, [], {"keys": 5}, {"keys": []}):
         issuer.answers["/keys"] = (200, wrong)

@@ -45,7 +45,7 @@ ALLOWED = {
     "certificates": {*BASE, *SETTINGS},
     "people": {*BASE, *SETTINGS, "certificates"},
     "processes": {*BASE, *SETTINGS, "people"},
-    "vault": {*BASE, "people", "processes"},
+    "vault": {*BASE, *SETTINGS, "people", "processes"},
     "notebooks": {*BASE, *SETTINGS, "vault"},
     "notebooks.warm": {*BASE, *SETTINGS, "notebooks", "processes"},
     "runner": {

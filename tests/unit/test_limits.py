@@ -27,8 +27,8 @@ from vixtract.processes.usage import (
 
 PROBE = """
 import os, resource
-from vixtract.people.limits import ServerLimits, apply
-apply(ServerLimits(memory_mb=100, processes=50))
+from vixtract.processes.limits import Limits, apply
+apply(Limits(memory_mb=100, processes=50))
 print(resource.getrlimit(resource.RLIMIT_NPROC)[0], os.getpriority(os.PRIO_PROCESS, 0))
 try:
     bytes(2 << 30)
@@ -89,12 +89,12 @@ def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_
     assert set(found) == {writer}
     low, high = DiskFloor(1 << 39, (tmp_path,)), DiskFloor(1, (tmp_path,))
     overuse = Overuse(me, 0, low)
-    assert wait_until(lambda: overuse.look([writer]), "the floor") == DISK_FULL
+    assert wait_until(lambda: overuse.check([writer]), "the floor") == DISK_FULL
     assert "DISK_FLOOR_MB" in overuse.describe(DISK_FULL)
-    assert Overuse(me, 0, low).look([sleeper]) == ""
+    assert Overuse(me, 0, low).check([sleeper]) == ""
     allowed = Overuse(me, 0, high)
     for _ in range(3):
-        assert allowed.look([writer]) == ""
+        assert allowed.check([writer]) == ""
         time.sleep(0.2)
 
 
@@ -102,9 +102,9 @@ def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_
 def test_a_run_at_its_limit_of_processes_is_stopped_after_a_while(me, children):
     pids = [children("-c", "import time; time.sleep(60)") for _ in range(5)]
     overuse = Overuse(me, 5, DiskFloor())
-    assert overuse.look(pids) == "", "a moment at the limit is nobody's bomb"
-    assert wait_until(lambda: overuse.look(pids), "a bomb") == TOO_MANY_PROCESSES
-    assert Overuse(me, 50, DiskFloor()).look(pids) == ""
+    assert overuse.check(pids) == "", "a moment at the limit is no fork bomb"
+    assert wait_until(lambda: overuse.check(pids), "a bomb") == TOO_MANY_PROCESSES
+    assert Overuse(me, 50, DiskFloor()).check(pids) == ""
 
 
 def process(pid, parent, threads=1, session=0):
@@ -144,7 +144,7 @@ def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, chil
     watch = LabWatch(LabBounds(200, 0, DiskFloor(), tmp_path))
 
     def stopped():
-        watch.look([me])
+        watch.check([me])
         return (folder / "notices").is_file()
 
     wait_until(stopped, "the end of the hog", 30)
@@ -177,8 +177,8 @@ def test_who_takes_most_of_the_processors_for_long_steps_back(me, children, monk
     monkeypatch.setattr(labs, "is_server", lambda one, own: False)
     watch = LabWatch(LabBounds(0, 0, DiskFloor()))
     for _ in range(3):
-        watch.look([me])
+        watch.check([me])
     assert os.getpriority(os.PRIO_PROCESS, greedy) < 15, "a moment is allowed to everybody"
     monkeypatch.setattr(labs, "GREEDY_S", 0.0)
-    watch.look([me])
+    watch.check([me])
     assert os.getpriority(os.PRIO_PROCESS, greedy) == 15

@@ -14,13 +14,13 @@ from vixtract.ops.host import Completed, Host
 from vixtract.ops.images import (
     RECIPES,
     SERVICE_RECIPES,
-    authorities_number,
+    authorities_hash,
     build_environment,
     build_image,
     build_labels,
     copy_authorities,
     is_fresh,
-    source_number,
+    source_hash,
 )
 from vixtract.ops.instance import load_instance
 from vixtract.ops.linters import list_tracked
@@ -102,16 +102,16 @@ def test_dockerignore_rules():
 def test_files_that_the_build_ignores_do_not_count(tmp_path):
     instance = repository(tmp_path)
     (tmp_path / ".dockerignore").write_text("**/*.pyc\n")
-    before = source_number(instance.root, "nginx")
+    before = source_hash(instance.root, "nginx")
     (tmp_path / "src/code.pyc").write_text("x")
     (tmp_path / "unrelated").write_text("x")
-    assert source_number(instance.root, "nginx") == before
+    assert source_hash(instance.root, "nginx") == before
 
 
 @pytest.mark.parametrize("change", ["content", "mode", "name", "new", "dockerfile", "link"])
 def test_every_change_of_what_goes_in_counts(tmp_path, change):
     instance = repository(tmp_path)
-    before = source_number(instance.root, "nginx")
+    before = source_hash(instance.root, "nginx")
     code = tmp_path / "src/code.py"
     if change == "content":
         code.write_text("2")
@@ -126,15 +126,15 @@ def test_every_change_of_what_goes_in_counts(tmp_path, change):
     else:
         with (tmp_path / "nginx/Dockerfile").open("a") as file:
             file.write("# more\n")
-    assert source_number(instance.root, "nginx") != before
+    assert source_hash(instance.root, "nginx") != before
 
 
 def test_a_change_below_counts_above_but_not_beside(tmp_path):
     instance = repository(tmp_path)
-    before = {name: source_number(instance.root, name) for name in RECIPES}
+    before = {name: source_hash(instance.root, name) for name in RECIPES}
     with (tmp_path / "docker/base/Dockerfile").open("a") as file:
         file.write("# more\n")
-    after = {name: source_number(instance.root, name) for name in RECIPES}
+    after = {name: source_hash(instance.root, name) for name in RECIPES}
     changed = {name for name in RECIPES if before[name] != after[name]}
     assert changed == {"base", "jupyter", "cronicle", "cronicle-edge"}
 
@@ -154,11 +154,11 @@ def test_the_machines_authorities_are_copied_only_when_they_change(tmp_path):
     stamp = target.stat().st_mtime_ns
     copy_authorities(host, instance.root)
     assert target.stat().st_mtime_ns == stamp
-    number = authorities_number(host)
+    number = authorities_hash(host)
     own = tmp_path / "own.pem"
     own.write_text("other")
     named = FakeHost(tmp_path, environment={"SSL_CERT_FILE": str(own)})
-    assert authorities_number(named) != number
+    assert authorities_hash(named) != number
     copy_authorities(named, instance.root)
     assert target.read_text() == "other"
 
@@ -307,7 +307,7 @@ def test_published_images_are_pulled_where_they_match(tmp_path):
             done = super()._answer(argv, arguments)
             if argv[:2] == ["docker", "pull"] and argv[2] in names:
                 recipe = argv[2].split("/")[2].split(":")[0]
-                number = source_number(instance.root, recipe)
+                number = source_hash(instance.root, recipe)
                 self.have[argv[2]] = {"vixtract.source": number}
             return done
 
@@ -442,4 +442,4 @@ def test_labels_of_images_without_authorities(tmp_path):
     instance = repository(tmp_path)
     host = FakeHost(tmp_path)
     assert set(build_labels(host, instance.root, "nginx")) == {"vixtract.source"}
-    assert build_labels(host, instance.root, "jupyter")["vixtract.ca"] == authorities_number(host)
+    assert build_labels(host, instance.root, "jupyter")["vixtract.ca"] == authorities_hash(host)

@@ -65,17 +65,16 @@ def find_words(tree: ast.AST) -> Iterator[tuple[int, str]]:
                         yield node.lineno, keyword.arg
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_identity_changes_in_processes_alone(path):
-    name = path.relative_to(SOURCE).as_posix()
-    if name.startswith(HOME):
-        return
+def test_identity_changes_in_processes_alone():
+    names = {path.relative_to(SOURCE).as_posix(): path for path in FILES}
     found = [
         f"{name}:{line}: {word}"
+        for name, path in names.items()
+        if not name.startswith(HOME)
         for line, word in find_words(ast.parse(path.read_text(encoding="utf-8")))
         if (name, word) not in ALLOWED
     ]
-    assert found == [], "use vixtract.processes"
+    assert len(names) > 200 and not found, "use vixtract.processes:\n" + "\n".join(found)
 
 
 def test_processes_itself_has_what_is_looked_for():

@@ -50,7 +50,12 @@ class Slow(QuestionServer):
 def server(tmp_path):
     """A server as a process, whose children may take a second."""
     config = ServerConfig(
-        tmp_path / "s", places=4, places_of_one=3, question_s=1.0, answer_s=1.0, max_question=4096
+        tmp_path / "s",
+        max_children=4,
+        max_of_account=3,
+        question_s=1.0,
+        answer_s=1.0,
+        max_question=4096,
     )
     pid = os.fork()
     if pid == 0:

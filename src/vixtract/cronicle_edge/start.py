@@ -116,7 +116,7 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
 def refresh_lists(environment: Mapping[str, str]) -> None:
     """Bring plugins and groups of the storage up to this version.
 
-    People cannot change them here, so they are the same in every storage of one version.
+    They cannot be changed here, so they are the same in every storage of this version.
 
     Args:
         environment: Cronicle's.

@@ -35,7 +35,7 @@ def inspect(person: Person, notebook: str) -> dict[str, Any]:
         person: the owner.
         notebook: path below the home.
     Raises:
-        RequestError: says why it cannot be read.
+        RequestError: it cannot be read; the message has the reason.
     """
     content = _read(person, notebook)
     try:
@@ -50,7 +50,7 @@ def inspect(person: Person, notebook: str) -> dict[str, Any]:
 
 
 def pin(person: Person, notebook: str) -> dict[str, Any]:
-    """Keep a copy of a notebook as it is now, named by its content.
+    """Store a copy of a notebook as it is now, named by its content.
 
     Args:
         person: the owner.
@@ -74,7 +74,7 @@ def pin(person: Person, notebook: str) -> dict[str, Any]:
 
 
 def list_home(person: Person) -> dict[str, Any]:
-    """Name the person's notebooks, newest first, and the kernels of their own.
+    """List the person's notebooks, newest first, and the kernels in their home.
 
     Args:
         person: the owner.
@@ -127,7 +127,7 @@ def _walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_r
             listed = sorted(entries, key=lambda entry: entry.name)
         for entry in listed:
             path = prefix + entry.name
-            # A link is neither: what runs is opened without following any.
+            # Links are left out: notebooks are opened without following any.
             if entry.is_dir(follow_symlinks=False):
                 yield path, None
                 if (
@@ -183,7 +183,7 @@ def _write_copy(person: Person, digest: str, content: bytes) -> None:
 
 
 def _is_same(folder: int, name: str, size: int) -> bool:
-    """Say whether the copy is there whole; the runner checks its content before each run."""
+    """Return whether a copy of this size exists; the runner checks its content before each run."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:

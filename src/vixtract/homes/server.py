@@ -1,7 +1,7 @@
 """The homes server: reads people's files for the portal, which may not read them itself.
 
 A small root process in the Hub's container. The portal's account alone may ask; the process that
-answers becomes the files' owner for good before it looks at anything. Questions:
+answers becomes the files' owner for good before it reads anything. Questions:
 
 - `{"do": "inspect" | "pin" | "list", "person", "notebook"}` about a home
 - `{"do": "files" | "cells" | "open", "person", "record", "path"}` about the record of a run; `open`
@@ -42,7 +42,7 @@ PORTAL_USER = "portal"
 MAX_QUESTION = 8192
 MAX_ANSWER = 1024 * 1024
 MAX_CHILDREN = 16
-# Of these, what the portal leaves to root's own questions.
+# Of these, only root may have the last ones.
 SPARE_CHILDREN = 2
 ANSWER_S = 10.0
 CPU_S = 8
@@ -84,8 +84,8 @@ class Homes(QuestionServer):
                 config.socket_path,
                 gid=config.portal_gid,
                 uids=frozenset({config.portal_uid, 0}),
-                places=MAX_CHILDREN,
-                places_of_one=MAX_CHILDREN - SPARE_CHILDREN,
+                max_children=MAX_CHILDREN,
+                max_of_account=MAX_CHILDREN - SPARE_CHILDREN,
                 answer_s=ANSWER_S,
                 max_question=MAX_QUESTION,
                 max_answer=MAX_ANSWER,
@@ -161,7 +161,7 @@ def become(person: Person) -> None:
     """
     os.environ.clear()
     os.umask(0o077)
-    # A large notebook is read in half the time, and this process ends with its answer.
+    # Halves the time for a large notebook; this process ends with its answer.
     gc.disable()
     for what, limit in (
         (resource.RLIMIT_CPU, CPU_S),

@@ -22,6 +22,7 @@ from authlib.oidc.core import CodeIDToken
 from joserfc.errors import JoseError
 
 from vixtract.errors import VixtractError
+from vixtract.hub.sources import Identity
 from vixtract.settings import EVERYBODY, Settings, is_secure_url
 
 TIMEOUT_S = (5.0, 10.0)
@@ -44,7 +45,7 @@ class IssuerDownError(OidcError):
 
 
 @dataclass(frozen=True)
-class Request:
+class Attempt:
     """One attempt to sign in; kept in the person's browser until the answer comes.
 
     Args:
@@ -58,24 +59,9 @@ class Request:
     verifier: str
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A person whom the issuer vouches for, allowed to sign in.
-
-    Args:
-        name: name claim, in lower case, not yet checked by the rules of names.
-        subject: issuer and `sub`, the account's lasting identifier.
-        is_admin: in the group of administrators; None where no such group is set.
-    """
-
-    name: str
-    subject: str
-    is_admin: bool | None
-
-
-def new_request() -> Request:
+def new_attempt() -> Attempt:
     """Return a fresh attempt."""
-    return Request(*(secrets.token_urlsafe(32) for _ in range(3)))
+    return Attempt(*(secrets.token_urlsafe(32) for _ in range(3)))
 
 
 class _Session(OAuth2Session):
@@ -117,11 +103,11 @@ class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
             },
         )
 
-    def build_url(self, request: Request, redirect_uri: str) -> str:
+    def build_url(self, attempt: Attempt, redirect_uri: str) -> str:
         """Return the address at the issuer where the person signs in.
 
         Args:
-            request: this attempt.
+            attempt: this one.
             redirect_uri: where the issuer sends the browser back to.
         Raises:
             IssuerDownError: the issuer's metadata cannot be had.
@@ -129,34 +115,34 @@ class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
         with self._name_errors():
             made = self.create_authorization_url(
                 redirect_uri,
-                state=request.state,
-                nonce=request.nonce,
-                code_verifier=request.verifier,
+                state=attempt.state,
+                nonce=attempt.nonce,
+                code_verifier=attempt.verifier,
             )
             return str(made["url"])
 
-    def finish(self, code: str, request: Request, redirect_uri: str) -> Identity:
+    def finish(self, code: str, attempt: Attempt, redirect_uri: str) -> Identity:
         """Turn the code that the browser brought into a person.
 
         Args:
             code: as the issuer gave it to the browser.
-            request: the attempt that it belongs to.
+            attempt: that the code belongs to.
             redirect_uri: the one of `build_url`.
         Raises:
             OidcError: the issuer or a check refuses; the message says what.
             IssuerDownError: the issuer cannot be asked.
         """
         with self._name_errors():
-            token = self.fetch_access_token(redirect_uri, code=code, code_verifier=request.verifier)
+            token = self.fetch_access_token(redirect_uri, code=code, code_verifier=attempt.verifier)
             # By itself authlib checks the issuer, and of the audience only `azp`.
             options = {
                 "iss": {"essential": True, "value": self.load_server_metadata()["issuer"]},
                 "aud": {"essential": True, "value": self.client_id},
             }
             token.setdefault("id_token", "")
-            claims = self.parse_id_token(token, request.nonce, options, CodeIDToken, LEEWAY_S)
+            claims = self.parse_id_token(token, attempt.nonce, options, CodeIDToken, LEEWAY_S)
             wanted = (self._settings["OIDC_NAME_CLAIM"], self._settings["OIDC_GROUPS_CLAIM"])
-            is_short = any(pick(claims, claim) is None for claim in wanted)
+            is_short = any(find_claim(claims, claim) is None for claim in wanted)
             if is_short and "access_token" in token and "userinfo_endpoint" in self.server_metadata:
                 more = self.userinfo(token=token)
                 if more.get("sub") != claims["sub"]:
@@ -166,13 +152,13 @@ class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
 
     def _judge(self, claims: Mapping[str, Any]) -> Identity:
         settings = self._settings
-        name = pick(claims, settings["OIDC_NAME_CLAIM"])
+        name = find_claim(claims, settings["OIDC_NAME_CLAIM"])
         if not isinstance(name, str) or not name.strip():
             raise OidcError(
                 f"{self.label} sends no claim {settings['OIDC_NAME_CLAIM']!r} with a name.",
                 "Correct OIDC_NAME_CLAIM, or let the issuer send it.",
             )
-        groups = pick(claims, settings["OIDC_GROUPS_CLAIM"])
+        groups = find_claim(claims, settings["OIDC_GROUPS_CLAIM"])
         member_of = {groups} if isinstance(groups, str) else {str(g) for g in groups or ()}
         admins, allowed = settings["OIDC_ADMIN_GROUP"], settings["OIDC_ALLOWED_GROUP"]
         is_admin = admins in member_of if admins else None
@@ -251,7 +237,7 @@ def _encode_basic(
     return uri, headers, body
 
 
-def pick(claims: Mapping[str, Any], path: str) -> Any:
+def find_claim(claims: Mapping[str, Any], path: str) -> Any:
     """Return a claim; where there is none of that name, dots lead into objects.
 
     Args:

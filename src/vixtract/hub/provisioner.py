@@ -22,7 +22,7 @@ FULL_PASS_S = 600.0
 
 
 @dataclass(frozen=True)
-class Server:
+class DatabaseServer:
     """PostgreSQL as the superuser sees it.
 
     Args:
@@ -46,7 +46,7 @@ class Server:
     is_public: bool = False
 
     def __repr__(self) -> str:
-        return f"Server({self.host}:{self.port})"
+        return f"DatabaseServer({self.host}:{self.port})"
 
     def ensure_databases(self) -> None:
         """Make databases, groups and service logins, and switch TLS on.
@@ -87,7 +87,7 @@ class Provisioner:
 
     def __init__(
         self,
-        server: Server,
+        server: DatabaseServer,
         list_names: Callable[[], Iterable[str]],
         ensure_more: Callable[[], None] | None = None,
     ) -> None:

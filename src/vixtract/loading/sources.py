@@ -282,7 +282,7 @@ def _no_row(number: int, row: Any) -> BadRowError:
 def _row_chunks(
     source: Source, head: list[Any], rest: Iterator[Any], shape: _Shape
 ) -> Iterator[Chunk]:
-    """Cut rows into chunks; the rows whose types were inferred come first."""
+    """Cut rows into chunks; those that the types were inferred from come first."""
     first = 1
     step = ROWS
     pieces = [head]

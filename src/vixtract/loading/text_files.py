@@ -198,7 +198,7 @@ class TextFile:
         return kind
 
     def _as_number(self, column: Any) -> Any:
-        """Replace the decimal comma by a point, and a point by what no number has."""
+        """Return texts with a point for the decimal comma; one with a point becomes no number."""
         import pyarrow.compute as pc
 
         if self.decimal == ".":

@@ -1,7 +1,7 @@
-"""Compose in both generations: found, paired with the engine, and its argument lists.
+"""Compose in both generations: found, checked against the engine, and its commands.
 
-Only subcommands and options that 1.29 and v2 share are used; containers are found by labels, for
-the generations name them differently.
+Only subcommands and options that 1.29 and v2 share are used. Containers are found by their labels,
+because the generations name them differently.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vixtract.errors import PreconditionError
 from vixtract.ops.console import Session
 from vixtract.ops.engine import (
-    Engine,
+    ContainerEngine,
     build_compose_packages,
     install_packages,
     list_available,
@@ -22,9 +22,9 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 
 FILE = "docker-compose.yml"
-#: Goes along where CRONICLE_PORT is set: a compose file cannot leave a port out by itself.
+#: Added if CRONICLE_PORT is set: a compose file cannot leave a port out by itself.
 PORT_FILE = "docker-compose.cronicle-port.yml"
-#: What docker-compose 1.29.2 speaks; it asks for no other (facts of docker-py 5.0.3).
+#: The one API version that docker-compose 1.29.2 speaks (docker-py 5.0.3).
 COMPOSE_1_API = (1, 41)
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -44,12 +44,12 @@ class Compose:
 
     @property
     def generation(self) -> int:
-        """1 for docker-compose 1.29, 2 for everything later."""
+        """1 for docker-compose 1.29, 2 for everything newer."""
         return 1 if parse_version(self.version)[:1] == (1,) else 2
 
 
 def find_compose(host: Host) -> Compose | None:
-    """Find compose, the plugin first.
+    """Return the installed compose, the plugin if there are both, or None.
 
     Args:
         host: the machine.
@@ -62,8 +62,8 @@ def find_compose(host: Host) -> Compose | None:
     return None
 
 
-def check_pair(compose: Compose, engine: Engine) -> str:
-    """Say what is wrong with a pair of compose and engine; empty when they fit.
+def check_pair(compose: Compose, engine: ContainerEngine) -> str:
+    """Return why a compose does not suit an engine, or an empty string.
 
     Args:
         compose: the compose.
@@ -78,14 +78,14 @@ def check_pair(compose: Compose, engine: Engine) -> str:
     return ""
 
 
-def ensure_compose(session: Session, engine: Engine) -> Compose:
-    """Find a compose that fits the engine; install one where there is none.
+def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
+    """Return a compose that suits the engine; install one if there is none.
 
     Args:
         session: this call.
         engine: the running engine.
     Raises:
-        PreconditionError: none can be had.
+        PreconditionError: there is none and none can be installed.
     """
     found = find_compose(session.host)
     problem = check_pair(found, engine) if found else "compose is not installed"
@@ -107,7 +107,7 @@ def ensure_compose(session: Session, engine: Engine) -> Compose:
 
 
 def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]) -> list[str]:
-    """Build a compose command for one appliance.
+    """Return a compose command for one appliance.
 
     Args:
         compose: the compose.
@@ -124,15 +124,15 @@ def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]
 
 
 def build_up() -> list[str]:
-    """Build the arguments that start all services."""
+    """Return the arguments that start all services."""
     return ["up", "--detach", "--no-build", "--remove-orphans"]
 
 
 def build_down(*, volumes: bool) -> list[str]:
-    """Build the arguments that remove containers and network.
+    """Return the arguments that remove containers and network.
 
     Args:
-        volumes: whether all data goes too.
+        volumes: whether to remove the volumes, and with them all data.
     """
     return ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
 
@@ -140,24 +140,24 @@ def build_down(*, volumes: bool) -> list[str]:
 def build_logs(
     services: Sequence[str], *, follow: bool, tail: str, colour: bool = True
 ) -> list[str]:
-    """Build the arguments that show logs.
+    """Return the arguments that show logs.
 
     Args:
-        services: names; all when empty.
+        services: names; all services if empty.
         follow: whether to go on until interrupted.
         tail: number of lines per service, or `all`.
-        colour: whether the output goes to a terminal; 1.29 paints into files too.
+        colour: whether to keep colours; 1.29 writes them into files too.
     """
     options = [*(["--follow"] if follow else []), *([] if colour else ["--no-color"])]
     return ["logs", "--tail", tail, *options, *services]
 
 
 def build_container_list(project: str) -> list[str]:
-    """Build the command that lists the containers of a project, stopped ones too."""
+    """Return the command that lists the containers of a project, stopped ones included."""
     label = f"label={PROJECT_LABEL}={project}"
     return ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
 
 
 def build_volume_list(project: str) -> list[str]:
-    """Build the command that lists the volumes of a project."""
+    """Return the command that lists the volumes of a project."""
     return ["docker", "volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={project}"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from vixtract.ops.compose import check_pair, find_compose
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, last_log, list_containers
-from vixtract.ops.engine import Engine, engine_error, look_at_engine
+from vixtract.ops.engine import ContainerEngine, engine_error, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.net import Answer, ask_registry
@@ -65,6 +65,7 @@ def run_doctor(
     findings = [check_engine(engine), check_compose(host, engine)]
     findings += [check_disk(host), check_memory(host), check_cpus()]
     findings += [check_clock(answer, time.time(), instance.root), check_registry(answer)]
+    findings += [check_settings(instance)]
     findings += [check_proxy(instance, answer), check_passwords(instance)]
     running = engine.state == "running"
     found = list_containers(host, instance.project) if running else {}
@@ -85,7 +86,7 @@ def as_json(findings: list[Finding]) -> list[dict[str, str]]:
     return [dataclasses.asdict(finding) for finding in findings]
 
 
-def check_engine(engine: Engine) -> Finding:
+def check_engine(engine: ContainerEngine) -> Finding:
     """Judge the container engine."""
     if engine.state == "running":
         return Finding("engine", "ok", f"container engine {engine.version} runs")
@@ -93,7 +94,7 @@ def check_engine(engine: Engine) -> Finding:
     return Finding("engine", "serious", f"{error.message} {engine.message}".strip(), error.hint)
 
 
-def check_compose(host: Host, engine: Engine) -> Finding:
+def check_compose(host: Host, engine: ContainerEngine) -> Finding:
     """Judge compose and whether it fits the engine."""
     compose = find_compose(host)
     if compose is None:
@@ -104,6 +105,16 @@ def check_compose(host: Host, engine: Engine) -> Finding:
         cure = "Install Compose v2 (package docker-compose-v2 or docker-compose-plugin)."
         return Finding("compose", "serious", problem, cure)
     return Finding("compose", "ok", f"compose {compose.version}")
+
+
+def check_settings(instance: Instance) -> Finding:
+    """Judge the names in the file of settings; wrong values have stopped the command already."""
+    if instance.warnings:
+        cure = (
+            "Correct the names, or remove the lines: docs/reference/settings.md has all settings."
+        )
+        return Finding("settings", "warning", "; ".join(instance.warnings), cure)
+    return Finding("settings", "ok", "every name in the file of settings is known")
 
 
 def check_disk(host: Host) -> Finding:

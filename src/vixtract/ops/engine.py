@@ -23,7 +23,7 @@ APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
 
 @dataclass(frozen=True)
-class Engine:
+class ContainerEngine:
     """The state of the container engine.
 
     Args:
@@ -53,7 +53,7 @@ def build_version_query() -> list[str]:
     return ["docker", "version", "--format", "{{json .}}"]
 
 
-def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
+def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> ContainerEngine:
     """Return the engine's state from the answer of its client.
 
     Args:
@@ -65,7 +65,7 @@ def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
     if answer.stdout.strip().startswith("{"):
         server = json.loads(answer.stdout.strip().splitlines()[0]).get("Server")
     if server and answer.ok:
-        return Engine(
+        return ContainerEngine(
             "running",
             server.get("Version", ""),
             parse_version(server.get("ApiVersion", "")),
@@ -73,15 +73,15 @@ def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
         )
     message = answer.last_line
     if "permission denied" in message.lower():
-        return Engine("forbidden", message=message)
+        return ContainerEngine("forbidden", message=message)
     if answer.returncode == 127:
-        return Engine("missing", message=message)
+        return ContainerEngine("missing", message=message)
     if remote:
-        return Engine("remote", message=message)
-    return Engine("stopped" if has_daemon else "missing", message=message)
+        return ContainerEngine("remote", message=message)
+    return ContainerEngine("stopped" if has_daemon else "missing", message=message)
 
 
-def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> Engine:
+def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> ContainerEngine:
     """Ask the engine; changes nothing.
 
     Args:
@@ -193,7 +193,7 @@ def has_systemd(root: Path) -> bool:
     return (root / "run/systemd/system").is_dir()
 
 
-def ensure_engine(session: Session) -> Engine:
+def ensure_engine(session: Session) -> ContainerEngine:
     """Make the container engine answer: install and start it where that is needed.
 
     Args:
@@ -226,7 +226,7 @@ def find_compose_client(host: Host) -> bool:
     return plugin.ok or bool(host.which("docker-compose"))
 
 
-def engine_error(engine: Engine) -> PreconditionError:
+def engine_error(engine: ContainerEngine) -> PreconditionError:
     """Return the error for an engine that does not run, with its cure."""
     cures = {
         "forbidden": "Run it with sudo, or: sudo usermod -aG docker $USER, and log in again.",
@@ -239,7 +239,7 @@ def engine_error(engine: Engine) -> PreconditionError:
     return PreconditionError(f"The container engine {state}.", cures[engine.state])
 
 
-def start_engine(session: Session) -> Engine:
+def start_engine(session: Session) -> ContainerEngine:
     """Start the installed daemon and wait until it answers.
 
     Args:

@@ -1,4 +1,4 @@
-"""The appliance's images: which there are, whether each is fresh, and the commands for them."""
+"""The images of the appliance: how each is built, and whether one matches the sources."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vixtract.settings import is_loopback
 
 SOURCE_LABEL = "vixtract.source"
 CA_LABEL = "vixtract.ca"
-#: What PostgreSQL's image was built on: name, and the number that a pull changes.
+#: Labels of PostgreSQL's image: name and ID of the image that it was built on.
 BASE_LABEL = "vixtract.base"
 BASE_ID_LABEL = "vixtract.base.id"
-#: Setting of a public image to the own image that stands in where none can be pulled.
+#: From the setting that names a public image to the recipe of its stand-in where no registry is.
 STAND_INS = {"DEBIAN_IMAGE": "debian-offline", "POSTGRES_IMAGE": "postgres-offline"}
-#: They have the tags of what they stand in for.
+#: A stand-in has the tag of the image that it replaces.
 STAND_IN_TAGS = {"debian-offline": "trixie-slim", "postgres-offline": "17"}
-#: No registry serves this: an image of that name is made on this machine, or not there.
+#: No registry serves names that begin so: such an image is made on this machine, or absent.
 LOCAL = "localhost/"
 DEBIAN_SCRIPT = "docker/offline/debian/build.sh"
-#: Passed on by name alone: addresses may hold a password, and argument lists are for all to read.
+#: Passed to builds by name: their values may hold a password, and argument lists are public.
 PASSED_ON = ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -34,7 +34,7 @@ class Recipe:
     """How one image is built.
 
     Args:
-        name: service or part.
+        name: last part of the image's name.
         dockerfile: relative to the repository, which is the build context.
         parent: name of the recipe that it builds on; empty for a public image.
     """
@@ -61,21 +61,21 @@ SERVICE_RECIPES = ("postgresql", "jupyter", "cronicle", "nginx")
 
 
 def name_image(instance: Instance, recipe: str) -> str:
-    """Return the full name of an own image or of a stand-in."""
+    """Return the full name of an image of ours, stand-ins included."""
     if recipe in STAND_IN_TAGS:
         return f"{instance.settings['IMAGE_PREFIX']}/{recipe}:{STAND_IN_TAGS[recipe]}"
     return instance.image(recipe)
 
 
-def source_number(root: Path, recipe: str) -> str:
-    """Return the number of the files that go into an image and into those below it.
+def source_hash(root: Path, recipe: str) -> str:
+    """Return a hash of the files that go into an image and into the images below it.
 
     Args:
         root: repository.
         recipe: name in RECIPES.
     """
     entry = RECIPES[recipe]
-    below = source_number(root, entry.parent) if entry.parent else ""
+    below = source_hash(root, entry.parent) if entry.parent else ""
     return hash_files(root, list_files(root, entry.dockerfile), below)
 
 
@@ -91,14 +91,14 @@ def find_authorities(host: Host) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def authorities_number(host: Host) -> str:
-    """Return the number of this machine's authorities, `none` where it has no bundle."""
+def authorities_hash(host: Host) -> str:
+    """Return a hash of this machine's certificate authorities, or `none` where it has no bundle."""
     bundle = find_authorities(host)
     return hash_files(bundle.parent, [bundle.name], CA_FILE) if bundle else "none"
 
 
 def copy_authorities(host: Host, root: Path) -> None:
-    """Put the machine's authorities where the build takes them from; only when they changed.
+    """Copy the machine's certificate authorities into the build context, if they have changed.
 
     Args:
         host: the machine.
@@ -107,7 +107,7 @@ def copy_authorities(host: Host, root: Path) -> None:
     bundle = find_authorities(host)
     target = root / CA_FILE
     content = bundle.read_bytes() if bundle else b""
-    # Writing the same bytes again would do no harm to the layer cache, but to its time stamps.
+    # Writing the same bytes again would change the time stamp for nothing.
     if not target.is_file() or target.read_bytes() != content:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -122,14 +122,14 @@ def build_image(
     *,
     no_cache: bool,
 ) -> list[str]:
-    """Build the command that builds one image, with either builder.
+    """Return the command that builds an image; it suits the classic builder and BuildKit.
 
     Args:
         instance: the appliance.
         recipe: name in RECIPES.
-        bases: setting of a public image to the image that is built on.
+        bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the image to build on.
         labels: labels of the image.
-        no_cache: whether every layer is made anew.
+        no_cache: whether to build every layer anew.
     """
     entry = RECIPES[recipe]
     declared = list_arguments((instance.root / entry.dockerfile).read_text("utf-8"))
@@ -155,7 +155,7 @@ def build_image(
 
 
 def _is_local_proxy(instance: Instance) -> bool:
-    """Whether a proxy listens on this machine's loopback, which a build would not reach."""
+    """Return whether a proxy listens on loopback, which a build's own network does not reach."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         host = urlsplit(instance.settings[name]).hostname
         if host and is_loopback(host):
@@ -169,12 +169,12 @@ def build_environment(instance: Instance) -> dict[str, str]:
 
 
 def build_inspect(image: str) -> list[str]:
-    """Build the command that shows an image's labels."""
+    """Return the command that prints an image's labels as JSON."""
     return ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
 
 
 def look_at_image(host: Host, image: str) -> dict[str, str] | None:
-    """Return an image's labels, None where this machine does not have it.
+    """Return an image's labels, or None if this machine does not have it.
 
     Args:
         host: the machine.
@@ -185,7 +185,7 @@ def look_at_image(host: Host, image: str) -> dict[str, str] | None:
 
 
 def find_image_id(host: Host, image: str) -> str:
-    """Return the number of an image's content, empty where this machine does not have it.
+    """Return an image's ID, or an empty string if this machine does not have it.
 
     Args:
         host: the machine.
@@ -197,27 +197,27 @@ def find_image_id(host: Host, image: str) -> str:
 
 
 def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
-    """Return the labels that a fresh image has.
+    """Return the labels of an image that is built from the present sources.
 
     Args:
         host: the machine.
         root: repository.
         recipe: name in RECIPES.
     """
-    labels = {SOURCE_LABEL: source_number(root, recipe)}
+    labels = {SOURCE_LABEL: source_hash(root, recipe)}
     if recipe in ("base", "jupyter", "cronicle", "cronicle-edge"):
-        labels[CA_LABEL] = authorities_number(host)
+        labels[CA_LABEL] = authorities_hash(host)
     return labels
 
 
 def is_fresh(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    """Say whether an image matches the sources.
+    """Return whether an image matches the sources.
 
     Args:
-        found: its labels; None where it is absent.
+        found: its labels; None if it is absent.
         wanted: outcome of `build_labels`.
     """
     if found is None or found.get(SOURCE_LABEL) != wanted[SOURCE_LABEL]:
         return False
-    # A published image holds no host's authorities and says so.
+    # A published image holds the authorities of no host, and its label says none.
     return found.get(CA_LABEL, "none") in (wanted.get(CA_LABEL, "none"), "none")

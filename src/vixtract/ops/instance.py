@@ -62,7 +62,7 @@ class Instance:
         return self.settings["VIXTRACT_VERSION"]
 
     def is_set(self, name: str, environment: Mapping[str, str]) -> bool:
-        """Say whether a person chose the value of a setting.
+        """Return whether a person chose the value of a setting.
 
         Args:
             name: setting.
@@ -155,14 +155,14 @@ class Instance:
 def load_instance(
     root: Path, options: Mapping[str, str | None], environment: Mapping[str, str]
 ) -> Instance:
-    """Find out which appliance is meant and what its settings are.
+    """Return the appliance that options, environment and files name, with its settings.
 
     Args:
         root: folder of the compose file.
         options: `project` and the keys of OPTIONS; None where not given.
         environment: the command's own environment.
     Raises:
-        UsageError: the project name is none.
+        UsageError: the project name has a wrong form.
         SettingsError: settings are wrong; all of them are named.
     """
     default = load_env(root / ".env").get("COMPOSE_PROJECT_NAME") or DEFAULT_PROJECT

@@ -1,4 +1,4 @@
-"""Gets every image that the services need: what is here and fresh, else pulled, else built."""
+"""Provides the images that the services need: present and fresh, else pulled, else built."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from vixtract.settings import BY_NAME
 FIRST_ANSWER_S = 20.0
 PULL_S = 1800.0
 BUILD_S = 3600.0
-#: What a registry says that answers, but does not have (or not give) the image.
+#: Answers of a registry that does not have the image or does not give it away.
 REFUSALS = ("pull access denied", "manifest unknown", "not found", "does not exist", "unauthorized")
 
 
 def strip_colours(line: str) -> str:
-    """Return a line without the terminal's colours."""
+    """Return a line without its colour codes."""
     return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
@@ -50,15 +50,15 @@ class BuildError(VixtractError):
 
 @dataclass
 class Supply:
-    """Gets images for one call of the command.
+    """Provides images during one call of the command.
 
     Args:
         session: this call.
         instance: the appliance.
-        no_cache: whether builds make every layer anew.
-        registry_answers: whether a registry answered; None until one was asked.
-        bases: setting to the public image or stand-in that was chosen.
-        built: recipes that were built in this call.
+        no_cache: whether to build every layer anew.
+        registry_answers: whether a registry answered; None before the first question.
+        bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the chosen image.
+        built: recipes built in this call.
     """
 
     session: Session
@@ -69,11 +69,11 @@ class Supply:
     built: list[str] = field(default_factory=list)
 
     def has(self, image: str) -> bool:
-        """Say whether this machine has an image."""
+        """Return whether this machine has an image."""
         return look_at_image(self.session.host, image) is not None
 
     def pull(self, image: str) -> bool:
-        """Try to pull an image; after the first silence no registry is asked again.
+        """Try to pull an image. Once a registry did not answer, none is asked again.
 
         What is named `localhost/...` is never asked for: whoever served it could run code as root
         here, and its labels, made of public sources, would prove nothing.
@@ -93,7 +93,7 @@ class Supply:
             on_line=lambda line: console.detail(f"{image}: {line}"),
         )
         refused = any(word in done.stdout.lower() for word in REFUSALS)
-        # "lookup …: no such host" and time-outs name the registry as the one that is away.
+        # "lookup …: no such host" and "dial …" mean that the registry itself was not reached.
         away = "lookup " in done.stdout or "dial " in done.stdout
         self.registry_answers = done.ok or (refused and not away)
         if done.ok:
@@ -103,12 +103,12 @@ class Supply:
         return done.ok
 
     def ensure_base(self, setting: str) -> str:
-        """Return the public image to build on, or what stands in for it where none can be pulled.
+        """Return the public image to build on, or its stand-in where it cannot be pulled.
 
         Args:
             setting: DEBIAN_IMAGE or POSTGRES_IMAGE.
         Raises:
-            PreconditionError: the operator chose an image that cannot be had.
+            PreconditionError: the operator set an image that is absent and cannot be pulled.
         """
         if setting not in self.bases:
             self.bases[setting] = self._choose_base(setting)
@@ -124,8 +124,8 @@ class Supply:
                 f"{setting}={wanted} is not here and cannot be pulled.",
                 f"Correct or remove {setting}.",
             )
-        # Where a stand-in is here, images were built on it: that a registry answers one day must
-        # not put another PostgreSQL under the data.
+        # A stand-in that is here was built on before. It stays when a registry answers one day:
+        # the data must not get another PostgreSQL unasked.
         if wanted != stand_in and not self.has(stand_in):
             if self.has(wanted) or self.pull(wanted):
                 return wanted
@@ -148,12 +148,12 @@ class Supply:
         return image
 
     def build(self, recipe: str) -> None:
-        """Build an image, those below it first, unless it is fresh.
+        """Build an image unless it is fresh; the images below it come first.
 
         Args:
             recipe: name in RECIPES.
         Raises:
-            BuildError: the build failed; its last lines were shown.
+            BuildError: the build failed; its last lines have been shown.
         """
         instance, session = self.instance, self.session
         if recipe in self.built:
@@ -178,11 +178,11 @@ class Supply:
         session.console.say(f"Built {image} in {session.host.clock() - start:.0f} s")
 
     def is_fresh(self, recipe: str, found: Mapping[str, str] | None) -> bool:
-        """Say whether an image matches the sources and, for PostgreSQL's, the base that is here.
+        """Return whether an image matches the sources and, if it is PostgreSQL's, its base.
 
         Args:
             recipe: name in RECIPES.
-            found: the image's labels; None where it is absent.
+            found: the image's labels; None if it is absent.
         """
         host, instance = self.session.host, self.instance
         if found is None or not is_fresh(found, build_labels(host, instance.root, recipe)):
@@ -195,7 +195,7 @@ class Supply:
         stand_in = name_image(instance, STAND_INS["POSTGRES_IMAGE"])
         if base == stand_in and self.has(stand_in):
             self.build(STAND_INS["POSTGRES_IMAGE"])
-        # Minor releases come by pulling the base, which need not be here otherwise.
+        # A minor release comes by pulling the base. Without it here, the finished image counts.
         return find_image_id(host, base) in ("", found.get(BASE_ID_LABEL))
 
     def _run(self, command: Sequence[str], image: str) -> None:
@@ -218,7 +218,7 @@ class Supply:
             lines = [line for line in map(strip_colours, done.stdout.splitlines()) if line.strip()]
             for line in lines[-20:]:
                 console.say(f"  {line}")
-            # The classic builder ends with the whole RUN step, which says less than its last words.
+            # The classic builder ends with the whole RUN step; the line before it names the cause.
             said = [line for line in lines if not line.startswith("The command '")]
             raise BuildError(
                 f"{image} could not be built: {said[-1][:200] if said else done.last_line}",
@@ -226,12 +226,12 @@ class Supply:
             )
 
     def ensure_service(self, recipe: str) -> None:
-        """Make one of our own images be here and match the sources.
+        """Make sure that an image of ours is here and matches the sources.
 
         Args:
             recipe: name in RECIPES, or of an image that the operator made (SCHEDULER_IMAGE).
         Raises:
-            PreconditionError: it cannot be built from these sources, and is not here.
+            PreconditionError: it is absent, and cannot be built from these sources.
         """
         instance, host = self.instance, self.session.host
         image = name_image(instance, recipe)
@@ -244,7 +244,7 @@ class Supply:
                 )
             return
         if not _is_own_version(instance):
-            # The sources here are of another version: they must not go under this version's name.
+            # These sources are of another version: no image of that name may come from them.
             if labels is None and not self.pull(image):
                 raise PreconditionError(
                     f"{image} is not here and cannot be pulled.",
@@ -264,12 +264,12 @@ def _is_own_version(instance: Instance) -> bool:
 
 
 def ensure_images(session: Session, instance: Instance, supply: Supply | None = None) -> None:
-    """Make all images be here and fresh.
+    """Make sure that all images are here and fresh.
 
     Args:
         session: this call.
         instance: the appliance.
-        supply: what has asked a registry already, if anything has.
+        supply: one that may have asked a registry already; None for a new one.
     """
     supply = supply or Supply(session, instance)
     supply.instance = instance
@@ -282,16 +282,16 @@ def ensure_images(session: Session, instance: Instance, supply: Supply | None = 
 def build_images(
     session: Session, instance: Instance, names: Sequence[str], *, no_cache: bool
 ) -> list[str]:
-    """Build images from the checkout, without asking a registry for them.
+    """Build images from the checkout; none of them is pulled.
 
     Args:
         session: this call.
         instance: the appliance.
-        names: recipes; the services' own when empty.
-        no_cache: whether every layer is made anew.
-    Returns: the recipes that were built; those that were fresh are not among them.
+        names: recipes; those of the services if empty.
+        no_cache: whether to build every layer anew.
+    Returns: the recipes that were built, without those that were fresh.
     Raises:
-        UsageError: there is no such image.
+        UsageError: a name is no recipe.
     """
     recipes = list(names or SERVICE_RECIPES)
     unknown = [name for name in recipes if name not in RECIPES]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vixtract.credentials import generate_password, is_scram_of, scram_verifier
@@ -19,7 +19,7 @@ from vixtract.ops.compose import (
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, list_containers, wait_healthy
 from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
-from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
+from vixtract.ops.engine import ContainerEngine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
@@ -37,15 +37,15 @@ class StartError(VixtractError):
 
 @dataclass(frozen=True)
 class Started:
-    """What a start led to.
+    """The result of a start.
 
     Args:
         instance: the appliance with its final settings.
-        containers: by service, all up.
-        passwords: generated in this start, to be shown once.
-        engine: scheduler engine.
-        reason: why that engine.
-        seconds: how long it took.
+        containers: the containers by service, all up.
+        passwords: passwords that were generated in this start and are shown once.
+        engine: the scheduler's engine.
+        reason: why that engine was chosen.
+        seconds: how long the start took.
     """
 
     instance: Instance
@@ -63,12 +63,12 @@ def choose_engine(
 
     Args:
         requested: auto, cronicle or embedded.
-        cronicle_image: image that Cronicle would come from.
-        has: says whether an image is here.
-        pull: tries to get one, and says whether it is here now.
-    Returns: the engine, and why it was chosen in a few words.
+        cronicle_image: image that Cronicle is taken from.
+        has: returns whether this machine has an image.
+        pull: tries to pull an image and returns whether it is here now.
+    Returns: the engine, and the reason in a few words.
     Raises:
-        PreconditionError: Cronicle was asked for, and its image cannot be had.
+        PreconditionError: Cronicle was requested, and its image is absent and cannot be pulled.
     """
     if requested == "embedded":
         return "embedded", "as set"
@@ -85,10 +85,10 @@ def choose_engine(
 
 
 def find_present_engine(host: Host, instance: Instance) -> str:
-    """Return the engine that the appliance has, empty where there is no appliance yet.
+    """Return the engine of an existing appliance, or an empty string if there is none yet.
 
-    Its container says which. Where that is gone and the schedules are still there, it is
-    the default one: the settings would name another.
+    The container of the scheduler names it. If the container is gone and the schedules are still
+    there, it is the default engine: had it been the other, the settings would name it.
 
     Args:
         host: the machine.
@@ -107,13 +107,13 @@ def find_present_engine(host: Host, instance: Instance) -> str:
 def settle_engine(
     session: Session, instance: Instance, supply: Supply, asked: str
 ) -> tuple[str, str]:
-    """Choose the engine, and ask before schedules move from one to the other.
+    """Choose the engine, and ask before schedules move from one engine to the other.
 
     Args:
         session: this call.
         instance: the appliance.
-        supply: gets images.
-        asked: auto, cronicle or embedded; empty for what the settings say.
+        supply: provides images.
+        asked: auto, cronicle or embedded; empty for the engine of the settings.
     Returns: the engine, and why it was chosen.
     """
     if not asked:
@@ -126,20 +126,20 @@ def settle_engine(
     chosen, reason = choose_engine(asked, image, has=supply.has, pull=supply.pull)
     if present and chosen != present:
         session.agree(
-            f"Switch the scheduler's engine from {present} to {chosen}: schedules are taken over, "
-            "running jobs end, and the page of runs begins anew (their files stay)",
+            f"Switch the scheduler's engine from {present} to {chosen}: schedules and history are "
+            "taken over, and running jobs end",
             f"Run it with --engine {present} to stay, or add --yes.",
         )
     return chosen, reason
 
 
-def require_running(session: Session) -> tuple[Engine, Compose]:
-    """Return engine and compose where they already run; changes nothing.
+def require_running(session: Session) -> tuple[ContainerEngine, Compose]:
+    """Return engine and compose if they run already; this changes nothing.
 
     Args:
         session: this call.
     Raises:
-        PreconditionError: one of them is missing.
+        PreconditionError: the engine does not run, or compose is missing.
     """
     engine = look_at_engine(session.host)
     if engine.state != "running":
@@ -156,9 +156,9 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     Args:
         session: this call.
         instance: the appliance.
-        requested_engine: auto, cronicle or embedded; empty for what the settings say.
+        requested_engine: auto, cronicle or embedded; empty for the engine of the settings.
     Raises:
-        VixtractError: it could not be brought up; message and hint say why and what to do.
+        VixtractError: the start failed; message and hint say why and what to do.
     """
     host = session.host
     start = host.clock()
@@ -172,9 +172,9 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     passwords = build_passwords(instance)
     instance = instance.changed({**passwords, **engine_settings(instance, chosen)})
     ensure_images(session, instance, supply)
-    # Kept before anything starts with them: a password that nobody knows would lock people out.
+    # Stored before a service starts with them: a lost password would lock everybody out.
     instance.keep()
-    # Again: building may have taken minutes, in which somebody else came.
+    # Again: during minutes of building another program may have taken a port.
     check_ports_free(session, instance)
     running = [name for name in list_containers(host, instance.project) if name in READERS]
     changed = deliver_secrets(session, instance)
@@ -192,7 +192,7 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
 
 
 def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
-    """Return the settings that an engine needs; an image of the operator's own stays.
+    """Return the settings that an engine needs; an image that the operator made stays.
 
     Args:
         instance: the appliance.
@@ -207,7 +207,7 @@ def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
 
 
 def check_ports_differ(instance: Instance) -> None:
-    """Refuse one port for two purposes.
+    """Refuse settings that use one port twice.
 
     Args:
         instance: the appliance.
@@ -221,11 +221,11 @@ def check_ports_differ(instance: Instance) -> None:
 
 
 def check_ports_free(session: Session, instance: Instance) -> None:
-    """Refuse to start on ports that somebody else listens on.
+    """Refuse to start on ports that another program listens on.
 
     Args:
         session: this call.
-        instance: the appliance; ports that it publishes itself already are no obstacle.
+        instance: the appliance; ports that it publishes already are its own.
     """
     nginx = list_containers(session.host, instance.project).get("nginx")
     own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
@@ -240,7 +240,7 @@ def check_ports_free(session: Session, instance: Instance) -> None:
 
 
 def list_volumes(session: Session, instance: Instance) -> list[str]:
-    """Return the names of the volumes that hold the appliance's data.
+    """Return the names of the appliance's volumes, sorted.
 
     Args:
         session: this call.
@@ -266,22 +266,22 @@ def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
     if not done.ok:
         for line in done.stdout.splitlines()[-10:]:
             session.console.say(f"  {line}")
-        # The last line only says that there were errors.
+        # The last line says only that there were errors.
         said = [line for line in done.stdout.splitlines() if re.search(r"error\W.*\w", line, re.I)]
         why = " ".join((said[-1] if said else done.last_line).split())
         raise StartError(f"Compose failed: {why[:300]}", "Run: ./vixtract doctor")
 
 
 def build_local_psql(container: str) -> list[str]:
-    """Build the command that runs SQL from standard input as postgres over the local socket."""
+    """Return the command that runs SQL from its standard input as postgres over the socket."""
     psql = ["psql", "--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
     return ["docker", "exec", "--interactive", "--user", "postgres", container, *psql]
 
 
 def ensure_postgres_password(session: Session, instance: Instance) -> None:
-    """Give the account postgres the password of the settings, where its volume has another.
+    """Give the account postgres the password of the settings if the volume has another.
 
-    PostgreSQL takes POSTGRES_PASSWORD only when the volume is first made.
+    PostgreSQL itself reads POSTGRES_PASSWORD only when it fills an empty volume.
 
     Args:
         session: this call.
@@ -323,17 +323,15 @@ def build_passwords(
 
 
 def set_hub_password(session: Session, instance: Instance) -> None:
-    """Give the first Hub administrator the generated password: the account is there already.
+    """Give the first Hub administrator, whose account exists already, the generated password.
 
     Args:
         session: this call.
         instance: the appliance, up.
     """
     name = instance.settings["HUB_ADMIN"]
-    command: Sequence[str] = [
-        "docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR,
-        "user", "add", "--admin", "--password-stdin", "--", name,
-    ]  # fmt: skip
+    command = ["docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR]
+    command += ["user", "add", "--admin", "--password-stdin", "--", name]
     password = instance.settings["HUB_ADMIN_PASSWORD"] + "\n"
     done = session.host.run(command, timeout_s=60, input_text=password)
     if not done.ok:

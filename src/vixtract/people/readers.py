@@ -25,11 +25,11 @@ from vixtract.people.sharing import ensure_sharing
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# Marks the logins that are made here, and lets them in from outside; readers of everything are in
+# The logins that are made here; they may connect from other machines. Readers of everything are in
 # `bi_readers` too.
 GROUP = "bi_access"
 CONNECTIONS = 20
-# A reader may set the first three for a session of theirs: grants are the wall. The last one holds.
+# A reader may change the first three in a session: the grants protect the data. The last one stays.
 SETTINGS = {
     "default_transaction_read_only": "on",
     "statement_timeout": "5min",
@@ -40,7 +40,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Reader:
-    """What a reader sees.
+    """A read-only login.
 
     Args:
         name: login.
@@ -54,7 +54,7 @@ class Reader:
 
 
 def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
-    """Make a login, or give one that is there more schemas.
+    """Make a login, or give an existing one more schemas.
 
     Args:
         conninfo: superuser's connection text.
@@ -93,7 +93,7 @@ def reset_password(conninfo: str, name: str) -> str:
         conninfo: superuser's connection text.
         name: reader.
     Raises:
-        RoleError: there is no such reader.
+        RoleError: the reader does not exist.
     """
     password = generate_password()
     with connect(conninfo, ETL) as connection:
@@ -111,7 +111,7 @@ def remove_reader(conninfo: str, name: str) -> None:
         conninfo: superuser's connection text.
         name: reader.
     Raises:
-        RoleError: there is no such reader.
+        RoleError: the reader does not exist.
     """
     with connect(conninfo, ETL) as connection:
         _require(connection, name)

@@ -18,12 +18,12 @@ from vixtract.people.roles import (
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# No name of a person, team or reader has a colon.
+# Names of people, teams and readers have no colon.
 ARCHIVED = "removed:"
 
 
 def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
-    """Shut a role out and end its sessions; what it owns stays.
+    """Lock a role and end its sessions; what it owns stays.
 
     Args:
         conninfo: superuser's connection text.
@@ -69,7 +69,7 @@ def archive_role(
         name: role.
         now: present time, part of the new name.
         group: that the role must belong to.
-    Returns: the archive's role, empty where there is no such role any more.
+    Returns: name of the archived role; empty where the role is gone.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
@@ -88,8 +88,8 @@ def archive_role(
 def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) -> bool:
     """Give all tables and schemas of a role to another, then drop it.
 
-    Functions that ran with the leaver's rights run with their caller's from then on: they would be
-    a way into the other person's.
+    SECURITY DEFINER functions become SECURITY INVOKER: otherwise they would run with the rights of
+    the new owner.
 
     Args:
         conninfo: superuser's connection text.
@@ -169,7 +169,7 @@ def _disarm_functions(connection: Connection, name: str) -> None:
 
 
 def _list_published(connection: Connection, owner: str) -> list[str]:
-    """Name the schemas whose later tables the owner lets BI read."""
+    """Return the schemas in which BI may read the tables that the owner makes later."""
     query = (
         "SELECT n.nspname FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace"
         " WHERE d.defaclobjtype = 'r' AND pg_get_userbyid(d.defaclrole) = %s AND EXISTS ("

@@ -1,8 +1,8 @@
 """PostgreSQL: the databases, the groups, and a role and schema per person.
 
-Passwords are never stored: each is an HMAC of the role's name, so that the Hub and the scheduler
-compute the same one. Grants are made when a role or schema is, never again: what a person or a
-database administrator changes afterwards stays.
+Passwords are never stored: each is an HMAC of the role's name, which the Hub and the scheduler both
+compute. Grants are made once, together with the role or schema: what a person or a database
+administrator changes afterwards stays.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PEOPLE_GROUP = "etl_users"
 READERS_GROUP = "bi_readers"
 BI_LOGIN = "bi"
 LEFT_MARK = "ViXtract: its owner was removed on "
-"""Begins the comment of a schema whose name may be wanted again; a date follows."""
+"""Start of the comment of a schema whose owner was removed; a date follows."""
 
 # One dashboard must not take all of PostgreSQL's connections, or run for hours.
 READER_CONNECTIONS = 40
@@ -45,12 +45,12 @@ READER_LIMITS = {
     "temp_file_limit": "8GB",
 }
 
-# Two services may make the same role at once; whoever has this lock goes first. Any number will do.
+# Two services may make the same role at once: this lock puts them in order. Any number will do.
 _LOCK = 7_614_001
 
 
 class RoleError(VixtractError):
-    """PostgreSQL could not be reached, or a role is not ours to change."""
+    """PostgreSQL could not be reached, or the role was not made by ViXtract."""
 
 
 def role_password(key: str, name: str, generation: int = 0) -> str:
@@ -59,7 +59,7 @@ def role_password(key: str, name: str, generation: int = 0) -> str:
     Args:
         key: content of the secret `role_key`.
         name: role.
-        generation: number of people of this name who left before, who knew another password.
+        generation: number of people of this name who left before; each had another password.
     """
     text = f"pg:{name}:{generation}" if generation else f"pg:{name}"
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -103,7 +103,7 @@ def login_environment(name: str, password: str, *, host: str, port: int) -> dict
 def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s: int = 3) -> str:
     """Return the connection text of the superuser, with short deadlines; it holds no secret.
 
-    PostgreSQL takes this account over a socket alone, and asks the kernel who is there.
+    PostgreSQL accepts this account over a socket only, and asks the kernel which account connects.
 
     Args:
         directory: where PostgreSQL's socket lies.
@@ -113,10 +113,14 @@ def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(
-        host=str(directory), port=port, user=SUPERUSER, dbname="postgres",
-        connect_timeout=timeout_s, application_name="vixtract-people",
+        host=str(directory),
+        port=port,
+        user=SUPERUSER,
+        dbname="postgres",
+        connect_timeout=timeout_s,
+        application_name="vixtract-people",
         options="-c statement_timeout=5000 -c lock_timeout=3000 -c log_min_error_statement=panic",
-    )  # fmt: skip
+    )
 
 
 def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
@@ -168,11 +172,11 @@ def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> N
 
 
 def void_documented_password(conninfo: str) -> bool:
-    """Leave the superuser without a password where it has the documented one.
+    """Remove the superuser's password where it is the documented one.
 
     Args:
         conninfo: superuser's connection text, which needs no password.
-    Returns: whether it had that one.
+    Returns: whether it was.
     Raises:
         RoleError: PostgreSQL is away.
     """
@@ -186,9 +190,9 @@ def void_documented_password(conninfo: str) -> bool:
 
 @contextmanager
 def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Connection]:
-    """Connect, but not to the server of a first boot, which is about to end.
+    """Connect, but not to the temporary server of a first boot.
 
-    It listens on the same socket as the real one, and makes a database meanwhile.
+    That one listens on the same socket as the real one, makes the database and ends.
 
     Args:
         conninfo: superuser's connection text.

@@ -1,7 +1,7 @@
-"""PostgreSQL's part of teams and readers: groups, and what happens to tables made later.
+"""PostgreSQL's part of teams and readers: groups, and the rights on tables made later.
 
-Default privileges go by who creates a table, and a team has many who do. So an event trigger looks
-at each new table: in a team's schema it becomes the team's, and the schema's readers may read it.
+Default privileges depend on who creates a table, and each member of a team may. So an event trigger
+handles each new table: in a team's schema it becomes the team's, and its readers may read it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TEAMS_GROUP = "vixtract_teams"
 READERS_MARK = "bi_access"
 
-# In a schema of the superuser's own, with a fixed path: it runs with the rights of whoever makes a
-# table, and nobody else may change it. What goes wrong in it must not stop anybody's work.
+# In a schema of the superuser, with a fixed path: it runs with the rights of the role that makes a
+# table, and only the superuser may change it. An error in it must not make the statement fail.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION vixtract_sharing.adopt() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
@@ -126,7 +126,7 @@ def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
         name: team, whose role is there.
         is_private: whether BI may not connect.
     Raises:
-        RoleError: a database of that name is somebody else's, or PostgreSQL is away.
+        RoleError: a database of that name has another owner, or PostgreSQL is away.
     """
     with connect(conninfo) as connection:
         query = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
@@ -150,7 +150,7 @@ def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool)
     Args:
         conninfo: superuser's connection text.
         team: team.
-        person: person; nothing is to be taken from a role that is missing.
+        person: person; a missing role has no membership to remove.
         is_member_wanted: membership wanted.
     Raises:
         RoleError: one of the roles is missing or not made by ViXtract, or PostgreSQL is away.

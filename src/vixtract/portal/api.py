@@ -19,15 +19,10 @@ from vixtract.language import Language
 from vixtract.portal.api_models import (
     AgainIn,
     AgainOut,
-    Choice,
     ComparisonOut,
     ConsoleOut,
-    DiskOut,
     ErrorOut,
-    FileOut,
-    InspectionOut,
     NextOut,
-    NotebooksOut,
     OverviewOut,
     PersonOut,
     RunOut,
@@ -35,20 +30,22 @@ from vixtract.portal.api_models import (
     ScheduleIn,
     ScheduleOut,
     ScheduleRowOut,
-    StartedOut,
     TimeOut,
+    TimingIn,
 )
+from vixtract.portal.archive import RunFile
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import build_event, read_event
-from vixtract.portal.library import LibraryError, explain
+from vixtract.portal.library import Inspection, LibraryError, Listing, explain
 from vixtract.portal.models import Run, Schedule
 from vixtract.portal.overview import make_overview
 from vixtract.portal.runs import ArchiveDep, OffsetQuery, QueryDep, make_comparison
 from vixtract.portal.schedule_fields import STORED, ScheduleForm
 from vixtract.portal.schedule_form import get_library, preview
 from vixtract.portal.schedule_rows import ScheduleRow
-from vixtract.portal.scheduler_access import SchedulerAccess
+from vixtract.portal.scheduler_access import SchedulerAccess, StartedRun
 from vixtract.portal.schedules import list_next
+from vixtract.portal.timing_choice import describe_timing
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
@@ -57,12 +54,11 @@ from vixtract.portal.web import (
     find_zone,
     get_pages,
 )
-from vixtract.portal.when import describe_timing
 
 router = APIRouter(
     prefix="/api",
     responses={
-        401: {"model": ErrorOut, "description": "Nobody is signed in"},
+        401: {"model": ErrorOut, "description": "Not signed in"},
         403: {"model": ErrorOut, "description": "Not from a page of the portal, or not allowed"},
         503: {"model": ErrorOut, "description": "The scheduler or the Hub does not answer"},
     },
@@ -139,15 +135,14 @@ async def delete_schedule(access: ChangingAccessDep, identifier: str) -> None:
 
 
 @router.post("/schedules/{identifier}/run", responses={**MISSING, **REFUSED})
-async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedOut:
+async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedRun:
     """Start a schedule now."""
-    started = await run_in_threadpool(access.run_schedule, identifier)
-    return StartedOut(run=started.run, waiting=started.waiting)
+    return await run_in_threadpool(access.run_schedule, identifier)
 
 
 @router.get("/next")
 async def show_next(
-    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[Choice, Query()]
+    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[TimingIn, Query()]
 ) -> NextOut:
     """Return when the form's timing would run, before it is saved."""
     form = ScheduleForm(**{**choice.model_dump(), "weekdays": tuple(choice.weekdays[:7])})
@@ -160,10 +155,9 @@ async def show_next(
 
 
 @router.get("/notebooks")
-async def list_notebooks(request: Request, person: PersonDep) -> NotebooksOut:
+async def list_notebooks(request: Request, person: PersonDep) -> Listing:
     """List the person's notebooks, newest first, and the kernels that can run them."""
-    listing = await run_in_threadpool(get_library(request).list, person.name)
-    return NotebooksOut(notebooks=list(listing.notebooks), kernels=dict(listing.kernels))
+    return await run_in_threadpool(get_library(request).list, person.name)
 
 
 @router.get("/notebooks/parameters", responses={**INVALID})
@@ -172,16 +166,15 @@ async def show_parameters(
     person: PersonDep,
     language: LanguageDep,
     notebook: Annotated[str, Query(max_length=1024)],
-) -> InspectionOut:
+) -> Inspection:
     """Return the parameters of one of the person's notebooks."""
     form = ScheduleForm(notebook=notebook, owner=person.name)
     try:
-        found = await run_in_threadpool(
+        return await run_in_threadpool(
             get_library(request).inspect, person.name, form.notebook_path
         )
     except LibraryError as error:
         raise FormError({"notebook": explain(error, language)}) from error
-    return InspectionOut.model_validate(found)
 
 
 @router.get("/overview")
@@ -194,7 +187,7 @@ async def get_overview(request: Request, access: AccessDep) -> OverviewOut:
         running=[show_run_model(run) for run in overview.running],
         upcoming=[_show_row(row) for row in overview.upcoming],
         services=dict(overview.services),
-        disks=[DiskOut(name=d.name, free=d.free, total=d.total) for d in overview.disks],
+        disks=list(overview.disks),
         schedules=overview.schedules,
     )
 
@@ -280,11 +273,10 @@ async def show_run(access: AccessDep, identifier: str) -> RunOut:
 
 
 @router.get("/runs/{identifier}/files", responses={**MISSING})
-async def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) -> list[FileOut]:
+async def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) -> list[RunFile]:
     """List the files that a run wrote."""
     run = await run_in_threadpool(access.find_run, identifier)
-    files = await run_in_threadpool(archive.list_files, run)
-    return [FileOut.model_validate(file) for file in files]
+    return await run_in_threadpool(archive.list_files, run)
 
 
 @router.get("/runs/{identifier}/compare", responses={**MISSING})

@@ -7,7 +7,9 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from vixtract.portal.compare import CellChange, Difference
 from vixtract.portal.models import RUN_FIELDS, Run
+from vixtract.portal.overview import Disk
 from vixtract.portal.schedule_fields import FIELDS, STORED, FormField, list_group
 
 
@@ -52,38 +54,6 @@ class RunsOut(BaseModel):
     total: int | None = Field(description="How many match in all, where the engine knows")
 
 
-class FileOut(BaseModel):
-    """A file that a run wrote."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    path: str = Field(description="Below the run's folder; fetch it at /portal/runs/ID/files/PATH")
-    size: int
-    changed: datetime
-
-
-class DifferenceOut(BaseModel):
-    """One value in two runs."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    before: str | int | None
-    now: str | int | None
-
-
-class CellChangeOut(BaseModel):
-    """A cell with another output."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    number: int
-    source: str
-    before: str
-    now: str
-    edited: bool
-
-
 class ComparisonOut(BaseModel):
     """A run compared with the previous one."""
 
@@ -91,10 +61,10 @@ class ComparisonOut(BaseModel):
 
     run: RunOut
     previous: RunOut
-    tables: list[DifferenceOut] = Field(description="Rows loaded")
-    files: list[DifferenceOut] = Field(description="Sizes of files that differ")
-    parameters: list[DifferenceOut]
-    cells: list[CellChangeOut]
+    tables: list[Difference] = Field(description="Rows loaded")
+    files: list[Difference] = Field(description="Sizes of files that differ")
+    parameters: list[Difference]
+    cells: list[CellChange]
     same_cells: int
 
 
@@ -171,7 +141,7 @@ class ScheduleIn(_Given):  # type: ignore[misc]  # made of the form's table
     )
 
 
-class Choice(_When):  # type: ignore[misc]
+class TimingIn(_When):  # type: ignore[misc]
     """The form's fields that say when."""
 
     timezone: str = Field(default="", description="Empty for the appliance's own")
@@ -192,36 +162,6 @@ class NextOut(BaseModel):
     problems: dict[str, str] = Field(description="Field to the message about it")
 
 
-class NotebooksOut(BaseModel):
-    """What can be scheduled."""
-
-    notebooks: list[str]
-    kernels: dict[str, str] = Field(description="Name to title")
-
-
-class ParameterOut(BaseModel):
-    """One variable of a notebook's parameters cell."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    kind: str
-    default: Any
-    help: str
-    choices: list[Any]
-    required: bool
-
-
-class InspectionOut(BaseModel):
-    """What the homes server finds in a notebook."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    parameters: list[ParameterOut]
-    kernel: str
-    problem: str
-
-
 class ScheduleRowOut(BaseModel):
     """A schedule in the overview."""
 
@@ -232,14 +172,6 @@ class ScheduleRowOut(BaseModel):
     late: datetime | None = Field(description="Since when a run is missing")
 
 
-class DiskOut(BaseModel):
-    """A volume, in bytes."""
-
-    name: str
-    free: int
-    total: int
-
-
 class OverviewOut(BaseModel):
     """The overview."""
 
@@ -248,12 +180,5 @@ class OverviewOut(BaseModel):
     running: list[RunOut]
     upcoming: list[ScheduleRowOut]
     services: dict[str, str]
-    disks: list[DiskOut]
+    disks: list[Disk]
     schedules: int
-
-
-class StartedOut(BaseModel):
-    """A started run."""
-
-    run: str = Field(description="Job id; empty where it waits and has none yet")
-    waiting: int = Field(description="Place in the queue; 0 when it runs")

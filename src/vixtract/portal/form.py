@@ -16,7 +16,7 @@ from vixtract.language import Language
 from vixtract.portal.cron import CronError, parse_cron
 from vixtract.portal.errors import FormError
 from vixtract.portal.schedule_fields import FIELDS, STORED, Checker, ScheduleForm
-from vixtract.portal.when import KINDS, When, build_when_timing, read_when
+from vixtract.portal.timing_choice import KINDS, TimingChoice, build_timing_of_choice, read_choice
 from vixtract.scheduler.events import check_event
 from vixtract.scheduler.timing import check_timing
 
@@ -37,7 +37,7 @@ def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
     check = Checker(language)
     event: dict[str, Any] = {
         "plugin": form.plugin,
-        "timing": build_when_timing(_read_choice(form, check)),
+        "timing": build_timing_of_choice(_read_choice(form, check)),
     }
     for each in STORED.values():
         if not each.is_of_notebook:
@@ -66,9 +66,9 @@ def _check_whole(event: Mapping[str, Any], check: Checker) -> None:
             check.problems.setdefault(name, problem.message)
 
 
-def _read_choice(form: ScheduleForm, check: Checker) -> When:
+def _read_choice(form: ScheduleForm, check: Checker) -> TimingChoice:
     if form.kind == "hourly":
-        return When("hourly", check.number("minute", form.minute, 0, 59))
+        return TimingChoice("hourly", check.number("minute", form.minute, 0, 59))
     if form.kind == "cron":
         return _read_cron(form.cron, check)
     if form.kind == "custom":
@@ -76,34 +76,36 @@ def _read_choice(form: ScheduleForm, check: Checker) -> When:
     if form.kind == "manual" or form.kind not in KINDS:
         if form.kind != "manual":
             check.add("kind", "Choose when it runs.")
-        return When("manual")
+        return TimingChoice("manual")
     return _read_day(form, *_read_clock(form.time, check), check)
 
 
-def _read_cron(text: str, check: Checker) -> When:
+def _read_cron(text: str, check: Checker) -> TimingChoice:
     try:
         timing = parse_cron(text)
     except CronError as error:
         check.add("cron", error.text, **error.values)
-        return When("manual")
+        return TimingChoice("manual")
     problems = check_timing(timing)
     if problems:
         check.add("cron", "This never happens: no date has such a day and month.")
-        return When("manual")
-    return When("custom", timing=timing)
+        return TimingChoice("manual")
+    return TimingChoice("custom", timing=timing)
 
 
-def _read_day(form: ScheduleForm, hour: int, minute: int, check: Checker) -> When:
+def _read_day(form: ScheduleForm, hour: int, minute: int, check: Checker) -> TimingChoice:
     if form.kind == "weekly":
         days = tuple(sorted({int(day) for day in form.weekdays if re.fullmatch("[0-6]", day)}))
         if not days:
             check.add("weekdays", "Choose at least one day.")
-        return When("weekly", minute, hour, weekdays=days or (1,))
+        return TimingChoice("weekly", minute, hour, weekdays=days or (1,))
     if form.kind == "monthly":
-        return When("monthly", minute, hour, day=check.number("day", form.day or "?", 1, 31))
+        return TimingChoice(
+            "monthly", minute, hour, day=check.number("day", form.day or "?", 1, 31)
+        )
     if form.kind == "once":
-        return When("once", minute, hour, date=_read_date(form.date.strip(), check))
-    return When(form.kind, minute, hour)
+        return TimingChoice("once", minute, hour, date=_read_date(form.date.strip(), check))
+    return TimingChoice(form.kind, minute, hour)
 
 
 def _read_clock(text: str, check: Checker) -> tuple[int, int]:
@@ -126,7 +128,7 @@ def _read_date(text: str, check: Checker) -> date:
     return day
 
 
-def _read_custom(text: str, check: Checker) -> When:
+def _read_custom(text: str, check: Checker) -> TimingChoice:
     try:
         timing = json.loads(text)
     except (ValueError, RecursionError):
@@ -137,12 +139,12 @@ def _read_custom(text: str, check: Checker) -> When:
             "Enter a JSON object with lists, such as %(example)s.",
             example='{"hours": [6, 18], "minutes": [30]}',
         )
-        return When("manual")
+        return TimingChoice("manual")
     problems = check_timing(timing)
     if problems:
         check.problems.setdefault("timing", "; ".join(problems))
-        return When("manual")
-    return When("custom", timing=timing)
+        return TimingChoice("manual")
+    return TimingChoice("custom", timing=timing)
 
 
 def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
@@ -153,7 +155,7 @@ def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
         timezone: zone shown for an event that names none.
     """
     params = event.get("params") or {}
-    when = read_when(event.get("timing"))
+    when = read_choice(event.get("timing"))
     stored = {
         name: each.load(
             params.get(each.stored.removeprefix("params."))

@@ -23,6 +23,7 @@ from vixtract.portal.parameters import KIND, keep_typed, make_widgets, read_widg
 from vixtract.portal.schedule_fields import FIELDS, ScheduleForm, list_group
 from vixtract.portal.schedule_rows import BARS_SHOWN, make_row
 from vixtract.portal.scheduler_access import SchedulerAccess
+from vixtract.portal.timing_choice import KINDS, describe_timing
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
@@ -34,7 +35,6 @@ from vixtract.portal.web import (
     now,
     read_form,
 )
-from vixtract.portal.when import KINDS, describe_timing
 from vixtract.scheduler.timing import TimingError, next_due
 
 router = APIRouter(include_in_schema=False)

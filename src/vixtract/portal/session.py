@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -46,16 +46,23 @@ def start_login(request: Request, next_path: str) -> RedirectResponse:
     """
     start = get_hub(request).start_login(next_path)
     answer = RedirectResponse(start.location, 302, {"Cache-Control": "no-store"})
-    answer.set_cookie(
-        start.cookie_name,
-        start.cookie,
-        max_age=STATE_S,
-        path=CALLBACK,
-        httponly=True,
-        samesite="lax",
-        secure=is_https(request),
-    )
+    set_cookie(answer, request, start.cookie_name, start.cookie, path=CALLBACK, max_age=STATE_S)
     return answer
+
+
+def set_cookie(answer: Response, request: Request, name: str, value: str, **options: Any) -> None:
+    """Set a cookie that no script sees.
+
+    Args:
+        answer: that sets it.
+        request: decides whether it is for HTTPS alone.
+        name: of the cookie.
+        value: of the cookie.
+        options: `path` and `max_age` in seconds.
+    """
+    # Lax, not Strict: links from Lab and from mails lead here.
+    https = is_https(request)
+    answer.set_cookie(name, value, httponly=True, samesite="lax", secure=https, **options)
 
 
 @router.get("/oauth_callback")
@@ -69,16 +76,7 @@ async def finish_login(
     token, next_path = await hub.finish_login(code, state, request.cookies.get(name, ""))
     answer = RedirectResponse(next_path, 302, {"Cache-Control": "no-store"})
     answer.delete_cookie(name, path=CALLBACK)
-    # Lax, not Strict: links from Lab and from mails lead here.
-    answer.set_cookie(
-        SESSION_COOKIE,
-        token,
-        max_age=SESSION_S,
-        path=PREFIX,
-        httponly=True,
-        samesite="lax",
-        secure=is_https(request),
-    )
+    set_cookie(answer, request, SESSION_COOKIE, token, path=PREFIX, max_age=SESSION_S)
     return answer
 
 

@@ -13,15 +13,14 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vixtract import __version__
 from vixtract.language import COOKIE as LANGUAGE_COOKIE
 from vixtract.language import Language, choose_language, load_languages
 from vixtract.portal.config import PREFIX, PortalConfig
 from vixtract.portal.errors import ForbiddenError, LoginError
 from vixtract.portal.identity import SESSION_COOKIE, HubLogin, User, read_authorization
+from vixtract.portal.labels import make_labels
 from vixtract.portal.scheduler_access import SchedulerAccess
-from vixtract.portal.when import describe_timing
-from vixtract.portal.words import make_words
+from vixtract.portal.timing_choice import describe_timing
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.scheduler.timing import TimingError, get_zone
 
@@ -73,54 +72,16 @@ def _make_environment(config: PortalConfig, language: Language) -> Environment:
         base=config.base_url,
         prefix=PREFIX,
         language=language,
-        version=__version__,
         static=_make_static_link(config.files / "static", "static"),
         asset=_make_static_link(config.assets, "assets"),
         default_zone=config.timezone,
-        **_name_choices(language),
-        **make_words(language),
+        **make_labels(language),
         words=lambda timing: describe_timing(timing, language),
         moment=language.moment,
         duration=language.duration,
         viewed=lambda when, zone: when.astimezone(zone) if when else None,
-        in_zone=lambda when, name: (
-            when.astimezone(find_zone(name, config.timezone)) if when else None
-        ),
     )
     return environment
-
-
-def _name_choices(language: Language) -> dict[str, dict[str, str]]:
-    """Return labels of states, services, disks and notices."""
-    say = language.say
-    return {
-        "state_names": {
-            "queued": say("waiting"),
-            "running": say("running"),
-            "waiting": say("retrying soon"),
-            "succeeded": say("succeeded"),
-            "warning": say("warning"),
-            "failed": say("failed"),
-            "aborted": say("stopped"),
-        },
-        "service_names": {
-            "jupyter": "JupyterHub",
-            "scheduler": say("Scheduler"),
-            "runner": say("Job runner"),
-            "postgresql": "PostgreSQL",
-        },
-        "disk_names": {"home": say("Homes"), "runs": say("Runs")},
-        "notices": {
-            "saved": say("Saved."),
-            "deleted": say("Deleted."),
-            "enabled": say("Switched on."),
-            "disabled": say("Switched off: it runs only by hand."),
-            "started": say("Started."),
-            "queued": say("It starts as soon as the previous run has ended."),
-            "aborting": say("Stopping."),
-            "connection_deleted": say("The connection is deleted."),
-        },
-    }
 
 
 def _make_static_link(folder: Path, path: str) -> Callable[[str], str]:

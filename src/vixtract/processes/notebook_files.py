@@ -1,6 +1,6 @@
-"""Opening a notebook inside its owner's home, with no way out through links, pipes or devices.
+"""Opens notebooks inside their owner's home, with no way out through links, pipes or devices.
 
-All functions here must be called with the owner's rights (`identity.acting_as`).
+The caller must have the owner's rights: for good, or by `person.acting_as`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from vixtract.errors import Failure, RequestError
 from vixtract.processes.person import Person
 
-# Where the portal keeps the copies of notebooks that people pinned, named by their content.
+# Folder of pinned copies of notebooks in a home; a copy is named by its SHA-256.
 PINNED = (".local", "share", "vixtract", "pinned")
 
 _KINDS = (
@@ -70,7 +70,7 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
         limit: largest size in bytes.
     Returns: a file descriptor of a regular file, open for reading.
     Raises:
-        RequestError: says what stands where the notebook should be.
+        RequestError: it does not exist or is not a readable file; the message has the reason.
     """
     shown = "/".join(parts)
     directory = os.open(person.home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -94,7 +94,7 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
 
 
 def open_pinned(person: Person, digest: str, limit: int) -> int:
-    """Open the copy of a notebook that somebody pinned, and see that it still is that copy.
+    """Open a pinned copy of a notebook after checking that its content is unchanged.
 
     Args:
         person: the owner.
@@ -102,7 +102,7 @@ def open_pinned(person: Person, digest: str, limit: int) -> int:
         limit: largest size in bytes.
     Returns: a file descriptor, open for reading from the start.
     Raises:
-        RequestError: the copy is gone, or somebody changed it.
+        RequestError: the copy does not exist, or was changed.
     """
     parts = (*PINNED, f"{digest}.ipynb")
     source = open_notebook(person, parts, limit)

@@ -1,4 +1,4 @@
-"""The daemon's side of the fork server: starting it, keeping it, and handing connections over."""
+"""The daemon's side of the fork server: starts it, keeps it running, hands connections over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vixtract.runner.config import RunnerConfig
 
 log = logging.getLogger(__name__)
 
-# A machine that starts everything at once is slow; runs start cold meanwhile.
+# Slow while the machine starts everything at once; runs start cold until then.
 _READY_S = 600.0
 _ANSWER_S = 10.0
 _FIRST_BACK_OFF_S = 1.0
@@ -51,7 +51,7 @@ class ForkServer:
         return self._process.pid if self._process else 0
 
     def keep(self) -> None:
-        """Start it where it is not there; see whether it is ready."""
+        """Start it if it does not run, and check whether it is ready."""
         if not self._config.fork_server:
             return
         now = time.monotonic()
@@ -65,15 +65,16 @@ class ForkServer:
                 self.kill()
 
     def ended(self, code: int) -> None:
-        """Note that its process is gone, collected by the daemon."""
+        """Record that its process has ended; the daemon has collected it."""
         stable = time.monotonic() - self._started > _STABLE_S
         self._back_off_s = (
             _FIRST_BACK_OFF_S if stable else min(self._back_off_s * 2, _LONGEST_BACK_OFF_S)
         )
         log.error(
             "The fork server ended with code %s; runs start cold, it again in %.0f s",
-            code, self._back_off_s,
-        )  # fmt: skip
+            code,
+            self._back_off_s,
+        )
         if self._process is not None:
             self._process.returncode = code
         self._listen()
@@ -88,8 +89,8 @@ class ForkServer:
 
         Args:
             connection: of a checked peer.
-        Returns: the supervisor's process id; 0: it did not work, and nothing runs; None: nobody
-            knows, and the connection must not be used.
+        Returns: the supervisor's process id; 0 if none was started; None if that is unknown, and
+            the connection must not be used.
         """
         if not self._is_ready or self._control is None:
             return 0
@@ -109,13 +110,13 @@ class ForkServer:
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """What is readable when supervisors have ended."""
+        """Sockets that become readable when supervisors have ended."""
         return [self._control] if self._control is not None and self._is_ready else []
 
     def collect(self) -> dict[int, int]:
         """Return the supervisors that have ended and their exit codes.
 
-        They are this process's children only after the fork server died; then the system says.
+        After the fork server's end they are this process's children: `tree.reap` has them.
         """
         if self._is_ready:
             self._listen()
@@ -123,7 +124,7 @@ class ForkServer:
         return ended
 
     def _listen(self) -> None:
-        """Take what the fork server has said."""
+        """Read the messages that have arrived."""
         if self._control is None:
             return
         self._control.setblocking(False)
@@ -132,7 +133,7 @@ class ForkServer:
                 continue
 
     def _receive(self, control: socket.socket) -> dict[str, Any]:
-        """Return the next message that is not the end of a supervisor; those are kept."""
+        """Return the next message; ends of supervisors are stored, not returned."""
         while "ended" in (message := parse_object(control.recv(256))):
             self._ended[message["ended"]] = message["code"]
         return message

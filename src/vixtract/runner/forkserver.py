@@ -21,20 +21,55 @@ _RENDERER = (
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
 # surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
 LIBRARIES = (
-    "numpy", "pandas", "pyarrow", "pyarrow.csv", "pyarrow.parquet", "polars", "petl", "pgpq",
-    "psycopg", "psycopg2", "sqlalchemy", "sqlalchemy.dialects.postgresql", "requests", "openpyxl",
-    "lxml.etree", "matplotlib", "matplotlib.font_manager", "matplotlib.figure",
-    "matplotlib.backends.backend_agg", "tqdm", "zoneinfo", "sqlite3", "concurrent.futures",
-    "vixtract.loading", "vixtract.loading.petl_methods", "ipykernel.debugger",
-    "IPython.core.magics", "IPython.core.completer", "IPython.display", "jedi",
-    "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.oinspect",
-    "IPython.extensions.storemagic", "IPython.utils.wildcard", "pdb", "readline", "rlcompleter",
-    "encodings.utf_8_sig", "encodings.unicode_escape", "encodings.latin_1", "encodings.idna",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "polars",
+    "petl",
+    "pgpq",
+    "psycopg",
+    "psycopg2",
+    "sqlalchemy",
+    "sqlalchemy.dialects.postgresql",
+    "requests",
+    "openpyxl",
+    "lxml.etree",
+    "matplotlib",
+    "matplotlib.font_manager",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "tqdm",
+    "zoneinfo",
+    "sqlite3",
+    "concurrent.futures",
+    "vixtract.loading",
+    "vixtract.loading.petl_methods",
+    "ipykernel.debugger",
+    "IPython.core.magics",
+    "IPython.core.completer",
+    "IPython.display",
+    "jedi",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "IPython.utils.wildcard",
+    "pdb",
+    "readline",
+    "rlcompleter",
+    "encodings.utf_8_sig",
+    "encodings.unicode_escape",
+    "encodings.latin_1",
+    "encodings.idna",
     "pandas.io.formats.html",
-    "vixtract.notebooks.warm.in_process", "vixtract.notebooks.warm.kernel",
+    "vixtract.notebooks.warm.in_process",
+    "vixtract.notebooks.warm.kernel",
     "vixtract.notebooks.warm.client",
-    "vixtract.runner.supervisor", "vixtract.people.roles",
-)  # fmt: skip
+    "vixtract.runner.supervisor",
+    "vixtract.people.roles",
+)
 
 
 def prepare_path() -> None:
@@ -124,7 +159,7 @@ def main() -> None:
     os.set_inheritable(control.fileno(), False)
     import_libraries()
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
-        # The daemon's own configuration, over a pipe that nobody else has.
+        # The daemon's own configuration, over a pipe that only the daemon has.
         config = pickle.load(pipe)  # noqa: S301
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()

@@ -1,7 +1,7 @@
-"""A process for a run that is forked before its supervisor has read a secret.
+"""A process for a run that is forked before its supervisor reads any secret.
 
-A fork takes the parent's whole memory along. So the supervisor of a warm run forks first, while it
-knows nothing but the request; the process waits, still root's, for what it is to become.
+A forked process has its parent's whole memory. So the supervisor of a warm run forks first, while
+it knows nothing but the request; the process waits, still root's, for its command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NONE = -1
 
 @dataclass(frozen=True)
 class WarmStarts:
-    """What forked processes do once they are the owner's.
+    """Functions that forked processes call once they are the owner's.
 
     Args:
         run: drives a notebook.
@@ -54,7 +54,7 @@ class PreparedProcess:
     def __init__(self, start: Callable[[ProcessSpec], NoReturn]) -> None:
         self._ours, theirs = socket.socketpair()
         parent = os.getpid()
-        # A warm start: what it becomes is told later, over the socket.
+        # A warm start: its command comes later, over the socket.
         self._pid = os.fork()
         if self._pid == 0:
             self._ours.close()
@@ -62,13 +62,13 @@ class PreparedProcess:
         theirs.close()
 
     def start(self, command: ProcessSpec) -> int:
-        """Let it become the owner's.
+        """Turn it into the owner's process and start the command.
 
         Args:
             command: as for `spawn.spawn`; its program runs where a warm process will not do.
         Returns: process id.
         Raises:
-            SpawnError: it failed, and is gone.
+            SpawnError: it failed and has ended.
         """
         reader, writer = os.pipe()
         payload = os.memfd_create("command")
@@ -92,7 +92,7 @@ def _wait(theirs: socket.socket, parent: int, start: Callable[[ProcessSpec], NoR
             payload, errors, stdin, output, progress = descriptors
             with os.fdopen(payload, "rb") as file:
                 file.seek(0)
-                # From this process's own parent, over a socket that nobody else has.
+                # From this process's own parent, over a socket that no other process has.
                 command = pickle.load(file)  # noqa: S301
             command = replace(command, stdin=stdin, output=output, progress=progress)
             become(command, parent, errors, start)

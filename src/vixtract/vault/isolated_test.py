@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vixtract.processes.spawn import start_service
+from vixtract.settings import build_people_environment
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +28,6 @@ _BOOT = (
     "from vixtract.vault.probe import main; sys.exit(main())"
 )
 COMMAND = ("/usr/bin/python3", "-I", "-S", "-c", _BOOT)
-_PASSED_ON = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-)
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    passed = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
+    passed = build_people_environment("vault", os.environ)
     # Without this the S3 library asks the cloud's metadata service for a login.
     off = {"AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1"}
     return {**passed, **off, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"}

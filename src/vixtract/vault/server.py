@@ -39,7 +39,7 @@ class Vault(QuestionServer):
     def __init__(self, config: VaultConfig) -> None:
         super().__init__(
             ServerConfig(
-                config.socket_path, mode=0o666, places=MAX_CHILDREN, places_of_one=MAX_OF_ONE
+                config.socket_path, mode=0o666, max_children=MAX_CHILDREN, max_of_account=MAX_OF_ONE
             )
         )
         self._config = config
@@ -54,7 +54,7 @@ class Vault(QuestionServer):
         folder.chmod(0o755)
         super().run()
 
-    def places_of(self, peer: Peer) -> int:
+    def limit_of(self, peer: Peer) -> int:
         """Return half of all places for the portal and root, which act for all people."""
         if peer.uid in (0, self._config.portal_uid):
             return MAX_CHILDREN // 2

@@ -1,7 +1,7 @@
 """A worker's server: takes runs from the appliance and hands them to the runner of this machine.
 
-Runs under the engine's account, without rights of its own. Whoever has the worker's key may run
-anything as anybody here, as the appliance may; nobody else gets further than the handshake.
+Runs under the engine's account, without further rights. Whoever has the worker's key may run
+anything as any person here, like the appliance; others do not get past the handshake.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vixtract.settings import Settings
 log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 5.0
-# Connections that have not shown the key yet; more are closed at once.
+# Connections before the handshake is done; more are closed at once.
 MAX_STRANGERS = 32
 _RUNNER_S = 10.0
 
@@ -36,7 +36,7 @@ class WorkerServer:
 
     Args:
         key: content of the secret `worker_key`.
-        max_jobs: runs at once; more are told that the worker is busy.
+        max_jobs: runs at the same time; more get the answer `busy`.
         runner: socket of this machine's runner.
     """
 
@@ -96,12 +96,12 @@ class WorkerServer:
 
 
 def is_well(key: str, port: int = PORT) -> str:
-    """Ask the worker of this machine for its runner; used by the health check.
+    """Check the worker of this machine and its runner; used by the health check.
 
     Args:
         key: content of the secret `worker_key`.
         port: the server's.
-    Returns: what is wrong, or an empty text.
+    Returns: the problem, or an empty string.
     """
     from vixtract.runner.workers.connection import connect, read_line
 
@@ -113,7 +113,7 @@ def is_well(key: str, port: int = PORT) -> str:
             answer = json.loads(read_line(connection))
     except (OSError, ValueError) as error:
         return f"The worker does not answer: {error}"
-    return "" if answer.get("code") == 0 else f"The runner says: {answer}"
+    return "" if answer.get("code") == 0 else f"The runner answers: {answer}"
 
 
 def main() -> int:
