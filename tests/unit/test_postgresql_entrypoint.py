@@ -109,7 +109,7 @@ def test_memory_settings_that_the_operator_chose_stay(tmp_path):
     assert "work_mem" not in settings_for(4096, "-c", "work_mem=1GB")
     assert "work_mem" not in settings_for(4096, "--work_mem=1GB")
     assert "work_mem" in settings_for(4096, "-c", "maintenance_work_mem=1GB")
-    # What initdb writes is nobody's choice.
+    # What initdb writes by itself does not count as chosen.
     conf = tmp_path / "postgresql.conf"
     conf.write_text("shared_buffers = 128MB\t\t\t# min 128kB\n#work_mem = 4MB\t\t# min 64kB\n")
     assert len(settings_for(4096, data=tmp_path)) == 4

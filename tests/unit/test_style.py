@@ -18,6 +18,9 @@ FUNCTIONS = [
     for node in ast.walk(tree)
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
 ]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+#: Who or what is meant? "No other program", "None", "a field code", "the problem with".
+UNCLEAR = re.compile(r"\b(nobody|somebody|no such|a word of|what is wrong with)\b", re.IGNORECASE)
 
 
 def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -32,6 +35,35 @@ def documented_arguments(docstring: str) -> set[str]:
     if match is None:
         return set()
     return set(re.findall(r"^    \*{0,2}(\w+):", match.group(1), re.MULTILINE))
+
+
+def test_no_code_dodges_the_formatter():
+    marked = [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in TEXTS.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.search(r"# *(fmt: *(skip|off)|yapf: *disable)", line)
+    ]
+    assert not marked, "\n".join(marked)
+    # A star before a list of words puts many of them on one line, as the formatter would not.
+    squeezed = [
+        f"{name}:{node.lineno}: a star before a written-out list"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Starred) and isinstance(node.value, (ast.Tuple, ast.List, ast.Set))
+    ]
+    assert not squeezed, "\n".join(squeezed)
+
+
+def test_docstrings_name_what_they_mean():
+    found = [
+        f"{name}: {words[0]!r} in {ast.get_docstring(node).splitlines()[0]!r}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, DOCUMENTED)
+        if (words := UNCLEAR.search(ast.get_docstring(node) or ""))
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_modules_stay_small():
