@@ -35,7 +35,6 @@ class Certificate:
         mode: of the setting HTTPS.
         source: files, last-good, acme or self-signed.
         names: host names and addresses that it is for.
-        issuer: who signed it.
         not_after: when it expires, UTC.
         problem: why it cannot be used as it is, or an empty text.
         cure: what to do about it.
@@ -86,12 +85,7 @@ def parse_certificate(text: str) -> Certificate:
 
 
 def load_certificate(host: Host, instance: Instance) -> Certificate | None:
-    """Return the certificate that the front door serves, or None where it serves none.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
-    """
+    """Return the certificate that the front door serves, or None where it serves none."""
     if instance.settings.https_mode == "off":
         return None
     try:
@@ -104,7 +98,6 @@ def render_certificate(found: Certificate, now: datetime.datetime) -> list[str]:
     """Return the lines that `status` and `up` print.
 
     Args:
-        found: what is served.
         now: present time with its zone.
     """
     kind = {
@@ -141,7 +134,6 @@ def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
 
     Args:
         instance: the appliance, whose front door runs.
-        found: what it serves.
     """
     mode = instance.settings.https_mode
     if mode == "off":
@@ -161,7 +153,6 @@ def check_database_tls(host: Host, instance: Instance) -> Finding:
     """Check that PostgreSQL has its certificate: without it no connection from outside works.
 
     Args:
-        host: the machine.
         instance: the appliance, whose PostgreSQL runs.
     """
     container = instance.container("postgresql")
@@ -176,12 +167,7 @@ def check_database_tls(host: Host, instance: Instance) -> Finding:
 
 
 def run_checks(host: Host, instance: Instance) -> list[Finding]:
-    """Check the certificates of the front door and of PostgreSQL, where both run.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
-    """
+    """Check the certificates of the front door and of PostgreSQL, where both run."""
     if not host.which("docker"):
         return []
     found = list_containers(host, instance.project)
@@ -199,9 +185,6 @@ def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
     The certificate was read inside the container, so its names need not be checked: only the front
     door can answer with it.
 
-    Args:
-        host: the machine.
-        instance: the appliance.
     Returns: None where HTTPS is off.
     Raises:
         CertificateError: nothing is served.
@@ -238,8 +221,6 @@ def install(host: Host, instance: Instance, cert: str, key: str, password_file: 
     """Install a certificate in the front door, which checks it before anything changes.
 
     Args:
-        host: the machine.
-        instance: the appliance.
         cert: PEM file of the certificate, followed by those that vouch for it.
         key: PEM file of its key.
         password_file: file with the key's password; empty for none.
@@ -260,8 +241,6 @@ def trust_authority(host: Host, instance: Instance, path: str) -> str:
     """Have the front door trust the authorities of a private ACME server.
 
     Args:
-        host: the machine.
-        instance: the appliance.
         path: PEM file; empty takes them away.
     Returns: what was done.
     """
@@ -272,9 +251,6 @@ def trust_authority(host: Host, instance: Instance, path: str) -> str:
 def renew(host: Host, instance: Instance) -> str:
     """Ask the ACME authority for a new certificate now.
 
-    Args:
-        host: the machine.
-        instance: the appliance.
     Returns: what was done.
     """
     return _run(host, instance, "front-door", "certificates", "renew").strip()

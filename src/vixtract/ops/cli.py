@@ -115,9 +115,7 @@ class Command:
     """One call of the command.
 
     Args:
-        options: the parsed command line.
         passed_on: what stood after `--`.
-        terminal: where everything is printed.
     """
 
     def __init__(
@@ -349,7 +347,6 @@ def run_command(options: argparse.Namespace, passed_on: list[str]) -> int:
     """Run one subcommand, and tell errors in two lines.
 
     Args:
-        options: the parsed command line.
         passed_on: words after `--`.
     Returns: exit code, as of `main`.
     """

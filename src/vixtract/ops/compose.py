@@ -32,12 +32,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 
 @dataclass(frozen=True)
 class Compose:
-    """An installed compose.
-
-    Args:
-        command: program and first arguments.
-        version: its version.
-    """
+    """An installed compose."""
 
     command: tuple[str, ...]
     version: str
@@ -49,11 +44,7 @@ class Compose:
 
 
 def find_compose(host: Host) -> Compose | None:
-    """Return the installed compose, the plugin if there are both, or None.
-
-    Args:
-        host: the machine.
-    """
+    """Return the installed compose, the plugin if there are both, or None."""
     for command in (("docker", "compose"), ("docker-compose",)):
         answer = host.run([*command, "version", "--short"], timeout_s=20)
         version = answer.stdout.strip()
@@ -63,12 +54,7 @@ def find_compose(host: Host) -> Compose | None:
 
 
 def check_pair(compose: Compose, engine: ContainerEngine) -> str:
-    """Return why a compose does not suit an engine, or an empty string.
-
-    Args:
-        compose: the compose.
-        engine: the running engine.
-    """
+    """Return why a compose does not suit an engine, or an empty string."""
     if compose.generation == 1 and engine.oldest_api > COMPOSE_1_API:
         oldest = ".".join(map(str, engine.oldest_api))
         return (
@@ -81,9 +67,6 @@ def check_pair(compose: Compose, engine: ContainerEngine) -> str:
 def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
     """Return a compose that suits the engine; install one if there is none.
 
-    Args:
-        session: this call.
-        engine: the running engine.
     Raises:
         PreconditionError: there is none and none can be installed.
     """
@@ -107,13 +90,7 @@ def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
 
 
 def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]) -> list[str]:
-    """Return a compose command for one appliance.
-
-    Args:
-        compose: the compose.
-        instance: the appliance.
-        arguments: subcommand and its options.
-    """
+    """Return a compose command for one appliance."""
     command = [*compose.command, "--project-name", instance.project]
     command += ["--project-directory", str(instance.root)]
     if instance.env_path.is_file():

@@ -30,14 +30,11 @@ class Container:
     """One service's container.
 
     Args:
-        service: compose service.
-        name: container name.
         state: created, running, restarting, exited, paused or dead.
         health: healthy, starting, unhealthy, or empty where the image has no check.
         image: name it was started from.
         started: when it started, UTC.
         restarts: how often the engine restarted it.
-        exit_code: of its last process.
         ports: published ports as `address:port->port`.
         last_check: what the last health check printed.
     """
@@ -96,12 +93,7 @@ def parse_container(entry: Mapping[str, Any]) -> Container:
 
 
 def list_containers(host: Host, project: str) -> dict[str, Container]:
-    """Return the project's containers by service.
-
-    Args:
-        host: the machine.
-        project: compose project name.
-    """
+    """Return the project's containers by service."""
     listed = host.run(build_container_list(project), timeout_s=30)
     numbers = listed.stdout.split()
     if not numbers:
@@ -117,8 +109,6 @@ def last_log(host: Host, container: str, lines: int = 10) -> list[str]:
     """Return the last log lines of a container.
 
     Args:
-        host: the machine.
-        container: its name.
         lines: how many.
     """
     answer = host.run(["docker", "logs", "--tail", str(lines), container], timeout_s=30)
@@ -129,7 +119,6 @@ def judge(found: Mapping[str, Container], before: Mapping[str, int]) -> tuple[li
     """Return the services still to wait for, and one that will not recover by itself.
 
     Args:
-        found: containers by service.
         before: restarts of each service when the wait began.
     Returns: each service to wait for as `service (state)`; the failed service, or an empty text.
     """
@@ -161,11 +150,8 @@ def wait_healthy(
     """Wait until services are up.
 
     Args:
-        session: this call.
-        project: compose project name.
         before: restarts of each service before the start.
         timeout_s: longest wait in seconds.
-        services: those that are awaited.
     Returns: the containers.
     Raises:
         UnhealthyError: a service ended, keeps restarting or is not up in time; its last log lines

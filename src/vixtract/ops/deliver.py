@@ -41,7 +41,6 @@ def deliver_secrets(session: Session, instance: Instance) -> list[str]:
     """Write those secrets that differ from the documented defaults into the volume.
 
     Args:
-        session: this call.
         instance: the appliance; its images are here.
     Returns: names of the values that changed in the volume.
     Raises:

@@ -36,9 +36,7 @@ class Finding:
     """The result of one check.
 
     Args:
-        check: name of the check.
         level: ok, note (nothing to do), warning or serious.
-        text: what was found.
         cure: what to do, or an empty text.
     """
 
@@ -53,10 +51,6 @@ def run_doctor(
 ) -> list[Finding]:
     """Run all checks.
 
-    Args:
-        session: this call.
-        instance: the appliance.
-        ask: asks the public registry.
     Returns: findings, in the order in which to cure them.
     """
     host = session.host
@@ -182,12 +176,7 @@ def check_registry(answer: Answer) -> Finding:
 
 
 def check_proxy(instance: Instance, answer: Answer) -> Finding:
-    """Judge proxies and whether TLS is opened on the way.
-
-    Args:
-        instance: the appliance.
-        answer: the registry's answer.
-    """
+    """Judge proxies and whether TLS is opened on the way."""
     named = [n for n in ("HTTP_PROXY", "HTTPS_PROXY") if instance.settings[n]]
     through = f"{' and '.join(named)} set" if named else "no proxy set"
     if answer.untrusted:
@@ -219,13 +208,7 @@ def check_passwords(instance: Instance) -> Finding:
 
 
 def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Check that no other program listens on the ports of the appliance.
-
-    Args:
-        instance: the appliance.
-        host: the machine.
-        found: containers by service.
-    """
+    """Check that no other program listens on the ports of the appliance."""
     own = {text.split("->")[0] for text in found["nginx"].ports} if "nginx" in found else set()
     findings = []
     for name, text in find_taken(instance, host, own).items():
@@ -236,12 +219,7 @@ def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) 
 
 
 def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Judge each container.
-
-    Args:
-        host: the machine.
-        found: containers by service.
-    """
+    """Judge each container."""
     if not found:
         return [Finding("services", "note", "the appliance is not started", "./vixtract up")]
     findings = []
@@ -273,7 +251,6 @@ def check_volumes(host: Host, instance: Instance) -> Finding:
     """Judge the owners of the volumes' folders.
 
     Args:
-        host: the machine.
         instance: the appliance, whose jupyter container runs.
     """
     command = ["docker", "exec", instance.container("jupyter"), "/bin/sh", "-c", OWNERS]

@@ -85,7 +85,6 @@ def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> ContainerEngine:
     """Ask the engine; changes nothing.
 
     Args:
-        host: the machine.
         timeout_s: seconds that the client may take.
     """
     answer = host.run(build_version_query(), timeout_s=timeout_s)
@@ -139,8 +138,6 @@ def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> N
     """Install Debian packages, after asking.
 
     Args:
-        session: this call.
-        wanted: packages.
         purpose: what they are for, in a few words.
     Raises:
         PreconditionError: no apt, no consent, or apt failed.
@@ -175,12 +172,7 @@ def _update_package_lists(session: Session) -> None:
 
 
 def list_available(session: Session, names: Sequence[str]) -> set[str]:
-    """Return which packages can be installed, package lists brought up to date before.
-
-    Args:
-        session: this call.
-        names: packages.
-    """
+    """Return which packages can be installed, package lists brought up to date before."""
     if not session.host.which("apt-cache"):
         return set()
     if session.assume_yes:
@@ -196,8 +188,6 @@ def has_systemd(root: Path) -> bool:
 def ensure_engine(session: Session) -> ContainerEngine:
     """Make the container engine answer: install and start it where that is needed.
 
-    Args:
-        session: this call.
     Returns: the running engine.
     Raises:
         PreconditionError: it cannot be installed or started; the hint names the cure.
@@ -242,8 +232,6 @@ def engine_error(engine: ContainerEngine) -> PreconditionError:
 def start_engine(session: Session) -> ContainerEngine:
     """Start the installed daemon and wait until it answers.
 
-    Args:
-        session: this call.
     Raises:
         PreconditionError: no consent, or it does not answer in time (its last log line is given).
     """

@@ -63,7 +63,6 @@ class Host:
 
     Args:
         root: top of the file system that is looked at; another one only in tests.
-        environment: variables that programs get.
     """
 
     def __init__(
@@ -103,10 +102,8 @@ class Host:
         """Run a short program and keep its output.
 
         Args:
-            argv: program and arguments.
             timeout_s: seconds after which it is killed.
             environment: variables beside the host's own.
-            input_text: standard input.
         Returns: exit code and outputs, see `Completed`.
         """
         try:
@@ -138,7 +135,6 @@ class Host:
         """Run a long program and hand over its output line by line.
 
         Args:
-            argv: program and arguments.
             timeout_s: seconds after which it is ended.
             on_line: called with each line of standard output and standard error.
             first_line_s: seconds within which the first line must come; 0 means no limit.
@@ -194,10 +190,8 @@ class Host:
         """Run a program on the person's own terminal.
 
         Args:
-            argv: program and arguments.
             timeout_s: seconds after which it is killed.
             environment: variables beside the host's own.
-            directory: where it runs.
         Returns: its exit code; 127 when it was not found, 124 at the deadline.
         """
         try:
@@ -218,7 +212,6 @@ class Host:
         """Start a program that outlives this one.
 
         Args:
-            argv: program and arguments.
             log: file that gets its output, appended.
         Returns: a function that returns its exit code, or None while it runs.
         """

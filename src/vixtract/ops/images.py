@@ -68,23 +68,14 @@ def name_image(instance: Instance, recipe: str) -> str:
 
 
 def source_hash(root: Path, recipe: str) -> str:
-    """Return a hash of the files that go into an image and into the images below it.
-
-    Args:
-        root: repository.
-        recipe: name in RECIPES.
-    """
+    """Return a hash of the files that go into an image and into the images below it."""
     entry = RECIPES[recipe]
     below = source_hash(root, entry.parent) if entry.parent else ""
     return hash_files(root, list_files(root, entry.dockerfile), below)
 
 
 def find_authorities(host: Host) -> Path | None:
-    """Find the bundle of certificate authorities that this machine trusts.
-
-    Args:
-        host: the machine.
-    """
+    """Find the bundle of certificate authorities that this machine trusts."""
     named = host.environment.get("SSL_CERT_FILE", "")
     usual = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt")
     places = ([Path(named)] if named else []) + [host.root / path for path in usual]
@@ -98,12 +89,7 @@ def authorities_hash(host: Host) -> str:
 
 
 def copy_authorities(host: Host, root: Path) -> None:
-    """Copy the machine's certificate authorities into the build context, if they have changed.
-
-    Args:
-        host: the machine.
-        root: repository.
-    """
+    """Copy the machine's certificate authorities into the build context, if they have changed."""
     bundle = find_authorities(host)
     target = root / CA_FILE
     content = bundle.read_bytes() if bundle else b""
@@ -125,10 +111,7 @@ def build_image(
     """Return the command that builds an image; it suits the classic builder and BuildKit.
 
     Args:
-        instance: the appliance.
-        recipe: name in RECIPES.
         bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the image to build on.
-        labels: labels of the image.
         no_cache: whether to build every layer anew.
     """
     entry = RECIPES[recipe]
@@ -174,36 +157,20 @@ def build_inspect(image: str) -> list[str]:
 
 
 def look_at_image(host: Host, image: str) -> dict[str, str] | None:
-    """Return an image's labels, or None if this machine does not have it.
-
-    Args:
-        host: the machine.
-        image: its name.
-    """
+    """Return an image's labels, or None if this machine does not have it."""
     answer = host.run(build_inspect(image), timeout_s=30)
     return (json.loads(answer.stdout) or {}) if answer.ok else None
 
 
 def find_image_id(host: Host, image: str) -> str:
-    """Return an image's ID, or an empty string if this machine does not have it.
-
-    Args:
-        host: the machine.
-        image: its name.
-    """
+    """Return an image's ID, or an empty string if this machine does not have it."""
     command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
     answer = host.run(command, timeout_s=30)
     return answer.stdout.strip() if answer.ok else ""
 
 
 def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
-    """Return the labels of an image that is built from the present sources.
-
-    Args:
-        host: the machine.
-        root: repository.
-        recipe: name in RECIPES.
-    """
+    """Return the labels of an image that is built from the present sources."""
     labels = {SOURCE_LABEL: source_hash(root, recipe)}
     if recipe in ("base", "jupyter", "cronicle", "cronicle-edge"):
         labels[CA_LABEL] = authorities_hash(host)

@@ -40,7 +40,6 @@ class Instance:
 
     Args:
         root: folder of the compose file.
-        project: compose project name.
         env_path: file of its settings.
         settings: effective settings: options before environment before file before defaults.
         stored: what the file says.
@@ -62,12 +61,7 @@ class Instance:
         return self.settings["VIXTRACT_VERSION"]
 
     def is_set(self, name: str, environment: Mapping[str, str]) -> bool:
-        """Return whether a person chose the value of a setting.
-
-        Args:
-            name: setting.
-            environment: the command's own environment.
-        """
+        """Return whether a person chose the value of a setting."""
         return bool(name in self.given or environment.get(name) or self.stored.get(name))
 
     def container(self, service: str) -> str:
@@ -121,11 +115,7 @@ class Instance:
         return {**values, "COMPOSE_PROJECT_NAME": self.project}
 
     def changed(self, values: Mapping[str, str]) -> Instance:
-        """Return the same appliance with some settings changed.
-
-        Args:
-            values: setting to new value.
-        """
+        """Return the same appliance with some settings changed."""
         merged = {setting.name: self.settings[setting.name] for setting in SETTINGS}
         merged.update(values)
         given = (*self.given, *values)
@@ -160,7 +150,6 @@ def load_instance(
     Args:
         root: folder of the compose file.
         options: `project` and the keys of OPTIONS; None where not given.
-        environment: the command's own environment.
     Raises:
         UsageError: the project name has a wrong form.
         SettingsError: settings are wrong; all of them are named.

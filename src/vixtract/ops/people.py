@@ -39,10 +39,6 @@ def describe_removal(options: argparse.Namespace) -> tuple[str, str]:
 def run_people(session: Session, instance: Instance, options: argparse.Namespace) -> int:
     """Run one of the commands; its output goes straight to the terminal.
 
-    Args:
-        session: this call.
-        instance: the appliance.
-        options: the parsed command line.
     Returns: exit code of the operator's program.
     Raises:
         PreconditionError: the container is not running.
@@ -57,9 +53,6 @@ def run_people(session: Session, instance: Instance, options: argparse.Namespace
 def require_hub(session: Session, instance: Instance) -> None:
     """Refuse to go on where the Hub's container does not run.
 
-    Args:
-        session: this call.
-        instance: the appliance.
     Raises:
         PreconditionError: it does not.
     """

@@ -23,7 +23,6 @@ class Listener:
 
     Args:
         address: numeric address.
-        port: its port.
         inode: its inode, which the owner's descriptors show.
     """
 
@@ -52,11 +51,7 @@ def parse_listeners(table: str) -> list[Listener]:
 
 
 def load_listeners(root: Path) -> list[Listener]:
-    """Return all listening TCP sockets of this machine.
-
-    Args:
-        root: folder that holds `proc`.
-    """
+    """Return all listening TCP sockets of this machine."""
     found = []
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
@@ -70,7 +65,6 @@ def find_listener(listeners: list[Listener], address: str, port: int) -> Listene
     Args:
         listeners: outcome of `load_listeners`.
         address: numeric address that the port will be published on.
-        port: the port.
     """
     everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
     bare = address.strip("[]")
@@ -84,12 +78,7 @@ def find_listener(listeners: list[Listener], address: str, port: int) -> Listene
 
 
 def find_owner(root: Path, inode: str) -> str:
-    """Return `name (pid N)` of the process that holds a socket, empty if that cannot be seen.
-
-    Args:
-        root: folder that holds `proc`.
-        inode: number of the socket.
-    """
+    """Return `name (pid N)` of the process that holds a socket, empty if that cannot be seen."""
     for descriptor in _descriptors(root):
         with contextlib.suppress(OSError):
             if str(descriptor.readlink()) == f"socket:[{inode}]":
@@ -115,8 +104,6 @@ def find_taken(instance: Instance, host: Host, own: Collection[str] = ()) -> dic
     """Return the ports of the appliance that another program listens on.
 
     Args:
-        instance: the appliance.
-        host: the machine.
         own: what the appliance itself publishes now, as `address:port`: no obstacle, for compose
             frees it before it publishes anew.
     Returns: setting to a sentence that names the port and, where it can be seen, the owner.

@@ -53,8 +53,6 @@ class Supply:
     """Provides images during one call of the command.
 
     Args:
-        session: this call.
-        instance: the appliance.
         no_cache: whether to build every layer anew.
         registry_answers: whether a registry answered; None before the first question.
         bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the chosen image.
@@ -78,8 +76,6 @@ class Supply:
         What is named `localhost/...` is never asked for: whoever served it could run code as root
         here, and its labels, made of public sources, would prove nothing.
 
-        Args:
-            image: its name.
         Returns: whether the image is here now.
         """
         if image.startswith(LOCAL) or self.registry_answers is False:
@@ -105,8 +101,6 @@ class Supply:
     def ensure_base(self, setting: str) -> str:
         """Return the public image to build on, or its stand-in where it cannot be pulled.
 
-        Args:
-            setting: DEBIAN_IMAGE or POSTGRES_IMAGE.
         Raises:
             PreconditionError: the operator set an image that is absent and cannot be pulled.
         """
@@ -150,8 +144,6 @@ class Supply:
     def build(self, recipe: str) -> None:
         """Build an image unless it is fresh; the images below it come first.
 
-        Args:
-            recipe: name in RECIPES.
         Raises:
             BuildError: the build failed; its last lines have been shown.
         """
@@ -181,7 +173,6 @@ class Supply:
         """Return whether an image matches the sources and, if it is PostgreSQL's, its base.
 
         Args:
-            recipe: name in RECIPES.
             found: the image's labels; None if it is absent.
         """
         host, instance = self.session.host, self.instance
@@ -267,8 +258,6 @@ def ensure_images(session: Session, instance: Instance, supply: Supply | None = 
     """Make sure that all images are here and fresh.
 
     Args:
-        session: this call.
-        instance: the appliance.
         supply: one that may have asked a registry already; None for a new one.
     """
     supply = supply or Supply(session, instance)
@@ -285,8 +274,6 @@ def build_images(
     """Build images from the checkout; none of them is pulled.
 
     Args:
-        session: this call.
-        instance: the appliance.
         names: recipes; those of the services if empty.
         no_cache: whether to build every layer anew.
     Returns: the recipes that were built, without those that were fresh.

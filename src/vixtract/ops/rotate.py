@@ -62,13 +62,7 @@ def choose_passwords(
     environment: Mapping[str, str],
     generate: Callable[[], str] = generate_password,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return new passwords, and the settings left alone because they are set elsewhere.
-
-    Args:
-        instance: the appliance.
-        environment: the command's own environment.
-        generate: makes one password.
-    """
+    """Return new passwords, and the settings left alone because they are set elsewhere."""
     kept = tuple(
         name
         for name in ROTATED
@@ -83,7 +77,6 @@ def run_rotation(session: Session, instance: Instance, wait_s: float) -> Rotated
     """Change all secrets.
 
     Args:
-        session: this call.
         instance: the appliance; it must be up.
         wait_s: seconds that running jobs get to end.
     Raises:
@@ -122,10 +115,7 @@ def wait_for_jobs(
     """Wait for a moment without jobs in which none is due.
 
     Args:
-        session: this call.
-        instance: the appliance, up.
         wait_s: longest wait in seconds.
-        wall: the time of day.
     Raises:
         PreconditionError: jobs still run.
     """
@@ -146,12 +136,7 @@ def wait_for_jobs(
 
 
 def count_jobs(session: Session, instance: Instance) -> int:
-    """Return the number of running jobs.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Return the number of running jobs."""
     command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
     key = session.host.run(command, timeout_s=30).stdout.strip()
     try:

@@ -24,8 +24,6 @@ def join_lines(dockerfile: str) -> list[str]:
 def list_copied(dockerfile: str) -> list[str]:
     """Return the paths that a Dockerfile takes from the build context.
 
-    Args:
-        dockerfile: its text.
     Returns: sources of COPY and ADD as written, without those from other stages.
     """
     sources: list[str] = []
@@ -52,8 +50,6 @@ def list_arguments(dockerfile: str) -> set[str]:
 class IgnoreFile:
     """The rules of `.dockerignore`.
 
-    Args:
-        text: its content.
     Source: https://docs.docker.com/build/concepts/context/#dockerignore-files
     """
 
@@ -113,7 +109,6 @@ def hash_files(root: Path, files: Sequence[str], extra: str = "") -> str:
 
     Args:
         root: folder that the names are relative to.
-        files: names.
         extra: more text to hash, such as the hash of the image below.
     Returns: 16 hexadecimal digits.
     """

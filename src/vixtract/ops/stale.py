@@ -30,11 +30,7 @@ CONTAINER_STATE = (
 
 
 def process_names(root: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and name of every living process; zombies are dead.
-
-    Args:
-        root: folder that holds `proc`.
-    """
+    """Yield number and name of every living process; zombies are dead."""
     for folder in (root / "proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
             text = (folder / "stat").read_text("utf-8", "replace")
@@ -48,7 +44,6 @@ def find_process(root: Path, prefix: str) -> int:
     """Return the id of a living process whose name has a prefix, or 0.
 
     Args:
-        root: folder that holds `proc`.
         prefix: beginning of the name, 15 characters at most as the kernel keeps it.
     """
     numbers = (number for number, name in process_names(root) if name.startswith(prefix))

@@ -21,8 +21,6 @@ def build_status(
     """Describe the appliance as `status --json` prints it.
 
     Args:
-        instance: the appliance.
-        found: containers by service.
         now: present time with its zone.
         certificate: the one that the front door serves.
     Returns: project, engine, state (up, partly, down), addresses, certificate, services.
@@ -62,11 +60,7 @@ def _uptime(container: Container | None, now: datetime.datetime) -> int:
 
 
 def build_addresses(instance: Instance) -> dict[str, str]:
-    """Return the appliance's addresses, seen from this machine.
-
-    Args:
-        instance: the appliance.
-    """
+    """Return the appliance's addresses, seen from this machine."""
     base = instance.base_url
     port = instance.settings["POSTGRES_PORT"]
     return {
@@ -122,7 +116,6 @@ def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tup
     """Return the accounts that `up` prints: where, name, password.
 
     Args:
-        instance: the appliance.
         generated: passwords made in this start.
     Returns: rows; a password that a person set is never shown. Who owns PostgreSQL needs a command.
     """

@@ -43,7 +43,6 @@ class Started:
         instance: the appliance with its final settings.
         containers: the containers by service, all up.
         passwords: passwords that were generated in this start and are shown once.
-        engine: the scheduler's engine.
         reason: why that engine was chosen.
         seconds: how long the start took.
     """
@@ -62,7 +61,6 @@ def choose_engine(
     """Choose the scheduler's engine.
 
     Args:
-        requested: auto, cronicle or embedded.
         cronicle_image: image that Cronicle is taken from.
         has: returns whether this machine has an image.
         pull: tries to pull an image and returns whether it is here now.
@@ -89,10 +87,6 @@ def find_present_engine(host: Host, instance: Instance) -> str:
 
     The container of the scheduler names it. If the container is gone and the schedules are still
     there, it is the default engine: had it been the other, the settings would name it.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
     """
     form = "{{range .Config.Env}}{{println .}}{{end}}"
     command = ["docker", "inspect", "--format", form, instance.container("cronicle")]
@@ -110,9 +104,6 @@ def settle_engine(
     """Choose the engine, and ask before schedules move from one engine to the other.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        supply: provides images.
         asked: auto, cronicle or embedded; empty for the engine of the settings.
     Returns: the engine, and why it was chosen.
     """
@@ -136,8 +127,6 @@ def settle_engine(
 def require_running(session: Session) -> tuple[ContainerEngine, Compose]:
     """Return engine and compose if they run already; this changes nothing.
 
-    Args:
-        session: this call.
     Raises:
         PreconditionError: the engine does not run, or compose is missing.
     """
@@ -154,8 +143,6 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     """Bring the appliance up.
 
     Args:
-        session: this call.
-        instance: the appliance.
         requested_engine: auto, cronicle or embedded; empty for the engine of the settings.
     Raises:
         VixtractError: the start failed; message and hint say why and what to do.
@@ -192,12 +179,7 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
 
 
 def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
-    """Return the settings that an engine needs; an image that the operator made stays.
-
-    Args:
-        instance: the appliance.
-        engine: embedded or cronicle.
-    """
+    """Return the settings that an engine needs; an image that the operator made stays."""
     own = {"embedded": "cronicle", "cronicle": "cronicle-edge"}
     image = instance.settings["SCHEDULER_IMAGE"]
     return {
@@ -207,11 +189,7 @@ def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
 
 
 def check_ports_differ(instance: Instance) -> None:
-    """Refuse settings that use one port twice.
-
-    Args:
-        instance: the appliance.
-    """
+    """Refuse settings that use one port twice."""
     numbers = [instance.settings[name] for name in PUBLISHED]
     if len(set(numbers)) < len(numbers):
         raise SettingsError(
@@ -224,7 +202,6 @@ def check_ports_free(session: Session, instance: Instance) -> None:
     """Refuse to start on ports that another program listens on.
 
     Args:
-        session: this call.
         instance: the appliance; ports that it publishes already are its own.
     """
     nginx = list_containers(session.host, instance.project).get("nginx")
@@ -240,24 +217,13 @@ def check_ports_free(session: Session, instance: Instance) -> None:
 
 
 def list_volumes(session: Session, instance: Instance) -> list[str]:
-    """Return the names of the appliance's volumes, sorted.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-    """
+    """Return the names of the appliance's volumes, sorted."""
     answer = session.host.run(build_volume_list(instance.project), timeout_s=30)
     return sorted(answer.stdout.split())
 
 
 def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
-    """Start all services.
-
-    Args:
-        session: this call.
-        compose: the compose.
-        instance: the appliance.
-    """
+    """Start all services."""
     command = build_compose(compose, instance, build_up())
     show = session.console.say if session.debug else session.console.detail
     done = session.host.stream(
@@ -284,7 +250,6 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
     PostgreSQL itself reads POSTGRES_PASSWORD only when it fills an empty volume.
 
     Args:
-        session: this call.
         instance: the appliance; its PostgreSQL is up.
     """
     container = instance.container("postgresql")
@@ -314,7 +279,6 @@ def build_passwords(
 
     Args:
         instance: the appliance with the address that it will be published on.
-        generate: makes one password.
     Returns: setting to password; empty on loopback.
     """
     if is_loopback(instance.settings["VIXTRACT_BIND"]):
@@ -323,12 +287,7 @@ def build_passwords(
 
 
 def set_hub_password(session: Session, instance: Instance) -> None:
-    """Give the first Hub administrator, whose account exists already, the generated password.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Give the first Hub administrator, whose account exists already, the generated password."""
     name = instance.settings["HUB_ADMIN"]
     command = ["docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR]
     command += ["user", "add", "--admin", "--password-stdin", "--", name]
