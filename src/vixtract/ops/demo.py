@@ -87,8 +87,6 @@ def is_up(session: Session, instance: Instance) -> bool:
 def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> DemoResult:
     """Run the main job on the appliance, which is up.
 
-    Args:
-        now: present time with its zone.
     Raises:
         DemoError: a step failed; the job's log was shown if it was the job.
     """
@@ -163,21 +161,13 @@ def read_api_key(session: Session, instance: Instance) -> str:
 
 
 def next_minute(now: datetime.datetime) -> datetime.datetime:
-    """Return the next full minute in UTC, or the one after where that is within five seconds.
-
-    Args:
-        now: present time with its zone.
-    """
+    """Return the next full minute in UTC, or the one after where that is within five seconds."""
     start = now.astimezone(datetime.timezone.utc) + datetime.timedelta(seconds=65)
     return start.replace(second=0, microsecond=0)
 
 
 def build_event(due: datetime.datetime) -> dict[str, Any]:
-    """Build the demo's event for exactly one minute.
-
-    Args:
-        due: that minute, UTC.
-    """
+    """Build the demo's event for exactly one minute, given in UTC."""
     return {
         "id": EVENT,
         "title": "Demo: flights of 2013",
@@ -203,8 +193,8 @@ def build_event(due: datetime.datetime) -> dict[str, Any]:
 
 def ensure_event(scheduler: SchedulerClient, event: Mapping[str, Any]) -> None:
     """Create the event, or change the one of an earlier demo."""
-    if any(row.get("id") == event["id"] for row in scheduler.get_schedule().rows):
-        scheduler.update_event(str(event["id"]), event)
+    if any(row.get("id") == EVENT for row in scheduler.get_schedule().rows):
+        scheduler.update_event(EVENT, event)
     else:
         scheduler.create_event(event)
 
@@ -218,11 +208,7 @@ def read_log(scheduler: SchedulerClient, job: str) -> str:
 
 
 def find_job(scheduler: SchedulerClient, due_at: float) -> str:
-    """Return the number of the event's job for a due time, empty while there is none.
-
-    Args:
-        due_at: seconds since 1970.
-    """
+    """Return the number of the event's job due then (seconds since 1970), or an empty text."""
     active = scheduler.get_active_jobs().values()
     for job in (*active, *scheduler.get_event_history(EVENT, limit=5).rows):
         if job.get("event") == EVENT and float(job.get("time_start") or 0) >= due_at - 1:
@@ -231,12 +217,7 @@ def find_job(scheduler: SchedulerClient, due_at: float) -> str:
 
 
 def follow(session: Session, scheduler: SchedulerClient, due_at: float) -> dict[str, Any]:
-    """Wait for the scheduled run and show its progress.
-
-    Args:
-        due_at: when it is due, seconds since 1970.
-    Returns: the finished job's status.
-    """
+    """Show the progress of the run due then (seconds since 1970); return the job's last status."""
     host, console = session.host, session.console
     start = host.clock()
     job = ""
@@ -269,12 +250,7 @@ def follow(session: Session, scheduler: SchedulerClient, due_at: float) -> dict[
 
 
 def show_console(session: Session, scheduler: SchedulerClient, job: str, offset: int) -> int:
-    """Show what a running job has logged since the last call.
-
-    Args:
-        offset: bytes that were shown before.
-    Returns: bytes that have been shown now.
-    """
+    """Show what a job logged after so many bytes; return how many have been shown now."""
     try:
         page = scheduler.get_live_console(job, offset)
     except SchedulerError:
@@ -299,10 +275,7 @@ def build_query(instance: Instance) -> list[str]:
 
 
 def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
-    """Read the demo's tables as a BI tool would.
-
-    Returns: `tables` and `read_only` as in `DemoResult`.
-    """
+    """Read the demo's tables as a BI tool would; return `tables` and `read_only`."""
     environment = {
         "PGHOST": instance.local_address.strip("[]"),
         "PGPORT": instance.settings["POSTGRES_PORT"],
@@ -324,11 +297,7 @@ def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
 
 
 def render_result(result: DemoResult) -> list[str]:
-    """Return the lines that describe the outcome.
-
-    Args:
-        result: outcome of `run_demo`.
-    """
+    """Return the lines that describe the outcome."""
     lines = []
     for table in result.tables:
         if table["rows"] <= SMALL:

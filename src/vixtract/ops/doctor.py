@@ -49,10 +49,7 @@ class Finding:
 def run_doctor(
     session: Session, instance: Instance, ask: Callable[[Mapping[str, str]], Answer] = ask_registry
 ) -> list[Finding]:
-    """Run all checks.
-
-    Returns: findings, in the order in which to cure them.
-    """
+    """Run all checks; return findings in the order in which to cure them."""
     host = session.host
     engine = look_at_engine(host)
     answer = ask(host.environment)
@@ -147,7 +144,6 @@ def check_clock(answer: Answer, now: float, root: Path) -> Finding:
     """Judge the clock: schedules and logins depend on it.
 
     Args:
-        answer: the registry's answer, which carries its time.
         now: this machine's time, seconds since 1970.
         root: repository, whose files cannot be from the future.
     """
@@ -209,9 +205,8 @@ def check_passwords(instance: Instance) -> Finding:
 
 def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) -> list[Finding]:
     """Check that no other program listens on the ports of the appliance."""
-    own = {text.split("->")[0] for text in found["nginx"].ports} if "nginx" in found else set()
     findings = []
-    for name, text in find_taken(instance, host, own).items():
+    for name, text in find_taken(instance, host, found).items():
         option = f"--{name.lower().replace('_', '-')}"
         cure = f"Stop it, or choose another: ./vixtract up {option} NUMBER"
         findings.append(Finding("ports", "serious", text, cure))
@@ -248,11 +243,7 @@ stat -c '%u %n' /home/*/ 2>/dev/null || true
 
 
 def check_volumes(host: Host, instance: Instance) -> Finding:
-    """Judge the owners of the volumes' folders.
-
-    Args:
-        instance: the appliance, whose jupyter container runs.
-    """
+    """Judge the owners of the volumes' folders, which the running jupyter container sees."""
     command = ["docker", "exec", instance.container("jupyter"), "/bin/sh", "-c", OWNERS]
     answer = host.run(command, timeout_s=30)
     if not answer.ok:

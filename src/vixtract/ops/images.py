@@ -112,7 +112,6 @@ def build_image(
 
     Args:
         bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the image to build on.
-        no_cache: whether to build every layer anew.
     """
     entry = RECIPES[recipe]
     declared = list_arguments((instance.root / entry.dockerfile).read_text("utf-8"))
@@ -139,11 +138,8 @@ def build_image(
 
 def _is_local_proxy(instance: Instance) -> bool:
     """Return whether a proxy listens on loopback, which a build's own network does not reach."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-        host = urlsplit(instance.settings[name]).hostname
-        if host and is_loopback(host):
-            return True
-    return False
+    names = ("HTTP_PROXY", "HTTPS_PROXY")
+    return any(is_loopback(urlsplit(instance.settings[name]).hostname or "") for name in names)
 
 
 def build_environment(instance: Instance) -> dict[str, str]:
@@ -151,14 +147,10 @@ def build_environment(instance: Instance) -> dict[str, str]:
     return {name: instance.settings[name] for name in PASSED_ON if instance.settings[name]}
 
 
-def build_inspect(image: str) -> list[str]:
-    """Return the command that prints an image's labels as JSON."""
-    return ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
-
-
 def look_at_image(host: Host, image: str) -> dict[str, str] | None:
     """Return an image's labels, or None if this machine does not have it."""
-    answer = host.run(build_inspect(image), timeout_s=30)
+    command = ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
+    answer = host.run(command, timeout_s=30)
     return (json.loads(answer.stdout) or {}) if answer.ok else None
 
 
@@ -178,12 +170,7 @@ def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
 
 
 def is_fresh(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    """Return whether an image matches the sources.
-
-    Args:
-        found: its labels; None if it is absent.
-        wanted: outcome of `build_labels`.
-    """
+    """Return whether labels of an image (None: it is absent) match those of `build_labels`."""
     if found is None or found.get(SOURCE_LABEL) != wanted[SOURCE_LABEL]:
         return False
     # A published image holds the authorities of no host, and its label says none.

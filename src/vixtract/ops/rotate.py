@@ -41,7 +41,6 @@ class Rotated:
     """What was changed.
 
     Args:
-        instance: the appliance with its new settings.
         passwords: new values of settings, shown once.
         kept: settings that are set outside of this folder and were left alone.
         keys: names of the keys in the secrets volume that changed.
@@ -74,10 +73,9 @@ def choose_passwords(
 
 
 def run_rotation(session: Session, instance: Instance, wait_s: float) -> Rotated:
-    """Change all secrets.
+    """Change all secrets of the appliance, which is up.
 
     Args:
-        instance: the appliance; it must be up.
         wait_s: seconds that running jobs get to end.
     Raises:
         PreconditionError: it is not up, or jobs run on; nothing was changed.
@@ -114,10 +112,8 @@ def wait_for_jobs(
 ) -> None:
     """Wait for a moment without jobs in which none is due.
 
-    Args:
-        wait_s: longest wait in seconds.
     Raises:
-        PreconditionError: jobs still run.
+        PreconditionError: jobs still run after `wait_s` seconds.
     """
     host = session.host
     end = host.clock() + wait_s
@@ -157,10 +153,8 @@ def _run(session: Session, command: list[str], timeout_s: float) -> str:
 
 
 def check_shown(name: str) -> str:
-    """Return the name of a secret setting.
+    """Return the name of a secret setting as typed.
 
-    Args:
-        name: as typed.
     Raises:
         UsageError: no secret setting has this name.
     """
@@ -172,11 +166,7 @@ def check_shown(name: str) -> str:
 
 
 def render_rotated(rotated: Rotated) -> list[str]:
-    """Return what the operator is told, new passwords included.
-
-    Args:
-        rotated: outcome of `run_rotation`.
-    """
+    """Return what the operator is told, new passwords included."""
     accounts = {"BI_PASSWORD": "PostgreSQL, reading (bi)"}
     if rotated.instance.settings["VIXTRACT_ENGINE"] == "cronicle":
         accounts["CRONICLE_ADMIN_PASSWORD"] = "Cronicle (admin)"  # noqa: S105 - a label

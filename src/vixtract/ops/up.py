@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from vixtract.credentials import generate_password, is_scram_of, scram_verifier
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.ops.compose import (
+    PROJECT_LABEL,
     Compose,
-    build_compose,
     build_up,
-    build_volume_list,
     ensure_compose,
     find_compose,
+    run_compose,
 )
 from vixtract.ops.console import Session
-from vixtract.ops.containers import Container, list_containers, wait_healthy
-from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
+from vixtract.ops.containers import list_containers, wait_healthy
+from vixtract.ops.deliver import READERS, deliver_secrets
 from vixtract.ops.engine import ContainerEngine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
@@ -41,18 +41,14 @@ class Started:
 
     Args:
         instance: the appliance with its final settings.
-        containers: the containers by service, all up.
         passwords: passwords that were generated in this start and are shown once.
-        reason: why that engine was chosen.
-        seconds: how long the start took.
     """
 
     instance: Instance
-    containers: Mapping[str, Container]
-    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
-    engine: str = "embedded"
-    reason: str = ""
-    seconds: float = 0.0
+    passwords: Mapping[str, str] = field(repr=False)
+    engine: str
+    reason: str
+    seconds: float
 
 
 def choose_engine(
@@ -105,7 +101,7 @@ def settle_engine(
 
     Args:
         asked: auto, cronicle or embedded; empty for the engine of the settings.
-    Returns: the engine, and why it was chosen.
+    Returns: the engine, and the reason in a few words.
     """
     if not asked:
         is_set = instance.is_set("VIXTRACT_ENGINE", session.host.environment)
@@ -167,15 +163,17 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     changed = deliver_secrets(session, instance)
     compose_up(session, compose, instance)
     if changed and running:
-        host.run(build_restart(instance, running), timeout_s=RESTART_S)
+        # They read their secrets when they start.
+        restart = ["docker", "restart", *map(instance.container, running)]
+        host.run(restart, timeout_s=RESTART_S)
     found = list_containers(host, instance.project)
     before = {service: container.restarts for service, container in found.items()}
     wait_healthy(session, instance.project, before=before, services=("postgresql",))
     ensure_postgres_password(session, instance)
-    found = wait_healthy(session, instance.project, before=before)
+    wait_healthy(session, instance.project, before=before)
     if "HUB_ADMIN_PASSWORD" in passwords and f"{instance.project}_jupyter-data" in volumes:
         set_hub_password(session, instance)
-    return Started(instance, found, passwords, chosen, reason, host.clock() - start)
+    return Started(instance, passwords, chosen, reason, host.clock() - start)
 
 
 def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
@@ -199,14 +197,8 @@ def check_ports_differ(instance: Instance) -> None:
 
 
 def check_ports_free(session: Session, instance: Instance) -> None:
-    """Refuse to start on ports that another program listens on.
-
-    Args:
-        instance: the appliance; ports that it publishes already are its own.
-    """
-    nginx = list_containers(session.host, instance.project).get("nginx")
-    own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
-    taken = find_taken(instance, session.host, own)
+    """Refuse to start on ports that another program listens on; its own are no obstacle."""
+    taken = find_taken(instance, session.host, list_containers(session.host, instance.project))
     bind = instance.settings["VIXTRACT_BIND"]
     if taken:
         options = " ".join(f"--{name.lower().replace('_', '-')} NUMBER" for name in taken)
@@ -218,17 +210,14 @@ def check_ports_free(session: Session, instance: Instance) -> None:
 
 def list_volumes(session: Session, instance: Instance) -> list[str]:
     """Return the names of the appliance's volumes, sorted."""
-    answer = session.host.run(build_volume_list(instance.project), timeout_s=30)
-    return sorted(answer.stdout.split())
+    label = f"label={PROJECT_LABEL}={instance.project}"
+    command = ["docker", "volume", "ls", "--quiet", "--filter", label]
+    return sorted(session.host.run(command, timeout_s=30).stdout.split())
 
 
 def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
     """Start all services."""
-    command = build_compose(compose, instance, build_up())
-    show = session.console.say if session.debug else session.console.detail
-    done = session.host.stream(
-        command, timeout_s=COMPOSE_S, on_line=show, environment=instance.variables()
-    )
+    done = run_compose(session, compose, instance, build_up(), COMPOSE_S)
     if not done.ok:
         for line in done.stdout.splitlines()[-10:]:
             session.console.say(f"  {line}")
@@ -247,10 +236,7 @@ def build_local_psql(container: str) -> list[str]:
 def ensure_postgres_password(session: Session, instance: Instance) -> None:
     """Give the account postgres the password of the settings if the volume has another.
 
-    PostgreSQL itself reads POSTGRES_PASSWORD only when it fills an empty volume.
-
-    Args:
-        instance: the appliance; its PostgreSQL is up.
+    PostgreSQL, which is up, reads POSTGRES_PASSWORD itself only when it fills an empty volume.
     """
     container = instance.container("postgresql")
     password = instance.settings["POSTGRES_PASSWORD"]
@@ -275,12 +261,7 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
 def build_passwords(
     instance: Instance, generate: Callable[[], str] = generate_password
 ) -> dict[str, str]:
-    """Return new passwords for all that are documented defaults, where others can reach the ports.
-
-    Args:
-        instance: the appliance with the address that it will be published on.
-    Returns: setting to password; empty on loopback.
-    """
+    """Return new passwords by setting for all documented defaults in force; none on loopback."""
     if is_loopback(instance.settings["VIXTRACT_BIND"]):
         return {}
     return {name: generate() for name in instance.settings.default_passwords()}
