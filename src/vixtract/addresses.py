@@ -27,7 +27,6 @@ def resolve(host: str, port: int) -> list[str]:
 
     Args:
         host: name or address.
-        port: TCP port.
     Raises:
         OSError: the name has no address.
         UnicodeError: the name cannot be one of a host.

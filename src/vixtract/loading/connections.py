@@ -23,9 +23,6 @@ class _Borrowed:
 
     Its row and cursor factories may be of any kind, and must stay: the caller's code may run during
     a load.
-
-    Args:
-        connection: of the caller.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -45,7 +42,6 @@ class _Borrowed:
 
         Args:
             query: SQL.
-            params: for its placeholders.
             **options: of psycopg's `execute`.
         """
         return self.cursor().execute(query, params, **options)
@@ -94,11 +90,7 @@ def open_connection(connection: Any) -> Iterator[Connection]:
 
 @contextmanager
 def copying(connection: Connection) -> Iterator[None]:
-    """Mark a connection on which this thread runs a COPY.
-
-    Args:
-        connection: of the COPY.
-    """
+    """Mark a connection on which this thread runs a COPY."""
     marked = vars(_COPIES).setdefault("marked", set())
     marked.add(id(connection.pgconn))
     try:
@@ -110,8 +102,6 @@ def copying(connection: Connection) -> Iterator[None]:
 def require_free(connection: Connection) -> None:
     """Fail if the connection is busy: during a COPY the server accepts rows and nothing else.
 
-    Args:
-        connection: of the next statement.
     Raises:
         LoadUsageError: a COPY or another long statement runs on it.
         LoadError: its transaction has failed.
@@ -151,11 +141,7 @@ def is_free(connection: Connection, wait_s: float) -> bool:
 
 
 def has_cursors(connection: Connection) -> bool:
-    """Tell whether rows are being read on a connection.
-
-    Args:
-        connection: free.
-    """
+    """Tell whether rows are being read on a connection."""
     query = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
     row = connection.execute(query).fetchone()
     return bool(row and row[0])
@@ -167,7 +153,6 @@ def settings(connection: Connection, **values: str) -> Iterator[None]:
 
     Args:
         connection: in a transaction.
-        values: setting to value.
     """
     change = "SELECT set_config(%s, %s, true)"
     before = {}

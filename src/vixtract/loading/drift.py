@@ -22,7 +22,6 @@ class ColumnChange:
     """A change of one of the table's columns.
 
     Args:
-        column: after the change.
         is_new: the column is added; otherwise its type is changed.
     """
 
@@ -30,11 +29,7 @@ class ColumnChange:
     is_new: bool
 
     def statement(self, table: TableName) -> sql.Composed:
-        """Return the statement that makes the change.
-
-        Args:
-            table: to change.
-        """
+        """Return the statement that makes the change."""
         from psycopg import sql
 
         word = "ADD COLUMN {} {}" if self.is_new else "ALTER COLUMN {} TYPE {}"
@@ -82,7 +77,6 @@ def decide_existing(source: Source, target: Target, options: Options) -> Shape:
 
     Args:
         source: its types are inferred from the values.
-        target: the table.
         options: `drift` says which changes are allowed.
     Raises:
         DriftError: the columns differ in a way that is not allowed.
@@ -146,8 +140,6 @@ def apply_changes(connection: Connection, table: TableName, shape: Shape) -> Non
 
     Args:
         connection: in a transaction.
-        table: to change.
-        shape: with the changes.
     Raises:
         DriftError: PostgreSQL refuses, for example because a view shows the column.
     """

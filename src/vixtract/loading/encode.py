@@ -32,7 +32,6 @@ class Column:
         type: as `format_type` prints it.
         category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
         optional: rows may lack it: it has a default, or is new and may be NULL.
-        generated: the server computes it.
     """
 
     name: str

@@ -28,9 +28,7 @@ def check(
     Args:
         connection: in a transaction.
         stage: quoted name of the table with the load's rows.
-        columns: that were loaded.
         expect: as `Options` has it, `unique` as tuples of columns.
-        rows: of this load.
         last_rows: of the last load; None if there was none.
     Raises:
         ExpectationError: at least one expectation fails.

@@ -113,8 +113,6 @@ def _may_lack(values: Iterable[Any]) -> bool:
 def from_polars(data: Any) -> Source:
     """Make a source of what polars holds; of a LazyFrame, batches as its engine makes them.
 
-    Args:
-        data: DataFrame, LazyFrame or Series.
     Raises:
         LoadUsageError: the object is something else.
     """

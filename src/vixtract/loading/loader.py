@@ -105,8 +105,6 @@ class _Load:
 
     Args:
         connection: in a transaction.
-        name: table.
-        options: of the load.
         started: monotonic seconds of the call.
     """
 

@@ -48,7 +48,6 @@ def has_children(connection: Connection, target: Target) -> bool:
 
     Args:
         connection: in a transaction.
-        target: table.
     Raises:
         TargetError: rows reference a part of the table, and would be deleted or changed.
     """
@@ -108,7 +107,6 @@ def merge(
         connection: in a transaction.
         target: table with a unique index on the key.
         stage: quoted name of the table with the rows; its keys are unique.
-        columns: that were loaded.
         key: columns that identify a row.
     Raises:
         LoadError: a unique value moves between rows, or occurs twice.

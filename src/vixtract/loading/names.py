@@ -26,7 +26,6 @@ def cut_names(connection: Connection, source: Source, options: Options) -> tuple
     Args:
         connection: open.
         source: its columns are renamed.
-        options: of the load.
     Returns: the options with the table's names, and a note on what was cut.
     Raises:
         LoadUsageError: two names become equal.

@@ -23,7 +23,6 @@ def open_source(data: Any, options: Options, known: Sequence[Column] = ()) -> So
     Args:
         data: path, frame, Arrow data, petl table, iterable of dicts or of rows; in mode
             incremental also None for no rows.
-        options: of the load.
         known: columns of the table, if it exists: empty data counts as no rows of these columns,
             except in mode replace.
     Raises:

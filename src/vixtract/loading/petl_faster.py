@@ -26,9 +26,6 @@ class petl_fast:
     """Turn the acceleration on; as a context manager, restore the former state at the end.
 
     Tables are lazy: the acceleration must be on when a table's rows are read.
-
-    Args:
-        on: False turns it off.
     """
 
     def __init__(self, on: bool = True) -> None:
@@ -140,7 +137,6 @@ class _Sorter:
 
     Args:
         indices: of the key's columns.
-        stock_key: petl's own key.
         reverse: highest first.
     """
 

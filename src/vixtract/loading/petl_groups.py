@@ -27,7 +27,6 @@ class _Need:
     """What one aggregation needs of a group.
 
     Args:
-        function: aggregation.
         indices: columns whose values it needs; None: whole rows.
         counts: it needs only the number of rows.
         as_list: it needs the rows as a list, otherwise as an iterator.
@@ -67,7 +66,6 @@ def iter_simple_aggregate(
     Args:
         table: sorted by the key.
         key: field or fields, a function, or None.
-        aggregation: function of a group.
         value: field or fields, or function of a row; None: whole rows.
         field: name of the output field.
     """

@@ -122,7 +122,6 @@ def sort_rows(rows: list[Row], columns: Sequence[KeyColumn], *, reverse: bool) -
     """Return the rows in petl's order.
 
     Args:
-        rows: not changed.
         columns: of the key; they note the types of these rows.
         reverse: highest first; equal rows keep their order either way.
     Raises:

@@ -12,7 +12,6 @@ def topostgres(table: Any, name: str, **options: Any) -> Result:
     """Load the table into PostgreSQL; see `vixtract.load`.
 
     Args:
-        table: petl table.
         name: "schema.table".
         **options: of `vixtract.load`.
     """

@@ -16,7 +16,6 @@ class Progress:
     """Shows how many rows were sent.
 
     Args:
-        title: name of the table.
         total: rows, if known.
         wanted: True or False; None: in notebooks and scheduled runs.
     """

@@ -78,10 +78,7 @@ def publish_exchange(
 
     Args:
         connection: in a transaction.
-        target: old table.
-        stage: new table, filled.
         shape: the loaded columns; the stage has the changes already.
-        rows: in the stage.
         key: columns that identify a row; may be empty.
     Raises:
         LoadError: the rows break a unique index, or the columns must change while a reader has the
@@ -143,7 +140,6 @@ def publish_in_place(
         connection: in a transaction.
         target: table; it stays as it is, and its triggers run.
         stage: quoted name of the table with the rows.
-        columns: that were loaded.
         key: columns that identify a row; may be empty.
     Raises:
         TargetError: rows reference the table, and no key of it was loaded.
@@ -195,9 +191,7 @@ def publish_insert(
 
     Args:
         connection: in a transaction.
-        target: table.
         stage: quoted name of the table with the rows.
-        columns: that were loaded.
     """
     from psycopg import sql
 
@@ -212,8 +206,6 @@ def holds_key(connection: Connection, target: Target, key: Sequence[str]) -> boo
 
     Args:
         connection: open.
-        target: table.
-        key: its columns.
     """
     return any(
         unique.never_null and set(unique.columns) == set(key)
@@ -226,8 +218,6 @@ def require_unique(connection: Connection, target: Target, key: Sequence[str]) -
 
     Args:
         connection: open.
-        target: table.
-        key: its columns.
     Raises:
         TargetError: no unique index has exactly these columns.
     """
@@ -255,7 +245,6 @@ def publish_upsert(
         connection: in a transaction.
         target: table with a unique index on the key.
         stage: quoted name of the table with the rows.
-        columns: that were loaded.
         key: columns that identify a row.
     Raises:
         LoadError: a key is NULL.
@@ -321,7 +310,6 @@ def drop_older(
 
     Args:
         connection: in a transaction.
-        target: table.
         stage: quoted name of the table with the rows.
         watermark: column that grows.
         ties: whether rows equal to the table's highest stay.

@@ -23,7 +23,6 @@ def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> lis
 
     Args:
         row: values in the columns' order.
-        columns: of the table.
         number: of the row, for the error.
     Raises:
         BadRowError: the server would accept a value and silently drop a part of it.

@@ -22,8 +22,6 @@ class Result:
     """The result of a load.
 
     Args:
-        schema: of the table.
-        table: its name.
         mode: replace, append, upsert or incremental.
         rows: read from the source, without bad ones.
         changed: rows inserted or updated.
@@ -135,7 +133,6 @@ def last_rows(connection: Connection, name: TableName) -> int | None:
 
     Args:
         connection: in a transaction.
-        name: of the table.
     """
     import psycopg
 

@@ -34,7 +34,6 @@ class Rejects:
     Args:
         connection: in a transaction.
         name: table of the bad rows; made if it is missing.
-        target: the loaded table.
         limit: bad rows at which the load fails.
     """
 
@@ -53,7 +52,6 @@ class Rejects:
         """Store a bad row.
 
         Args:
-            error: its problem.
             row: its values, or the line of a file.
         Raises:
             LoadError: there are too many.
@@ -81,9 +79,6 @@ class Rejects:
     def write(self, writer: Writer, chunk: Chunk) -> None:
         """Write a chunk; rows that the server refuses are set aside one by one.
 
-        Args:
-            writer: of the table.
-            chunk: to write.
         Raises:
             LoadError: too many bad rows, or the server refuses without naming a row.
         """

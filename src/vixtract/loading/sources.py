@@ -28,7 +28,6 @@ def refuse(error: BadRowError, row: Any) -> None:
     """Fail at the first bad row.
 
     Args:
-        error: its problem.
         row: the row.
     Raises:
         BadRowError: always.
@@ -56,11 +55,7 @@ class Source:
 
 
 def unlike_a_table(data: Any) -> LoadUsageError:
-    """Return the error for an object that cannot be loaded.
-
-    Args:
-        data: the object.
-    """
+    """Return the error for an object that cannot be loaded."""
     return LoadUsageError(
         f"A {type(data).__name__} cannot be loaded.",
         "Give a path, a frame, an Arrow or petl table, or an iterable of dicts or rows.",

@@ -50,7 +50,6 @@ def create_table(
 
     Args:
         connection: in a transaction.
-        name: of the table.
         columns: in order.
         key: columns of the primary key; may be empty.
     """
@@ -108,7 +107,6 @@ def create_like(connection: Connection, target: Target) -> TableName:
 
     Args:
         connection: in a transaction.
-        target: to copy.
     """
     from psycopg import sql
 

@@ -116,7 +116,6 @@ class Stage:
     """A new table beside the old one.
 
     Args:
-        name: of the new table.
         state: of the old table when the new one was made.
     """
 
@@ -129,7 +128,6 @@ def create_stage(connection: Connection, target: Target) -> Stage:
 
     Args:
         connection: in a transaction.
-        target: old table.
     """
     state = _read_state(connection, target)
     return Stage(create_like(connection, target), state)
@@ -145,7 +143,6 @@ def find_obstacles(connection: Connection, target: Target) -> list[str]:
 
     Args:
         connection: open.
-        target: the table.
     """
     row = connection.execute(_OBSTACLES, [target.oid]).fetchone()
     return list(row[0]) if row else ["is gone"]
@@ -163,7 +160,6 @@ def copy_properties(
 
     Args:
         connection: in a transaction.
-        target: old table.
         stage: new table, already filled, which makes building the indexes faster.
     Returns: (kind, present name, later name) of what must be renamed when the old table is gone.
     Raises:
@@ -221,7 +217,6 @@ def exchange(
 
     Args:
         connection: in a savepoint, with an empty search_path and a lock_timeout.
-        target: old table.
         stage: new table, with the old one's properties.
         names: what `copy_properties` returned.
     Raises:

@@ -24,12 +24,7 @@ WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 
 @dataclass(frozen=True)
 class TableName:
-    """A table's schema and name, unquoted.
-
-    Args:
-        schema: as in the catalog.
-        table: as in the catalog.
-    """
+    """A table's schema and name, unquoted."""
 
     schema: str
     table: str
@@ -50,8 +45,6 @@ class Target:
     """An existing table.
 
     Args:
-        name: schema and table.
-        oid: of the table.
         kind: pg_class.relkind: "r" for an ordinary table.
         columns: in order.
     """
@@ -62,11 +55,7 @@ class Target:
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column | None:
-        """Return a column by its name.
-
-        Args:
-            name: as in the catalog.
-        """
+        """Return a column by its name."""
         return next((column for column in self.columns if column.name == name), None)
 
 
@@ -77,7 +66,6 @@ def parse_name(connection: Connection, text: str) -> TableName:
 
     Args:
         connection: open.
-        text: the name.
     Raises:
         LoadUsageError: the text is not the name of a table.
         TargetError: the search_path has no schema.
@@ -109,7 +97,6 @@ def find_target(connection: Connection, name: TableName) -> Target | None:
 
     Args:
         connection: open.
-        name: of the table.
     Raises:
         TargetError: the name is of something else than a table, or the schema does not exist.
     """
@@ -135,7 +122,6 @@ def read_columns(connection: Connection, oid: int) -> tuple[Column, ...]:
 
     Args:
         connection: open.
-        oid: of the table.
     """
     rows = connection.execute(_COLUMNS, [oid]).fetchall()
     return tuple(Column(*row) for row in rows)

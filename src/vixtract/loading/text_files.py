@@ -83,7 +83,6 @@ def open_text(
 
     Args:
         path: file, also compressed.
-        options: of the text.
         columns: names, if the file has no header.
         delimiter: the usual one for the suffix.
     Raises:
@@ -97,7 +96,6 @@ class TextFile:
 
     Args:
         path: file, also compressed.
-        options: of the text.
         columns: names, if the file has no header.
         delimiter: the usual one for the suffix.
     """

@@ -49,7 +49,6 @@ def open_workbook(path: Path, options: WorkbookOptions, columns: Sequence[str] =
 
     Args:
         path: XLSX or XLSM file.
-        options: say which sheet.
         columns: names, if the sheet has no header.
     Raises:
         LoadUsageError: the file is not a workbook, the sheet does not exist, or a column that has

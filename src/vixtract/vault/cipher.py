@@ -46,7 +46,6 @@ class Cipher:
 
         Args:
             row: as given to `encrypt`.
-            token: what it returned.
         Raises:
             VaultError: the key or the connection is another one, or the text was changed.
         """

@@ -24,8 +24,6 @@ def ask(
 
     Args:
         question: JSON object.
-        path: of the socket.
-        timeout_s: for the answer.
     Returns: the answer; or `error` and `hint` if the vault refuses.
     Raises:
         NoVaultError: the vault does not answer.

@@ -66,7 +66,6 @@ def note(database: sqlite3.Connection, change: AuditEntry) -> None:
 
     Args:
         database: in a transaction.
-        change: the record.
     """
     database.execute(
         "INSERT INTO change (at, who, what, connection, owner_kind, owner, name, fields)"

@@ -53,11 +53,7 @@ class DatabaseKind(Kind):
     """A kind of database, tested by a query."""
 
     def test(self, connection: Any) -> None:
-        """Send a query.
-
-        Args:
-            connection: a Database.
-        """
+        """Send a query."""
         opened = connection.connect()
         try:
             cursor = opened.cursor()

@@ -55,7 +55,6 @@ class Field:
 
     Args:
         name: in the store, in forms, and as an attribute in notebooks.
-        label: in the form.
         help: the sentence below the field; may be empty.
         rule: how a value is checked: text, host, port, url, choice, header, fingerprint or key.
         default: the value of a field that was left empty.

@@ -53,27 +53,15 @@ class Kind(ABC):
         return ()
 
     def find_server(self, values: Mapping[str, str]) -> tuple[str, int]:
-        """Return the host and the port that a connection goes to.
-
-        Args:
-            values: of all fields.
-        """
+        """Return the host and the port that a connection goes to."""
         return values["host"], int(values["port"])
 
     def uses_proxy(self, values: Mapping[str, str]) -> bool:
-        """Tell whether requests leave by the operator's proxy, which decides where they may go.
-
-        Args:
-            values: of all fields.
-        """
+        """Tell whether requests leave by the operator's proxy, which decides where they may go."""
         return False
 
     def may_reach_own_database(self, values: Mapping[str, str]) -> bool:
-        """Tell whether a test may go to the appliance's own PostgreSQL.
-
-        Args:
-            values: of all fields.
-        """
+        """Tell whether a test may go to the appliance's own PostgreSQL."""
         return False
 
     @abstractmethod

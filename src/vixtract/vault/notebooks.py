@@ -53,8 +53,6 @@ def make(kind: str, values: dict[str, str], *, name: str = "", owner: str = "") 
 
     Args:
         kind: a name in `vixtract.vault.registry.KINDS`.
-        values: of all its fields.
-        name: of the connection.
         owner: the person or team that has it.
     """
     return KINDS[kind].connection(name, owner, values)

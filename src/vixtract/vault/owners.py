@@ -20,7 +20,6 @@ def owners_seen_by(person: str, home_root: Path = HOMES) -> list[Owner]:
     """Return the owners whose connections a person may use, the person first.
 
     Args:
-        person: account name.
         home_root: directory of the homes, with the list of teams.
     """
     names = (team.name for team in teams.teams_of(person, home_root))
@@ -32,7 +31,6 @@ def person_of(uid: int, home_root: Path = HOMES) -> str:
 
     Args:
         uid: of a process, as the kernel reports it.
-        home_root: directory of the homes.
     Raises:
         VaultError: the uid is not a person's.
     """
@@ -57,7 +55,6 @@ def forget_owner(kind: str, name: str, *, who: str, directory: Path = SECRETS) -
         kind: `person` or `team`.
         name: the person's or the team's.
         who: for the record of changes.
-        directory: of the store.
     """
     return Store(directory).forget_owner(Owner(kind, name), who) if is_there(directory) else []
 
@@ -71,9 +68,7 @@ def hand_over(
         kind: `person` or `team`.
         name: the person's or the team's.
         new_kind: `person` or `team`, of the new owner.
-        new_name: the new owner's.
         who: for the record of changes.
-        directory: of the store.
     """
     if not is_there(directory):
         return {}
@@ -81,9 +76,5 @@ def hand_over(
 
 
 def rotate(directory: Path = SECRETS) -> int:
-    """Encrypt all connections with a new key, delete the old one, and return their number.
-
-    Args:
-        directory: of the store.
-    """
+    """Encrypt all connections with a new key, delete the old one, and return their number."""
     return Store(directory).rotate() if is_there(directory) else 0

@@ -39,7 +39,6 @@ def test_connection(
     """Test a connection and return what was found, without secrets.
 
     Args:
-        kind: of the connection.
         values: of all fields, with the secrets.
         allowed: addresses that are let through although they are refused.
     """
@@ -59,7 +58,6 @@ def clean(found: ProbeResult, secrets: Collection[str]) -> ProbeResult:
     """Return a result without the secrets that a driver may have repeated.
 
     Args:
-        found: the result.
         secrets: texts; those of one or two characters stay.
     """
     detail = found.detail
@@ -73,8 +71,6 @@ def reach(kind: Kind, values: Mapping[str, str], allowed: Collection[str]) -> No
     """Check that a test may go to the server, and that something listens there.
 
     Args:
-        kind: of the connection.
-        values: of all fields.
         allowed: addresses that are let through although they are refused.
     Raises:
         ProbeResult: it may not, or nothing does.

@@ -52,7 +52,6 @@ def find_meaning(error: BaseException, meanings: Mapping[str, str]) -> ProbeResu
     """Return what a driver's error means.
 
     Args:
-        error: of the driver.
         meanings: pattern of the error's class and text to code; the first that matches counts.
     """
     import ssl

@@ -24,10 +24,7 @@ class Saved:
     """A connection as it is stored.
 
     Args:
-        id: in the store.
-        name: what notebooks ask for.
         owner: the person or team it belongs to.
-        kind: name of its kind.
         values: of all fields, the secret ones too.
         changed_at: Unix seconds.
         changed_by: account name of a person.
@@ -47,9 +44,7 @@ class Draft:
     """A connection as a person typed it.
 
     Args:
-        name: what notebooks ask for.
         owner: the person or team it will belong to.
-        kind: name of its kind.
         values: as typed.
         kept: secret fields whose stored value stays.
     """
@@ -68,7 +63,6 @@ class AuditEntry:
     Args:
         who: account name of a person, or name of a command.
         what: made, changed, deleted or handed over.
-        connection: its number.
         owner: its owner after the change.
         name: its name after the change.
         fields: names of the fields that changed.

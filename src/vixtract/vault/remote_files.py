@@ -16,7 +16,6 @@ class RemoteFile:
 
     Args:
         opener: context manager that opens a path in a mode.
-        path: of the file.
     """
 
     opener: Callable[[str, str], AbstractContextManager[Any]]

@@ -30,12 +30,9 @@ class VaultConfig:
     """The paths and accounts of a vault.
 
     Args:
-        socket_path: where it listens.
         secrets_dir: directory of the store and its key.
-        home_root: directory of the homes.
         portal_uid: of the portal; -1 if there is none.
         test_uid: account of the tests' processes.
-        tester: runs the tests.
     """
 
     socket_path: Path
@@ -51,8 +48,6 @@ def answer(question: Mapping[str, Any], peer: Peer, config: VaultConfig) -> dict
 
     Args:
         question: any JSON object.
-        peer: the process that asks.
-        config: of the vault.
     Returns: the answer; or `error` and `hint`, with `problems` for a form.
     """
     try:

@@ -29,11 +29,7 @@ _COLUMNS = "id, name, owner_kind, owner, kind, sealed, changed_at, changed_by"
 
 
 def is_there(directory: Path) -> bool:
-    """Tell whether a store exists: the first saved connection makes it.
-
-    Args:
-        directory: of the store.
-    """
+    """Tell whether a store exists: the first saved connection makes it."""
     return (directory / FILE).exists()
 
 
