@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 # Large enough that the cost per chunk does not matter, small enough that several fit into memory.
 ROWS = 20_000
@@ -74,8 +73,6 @@ class Chunk:
 
 def _as_python(array: pa.Array) -> list[Any]:
     """Return Python values, cut to microseconds: Arrow needs pandas for nanoseconds."""
-    import pyarrow as pa
-
     kind = array.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         array = array.cast(pa.timestamp("us", kind.tz), safe=False)
@@ -91,8 +88,6 @@ def _as_python(array: pa.Array) -> list[Any]:
 
 def _far_as_text(scalar: pa.Scalar) -> Any:
     """Return a time beyond Python's range as text, which the server reads or refuses."""
-    import pyarrow as pa
-
     try:
         return scalar.as_py()
     except OverflowError:

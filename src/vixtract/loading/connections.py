@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import psycopg
+from psycopg import Connection, Cursor
+from psycopg.pq import TransactionStatus
 
 from vixtract.loading.errors import LoadError, LoadUsageError
-
-if TYPE_CHECKING:
-    from psycopg import Connection, Cursor
 
 # For another thread's statement; a COPY of this thread would never end.
 BUSY_S = 600.0
@@ -33,8 +34,6 @@ class _Borrowed:
 
     def cursor(self) -> Cursor[tuple[Any, ...]]:
         """Return a cursor whose rows are tuples and whose parameters are %s."""
-        import psycopg
-
         return psycopg.Cursor(self._connection, row_factory=psycopg.rows.tuple_row)
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Cursor[tuple[Any, ...]]:
@@ -57,8 +56,6 @@ def open_connection(connection: Any) -> Iterator[Connection]:
         LoadUsageError: the connection is of another type, or busy.
         LoadError: PostgreSQL cannot be reached, or the caller's transaction has failed.
     """
-    import psycopg
-
     if isinstance(connection, psycopg.Connection):
         require_free(connection)
         # It has everything of a connection that is used here.
@@ -106,8 +103,6 @@ def require_free(connection: Connection) -> None:
         LoadUsageError: a COPY or another long statement runs on it.
         LoadError: its transaction has failed.
     """
-    from psycopg.pq import TransactionStatus
-
     if connection.pgconn.transaction_status == TransactionStatus.INERROR:
         raise LoadError(
             "PostgreSQL: an earlier statement of the transaction failed.",
@@ -129,8 +124,6 @@ def is_free(connection: Connection, wait_s: float) -> bool:
         connection: of any state.
         wait_s: seconds to wait for another thread's statement.
     """
-    from psycopg.pq import TransactionStatus
-
     if not connection.lock.acquire(timeout=wait_s):
         return False
     try:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import DriftError, LoadUsageError
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source
-from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, TableName, Target
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,6 @@ class ColumnChange:
 
     def statement(self, table: TableName) -> sql.Composed:
         """Return the statement that makes the change."""
-        from psycopg import sql
-
         word = "ADD COLUMN {} {}" if self.is_new else "ALTER COLUMN {} TYPE {}"
         name, kind = sql.Identifier(self.column.name), sql.SQL(self.column.type)
         return sql.SQL("ALTER TABLE {} {}").format(table.sql, sql.SQL(word).format(name, kind))
@@ -143,8 +139,6 @@ def apply_changes(connection: Connection, table: TableName, shape: Shape) -> Non
     Raises:
         DriftError: PostgreSQL refuses, for example because a view shows the column.
     """
-    import psycopg
-
     for change in shape.changes:
         try:
             connection.execute(change.statement(table))

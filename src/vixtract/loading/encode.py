@@ -9,36 +9,17 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from vixtract.loading import types
 from vixtract.loading.chunks import Chunk
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vixtract.loading.target import Column
 
 
 class InexactError(Exception):
     """The values cannot be encoded without a change."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Args:
-        name: as in the catalog, unquoted.
-        type: as `format_type` prints it.
-        category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
-        optional: rows may lack it: it has a default, or is new and may be NULL.
-    """
-
-    name: str
-    type: str
-    category: str = "b"
-    optional: bool = False
-    generated: bool = False
 
 
 def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
@@ -50,8 +31,6 @@ def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
     Raises:
         InexactError: a column cannot be encoded without a change.
     """
-    import pyarrow as pa
-
     # The errors of Arrow; UnicodeEncodeError and ArrowInvalid are ValueErrors.
     refused = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError)
     arrays = []
@@ -80,8 +59,6 @@ def arrow_type(name: str) -> pa.DataType | None:
     Args:
         name: PostgreSQL type; numeric needs its scale.
     """
-    import pyarrow as pa
-
     plain = types.base(name)
     if plain == "numeric":
         scale = _scale(name)
@@ -101,8 +78,6 @@ def _scale(name: str) -> int | None:
 
 def _lazily(name: str, *arguments: Any) -> Any:
     def build() -> pa.DataType:
-        import pyarrow as pa
-
         return getattr(pa, name)(*arguments)
 
     return build
@@ -145,8 +120,6 @@ _KINDS: dict[str, set[type]] = {
 
 
 def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
-    import pyarrow as pa
-
     kinds = types.kinds_of(values)
     if kinds == {str} and plain not in _TEXTS:
         return _from_arrow(pa.array(values, pa.string()), plain, name)
@@ -162,8 +135,6 @@ def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
 
 
 def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
-    import pyarrow as pa
-
     target = arrow_type(name)
     if target is not None:
         return pa.array(values, target)
@@ -179,8 +150,6 @@ def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
 
 
 def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
-    import pyarrow as pa
-
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
@@ -199,7 +168,6 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
 
 def _require_countable(array: pa.Array) -> None:
     """Fail if a value overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     is_date = pa.types.is_date32(array.type)
@@ -212,8 +180,6 @@ def _require_countable(array: pa.Array) -> None:
 
 def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
     """Tell whether the encoder writes both types alike."""
-    import pyarrow as pa
-
     if pa.types.is_decimal128(kind) and pa.types.is_decimal128(target):
         return bool(kind.scale == target.scale)
     if types.is_text(kind) and types.is_text(target):
@@ -223,8 +189,6 @@ def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
 
 def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
     """Cast if Arrow's checked cast is exact; leave all other pairs to the server."""
-    import pyarrow as pa
-
     check, kind = pa.types, array.type
     if plain == "numeric":
         return _cast_numeric(array, target)
@@ -277,8 +241,6 @@ def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
 
 
 def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
-    import pyarrow as pa
-
     check, kind = pa.types, array.type
     if check.is_decimal128(kind) and target is None and kind.scale >= 0:
         return array
@@ -303,7 +265,6 @@ def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
     No two decimals of at most 15 digits have the same double, and dividing a whole number of that
     size by a power of ten gives the nearest double. If that is the value, the decimal is right.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if scale > 15:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+from psycopg.adapt import PyFormat, Transformer
+
 from vixtract.loading.errors import BadRowError, ExpectationError, LoadUsageError, shown
 from vixtract.loading.options import Expectations
 from vixtract.loading.python_values import adapt_row
 from vixtract.loading.stage import join_names
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column
 
 
 def check(
@@ -58,8 +59,6 @@ def _check_names(columns: Sequence[Column], expect: Expectations) -> None:
 def _check_null(
     connection: Connection, stage: sql.Identifier, expect: Expectations
 ) -> Iterator[str]:
-    from psycopg import sql
-
     names = list(expect.get("not_null", ()))
     if not names:
         return
@@ -75,8 +74,6 @@ def _check_null(
 def _check_unique(
     connection: Connection, stage: sql.Identifier, expect: Expectations
 ) -> Iterator[str]:
-    from psycopg import sql
-
     for unique in expect.get("unique", ()):
         names = list(unique)
         # As in a unique index, rows with a NULL are never equal.
@@ -94,9 +91,6 @@ def _check_unique(
 def _check_allowed(
     connection: Connection, stage: sql.Identifier, columns: Sequence[Column], expect: Expectations
 ) -> Iterator[str]:
-    import psycopg
-    from psycopg import sql
-
     by_name = {column.name: column for column in columns}
     for name, allowed in expect.get("allowed", {}).items():
         column = sql.Identifier(name)
@@ -122,8 +116,6 @@ def _check_allowed(
 
 def _as_array(connection: Connection, values: Sequence[Any], column: Column) -> str:
     """Return values as the text of an array, which the server reads as the column's type."""
-    from psycopg.adapt import PyFormat, Transformer
-
     transformer = Transformer(connection)
 
     def dump(value: Any) -> str:

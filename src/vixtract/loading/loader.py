@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg import Connection, sql
+
 from vixtract.loading import drift, expectations, publish, record, stage, swap
 from vixtract.loading.connections import has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
@@ -22,8 +25,6 @@ from vixtract.loading.writer import Writer
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-    from psycopg import Connection, sql
 
 # Loads of one table run one after the other; the number keeps these locks apart from others.
 _LOCK = 7_614_002
@@ -70,8 +71,6 @@ def load(
 @contextmanager
 def _one_transaction(connection: Connection) -> Iterator[None]:
     """Commit all or nothing; an error of PostgreSQL outside of a row becomes a LoadError."""
-    import psycopg
-
     try:
         with connection.transaction(), _in_utf8(connection):
             yield
@@ -156,8 +155,6 @@ class _Load:
             raise LoadUsageError("A function as a source needs mode incremental.")
         if target is None:
             return data(None)
-        from psycopg import sql
-
         query = sql.SQL("SELECT max({}) FROM {}")
         column = sql.Identifier(self.options.watermark)
         row = self.connection.execute(query.format(column, target.name.sql)).fetchone()
@@ -190,8 +187,6 @@ class _Load:
         return self._load_staged(source, target)
 
     def _load_new(self, source: Source) -> tuple[Writer, publish.Published]:
-        from psycopg import sql
-
         stage.create_table(self.connection, self.name, self.shape.columns)
         writer = self._write(source, self.name.sql, freeze=True)
         self._expect(self.name.sql, writer.rows, None)
@@ -268,8 +263,6 @@ class _Load:
 
     def _count(self, target: Target) -> int | None:
         """Count the table's rows if an expectation compares with them."""
-        from psycopg import sql
-
         if "rows_change" not in self.options.expect:
             return None
         query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)

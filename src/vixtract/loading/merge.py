@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import swap
 from vixtract.loading.connections import settings
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
 from vixtract.loading.stage import join_names
-from vixtract.loading.target import Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, Target
 
 # Foreign keys of other tables that reference the target (with an empty last column), and those that
 # reference a partition or an inheriting table of it and act when a row there is deleted.
@@ -68,9 +66,6 @@ def _is_childless(
     connection: Connection, target: Target, references: Sequence[tuple[str, str, list[str], str]]
 ) -> bool:
     """Tell whether no rows reference the table; False if the user may not look."""
-    import psycopg
-    from psycopg import sql
-
     # Without row_security=off, rows that a policy hides would not be counted.
     wanted = {"lock_timeout": str(swap.LOCK_TIMEOUT_MS), "row_security": "off"}
     try:
@@ -112,8 +107,6 @@ def merge(
         LoadError: a unique value moves between rows, or occurs twice.
         TargetError: the user lacks a privilege.
     """
-    import psycopg
-
     loose = connection.execute(_LOOSE, {"oid": target.oid, "key": list(key)}).fetchall()
     fixed = set(key).difference(row[0] for row in loose)
     changing = [column.name for column in columns if column.name not in fixed]
@@ -145,8 +138,6 @@ def _build(
 ) -> sql.Composed:
     """Delete, update and insert in one statement: a foreign key to the table itself is checked at
     its end, when a row that stays has its new parent."""
-    from psycopg import sql
-
     gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
         stage,
         sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k)) for k in key),

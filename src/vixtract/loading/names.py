@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+from psycopg import Connection
 
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.options import Expectations, Options
 from vixtract.loading.sources import Source
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 # In the server's encoding; in UTF-8 a Cyrillic letter has two bytes.
 BYTES = 63

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.loading.chunks import ROWS
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.formats import FORMATS
 from vixtract.loading.frames import from_pandas, from_polars
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_arrow, from_columns, from_rows, unlike_a_table
+from vixtract.loading.target import Column
 
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from vixtract.loading.chunks import ROWS
 from vixtract.loading.errors import unreadable
 from vixtract.loading.sources import Source, from_batches
@@ -20,7 +22,6 @@ def open_parquet(path: Path, _options: object = None, columns: Sequence[str] = (
     Raises:
         LoadUsageError: the file cannot be read.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     def batches() -> Iterator[Any]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import expectations, merge, swap, types
 from vixtract.loading.connections import settings
 from vixtract.loading.drift import Shape, apply_changes
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
 from vixtract.loading.stage import join_names
-from vixtract.loading.target import Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, Target
 
 # Unique indexes that ON CONFLICT accepts: their columns, whether these are NOT NULL, whether the
 # index is the primary key, and the other tables whose foreign keys reference it.
@@ -85,9 +83,6 @@ def publish_exchange(
             table locked.
         DriftError: a view keeps the columns from being changed.
     """
-    import psycopg
-    from psycopg import sql
-
     try:
         with connection.transaction():
             names = swap.copy_properties(connection, target, stage)
@@ -112,8 +107,6 @@ def publish_exchange(
 
 def _change_shape(connection: Connection, target: Target, shape: Shape) -> None:
     """Change the live table's columns, or fail if a reader has it locked: new ones would wait."""
-    import psycopg
-
     try:
         with settings(connection, lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
             apply_changes(connection, target.name, shape)
@@ -145,8 +138,6 @@ def publish_in_place(
         TargetError: rows reference the table, and no key of it was loaded.
         ExpectationError: rows reference the table, and a key occurs twice.
     """
-    from psycopg import sql
-
     if not merge.has_children(connection, target):
         connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
         done = publish_insert(connection, target, stage, columns)
@@ -193,8 +184,6 @@ def publish_insert(
         connection: in a transaction.
         stage: quoted name of the table with the rows.
     """
-    from psycopg import sql
-
     names = join_names([column.name for column in columns])
     statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
     cursor = connection.execute(statement.format(target.name.sql, names, names, stage))
@@ -221,8 +210,6 @@ def require_unique(connection: Connection, target: Target, key: Sequence[str]) -
     Raises:
         TargetError: no unique index has exactly these columns.
     """
-    from psycopg import sql
-
     if not any(set(unique.columns) == set(key) for unique in _find_unique(connection, target)):
         raise TargetError(
             f"{target.name} has no unique index on {', '.join(key)}: rows cannot be told apart.",
@@ -249,9 +236,6 @@ def publish_upsert(
     Raises:
         LoadError: a key is NULL.
     """
-    import psycopg
-    from psycopg import sql
-
     for name in key:
         query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
         row = connection.execute(query.format(stage, sql.Identifier(name))).fetchone()
@@ -270,8 +254,6 @@ def publish_upsert(
 def _build_upsert(
     target: Target, rows: sql.Composable, columns: Sequence[Column], key: Sequence[str]
 ) -> sql.Composed:
-    from psycopg import sql
-
     names = [column.name for column in columns]
     others = [column for column in columns if column.name not in key]
     action: sql.Composable = sql.SQL("DO NOTHING")
@@ -294,8 +276,6 @@ def _build_upsert(
 
 def _drop_duplicates(connection: Connection, stage: sql.Identifier, key: Sequence[str]) -> int:
     """Keep the last row of each key: a new table has its rows in the order of the source."""
-    from psycopg import sql
-
     statement = sql.SQL(
         "DELETE FROM {0} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER"
         " (PARTITION BY {1} ORDER BY ctid DESC) AS n FROM {0}) AS numbered WHERE n > 1)"
@@ -316,8 +296,6 @@ def drop_older(
     Raises:
         LoadError: a watermark is NULL, so the row would be loaded each time or never.
     """
-    from psycopg import sql
-
     column = sql.Identifier(watermark)
     query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(stage, column)
     row = connection.execute(query).fetchone()

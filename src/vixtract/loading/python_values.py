@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, shown
+from vixtract.loading.target import Column
 
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}

@@ -7,12 +7,11 @@ import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection
 
 from vixtract.loading.target import TableName
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 FILE = "loads.jsonl"
 
@@ -104,8 +103,6 @@ def insert_row(connection: Connection, result: Result) -> None:
         connection: in the load's transaction.
         result: of the load; its seconds end here.
     """
-    import psycopg
-
     query = "SELECT to_regclass('vixtract.load') IS NOT NULL"
     try:
         with connection.transaction():
@@ -134,8 +131,6 @@ def last_rows(connection: Connection, name: TableName) -> int | None:
     Args:
         connection: in a transaction.
     """
-    import psycopg
-
     try:
         with connection.transaction():
             row = connection.execute(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import Connection, sql
 
 from vixtract.loading.chunks import Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, LoadError, TargetError
 from vixtract.loading.record import run_id
 from vixtract.loading.stage import create_table, join_names
-from vixtract.loading.target import TableName, find_target
+from vixtract.loading.target import Column, TableName, find_target
 from vixtract.loading.writer import Writer
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 COLUMNS = (
     Column("loaded_at", "timestamp with time zone"),
@@ -56,8 +54,6 @@ class Rejects:
         Raises:
             LoadError: there are too many.
         """
-        from psycopg import sql
-
         self.count += 1
         if self.count > self.limit:
             raise LoadError(

@@ -9,15 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from vixtract.loading import types
 from vixtract.loading.chunks import BYTES, ROWS, Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, DriftError, LoadError, LoadUsageError, shown
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vixtract.loading.target import Column
 
 # Rows transposed at once: so few that their values stay in the processor's cache.
 _BLOCK = 256
@@ -70,8 +69,6 @@ def from_arrow(data: Any) -> Source:
     Raises:
         LoadUsageError: it has no named columns.
     """
-    import pyarrow as pa
-
     try:
         if hasattr(data, "__arrow_c_stream__"):
             reader = pa.RecordBatchReader.from_stream(data)
@@ -114,8 +111,6 @@ def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
 
 def _unwrapped(column: pa.Array) -> pa.Array:
     """Return the stored values of an extension type, unless PostgreSQL has the type."""
-    import pyarrow as pa
-
     is_extension = isinstance(column.type, pa.BaseExtensionType)
     return column.storage if is_extension and not types.is_uuid(column.type) else column
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+
 from vixtract.loading.errors import LoadUsageError, TargetError
-from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, TableName, Target
 
 # A table's rules for a single row, of the loaded columns. If a trigger completes the rows, they can
 # only be checked after it.
@@ -53,8 +51,6 @@ def create_table(
         columns: in order.
         key: columns of the primary key; may be empty.
     """
-    from psycopg import sql
-
     parts = [_define(column) for column in columns]
     if key:
         parts.append(sql.SQL("PRIMARY KEY ({})").format(join_names(key)))
@@ -72,9 +68,6 @@ def create_temporary(
         target: table that the rows are for; its NOT NULL and CHECK are checked here already, which
             tells the number of a bad row.
     """
-    import psycopg
-    from psycopg import sql
-
     names = [column.name for column in columns]
     found = connection.execute(_ROW_RULES, {"names": names, "oid": target.oid}).fetchone()
     filled, checks = found or ([], [])
@@ -108,8 +101,6 @@ def create_like(connection: Connection, target: Target) -> TableName:
     Args:
         connection: in a transaction.
     """
-    from psycopg import sql
-
     # At most 63 bytes in any script.
     short = target.name.table.encode()[:40].decode(errors="ignore")
     stage = TableName(target.name.schema, f"{short}__load_{secrets.token_hex(6)}")
@@ -134,9 +125,6 @@ def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str,
 
 def _resolve_type(connection: Connection, column: str, text: str) -> str:
     """Make a table with one column: only that shows both domains and lengths."""
-    import psycopg
-    from psycopg import sql
-
     table = sql.Identifier("pg_temp", f"load_{secrets.token_hex(6)}")
     statement = sql.SQL("CREATE TEMPORARY TABLE {} (x {})").format(table, sql.SQL(text))
     try:
@@ -166,21 +154,15 @@ def join_names(names: Sequence[str]) -> sql.Composed:
     Args:
         names: unquoted.
     """
-    from psycopg import sql
-
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
 def _define(column: Column) -> sql.Composed:
-    from psycopg import sql
-
     # The type is SQL: PostgreSQL's own name of it, or what the person wrote in types={...}.
     return sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type))
 
 
 def _create(connection: Connection, statement: sql.Composed) -> None:
-    import psycopg
-
     try:
         connection.execute(statement)
     except psycopg.Error as error:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading.errors import LoadError
 from vixtract.loading.stage import create_like
 from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
 
 # New readers wait as long as we wait for old ones.
 LOCK_TIMEOUT_MS = 2000
@@ -166,8 +165,6 @@ def copy_properties(
         ChangedError: the old table was changed since the new one was made.
         LoadError: the rows break a unique index.
     """
-    from psycopg import sql
-
     _require_same(connection, target, stage)
     names = []
     rows = connection.execute(_INDEXES, [target.oid]).fetchall()
@@ -200,8 +197,6 @@ def copy_properties(
 
 
 def _build_index(connection: Connection, statement: sql.Composed, what: str) -> None:
-    import psycopg
-
     try:
         connection.execute(statement)
     except psycopg.errors.UniqueViolation as error:
@@ -222,8 +217,6 @@ def exchange(
     Raises:
         ChangedError: the old table was changed since the new one was made.
     """
-    from psycopg import sql
-
     views = connection.execute(_VIEWS, [target.oid]).fetchall()
     # Readers lock a view before its table; the same order here prevents deadlocks.
     for _, schema, name, *_ in views:
@@ -254,8 +247,6 @@ def exchange(
 
 
 def _copy_grants(connection: Connection, target: Target, stage: TableName) -> None:
-    from psycopg import sql
-
     row = connection.execute(
         "SELECT pg_get_userbyid(relowner), pg_get_userbyid(relowner) = current_user,"
         " (SELECT s.oid FROM pg_class s WHERE s.oid = to_regclass(%s))"
@@ -283,20 +274,14 @@ def _copy_grants(connection: Connection, target: Target, stage: TableName) -> No
 
 
 def _grantee(name: str | None) -> sql.Composable:
-    from psycopg import sql
-
     return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
 
 
 def _comment(connection: Connection, on: sql.Composable, text: str | None) -> None:
-    from psycopg import sql
-
     if text is not None:
         connection.execute(sql.SQL("COMMENT ON {} IS {}").format(on, sql.Literal(text)))
 
 
 def _raw(text: str) -> sql.SQL:
     """Return a text that PostgreSQL wrote as SQL."""
-    from psycopg import sql
-
     return sql.SQL(text)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+
 from vixtract.loading.errors import LoadUsageError, TargetError
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
 
 _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod),
@@ -23,6 +21,24 @@ WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: as in the catalog, unquoted.
+        type: as `format_type` prints it.
+        category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
+        optional: rows may lack it: it has a default, or is new and may be NULL.
+    """
+
+    name: str
+    type: str
+    category: str = "b"
+    optional: bool = False
+    generated: bool = False
+
+
+@dataclass(frozen=True)
 class TableName:
     """A table's schema and name, unquoted."""
 
@@ -32,8 +48,6 @@ class TableName:
     @property
     def sql(self) -> sql.Identifier:
         """The quoted name for a statement."""
-        from psycopg import sql
-
         return sql.Identifier(self.schema, self.table)
 
     def __str__(self) -> str:
@@ -71,8 +85,6 @@ def parse_name(connection: Connection, text: str) -> TableName:
         TargetError: the search_path has no schema.
     """
     if '"' in text:
-        import psycopg
-
         try:
             row = connection.execute("SELECT parse_ident(%s)", [text]).fetchone()
         except psycopg.Error as error:

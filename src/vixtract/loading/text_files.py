@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import pyarrow as pa
+
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
-from vixtract.loading.encode import Column, arrow_type, has_infinite
+from vixtract.loading.encode import arrow_type, has_infinite
 from vixtract.loading.errors import BadRowError, LoadUsageError, shown, unreadable
 from vixtract.loading.sources import Source
+from vixtract.loading.target import Column
 
 # Tried in turn if the usual delimiter does not occur in the first line.
 _DELIMITERS = (";", "\t", "|")
@@ -125,8 +128,6 @@ class TextFile:
         Raises:
             LoadUsageError: the file has no header, or cannot be read.
         """
-        import pyarrow as pa
-
         chunks: Callable[[Sequence[Column]], Iterator[Chunk]] = self.chunks
         try:
             self._recognise()
@@ -172,8 +173,6 @@ class TextFile:
             self.delimiter = next(filter(cuts, _DELIMITERS), self.usual)
 
     def _stream(self) -> Any:
-        import pyarrow as pa
-
         return pa.input_stream(str(self.path), compression="detect")
 
     def _text(self, size: int) -> str:
@@ -206,8 +205,6 @@ class TextFile:
 
     def _look(self) -> tuple[list[str], Any]:
         """Read the names and the first block as texts, with the header as a row."""
-        import pyarrow as pa
-
         unnamed = (f"f{number}" for number in range(_MOST_COLUMNS))
         kinds = dict.fromkeys(self.given or unnamed, pa.string())
         try:
@@ -244,8 +241,6 @@ class TextFile:
         Args:
             target: columns of the table, in the file's order.
         """
-        import pyarrow as pa
-
         pairs = list(zip(self.names, target, strict=True))
         self.numbers = {name for name, column in pairs if types.base(column.type) in _NUMBERS}
         texts = dict.fromkeys(self.names, pa.string())
@@ -274,8 +269,6 @@ class TextFile:
 
     def _read(self, kinds: dict[str, Any], skip: int) -> Iterator[Chunk]:
         """Yield the chunks after the first `skip` rows."""
-        import pyarrow as pa
-
         first, seen, given = 1, 0, 0
         are_numbers = [name in self.numbers and kind == pa.string() for name, kind in kinds.items()]
         last = None
@@ -353,8 +346,6 @@ class TextFile:
 
     def _number(self, which: int) -> int:
         """Return the row number of a bad line by reading again: Arrow counts with one thread."""
-        import pyarrow as pa
-
         if not self._numbers:
             kept, self.bad = self.bad, []
             with self._open(dict.fromkeys(self.names, pa.string()), threads=False) as reader:
@@ -420,7 +411,5 @@ def _no_chunks(_target: Sequence[Column]) -> Iterator[Chunk]:
 
 def _refuse_infinite(batch: Any) -> None:
     """Fail if a value became infinite, so that the server reads its text."""
-    import pyarrow as pa
-
     if any(pa.types.is_floating(c.type) and has_infinite(c) for c in batch.columns):
         raise pa.ArrowInvalid("infinite")

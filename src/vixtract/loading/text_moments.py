@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, shown
+from vixtract.loading.target import Column
 
 _TIME = "time without time zone"
 _DAY = r"(?:\d+[-./]\d+[-./]\d+)"

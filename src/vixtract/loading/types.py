@@ -12,10 +12,9 @@ import enum
 import math
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 TEXT = "text"
 # The most digits of Arrow's decimals.
@@ -158,8 +157,6 @@ def infer_arrow(kind: pa.DataType) -> str:
     Args:
         kind: Arrow type.
     """
-    import pyarrow as pa
-
     check = pa.types
     if check.is_dictionary(kind):
         return infer_arrow(kind.value_type)
@@ -204,8 +201,6 @@ def is_binary(kind: pa.DataType) -> bool:
     Args:
         kind: Arrow type.
     """
-    import pyarrow as pa
-
     check = pa.types
     return bool(
         check.is_binary(kind)
@@ -221,8 +216,6 @@ def is_text(kind: pa.DataType) -> bool:
     Args:
         kind: Arrow type.
     """
-    import pyarrow as pa
-
     check = pa.types
     return bool(check.is_string(kind) or check.is_large_string(kind) or check.is_string_view(kind))
 
@@ -255,7 +248,6 @@ def infer_texts(array: pa.StringArray) -> str:
 
 def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     """Return each type's pattern, and a further check of its values."""
-    import pyarrow as pa
 
     def zones(array: pa.StringArray) -> set[bool]:
         return {one.tzinfo is not None for one in _parse(array, dt.datetime.fromisoformat)}
@@ -303,8 +295,6 @@ def _all_are(array: pa.StringArray, form: str) -> bool:
 
 
 def _casts(array: pa.StringArray, kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     try:
         array.cast(kind)
     except pa.ArrowInvalid:
