@@ -20,11 +20,7 @@ _COPIES = threading.local()
 
 
 class _Borrowed:
-    """The caller's connection, with plain cursors.
-
-    Its row and cursor factories may be of any kind, and must stay: the caller's code may run during
-    a load.
-    """
+    """The caller's connection, with plain cursors; its factories stay, as its code may run too."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -37,12 +33,7 @@ class _Borrowed:
         return psycopg.Cursor(self._connection, row_factory=psycopg.rows.tuple_row)
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Cursor[tuple[Any, ...]]:
-        """Execute a statement on a new cursor.
-
-        Args:
-            query: SQL.
-            **options: of psycopg's `execute`.
-        """
+        """Execute a statement on a new cursor."""
         return self.cursor().execute(query, params, **options)
 
 
@@ -118,12 +109,7 @@ def require_free(connection: Connection) -> None:
 
 
 def is_free(connection: Connection, wait_s: float) -> bool:
-    """Tell whether the server would answer on a connection.
-
-    Args:
-        connection: of any state.
-        wait_s: seconds to wait for another thread's statement.
-    """
+    """Tell whether the server would answer; wait some seconds for another thread's statement."""
     if not connection.lock.acquire(timeout=wait_s):
         return False
     try:
@@ -136,22 +122,22 @@ def is_free(connection: Connection, wait_s: float) -> bool:
 def has_cursors(connection: Connection) -> bool:
     """Tell whether rows are being read on a connection."""
     query = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
-    row = connection.execute(query).fetchone()
-    return bool(row and row[0])
+    return bool(fetch_value(connection, query))
+
+
+def fetch_value(connection: Connection, query: Any, params: Any = None) -> Any:
+    """Return the first value of a query's first row, or None."""
+    row = connection.execute(query, params).fetchone()
+    return row[0] if row else None
 
 
 @contextmanager
 def settings(connection: Connection, **values: str) -> Iterator[None]:
-    """Change settings for a block; after an error the caller's rollback restores them.
-
-    Args:
-        connection: in a transaction.
-    """
+    """Change settings for a block of a transaction; after an error its rollback restores them."""
     change = "SELECT set_config(%s, %s, true)"
     before = {}
     for name, value in values.items():
-        row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
-        before[name] = row[0] if row else ""
+        before[name] = fetch_value(connection, "SELECT current_setting(%s)", [name])
         connection.execute(change, [name, value])
     yield
     for name, value in before.items():

@@ -12,8 +12,7 @@ from psycopg.adapt import PyFormat, Transformer
 from vixtract.loading.errors import BadRowError, ExpectationError, LoadUsageError, shown
 from vixtract.loading.options import Expectations
 from vixtract.loading.python_values import adapt_row
-from vixtract.loading.stage import join_names
-from vixtract.loading.target import Column
+from vixtract.loading.target import Column, join_names
 
 
 def check(
@@ -24,11 +23,9 @@ def check(
     rows: int,
     last_rows: int | None,
 ) -> None:
-    """Check all expectations, and report all failures together.
+    """Check all expectations of the staged rows, and report all failures together.
 
     Args:
-        connection: in a transaction.
-        stage: quoted name of the table with the load's rows.
         expect: as `Options` has it, `unique` as tuples of columns.
         last_rows: of the last load; None if there was none.
     Raises:
@@ -62,9 +59,7 @@ def _check_null(
     names = list(expect.get("not_null", ()))
     if not names:
         return
-    counts = sql.SQL(", ").join(
-        sql.SQL("count(*) FILTER (WHERE {} IS NULL)").format(sql.Identifier(name)) for name in names
-    )
+    counts = join_names(names, "count(*) FILTER (WHERE {} IS NULL)")
     row = connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, stage)).fetchone()
     for name, count in zip(names, row or (), strict=False):
         if count:
@@ -77,9 +72,7 @@ def _check_unique(
     for unique in expect.get("unique", ()):
         names = list(unique)
         # As in a unique index, rows with a NULL are never equal.
-        present = sql.SQL(" AND ").join(
-            sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in names
-        )
+        present = join_names(names, "{} IS NOT NULL", " AND ")
         query = sql.SQL(
             "SELECT {0}, count(*) FROM {1} WHERE {2} GROUP BY {0} HAVING count(*) > 1 LIMIT 1"
         ).format(join_names(names), stage, present)

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from vixtract.loading import drift, expectations, publish, record, stage, swap
-from vixtract.loading.connections import has_cursors, open_connection
+from vixtract.loading.connections import fetch_value, has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.names import cut_names
 from vixtract.loading.opening import open_source
@@ -20,7 +20,7 @@ from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
 from vixtract.loading.rejects import Rejects
 from vixtract.loading.sources import Source
-from vixtract.loading.target import TableName, Target, find_target, parse_name
+from vixtract.loading.target import TableName, Target, find_target, join_names, parse_name
 from vixtract.loading.writer import Writer
 
 if TYPE_CHECKING:
@@ -100,12 +100,7 @@ def _in_utf8(connection: Connection) -> Iterator[None]:
 
 
 class _Load:
-    """One load within its transaction.
-
-    Args:
-        connection: in a transaction.
-        started: monotonic seconds of the call.
-    """
+    """One load within its transaction, `started` at that monotonic second."""
 
     def __init__(
         self, connection: Connection, name: TableName, options: Options, started: float
@@ -115,11 +110,7 @@ class _Load:
         self.note = ""
 
     def run(self, data: Any) -> record.Result:
-        """Load and return what was done; the caller commits.
-
-        Args:
-            data: what `load` was given.
-        """
+        """Load and return what was done; the caller commits."""
         options = self.options
         self.connection.execute(
             "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(self.name)]
@@ -132,13 +123,9 @@ class _Load:
         self.options = options
         if options.reject:
             name = parse_name(self.connection, options.reject)
-            limit = options.max_rejects
-            self.rejects = Rejects(self.connection, name, self.name, limit)
+            self.rejects = Rejects(self.connection, name, self.name, options.max_rejects)
             source.on_bad_row = self.rejects.add
-        if target is None:
-            self.shape = drift.decide_new(source, options)
-        else:
-            self.shape = drift.decide_existing(source, target, options)
+        self.shape = drift.decide_shape(source, target, options)
         self._check_names()
         self.progress = Progress(str(self.name), source.total, options.progress)
         try:
@@ -157,8 +144,7 @@ class _Load:
             return data(None)
         query = sql.SQL("SELECT max({}) FROM {}")
         column = sql.Identifier(self.options.watermark)
-        row = self.connection.execute(query.format(column, target.name.sql)).fetchone()
-        return data(row[0] if row else None)
+        return data(fetch_value(self.connection, query.format(column, target.name.sql)))
 
     def _check_names(self) -> None:
         names = {column.name for column in self.shape.columns}
@@ -192,8 +178,8 @@ class _Load:
         self._expect(self.name.sql, writer.rows, None)
         if self.options.key:
             statement = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
-            names = stage.join_names(self.options.key)
-            self.connection.execute(statement.format(self.name.sql, names))
+            keys = join_names(self.options.key)
+            self.connection.execute(statement.format(self.name.sql, keys))
         return writer, publish.Published("insert", writer.rows)
 
     def _load_replace(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
@@ -266,9 +252,8 @@ class _Load:
         if "rows_change" not in self.options.expect:
             return None
         query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)
-        row = self.connection.execute(query).fetchone()
         # No factor leads from zero rows to some: then the last load that had rows counts.
-        return row[0] if row and row[0] else record.last_rows(self.connection, self.name)
+        return fetch_value(self.connection, query) or record.last_rows(self.connection, self.name)
 
     def _expect(
         self, relation: sql.Identifier, rows: int, last: int | None, key: Sequence[str] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import Connection
 
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.target import TableName
 
 FILE = "loads.jsonl"
@@ -64,16 +65,11 @@ class Result:
 
 def run_id() -> str:
     """Return the id of the scheduled run of this process; empty outside of a run."""
-    folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
-    return Path(folder).name if folder else ""
+    return Path(os.environ.get("VIXTRACT_OUTPUT_DIR", "")).name
 
 
 def append_line(result: Result) -> None:
-    """Append the load to the run's file, if this process is in a run.
-
-    Args:
-        result: of a committed load.
-    """
+    """Append a committed load to the run's file, if this process is in a run."""
     folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
     if not folder:
         return
@@ -97,17 +93,11 @@ def append_line(result: Result) -> None:
 
 
 def insert_row(connection: Connection, result: Result) -> None:
-    """Insert the load into `vixtract.load` in its own transaction, if that table is writable.
-
-    Args:
-        connection: in the load's transaction.
-        result: of the load; its seconds end here.
-    """
+    """Insert the load into `vixtract.load` in the load's transaction, if that table is writable."""
     query = "SELECT to_regclass('vixtract.load') IS NOT NULL"
     try:
         with connection.transaction():
-            row = connection.execute(query).fetchone()
-            if row and row[0]:
+            if fetch_value(connection, query):
                 connection.execute(
                     'INSERT INTO vixtract.load (run, schema, "table", mode, rows, bytes, seconds,'
                     " at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
@@ -126,18 +116,14 @@ def insert_row(connection: Connection, result: Result) -> None:
 
 
 def last_rows(connection: Connection, name: TableName) -> int | None:
-    """Return the rows of the table's last recorded load that had any; None if there is none.
-
-    Args:
-        connection: in a transaction.
-    """
+    """Return the rows of the table's last recorded load that had any; None if there is none."""
+    query = (
+        'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
+        " ORDER BY at DESC LIMIT 1"
+    )
     try:
         with connection.transaction():
-            row = connection.execute(
-                'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
-                " ORDER BY at DESC LIMIT 1",
-                [name.schema, name.table],
-            ).fetchone()
+            count: int | None = fetch_value(connection, query, [name.schema, name.table])
     except psycopg.Error:
         return None
-    return row[0] if row else None
+    return count

@@ -10,8 +10,8 @@ from psycopg import Connection, sql
 from vixtract.loading.chunks import Chunk
 from vixtract.loading.errors import BadRowError, LoadError, TargetError
 from vixtract.loading.record import run_id
-from vixtract.loading.stage import create_table, join_names
-from vixtract.loading.target import Column, TableName, find_target
+from vixtract.loading.stage import create_table
+from vixtract.loading.target import Column, TableName, find_target, join_names
 from vixtract.loading.writer import Writer
 
 COLUMNS = (
@@ -30,7 +30,6 @@ class Rejects:
     """Bad rows of one load, inserted into their table in the load's own transaction.
 
     Args:
-        connection: in a transaction.
         name: table of the bad rows; made if it is missing.
         limit: bad rows at which the load fails.
     """
@@ -79,14 +78,14 @@ class Rejects:
             LoadError: too many bad rows, or the server refuses without naming a row.
         """
         while chunk.rows:
-            counts = writer.rows, writer.bytes, writer.exact_rows
+            counts = writer.rows, writer.bytes
             try:
                 with self.connection.transaction():
                     writer.write(chunk)
                     writer.flush()
                 return
             except BadRowError as error:
-                writer.rows, writer.bytes, writer.exact_rows = counts
+                writer.rows, writer.bytes = counts
                 bad = error
             index = bad.row - chunk.first
             if not 0 <= index < chunk.rows:

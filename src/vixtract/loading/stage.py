@@ -1,4 +1,7 @@
-"""The staging tables: rows go into them before they are published."""
+"""The staging tables: rows go into them before they are published.
+
+All of it happens in the load's transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg import Connection, sql
 
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadUsageError, TargetError
-from vixtract.loading.target import Column, TableName, Target
+from vixtract.loading.target import Column, TableName, Target, join_names
 
 # A table's rules for a single row, of the loaded columns. If a trigger completes the rows, they can
 # only be checked after it.
@@ -44,13 +48,7 @@ WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0
 def create_table(
     connection: Connection, name: TableName, columns: Sequence[Column], key: Sequence[str] = ()
 ) -> None:
-    """Make a table whose columns may be NULL, except the key's.
-
-    Args:
-        connection: in a transaction.
-        columns: in order.
-        key: columns of the primary key; may be empty.
-    """
+    """Make a table whose columns may be NULL, except those of the key, the primary key."""
     parts = [_define(column) for column in columns]
     if key:
         parts.append(sql.SQL("PRIMARY KEY ({})").format(join_names(key)))
@@ -60,13 +58,9 @@ def create_table(
 def create_temporary(
     connection: Connection, columns: Sequence[Column], target: Target
 ) -> sql.Identifier:
-    """Make a temporary table and return its quoted name.
+    """Make a temporary table for the target's rows and return its quoted name.
 
-    Args:
-        connection: in a transaction.
-        columns: in order.
-        target: table that the rows are for; its NOT NULL and CHECK are checked here already, which
-            tells the number of a bad row.
+    The target's NOT NULL and CHECK are checked here already, which tells the number of a bad row.
     """
     names = [column.name for column in columns]
     found = connection.execute(_ROW_RULES, {"names": names, "oid": target.oid}).fetchone()
@@ -96,11 +90,7 @@ def create_temporary(
 
 
 def create_like(connection: Connection, target: Target) -> TableName:
-    """Make an empty table with the target's columns, defaults and checks, without indexes.
-
-    Args:
-        connection: in a transaction.
-    """
+    """Make an empty table with the target's columns, defaults and checks, without indexes."""
     # At most 63 bytes in any script.
     short = target.name.table.encode()[:40].decode(errors="ignore")
     stage = TableName(target.name.schema, f"{short}__load_{secrets.token_hex(6)}")
@@ -115,7 +105,6 @@ def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str,
     """Return the types with PostgreSQL's names for them: int becomes integer.
 
     Args:
-        connection: in a transaction.
         types: column to a type as a person writes it.
     Raises:
         LoadUsageError: one is not a type.
@@ -133,8 +122,8 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
             found = connection.execute(_TYPE, [table.as_string(connection)]).fetchall()
     except psycopg.errors.InsufficientPrivilege:
         # This database allows no temporary tables: a type's name can still be resolved.
-        row = connection.execute("SELECT format_type(to_regtype(%s), NULL)", [text]).fetchone()
-        return str(row[0]) if row and row[0] and "(" not in text else text
+        name = fetch_value(connection, "SELECT format_type(to_regtype(%s), NULL)", [text])
+        return str(name) if name and "(" not in text else text
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise LoadUsageError(
             f"types: {text!r} of column {column} is not a type: {error.diag.message_primary}",
@@ -146,15 +135,6 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
             "Make the table with CREATE TABLE, then load.",
         )
     return str(found[0][0])
-
-
-def join_names(names: Sequence[str]) -> sql.Composed:
-    """Return quoted names, separated by commas.
-
-    Args:
-        names: unquoted.
-    """
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
 def _define(column: Column) -> sql.Composed:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import LiteralString
 
 import psycopg
 from psycopg import Connection, sql
 
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadUsageError, TargetError
 
 _COLUMNS = """
@@ -60,7 +63,6 @@ class Target:
 
     Args:
         kind: pg_class.relkind: "r" for an ordinary table.
-        columns: in order.
     """
 
     name: TableName
@@ -78,25 +80,22 @@ def parse_name(connection: Connection, text: str) -> TableName:
 
     A name is taken as written; one with quotes is read as PostgreSQL reads it.
 
-    Args:
-        connection: open.
     Raises:
         LoadUsageError: the text is not the name of a table.
         TargetError: the search_path has no schema.
     """
     if '"' in text:
         try:
-            row = connection.execute("SELECT parse_ident(%s)", [text]).fetchone()
+            parts = fetch_value(connection, "SELECT parse_ident(%s)", [text])
         except psycopg.Error as error:
             raise LoadUsageError(f"{text!r} is not the name of a table.") from error
-        parts = list(row[0]) if row else []
     else:
         parts = text.split(".")
     if len(parts) == 1 and parts[0]:
-        row = connection.execute("SELECT current_schema()").fetchone()
-        if not row or not row[0]:
+        schema = fetch_value(connection, "SELECT current_schema()")
+        if not schema:
             raise TargetError("There is no schema to write to.", 'Name one: "schema.table".')
-        parts = [row[0], parts[0]]
+        parts = [schema, parts[0]]
     if len(parts) != 2 or not all(parts):
         raise LoadUsageError(f"{text!r} is not the name of a table.", 'Write "schema.table".')
     if any(len(part.encode()) > 63 for part in parts):
@@ -107,8 +106,6 @@ def parse_name(connection: Connection, text: str) -> TableName:
 def find_target(connection: Connection, name: TableName) -> Target | None:
     """Return a table, or None if it does not exist.
 
-    Args:
-        connection: open.
     Raises:
         TargetError: the name is of something else than a table, or the schema does not exist.
     """
@@ -126,14 +123,13 @@ def find_target(connection: Connection, name: TableName) -> Target | None:
         return None
     if row[1] not in {"r", "p", "f", "v"}:
         raise TargetError(f"{name} is not a table that can be loaded.", "Choose another name.")
-    return Target(name, row[0], row[1], read_columns(connection, row[0]))
+    columns = connection.execute(_COLUMNS, [row[0]]).fetchall()
+    return Target(name, row[0], row[1], tuple(Column(*column) for column in columns))
 
 
-def read_columns(connection: Connection, oid: int) -> tuple[Column, ...]:
-    """Return a table's columns.
-
-    Args:
-        connection: open.
-    """
-    rows = connection.execute(_COLUMNS, [oid]).fetchall()
-    return tuple(Column(*row) for row in rows)
+def join_names(
+    names: Iterable[str], form: LiteralString = "{}", separator: LiteralString = ", "
+) -> sql.Composed:
+    """Return names, each quoted and put into a form, with a separator between them."""
+    parts = sql.SQL(form)
+    return sql.SQL(separator).join(parts.format(sql.Identifier(name)) for name in names)

@@ -25,7 +25,7 @@ from vixtract.loading.connections import copying
 from vixtract.loading.encode import InexactError, encode_chunk
 from vixtract.loading.errors import BadRowError, LoadError, shown
 from vixtract.loading.python_values import adapt_row
-from vixtract.loading.target import Column
+from vixtract.loading.target import Column, join_names
 from vixtract.loading.text_moments import require_whole
 
 SESSION_CHUNKS = 8
@@ -35,8 +35,6 @@ class Writer:
     """Writes chunks into one table within the caller's transaction.
 
     Args:
-        connection: in a transaction.
-        relation: quoted name of the table.
         columns: of the table, in the chunks' order.
         freeze: write frozen rows, which only a table made in this transaction takes: even readers
             with an older snapshot see them.
@@ -56,7 +54,6 @@ class Writer:
         self.freeze = freeze
         self.rows = 0
         self.bytes = 0
-        self.exact_rows = 0
         self._place = make_context_pattern(
             _bare_name(connection, relation), [c.name for c in columns]
         )
@@ -70,8 +67,6 @@ class Writer:
     def write(self, chunk: Chunk) -> None:
         """Send a chunk.
 
-        Args:
-            chunk: its columns in the order of `columns`.
         Raises:
             BadRowError: the server refused a row of this chunk or of one before.
         """
@@ -88,7 +83,6 @@ class Writer:
                 self.write(chunk.slice(middle))
                 return
             self._write_binary(chunk, batch)
-            self.exact_rows += chunk.rows
         self.rows += chunk.rows
 
     def flush(self) -> None:
@@ -177,7 +171,7 @@ class Writer:
         return cursor.copy(self._statement(form), writer=CountingWriter(cursor))
 
     def _statement(self, form: str) -> sql.Composed:
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        names = join_names(column.name for column in self.columns)
         return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}, FREEZE {})").format(
             self.relation, names, sql.SQL(form), sql.SQL("true" if self.freeze else "false")
         )
@@ -220,11 +214,7 @@ def make_context_pattern(table: str, columns: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern that finds the row's number and the column in the context of a refusal.
 
     The context is `COPY t, line 3, column n: "x"`, with other words in other languages: the pattern
-    takes any text between the names and numbers.
-
-    Args:
-        table: its name without a schema.
-        columns: names, which may contain anything.
+    takes any text between the names and numbers. `table` is a name without a schema.
     """
     names = "|".join(map(re.escape, sorted(columns, key=len, reverse=True)))
     return re.compile(
