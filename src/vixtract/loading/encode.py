@@ -23,11 +23,8 @@ class InexactError(Exception):
 
 
 def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
-    """Return the chunk's rows with each column in the type of its target.
+    """Return the chunk's rows with each column in the type of its target, in the chunk's order.
 
-    Args:
-        chunk: as many columns as `columns`.
-        columns: of the table, in the chunk's order.
     Raises:
         InexactError: a column cannot be encoded without a change.
     """
@@ -54,52 +51,35 @@ def _encode(values: Any, column: Column) -> pa.Array:
 
 
 def arrow_type(name: str) -> pa.DataType | None:
-    """Return the Arrow type whose binary form a PostgreSQL type reads; None if there is none.
+    """Return the Arrow type whose binary form a PostgreSQL type reads, or None.
 
-    Args:
-        name: PostgreSQL type; numeric needs its scale.
+    A numeric without a scale, or with one that Arrow lacks, has none.
     """
     plain = types.base(name)
-    if plain == "numeric":
-        scale = _scale(name)
-        return None if scale is None else pa.decimal128(types.NUMERIC_DIGITS, scale)
-    builder = _ARROW.get(plain)
-    return builder() if builder else None
+    if plain != "numeric" or name == plain:
+        return _ARROW.get(plain)
+    scale = int(name.rstrip(")").partition(",")[2] or 0)
+    in_range = 0 <= scale <= types.NUMERIC_DIGITS
+    return pa.decimal128(types.NUMERIC_DIGITS, scale) if in_range else None
 
 
-def _scale(name: str) -> int | None:
-    """Return the digits after the decimal point that a numeric type keeps; None for all."""
-    _, bracket, rest = name.partition("(")
-    if not bracket:
-        return None
-    scale = int(rest.rstrip(")").partition(",")[2] or 0)
-    return scale if 0 <= scale <= types.NUMERIC_DIGITS else None
-
-
-def _lazily(name: str, *arguments: Any) -> Any:
-    def build() -> pa.DataType:
-        return getattr(pa, name)(*arguments)
-
-    return build
-
-
-_ARROW: dict[str, Any] = {
-    "smallint": _lazily("int16"),
-    "integer": _lazily("int32"),
-    "bigint": _lazily("int64"),
-    "real": _lazily("float32"),
-    "double precision": _lazily("float64"),
+_ARROW: dict[str, pa.DataType | None] = {
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
     "numeric": None,
-    "boolean": _lazily("bool_"),
-    "text": _lazily("string"),
-    "character varying": _lazily("string"),
-    "character": _lazily("string"),
-    "bytea": _lazily("binary"),
-    "date": _lazily("date32"),
-    "time without time zone": _lazily("time64", "us"),
-    "timestamp without time zone": _lazily("timestamp", "us"),
-    "timestamp with time zone": _lazily("timestamp", "us", "UTC"),
-    "interval": _lazily("duration", "us"),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+    "character varying": pa.string(),
+    "character": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time without time zone": pa.time64("us"),
+    types.TIMESTAMP: pa.timestamp("us"),
+    types.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
+    "interval": pa.duration("us"),
 }
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}
@@ -131,7 +111,7 @@ def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
             raise InexactError(name)
     if plain == "numeric":
         return _decimals(values, kinds, name)
-    return pa.array(values, _ARROW[plain]())
+    return pa.array(values, _ARROW[plain])
 
 
 def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
@@ -156,7 +136,7 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
         raise InexactError(name)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]()
+    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), target or pa.decimal128(19, 0))
     if target is None or not _is_same(array.type, target):
@@ -222,11 +202,7 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
 
 
 def has_infinite(array: pa.Array) -> bool:
-    """Tell whether a value is infinite: Arrow reads 1e400 as infinity, PostgreSQL refuses it.
-
-    Args:
-        array: doubles read from texts.
-    """
+    """Tell whether a double is infinite: Arrow reads 1e400 as infinity, PostgreSQL refuses it."""
     import pyarrow.compute as pc
 
     return bool(pc.any(pc.is_inf(array)).as_py())

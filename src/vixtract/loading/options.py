@@ -75,8 +75,6 @@ class Options(FormatOptions):
     def build(cls, mode: str, key: str | Sequence[str] | None, more: Mapping[str, Any]) -> Options:
         """Check the arguments of `load` and return them as options.
 
-        Args:
-            key: a column, several, or None.
         Raises:
             LoadUsageError: an option is unknown or wrong, or contradicts another.
         """

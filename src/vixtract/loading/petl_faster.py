@@ -133,12 +133,7 @@ def _dump(rows: Sequence[Any], folder: str | None) -> Any:
 
 
 class _Sorter:
-    """Sorts chunks and merges them, with native keys while all values seen allow it.
-
-    Args:
-        indices: of the key's columns.
-        reverse: highest first.
-    """
+    """Sorts chunks and merges them, with native keys while all values seen allow it."""
 
     def __init__(self, indices: Sequence[int], stock_key: Key, reverse: bool) -> None:
         self.columns = [KeyColumn(index) for index in indices]

@@ -41,13 +41,7 @@ class _Need:
 
 
 def iter_multi_aggregate(source: Any, key: Any, aggregation: Any) -> Iterator[tuple[Any, ...]]:
-    """Replace petl's `itermultiaggregate`, with the same rows in the same order.
-
-    Args:
-        source: table, sorted by the key.
-        key: field or fields, a function, or None.
-        aggregation: output field to any aggregation that petl allows.
-    """
+    """Replace petl's `itermultiaggregate`, with the same rows in the same order."""
 
     def plan(header: Sequence[Any]) -> list[_Need]:
         return [_plan_multi(spec, header) for spec in aggregation.values()]
@@ -61,14 +55,7 @@ def iter_multi_aggregate(source: Any, key: Any, aggregation: Any) -> Iterator[tu
 def iter_simple_aggregate(
     table: Any, key: Any, aggregation: Any, value: Any, field: Any
 ) -> Iterator[tuple[Any, ...]]:
-    """Replace petl's `itersimpleaggregate`, with the same rows in the same order.
-
-    Args:
-        table: sorted by the key.
-        key: field or fields, a function, or None.
-        value: field or fields, or function of a row; None: whole rows.
-        field: name of the output field.
-    """
+    """Replace petl's `itersimpleaggregate`, with the same rows in the same order."""
 
     def plan(header: Sequence[Any]) -> list[_Need]:
         from petl.util.base import asindices

@@ -21,9 +21,6 @@ _TIME = "time without time zone"
 def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> list[Any]:
     """Return a row's values as psycopg writes them without loss.
 
-    Args:
-        row: values in the columns' order.
-        number: of the row, for the error.
     Raises:
         BadRowError: the server would accept a value and silently drop a part of it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -15,6 +16,8 @@ from vixtract.loading.connections import fetch_value
 from vixtract.loading.target import TableName
 
 FILE = "loads.jsonl"
+_FIELDS = ("schema", "table", "mode", "rows", "bytes", "seconds")
+_fields = operator.attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,7 @@ def append_line(result: Result) -> None:
         return
     line = {
         "run": run_id(),
-        "schema": result.schema,
-        "table": result.table,
-        "mode": result.mode,
-        "rows": result.rows,
-        "bytes": result.bytes,
+        **dict(zip(_FIELDS, _fields(result), strict=True)),
         "seconds": round(result.seconds, 3),
         "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     }
@@ -101,15 +100,7 @@ def insert_row(connection: Connection, result: Result) -> None:
                 connection.execute(
                     'INSERT INTO vixtract.load (run, schema, "table", mode, rows, bytes, seconds,'
                     " at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
-                    [
-                        run_id() or None,
-                        result.schema,
-                        result.table,
-                        result.mode,
-                        result.rows,
-                        result.bytes,
-                        result.seconds,
-                    ],
+                    [run_id() or None, *_fields(result)],
                 )
     except psycopg.Error:
         return  # the table is not writable or has other columns: the load itself succeeds

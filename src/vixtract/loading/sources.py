@@ -24,13 +24,7 @@ BadRow = Callable[[BadRowError, Any], None]
 
 
 def refuse(error: BadRowError, row: Any) -> None:
-    """Fail at the first bad row.
-
-    Args:
-        row: the row.
-    Raises:
-        BadRowError: always.
-    """
+    """Raise the error of the first bad row."""
     raise error
 
 
@@ -62,10 +56,8 @@ def unlike_a_table(data: Any) -> LoadUsageError:
 
 
 def from_arrow(data: Any) -> Source:
-    """Make a source of Arrow data.
+    """Make a source of a table, batch or reader: anything with Arrow's PyCapsule interface.
 
-    Args:
-        data: table, record batch or reader: anything with Arrow's PyCapsule interface.
     Raises:
         LoadUsageError: it has no named columns.
     """
@@ -82,12 +74,7 @@ def from_arrow(data: Any) -> Source:
 
 
 def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Source:
-    """Make a source of Arrow batches.
-
-    Args:
-        reader: consumed once.
-        total: number of rows, if known.
-    """
+    """Make a source of Arrow batches; `total` is the number of their rows, if known."""
     schema = reader.schema
     names = [str(name) for name in schema.names]
     kinds = {name: types.infer_arrow(kind) for name, kind in zip(names, schema.types, strict=True)}
@@ -95,11 +82,7 @@ def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Sour
 
 
 def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
-    """Cut Arrow batches into chunks.
-
-    Args:
-        batches: of any number of rows.
-    """
+    """Cut Arrow batches of any size into chunks."""
     first = 1
     for batch in batches:
         columns = [_unwrapped(column) for column in batch.columns]
@@ -116,10 +99,8 @@ def _unwrapped(column: pa.Array) -> pa.Array:
 
 
 def from_columns(data: Mapping[Any, Any]) -> Source:
-    """Make a source of a dict of columns.
+    """Make a source of a dict that has a list of values for each column's name.
 
-    Args:
-        data: name to the column's values.
     Raises:
         LoadUsageError: a value is not a list, or the columns differ in length.
     """
@@ -264,9 +245,8 @@ def _dict_shape(names: list[Any]) -> _Shape:
 
 
 def _no_row(number: int, row: Any) -> BadRowError:
-    return BadRowError(
-        number, "", shown(row), f"a {type(row).__name__} is not a row like the others"
-    )
+    reason = f"a {type(row).__name__} is not a row like the others"
+    return BadRowError(number, "", shown(row), reason)
 
 
 def _row_chunks(

@@ -34,17 +34,7 @@ _MOST_COLUMNS = 1600
 _FRACTIONS = {"numeric", "real", "double precision"}
 _NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
 # The types that Arrow's CSV reader converts as PostgreSQL does.
-_READ_TYPED = {
-    "bigint",
-    "integer",
-    "smallint",
-    "double precision",
-    "numeric",
-    "boolean",
-    "date",
-    "timestamp without time zone",
-    "timestamp with time zone",
-}
+_READ_TYPED = _NUMBERS - {"real"} | {"boolean", "date", types.TIMESTAMP, types.TIMESTAMPTZ}
 _DECIMALS = (".", ",")
 
 
@@ -82,10 +72,9 @@ class TextOptions:
 def open_text(
     path: Path, options: TextOptions, columns: Sequence[str] = (), *, delimiter: str = ","
 ) -> Source:
-    """Open a delimited file, read block by block.
+    """Open a delimited file, also a compressed one, read block by block.
 
     Args:
-        path: file, also compressed.
         columns: names, if the file has no header.
         delimiter: the usual one for the suffix.
     Raises:
@@ -95,13 +84,7 @@ def open_text(
 
 
 class TextFile:
-    """A delimited file: an empty field is NULL, a quoted empty field is an empty text.
-
-    Args:
-        path: file, also compressed.
-        columns: names, if the file has no header.
-        delimiter: the usual one for the suffix.
-    """
+    """A delimited file: an empty field is NULL, a quoted empty field is an empty text."""
 
     def __init__(
         self, path: Path, options: TextOptions, columns: Sequence[str], delimiter: str
@@ -123,11 +106,7 @@ class TextFile:
         self._source: Source | None = None
 
     def source(self) -> Source:
-        """Read the first block and return the source.
-
-        Raises:
-            LoadUsageError: the file has no header, or cannot be read.
-        """
+        """Read the first block and return the source."""
         chunks: Callable[[Sequence[Column]], Iterator[Chunk]] = self.chunks
         try:
             self._recognise()
@@ -177,7 +156,6 @@ class TextFile:
 
     def _text(self, size: int) -> str:
         """Return the beginning of the file, up to `size` bytes, as text."""
-
         with self._stream() as stream:
             start = stream.read(size)
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
@@ -236,15 +214,11 @@ class TextFile:
         return True
 
     def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
-        """Read with the target's types, and as text from the first value that Arrow refuses.
-
-        Args:
-            target: columns of the table, in the file's order.
-        """
+        """Read with the target's types, and as text from the first value that Arrow refuses."""
         pairs = list(zip(self.names, target, strict=True))
         self.numbers = {name for name, column in pairs if types.base(column.type) in _NUMBERS}
         texts = dict.fromkeys(self.names, pa.string())
-        kinds = {**texts}
+        kinds = texts.copy()
         for name, column in pairs:
             wanted = column.type
             if wanted == "numeric" and name in self.scales:
@@ -296,7 +270,6 @@ class TextFile:
 
     def _is_left_open(self, last: str) -> bool:
         """Tell whether the last value is the rest of the file, because a quote is missing."""
-
         if not any(end in last for end in _ENDS):
             return False
         quoted = ('"' + last.replace('"', '""'))[-_TAIL:]
