@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Owner:
-    """The owner of a connection.
-
-    Args:
-        kind: `person` or `team`.
-        name: account name, or the team's.
-    """
+class Owner(NamedTuple):
+    """The owner of a connection: `person` or `team`, and the name."""
 
     kind: str
     name: str
@@ -24,7 +19,6 @@ class Saved:
     """A connection as it is stored.
 
     Args:
-        owner: the person or team it belongs to.
         values: of all fields, the secret ones too.
         changed_at: Unix seconds.
         changed_by: account name of a person.
@@ -44,8 +38,6 @@ class Draft:
     """A connection as a person typed it.
 
     Args:
-        owner: the person or team it will belong to.
-        values: as typed.
         kept: secret fields whose stored value stays.
     """
 

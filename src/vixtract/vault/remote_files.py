@@ -23,11 +23,7 @@ class RemoteFile:
 
     @contextmanager
     def open(self, mode: str = "rb") -> Iterator[Any]:
-        """Open the file.
-
-        Args:
-            mode: `rb` or `wb`.
-        """
+        """Open the file in mode `rb` or `wb`."""
         if mode not in {"rb", "wb"}:
             raise VaultError(f"A remote file cannot be opened as {mode!r}.", "Use 'rb' or 'wb'.")
         with self.opener(self.path, mode) as file:
