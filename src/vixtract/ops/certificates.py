@@ -37,7 +37,7 @@ class Certificate:
         names: host names and addresses that it is for.
         issuer: who signed it.
         not_after: when it expires, UTC.
-        problem: what is wrong with it, or an empty text.
+        problem: why it cannot be used as it is, or an empty text.
         cure: what to do about it.
     """
 
