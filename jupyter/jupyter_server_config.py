@@ -24,7 +24,7 @@ c.ServerApp.shutdown_no_activity_timeout = server_idle_s
 c.KernelManager.transport = "ipc"
 
 # A kernel that was stopped for taking too much says so in the cell that ran.
-c.ServerApp.kernel_websocket_connection_class = "vixtract.hub.kernels.TellingConnection"
+c.ServerApp.kernel_websocket_connection_class = "vixtract.hub.kernels.NoticeConnection"
 # A kernel gets the present database password, also when the server is older.
 c.MultiKernelManager.kernel_manager_class = "vixtract.hub.kernels.FreshKernelManager"
 

@@ -1,6 +1,7 @@
 """The Hub's configuration. Drop-ins in /etc/jupyterhub/conf.d are read last and may change it."""
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from vixtract.hub import events
 from vixtract.hub.authenticator import PeopleAuthenticator
 from vixtract.hub.authority import AuthorityHandler
 from vixtract.hub.lifecycle import Lifecycle
-from vixtract.hub.provisioner import Provisioner, Server
+from vixtract.hub.provisioner import DatabaseServer, Provisioner
 from vixtract.hub.spawner import PersonSpawner
 from vixtract.hub.state import PeopleState
 from vixtract.hub.teamwork import Teamwork
@@ -18,8 +19,8 @@ from vixtract.people import directory
 from vixtract.people.accounts import DATABASE, SECRETS, STATE
 from vixtract.people.archive import Packer
 from vixtract.people.database_tls import DatabaseTls
-from vixtract.people.limits import ServerLimits
 from vixtract.people.roles import superuser_conninfo
+from vixtract.processes.limits import LAB
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings, build_environment, build_people_environment, is_loopback
@@ -29,7 +30,7 @@ c = get_config()  # noqa: F821  traitlets provides it
 PREFIX = Path("/opt/jupyterhub")
 settings = Settings.for_process("hub", with_secrets(os.environ))
 project = os.environ.get("VIXTRACT_PROJECT") or "vixtract"
-postgresql = Server(
+postgresql = DatabaseServer(
     superuser_conninfo(),
     bi_password=settings["BI_PASSWORD"],
     role_key=ensure_secret(SECRETS, "role_key"),
@@ -43,13 +44,13 @@ packer = Packer(Path("/home"))
 
 
 def list_names():
-    """Everybody's name who may log in, for the provisioner."""
+    """Return the names of people who may log in, for the provisioner."""
     blocked = state.blocked()
     return [p.name for p in directory.read_people(DATABASE) if p.name not in blocked]
 
 
 def publish_admins():
-    """Tell the other services who is an administrator, and for whom nothing may run."""
+    """Write for the other services who is an administrator, and for whom nothing may run."""
     people = directory.read_people(DATABASE)
     state.forget_gone([person.name for person in people])
     admins = [person.name for person in people if person.is_admin]
@@ -69,37 +70,45 @@ c.JupyterHub.hub_port = 8081
 c.JupyterHub.hub_connect_ip = "127.0.0.1"
 c.JupyterHub.tornado_settings = {"cookie_options": {"samesite": "Lax"}}
 
-# State lies in the volume; what belongs to one life of the container in /run.
+# State is in the volume; /run has what must not outlive the container.
 c.JupyterHub.db_url = f"sqlite:///{DATABASE}"
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.cookie_secret_file = str(STATE / "cookie_secret")
 c.ConfigurableHTTPProxy.pid_file = "/run/vixtract/proxy.pid"
 
-# The proxy faces the network and needs no right at all; setpriv leaves root before node starts.
+# The proxy faces the network and needs no rights: setpriv drops root before node starts.
 c.ConfigurableHTTPProxy.command = [
-    "/usr/bin/setpriv", "--reuid=proxy", "--regid=proxy", "--clear-groups", "--no-new-privs",
-    "/usr/bin/node", "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
-]  # fmt: skip
+    "/usr/bin/setpriv",
+    "--reuid=proxy",
+    "--regid=proxy",
+    "--clear-groups",
+    "--no-new-privs",
+    "/usr/bin/node",
+    "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
+]
 
-# People's servers outlive the Hub: it is started again beside them.
+# People's servers go on running while the Hub restarts.
 c.JupyterHub.cleanup_servers = False
 
-# Login: local accounts, LDAP, OpenID Connect; nobody signs up. The first administrator only while
-# there is nobody.
+# Login by local accounts, LDAP or OpenID Connect, without sign-up. HUB_ADMIN becomes an
+# administrator only while the Hub has no users.
 c.JupyterHub.authenticator_class = PeopleAuthenticator
 c.Authenticator.allow_existing_users = True
 c.Authenticator.allow_all = False
 c.Authenticator.admin_users = set() if directory.read_people(DATABASE) else {settings["HUB_ADMIN"]}
 c.PeopleAuthenticator.database = str(DATABASE)
 c.PeopleAuthenticator.signin = settings
-# Functions, not methods: traitlets copies configuration deeply, and a thread cannot be copied.
+# Functions, not methods: traitlets makes deep copies of the configuration, and a thread has none.
 c.PeopleAuthenticator.person_added = lambda name: provisioner.add(name)  # noqa: PLW0108
 c.PeopleAuthenticator.get_lifecycle = lambda: lifecycle
 c.JupyterHub.template_paths = [str(PREFIX / "share/vixtract/templates")]
-# A drop-in may choose the predecessor's class, LocalLDAPCreateUsers. It makes accounts by this
-# command: Debian's adduser is not in the image, and knows no owners of homes.
+# A drop-in may choose LocalLDAPCreateUsers, the class of ViXtract's predecessor. It makes accounts
+# by this command: Debian's adduser is not in the image, and would not keep the owners of homes.
 c.LocalAuthenticator.add_user_cmd = [
-    *(str(PREFIX / "bin/python"), "-I", "-m", "vixtract.people.accounts"),
+    str(PREFIX / "bin/python"),
+    "-I",
+    "-m",
+    "vixtract.people.accounts",
 ]
 
 # Servers. `-I` keeps a person's own libraries out of the server; kernels run on Debian's Python.
@@ -108,14 +117,16 @@ c.Spawner.cmd = [str(PREFIX / "bin/python"), "-I", str(PREFIX / "bin/jupyterhub-
 c.Spawner.default_url = "/lab"
 c.Spawner.start_timeout = 90
 c.Spawner.http_timeout = 60
-# Until the Hub sees that a server ended, its port is routed to whoever listens there.
+# Until the Hub notices that a server ended, it routes requests to any process on that port.
 c.Spawner.poll_interval = 5
 c.PersonSpawner.person_environment = lambda name: postgresql.person_environment(name)  # noqa: PLW0108
 c.PersonSpawner.blocked = lambda: state.blocked()  # noqa: PLW0108
 c.PersonSpawner.ensure_role = lambda name: postgresql.ensure_role(name)  # noqa: PLW0108
 c.PersonSpawner.publish = publish_admins
-c.PersonSpawner.limits = ServerLimits(
-    memory_mb=settings.integer("SERVER_MEMORY_MB"), processes=settings.integer("SERVER_PROCESSES")
+c.PersonSpawner.limits = replace(
+    LAB,
+    memory_mb=settings.integer("SERVER_MEMORY_MB"),
+    processes=settings.integer("SERVER_PROCESSES"),
 )
 # Administrators' plain `pip3 install` goes to /usr/local, for everybody.
 c.PersonSpawner.admin_environment = {"PYTHONUSERBASE": "/usr/local"}
@@ -129,9 +140,9 @@ c.JupyterHub.services = [
         "display": False,
         "api_token": ensure_secret(SECRETS, "hub_token"),
     },
-    # Root's: it stops who takes more than their share.
+    # Runs as root: it stops kernels and servers that take more than their share.
     {
-        "name": "labwatch",
+        "name": "labs",
         "command": [str(PREFIX / "bin/python"), "-I", "-m", "vixtract.processes.labs"],
         "cwd": "/",
         "display": False,

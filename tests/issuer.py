@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,16 @@ class Issuer:
 def foreign_key() -> rsa.RSAPrivateKey:
     """Return a key that the issuer does not publish."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+TWISTS = {
+    "expired": lambda c: ({**c, "exp": int(time.time()) - 600}, None, "RS256"),
+    "no end": lambda c: ({k: v for k, v in c.items() if k != "exp"}, None, "RS256"),
+    "another client's": lambda c: ({**c, "aud": "somebody-else"}, None, "RS256"),
+    "another issuer's": lambda c: ({**c, "iss": "https://evil.example"}, None, "RS256"),
+    "another sign-in's": lambda c: ({**c, "nonce": "other"}, None, "RS256"),
+    "another party's": lambda c: ({**c, "azp": "somebody-else"}, None, "RS256"),
+    "foreign key": lambda c: (c, foreign_key(), "RS256"),
+    "unsigned": lambda c: (c, "", "none"),
+    "signed with a shared secret": lambda c: (c, "s" * 32, "HS256"),
+}

@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name.startswith("connection"):
-        return getattr(import_module("vixtract.vault.client"), name)
+        return getattr(import_module("vixtract.vault.notebooks"), name)
     methods = import_module("vixtract.loading.petl_methods")
     if name == "etl":
         return methods.register()

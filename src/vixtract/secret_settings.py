@@ -100,7 +100,7 @@ class Masker:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next piece; return what is certain by now.
+        """Take the next piece; return the masked text of which no secret can be a part any more.
 
         Args:
             data: bytes of the stream.
@@ -116,21 +116,13 @@ class Masker:
         return held
 
     def mask(self, data: bytes) -> bytes:
-        """Mask a whole text.
-
-        Args:
-            data: the text.
-        """
+        """Mask a whole text."""
         for form in self._forms:
             data = data.replace(form, MASK.encode())
         return data
 
     def mask_text(self, text: str) -> str:
-        """Mask a whole text.
-
-        Args:
-            text: the text.
-        """
+        """Mask a whole text."""
         return self.mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def mask_json(self, value: Any) -> Any:
@@ -149,11 +141,11 @@ class Masker:
 
     @property
     def holds(self) -> bool:
-        """Whether something is held back."""
+        """Whether a part of the stream is held back."""
         return bool(self._held)
 
     def _undecided(self, text: bytes) -> int:
-        """Length of the longest end of the text that a secret may begin with."""
+        """Return the length of the longest end of the text that may begin a secret."""
         longest = max((len(form) for form in self._forms), default=1) - 1
         for length in range(min(longest, len(text)), 0, -1):
             end = text[-length:]

@@ -14,7 +14,6 @@ class Setting:
     """One setting.
 
     Args:
-        name: environment variable.
         default: text used where the variable is unset or empty.
         kind: one of `vixtract.values.CHECKS`, or `choice`. Where the default is empty, a value may
             be empty too.
@@ -23,7 +22,6 @@ class Setting:
             containers' environments), `build` (arguments of image builds) and `ops`.
         help: one sentence for operators, units included.
         choices: allowed values of kind choice.
-        group: heading in the documentation.
     """
 
     name: str
@@ -272,7 +270,13 @@ _LIMITS = _group(
         {"compose"},
         "Memory of the job container with all jobs in it.",
     ),
-    Setting("POSTGRES_MEMORY", "4g", "size", {"compose"}, "Memory of the PostgreSQL container."),
+    Setting(
+        "POSTGRES_MEMORY",
+        "4g",
+        "size",
+        {"compose"},
+        "Memory of the PostgreSQL container; its buffers follow from it.",
+    ),
 )
 
 _MESSAGES = _group(
@@ -431,7 +435,13 @@ _IMAGES = _group(
         {"compose", "ops"},
         "Registry and path of the own images; `localhost/…`: they are built here, never pulled.",
     ),
-    Setting("POSTGRES_IMAGE", "postgres:17", "image", {"compose", "ops"}, "Image of PostgreSQL."),
+    Setting(
+        "POSTGRES_IMAGE",
+        "postgres:17",
+        "image",
+        {"build", "ops"},
+        "Image of PostgreSQL that ours is built on: Debian variants of 16 or newer.",
+    ),
     Setting(
         "DEBIAN_IMAGE",
         "debian:trixie-slim",

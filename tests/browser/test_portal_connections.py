@@ -59,10 +59,10 @@ def chromium():
 
 
 WORDS = {
-    "en-US": {"new": "New connection", "works": "It works", "wrong": "does not take this token",
+    "en-US": {"new": "New connection", "works": "It works", "wrong": "rejects this token",
               "test": "Test", "save": "Save", "saved": "Saved.", "needed": "This field is required.",
-              "again": "type this again", "taken": "of this name already", "delete": "Delete",
-              "hidden": "never shown again", "none": "There is no connection yet"},
+              "again": "Type this again", "taken": "with this name already", "delete": "Delete",
+              "hidden": "never shown again", "none": "No connections yet"},
     "ru-RU": {"new": "Новое подключение", "works": "Работает", "wrong": "не принимает этот токен",
               "test": "Проверить", "save": "Сохранить", "saved": "Сохранено.",
               "needed": "нужно заполнить", "again": "введите это снова", "taken": "уже есть",
@@ -139,7 +139,7 @@ def change_and_share(stand, page, say, url) -> None:
     shoot(page, f"connection-saved-{say['save']}")
     found = stand.vault.ask(ANNA, do="get", name="shop-api")["connection"]
     assert (found["owner"], found["values"]["token"]) == (["team", "sales"], TOKEN)
-    assert "somebody else" in stand.vault.ask(BOB, do="get", name="shop-api")["error"]
+    assert "belongs to another" in stand.vault.ask(BOB, do="get", name="shop-api")["error"]
 
 
 def test_without_scripts_the_test_works_too(stand, chromium):
@@ -192,6 +192,6 @@ def test_a_vault_that_is_down_gets_a_plain_page(stand, chromium, monkeypatch):
     try:
         with open_page(chromium, stand.portal, "anna", locale="en-US") as page:
             assert page.goto("/portal/connections").status == 503
-            expect(page.locator("main")).to_contain_text("cannot be looked at now")
+            expect(page.locator("main")).to_contain_text("cannot be read now")
     finally:
         stand.vault.start()

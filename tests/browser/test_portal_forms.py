@@ -18,9 +18,9 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 BOTH = pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
 WORDS = {
     "en-US": {
-        "save": "Save", "daily": "every day at 06:45", "or": "two schedules", "title": "Give the schedule a name.",
+        "save": "Save", "daily": "every day at 06:45", "or": "two schedules", "title": "Enter a name for the schedule.",
         "bad": "Failed and late", "next": "Next up", "last_runs": "Last 3 runs:", "failed": "failed 1",
-        "duplicate": "Duplicate", "off": "Switch off", "on": "Switch on", "delete": "Delete", "whole": "Give a whole number",
+        "duplicate": "Duplicate", "off": "Switch off", "on": "Switch on", "delete": "Delete", "whole": "Enter a whole number",
     },
     "ru-RU": {
         "save": "Сохранить", "daily": "каждый день в 06:45", "or": "два расписания", "title": "название",
@@ -119,7 +119,7 @@ def test_another_notebook_brings_its_own_fields(stand, chromium):
         expect(page.locator("#p-year")).to_have_count(0)
         page.fill("#notebook", "gone.ipynb")
         page.locator("#notebook").dispatch_event("change")
-        expect(page.locator("#unread")).to_contain_text("no such notebook")
+        expect(page.locator("#unread")).to_contain_text("not found in the home folder")
         assert page.complaints == []
 
 

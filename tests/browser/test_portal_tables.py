@@ -97,6 +97,6 @@ def test_a_table_is_found_read_and_connected_to(stand, chromium, locale, late, c
 def test_another_person_finds_nothing_of_it(stand, chromium):
     with open_page(chromium, stand.portal, "boris", locale="en-US") as page:
         page.goto("/portal/tables")
-        expect(page.locator("main")).to_contain_text("There is no table yet")
+        expect(page.locator("main")).to_contain_text("No tables yet")
         assert page.goto("/portal/tables/anna/sales").status == 404
         assert page.request.get("/portal/api/tables/anna/sales").status == 404

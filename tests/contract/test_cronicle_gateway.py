@@ -21,6 +21,7 @@ from vixtract.cronicle_edge.gateway import Gateway
 from vixtract.cronicle_edge.people import HubUserError
 from vixtract.cronicle_edge.upstream import Upstream
 from vixtract.ledger.database import Database
+from vixtract.scheduler.config import EngineConfig
 
 
 async def tell_request(request):
@@ -136,7 +137,8 @@ def door(tmp_path_factory):
         uvicorn.Config(CRONICLE, uds=str(folder / "web.sock"), log_level="warning", lifespan="off")
     )
     database = Database(folder / "ledger.sqlite3")
-    contract = Contract(Upstream("s3ssion", folder / "web.sock"), database, "the-key", "UTC")
+    config = EngineConfig("the-key", folder)
+    contract = Contract(Upstream("s3ssion", folder / "web.sock"), database, config)
     gateway = Gateway(contract, People(), lambda: {"code": 0, "engine": "cronicle"}, lambda: None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -262,7 +264,8 @@ def test_a_connection_that_says_nothing_is_ended(door, monkeypatch):
 
 def test_cronicle_being_away_is_said(tmp_path):
     database = Database(tmp_path / "ledger.sqlite3")
-    contract = Contract(Upstream("s", tmp_path / "none.sock"), database, "the-key", "UTC")
+    config = EngineConfig("the-key", tmp_path)
+    contract = Contract(Upstream("s", tmp_path / "none.sock"), database, config)
     gateway = Gateway(contract, People(), lambda: {"code": 0}, lambda: None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

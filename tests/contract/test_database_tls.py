@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 from vixtract.certificates.pair import CertificateError
 from vixtract.people import database_tls
 from vixtract.people.database_tls import AUTHORITY, SERVED, SERVER, DatabaseTls
-from vixtract.people.role_limits import ensure_reader_limits
+from vixtract.people.roles import ensure_reader_limits
 
 if TYPE_CHECKING:
     from tests.postgres import Cluster

@@ -291,7 +291,7 @@ def test_admin_may_act_for_a_person(shared):
     event = shared.create("for anna", [], username="anna")
     assert shared.client.get_event(event)["username"] == "anna"
     assert shared.run(event)["username"] == "anna"
-    with pytest.raises(SchedulerError, match="no valid account name"):
+    with pytest.raises(SchedulerError, match="not a valid account name"):
         shared.client.update_event(event, {"username": "../root"})
 
 

@@ -116,14 +116,22 @@ def test_another_account_of_the_group_gets_no_answer(ask, place):
 
 
 @pytest.mark.parametrize(
-    ("path", "says"),
+    ("path", "says", "code"),
     [
-        ("../bob/etl/load.ipynb", "goes up"), ("/home/bob/etl/load.ipynb", "not in anna's home"),
-        ("link.ipynb", "symbolic link"), ("linked/load.ipynb", "symbolic link"), ("pipe.ipynb", "named pipe"),
-        ("no.ipynb", "not found"), ("empty.ipynb", "empty"), ("", "names the home"), ("text.ipynb", "no notebook"),
+        ("../bob/etl/load.ipynb", "goes up", "notebook.not_in_home"),
+        ("/home/bob/etl/load.ipynb", "not in anna's home", "notebook.not_in_home"),
+        ("", "names the home", "notebook.not_in_home"),
+        ("link.ipynb", "symbolic link", "notebook.not_a_file"),
+        ("linked/load.ipynb", "symbolic link", "notebook.not_a_file"),
+        ("pipe.ipynb", "named pipe", "notebook.not_a_file"),
+        ("no.ipynb", "not found", "notebook.not_found"),
+        ("empty.ipynb", "empty", "notebook.not_a_notebook"),
+        ("text.ipynb", "no notebook", "notebook.not_a_notebook"),
+        ("cells.ipynb", "no cells", "notebook.not_a_notebook"),
+        ("latin.ipynb", "not UTF-8", "notebook.not_a_notebook"),
     ],
 )  # fmt: skip
-def test_tricks_are_refused_in_words(ask, place, path, says):
+def test_tricks_are_refused_in_words(ask, place, path, says, code):
     home = place / "home/anna"
     for name, target in (("link.ipynb", "../bob/etl/load.ipynb"), ("linked", "../bob/etl")):
         if not (home / name).is_symlink():
@@ -132,9 +140,11 @@ def test_tricks_are_refused_in_words(ask, place, path, says):
         os.mkfifo(home / "pipe.ipynb")
     (home / "empty.ipynb").touch()
     (home / "text.ipynb").write_text("no JSON")
+    (home / "cells.ipynb").write_text("{}")
+    (home / "latin.ipynb").write_bytes(b"\xe9")
     own(home, ANNA)
     answer = ask(do="inspect", person="anna", notebook=path)
-    assert says in answer["error"], answer
+    assert (answer["failure"]["code"], says in answer["error"]) == (code, True), answer
 
 
 def test_a_notebook_of_another_owner_is_read_with_the_persons_rights_alone(ask, place):
@@ -142,7 +152,11 @@ def test_a_notebook_of_another_owner_is_read_with_the_persons_rights_alone(ask, 
     write(secret, "a = 1")
     os.chown(secret, 0, 0)
     secret.chmod(0o600)
-    assert "may not read" in ask(do="inspect", person="anna", notebook="roots.ipynb")["error"]
+    answer = ask(do="inspect", person="anna", notebook="roots.ipynb")
+    assert (answer["failure"]["code"], "may not read" in answer["error"]) == (
+        "notebook.not_readable",
+        True,
+    )
 
 
 @pytest.mark.parametrize("person", ["root", "carol", "../anna", "", None, "anna/../bob", 1])
@@ -188,7 +202,11 @@ def test_a_link_in_the_way_of_the_pinned_copy_leads_nowhere(ask, place):
     if not (home / ".local/share/vixtract").is_symlink():
         (home / ".local/share/vixtract").symlink_to(outside)
     own(home, ANNA)
-    assert "cannot be written" in ask(do="pin", person="anna", notebook="etl/load.ipynb")["error"]
+    answer = ask(do="pin", person="anna", notebook="etl/load.ipynb")
+    assert (answer["failure"]["code"], "cannot be written" in answer["error"]) == (
+        "notebook.not_written",
+        True,
+    )
     assert list(outside.iterdir()) == []
 
 
@@ -196,7 +214,10 @@ def test_a_notebook_that_needs_too_much_memory_is_an_answer(ask, place):
     bomb = place / "home/anna/bomb.ipynb"
     bomb.write_text('{"cells":[' + "[],[],[],[]," * 4_000_000 + "[]]}")
     own(place / "home/anna", ANNA)
-    assert "error" in ask(do="inspect", person="anna", notebook="bomb.ipynb")
+    assert (
+        ask(do="inspect", person="anna", notebook="bomb.ipynb")["failure"]["code"]
+        == "notebook.too_large"
+    )
     bomb.unlink()
     assert ask(do="list", person="anna")["notebooks"]
 

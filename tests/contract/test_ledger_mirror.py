@@ -141,7 +141,7 @@ def test_change_during_a_copy_is_copied_next_time(database, postgres_database, m
 def test_loop_survives_an_outage(database, postgres, postgres_database, monkeypatch):
     monkeypatch.setattr("vixtract.ledger.mirror.PERIOD_S", 0.2)
     address = (
-        f"postgresql+psycopg://postgres:{postgres.password}@127.0.0.1:{postgres.port}/"
+        f"postgresql://postgres:{postgres.password}@127.0.0.1:{postgres.port}/"
         + postgres_database.partition("dbname=")[2].split()[0]
     )
     mirror = Mirror(database, address)

@@ -84,7 +84,7 @@ def test_read_of_a_transaction_that_is_gone_says_so(conninfo):
         rows = iter(read("c.s", connection=connection))
         next(rows)
         connection.rollback()
-        with pytest.raises(LoadError, match="transaction that they were asked for in is gone"):
+        with pytest.raises(LoadError, match="the transaction of the query has ended"):
             list(rows)
         assert connection.execute("SELECT 1").fetchone() == (1,)
 

@@ -439,7 +439,7 @@ def test_hard_names_are_names(database):
         ("missing.csv", {}, "no file missing.csv"),
         (NEW, {"mode": "merge"}, "mode 'merge' is unknown"),
         (NEW, {"mode": "upsert"}, "needs a key"),
-        (NEW, {"mode": "incremental"}, "go together"),
+        (NEW, {"mode": "incremental"}, "needs a watermark"),
         (NEW, {"key": "nope", "mode": "upsert"}, "no column nope"),
         (NEW, {"colour": 1}, "unknown option colour"),
         (NEW, {"expect": {"unqiue": ["id"]}}, "unknown expectation unqiue"),

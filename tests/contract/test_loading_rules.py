@@ -78,10 +78,10 @@ def test_added_and_widened_columns_know_aliases_too(database):
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("nope", "'nope' of column a is no type"),
-        ("int int", "'int int' of column a is no type"),
-        ("varchar(0)", "of column a is no type"),
-        ("numeric(2000)", "of column a is no type"),
+        ("nope", "'nope' of column a is not a type"),
+        ("int int", "'int int' of column a is not a type"),
+        ("varchar(0)", "of column a is not a type"),
+        ("numeric(2000)", "of column a is not a type"),
         ("int NOT NULL", "of column a is more than a type"),
         ("serial", "of column a is more than a type"),
         ("int, y int", "of column a is more than a type"),

@@ -16,7 +16,7 @@ import pytest
 from vixtract.notebooks import render
 from vixtract.runner.channel import clean_result
 
-WARM = "from vixtract.notebooks.warm import in_process as begin; code = begin.run(job)"
+WARM = "from vixtract.notebooks.warm import in_process; code = in_process.run(job)"
 COLD = "from vixtract.notebooks import execute; code = execute.drive(job)"
 SCRIPT = """
 import json, sys

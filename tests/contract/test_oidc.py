@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.certificates import make_authority, write_pair
-from tests.issuer import Issuer
+from tests.issuer import TWISTS, Issuer
 from vixtract.hub import oidc
-from vixtract.hub.oidc import IssuerDownError, OidcError, Provider, new_request
+from vixtract.hub.oidc import IssuerDownError, OidcError, Provider, new_attempt
 from vixtract.settings import Settings
 
 pytestmark = [
@@ -45,7 +45,7 @@ def provider(issuer, folder, **changes):
 
 
 def sign_in(issuer, provider, request=None):
-    request = request or new_request()
+    request = request or new_attempt()
     back = issuer.agree(provider.build_url(request, REDIRECT), "sub-1")
     return provider.finish(parse_qs(urlsplit(back).query)["code"][0], request, REDIRECT)
 
@@ -91,7 +91,7 @@ def test_issuer_that_never_answers_is_given_up(issuer, folder, monkeypatch):
 
         def ask() -> None:
             try:
-                away.build_url(new_request(), REDIRECT)
+                away.build_url(new_attempt(), REDIRECT)
             except IssuerDownError as error:
                 problem.append(error)
 
@@ -99,3 +99,21 @@ def test_issuer_that_never_answers_is_given_up(issuer, folder, monkeypatch):
         thread.start()
         thread.join(30)
         assert problem, "still waiting after 30 s"
+
+
+@pytest.mark.parametrize("twist", TWISTS)
+def test_id_tokens_that_are_not_right_are_refused(issuer, folder, twist):
+    issuer.twist = TWISTS[twist]
+    try:
+        with pytest.raises(OidcError, match="The ID token of"):
+            sign_in(issuer, provider(issuer, folder))
+    finally:
+        issuer.twist = None
+    assert sign_in(issuer, provider(issuer, folder)).name == "anna"
+
+
+def test_code_of_another_sign_in_is_refused_by_pkce(issuer, folder):
+    own = provider(issuer, folder)
+    back = issuer.agree(own.build_url(new_attempt(), REDIRECT), "sub-1")
+    with pytest.raises(OidcError, match="PKCE"):
+        own.finish(parse_qs(urlsplit(back).query)["code"][0], new_attempt(), REDIRECT)

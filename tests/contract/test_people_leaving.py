@@ -14,7 +14,7 @@ from tests.contract.test_people_roles import (
     connect_person,
     connect_superuser,
 )
-from vixtract.hub.provisioner import Server
+from vixtract.hub.provisioner import DatabaseServer
 from vixtract.people import readers, retire, roles, sharing
 from vixtract.people.names import InvalidNameError
 from vixtract.people.roles import RoleError
@@ -28,7 +28,7 @@ NASTY = ['a"b', "a'b", "a; DROP ROLE bi", "A", "", "a" * 64, "pg_read_all_data",
 @pytest.fixture(scope="module")
 def server(postgres):
     """PostgreSQL with databases and groups made."""
-    server = Server(postgres.conninfo, BI_PASSWORD, KEY, "127.0.0.1", postgres.port)
+    server = DatabaseServer(postgres.conninfo, BI_PASSWORD, KEY, "127.0.0.1", postgres.port)
     server.ensure_databases()
     return server
 

@@ -59,7 +59,7 @@ def test_the_failing_cell_is_shown_with_a_way_to_it(anna, failed):
     link = re.search(r'id="to-cell" href="([^"]+)"', page)[1]
     target = "/jupyter/hub/spawn?next=/jupyter/user/anna/lab/tree/etl/load.ipynb%23cell-id%3Db2"
     assert link == target
-    for text in ("anna.sales", "140 MB", "report.csv", "Compare with the run before"):
+    for text in ("anna.sales", "140 MB", "report.csv", "Compare with the previous run"):
         assert text in page, text
 
 
@@ -81,6 +81,15 @@ def test_a_run_is_compared_with_the_one_before(anna, failed):
     assert cell["now"] == "ValueError: The file of today has no rows."
     assert answer["same_cells"] == 1
     assert anna.get(f"/portal/runs/{failed[1]}/compare").status_code == 404
+
+
+def test_the_list_tells_the_result_of_each_run(anna, failed):
+    page = anna.get("/portal/runs").text
+    results = re.findall(r'<td class="story">(.*?)</td>', page)
+    assert "1,200 rows → anna.sales" in results
+    assert any("The file of today has no rows." in result for result in results)
+    assert '<th scope="col">Result</th>' in page
+    assert '<th scope="col">Owner</th>' not in page, "for administrators alone"
 
 
 def test_the_rendered_notebook_can_do_nothing(anna, failed):
@@ -171,7 +180,7 @@ def test_a_run_is_repeated_with_the_same_or_other_parameters(stand, anna):
     assert parameters(page) == other
     answer = anna.submit(f"/portal/runs/{first}/again", parameters="[1]")
     assert answer.status_code == 422
-    assert "Give a JSON object" in answer.text
+    assert "Enter a JSON object" in answer.text
     # The schedule itself keeps its own.
     event = stand.engine.client.get_event(schedule)
     assert event["params"]["parameters"] == kept

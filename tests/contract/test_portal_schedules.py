@@ -172,7 +172,7 @@ def test_looking_before_saving_stores_nothing(stand, anna):
 
 
 def test_a_notebook_that_is_not_there_is_said_in_both_languages(stand):
-    for language, words in (("en", "no such notebook"), ("ru", "Такого блокнота")):
+    for language, words in (("en", "not found in the home folder"), ("ru", "Такого блокнота")):
         with stand.portal.person("anna", language=language) as browser:
             assert words in open_new(browser, "gone.ipynb").text
 

@@ -262,7 +262,7 @@ def test_a_wrong_form_keeps_what_was_typed(anna):
     )
     assert page.status_code == 422
     assert "Choose at least one day." in page.text
-    assert "Give a time such as 06:30." in page.text
+    assert "Enter a time such as 06:30." in page.text
     assert 'value="6 o&#39;clock"' in page.text
     assert 'aria-describedby="problem-time"' in page.text
 
@@ -496,7 +496,7 @@ def test_a_program_does_everything_with_a_token(portal):
         assert [s["id"] for s in program.get(f"{api}/schedules").json()] == [schedule["id"]]
         wrong = program.patch(path, json={"retries": -1})
         assert wrong.status_code == 422
-        assert wrong.json()["problems"] == {"retries": "Give a whole number from 0 to 100."}
+        assert wrong.json()["problems"] == {"retries": "Enter a whole number from 0 to 100."}
         assert program.delete(path).status_code == 204
         assert program.get(path).status_code == 404
         # The run outlives its schedule, and says nothing wrong about it.

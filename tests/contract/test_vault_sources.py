@@ -35,8 +35,8 @@ from tests.contract.vault_stand import (
 )
 from tests.scratch import open_folder
 from tests.waiting import free_port
-from vixtract.vault.client import make
 from vixtract.vault.kind import check_values
+from vixtract.vault.notebooks import make
 from vixtract.vault.registry import KINDS
 
 pytest_plugins = ["tests.postgres"]
@@ -412,13 +412,13 @@ def test_a_test_has_a_deadline_and_leaves_nothing_behind(tmp_path):
 
 
 def test_a_vault_that_is_down_is_said_plainly(stand, monkeypatch):
-    from vixtract.vault import client, wire
+    from vixtract.vault import client, notebooks
     from vixtract.vault.errors import NoVaultError
 
-    monkeypatch.setattr(wire, "PATIENCE_S", 0.5)
-    monkeypatch.setenv(wire.SOCKET_VARIABLE, "/nonexistent/vault.sock")
+    monkeypatch.setattr(client, "PATIENCE_S", 0.5)
+    monkeypatch.setenv(client.SOCKET_VARIABLE, "/nonexistent/vault.sock")
     with pytest.raises(NoVaultError, match=r"does not answer.*\./vixtract logs"):
-        client.connection("crm")
+        notebooks.connection("crm")
 
 
 def test_frames_know_nothing_of_a_wrong_attribute():

@@ -27,10 +27,11 @@ from types import SimpleNamespace as Entry
 people = {people!r}
 names = dict((uid, name) for name, uid in people.items())
 pwd.getpwuid = lambda uid: Entry(pw_name=names[uid])
-from vixtract.vault import trial
-from vixtract.vault.server import Vault, VaultConfig
+from vixtract.vault.isolated_test import IsolatedTest
+from vixtract.vault.requests import VaultConfig
+from vixtract.vault.server import Vault
 boot = "import sys; sys.path[:0] = {path!r}; from vixtract.vault.probe import main; main()"
-tester = trial.Trial(({python!r}, "-I", "-S", "-c", boot), {deadline}, {allowed!r})
+tester = IsolatedTest(({python!r}, "-I", "-S", "-c", boot), {deadline}, {allowed!r})
 Vault(VaultConfig(Path({socket!r}), Path({secrets!r}), Path({homes!r}), {portal}, 65534, tester)).run()
 """
 ASK = """

@@ -28,7 +28,7 @@ TELL = f"{GET}; import hashlib; print(hashlib.sha256(vixtract.connection('crm').
 # Run as the portal's account: what its process may ask.
 AS_PORTAL = """
 import json, sys
-from vixtract.vault.wire import ask
+from vixtract.vault.client import ask
 print(json.dumps(ask(json.loads(sys.argv[1]))))
 """
 
@@ -144,7 +144,7 @@ def test_anna_s_kernel_and_job_read_it_and_bob_s_do_not(hub, crm, jobs):
         assert SECRET not in told and "***" in told
     answer = jobs.script("bob", GET)
     assert SECRET not in answer
-    assert "somebody else" in answer
+    assert "belongs to another" in answer
     # A terminal: any process of hers.
     terminal = docker("exec", "-u", "anna", hub.container, "/usr/bin/python3", "-c", GET)
     assert terminal.stdout.strip() == SECRET
@@ -225,7 +225,7 @@ def test_every_driver_of_the_image_answers(hub, crm):
     """Each kind is tried at a port where nothing listens: its driver is imported all the same."""
     code = (
         "import paramiko, pymssql, pymysql, psycopg, requests, pyarrow.fs\n"
-        "from vixtract.vault.client import make\n"
+        "from vixtract.vault.notebooks import make\n"
         "from vixtract.vault.kind import check_values\n"
         "from vixtract.vault.registry import KINDS\n"
         "dead = {'host': '127.0.0.1', 'port': '9', 'user': 'u', 'password': 'p', 'database': 'd'}\n"

@@ -17,6 +17,25 @@ pytestmark = [
     pytest.mark.skipif(not has_image(), reason=f"Cronicle's image is absent: {IMAGE}"),
 ]
 QUICK = "#!/bin/bash\necho ran\n"
+# Stops the first process that Cronicle starts for a job and that is not yet known, before it can
+# have claimed its slot, as a busy machine does; prints its process id.
+STOP_WRAPPER = """
+import os, signal, sys, time
+end, wanted = time.monotonic() + 55, b"vixtract.cronicle_edge" + b".job"
+while time.monotonic() < end:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                line = file.read()
+        except OSError:
+            continue
+        if wanted in line and line.startswith(b"/opt/vixtract/bin/python") and pid not in sys.argv:
+            os.kill(int(pid), signal.SIGSTOP)
+            print(pid)
+            sys.exit(0)
+    time.sleep(0.002)
+sys.exit("no job was started")
+"""
 
 
 @pytest.fixture
@@ -192,3 +211,53 @@ def test_a_run_that_waits_when_its_engine_ends_gets_an_outcome(box):
     box.start()
     wait_until(lambda: state(queued)[0][0] == "done", "its outcome", interval_s=2)
     assert state(queued) == [["done", "failed"]]
+
+
+def stop_wrapper(box: EdgeBox, *known: str) -> str:
+    """Stop the next job's process as soon as there is one; return its process id."""
+    return box.execute("/opt/vixtract/bin/python", "-I", "-c", STOP_WRAPPER, *known).strip()
+
+
+@pytest.mark.parametrize("most", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_a_slot_whose_job_is_slow_to_start_runs_once(box, most):
+    wait_for_second(40)
+    at = int(time.time() // 60 + 1) * 60
+    timing = {"minutes": [at // 60 % 60], "hours": [at // 3600 % 24]}
+    event = box.make_event(QUICK, timing=timing, max_children=most)
+    stopped = [stop_wrapper(box)]
+    assert 0 <= time.time() - at < 20, "Cronicle started the slot's job"
+    if most == 0:
+        # The reconciler takes the slot for lost and starts it, as slowly.
+        stopped.append(stop_wrapper(box, *stopped))
+        assert box.query("SELECT count(*) FROM run") == [[0]]
+    else:
+        # Cronicle itself refuses a second job beside the first.
+        wait_until(lambda: at in outcomes(box, event, at, at), "the reconciler's look", 60)
+    for pid in stopped:
+        box.execute("kill", "-CONT", pid)
+        time.sleep(8)
+    wait_until(lambda: not box.client.get_active_jobs(), "the jobs' ends", 60)
+    # The reconciler has looked twice more.
+    time.sleep(35)
+    assert not box.client.get_active_jobs()
+    assert box.query("SELECT due_at, outcome FROM run") == [[at, "succeeded"]]
+    assert [row[0] for row in outcomes(box, event, at, at).values()] == ["succeeded"]
+    rows = box.client.get_event_history(event).rows
+    assert [(row["due_at"], row["code"]) for row in rows] == [(at, 0)]
+
+
+def test_a_catch_up_event_made_just_before_a_kill_is_started_in_time(box):
+    wait_for_second(5)
+    event = box.make_event(QUICK, timing={}, catch_up=1)
+    killed = box.engine_pid()
+    box.kill_engine()
+    # Cronicle keeps the cursor of a new event in memory until the next minute.
+    wait_until(lambda: box.engine_pid() != killed and box.is_up(), "the engine's return")
+    sql = (
+        "SELECT source, min(queued_at - due_at), max(queued_at - due_at), count(*) FROM run"
+        f" WHERE event = '{event}' AND due_at > {int(time.time()) // 60 * 60} GROUP BY source"
+    )
+    rows = wait_until(lambda: (found := box.query(sql)) and found[0][3] >= 2 and found, "runs", 200)
+    (source, soonest, latest, _), *others = rows
+    assert source == "Scheduler" and not others, rows
+    assert soonest >= 0 and latest < 20, rows

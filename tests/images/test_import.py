@@ -62,5 +62,5 @@ def test_a_wrong_file_or_owner_changes_nothing(box):
     before = len(box.client.get_schedule().rows)
     assert run(box, "hello\n").returncode == 2
     wrong = run(box, export(EVENT), "--owner", "root")
-    assert wrong.returncode == 2 and "nobody here" in wrong.stderr
+    assert wrong.returncode == 2 and "there is no account" in wrong.stderr
     assert len(box.client.get_schedule().rows) == before

@@ -264,7 +264,7 @@ def test_call_is_asked_for_by_its_checked_name(door: Door) -> None:
 def test_unknown_addresses_get_our_page(door: Door, path: str) -> None:
     answer = door.ask(path)
     assert answer.status == 404
-    assert b"There is no such page" in answer.body
+    assert b"Page not found" in answer.body
 
 
 # --- what the services are told, and what of theirs is passed on ---

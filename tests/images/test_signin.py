@@ -19,7 +19,7 @@ from tests.certificates import make_authority, write_pair
 from tests.directory_settings import by_search
 from tests.images.docker_cli import docker, handed_on, host_address, logs
 from tests.images.hub import IMAGE, PYTHON, Hub
-from tests.issuer import Issuer, foreign_key
+from tests.issuer import TWISTS, Issuer
 from tests.slapd import Slapd
 from tests.waiting import wait_until
 
@@ -317,19 +317,6 @@ def test_password_form_does_not_open_an_account_of_the_issuer(place, hub):
     place.issuer.add("sub-6", "quiet2", "etl-users")
     assert sign_in(place, "sub-6").status_code == 302
     assert hub.try_login("quiet2", "password-of-quiet2").status_code == 403
-
-
-TWISTS = {
-    "expired": lambda c: ({**c, "exp": int(time.time()) - 600}, None, "RS256"),
-    "no end": lambda c: ({k: v for k, v in c.items() if k != "exp"}, None, "RS256"),
-    "another client's": lambda c: ({**c, "aud": "somebody-else"}, None, "RS256"),
-    "another issuer's": lambda c: ({**c, "iss": "https://evil.example"}, None, "RS256"),
-    "another sign-in's": lambda c: ({**c, "nonce": "other"}, None, "RS256"),
-    "another party's": lambda c: ({**c, "azp": "somebody-else"}, None, "RS256"),
-    "foreign key": lambda c: (c, foreign_key(), "RS256"),
-    "unsigned": lambda c: (c, "", "none"),
-    "signed with a shared secret": lambda c: (c, "s" * 32, "HS256"),
-}
 
 
 @pytest.mark.parametrize("twist", TWISTS)

@@ -20,10 +20,13 @@ from tests.images.edge_box import EdgeBox
 from tests.own_images import PREFIX, own_image
 from tests.waiting import free_port, wait_until
 from vixtract import __version__
+from vixtract.ops.compose import find_compose
+from vixtract.ops.host import Host
 
+COMPOSE = find_compose(Host())
 pytestmark = [
     pytest.mark.docker,
-    pytest.mark.skipif(not shutil.which("docker-compose"), reason="no docker-compose here"),
+    pytest.mark.skipif(COMPOSE is None, reason="no compose here"),
 ]
 ROOT = Path(__file__).parents[2]
 EMBEDDED = own_image("cronicle")
@@ -80,10 +83,11 @@ class Pair:
         )  # fmt: skip
 
     def compose(self, *words: str, check: bool = True) -> str:
-        """Run docker-compose for the worker."""
+        """Run compose for the worker."""
+        assert COMPOSE is not None
         files = ("--project-name", self.project, "--file", "docker-compose.worker.yml")
         done = subprocess.run(
-            ["docker-compose", *files, *words],
+            [*COMPOSE.command, *files, *words],
             cwd=self.folder, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0 or not check, done.stderr
@@ -218,7 +222,7 @@ def test_more_runs_than_places_wait(pair):
 def attempt(pair: Pair, key: str) -> str:
     """Connect to the worker's door from the appliance's container with a key; returns what came."""
     code = (
-        "import sys; from vixtract.runner.workers.link import connect, read_line\n"
+        "import sys; from vixtract.runner.workers.connection import connect, read_line\n"
         f"c = connect(('{pair.address}', {pair.port}), sys.argv[1]); print(read_line(c))"
     )
     done = docker("exec", pair.box.name, *PYTHON, "-c", code, key, check=False)

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.images.test_compose_more import SETS
+from vixtract.cronicle_edge.paths import LEDGER
+from vixtract.people.accounts import DATABASE, SECRETS
 from vixtract.settings import BY_NAME, list_read
+from vixtract.stores import HOST_STORES, MANY_NODES, ONE_NODE, STORES
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.build.yml")
@@ -26,6 +30,11 @@ def test_every_variable_is_a_setting_with_the_same_default(name):
             # Defaults of secrets are filled in inside: `docker inspect` shows the environment.
             wanted = "" if BY_NAME[variable].is_secret else BY_NAME[variable].default
             assert default == wanted, variable
+
+
+def test_every_compose_file_is_tried_with_both_generations_of_compose():
+    tried = {*FILES, *(name for files in SETS for name in files)}
+    assert {path.name for path in ROOT.glob("docker-compose*.y*ml")} == tried
 
 
 def test_four_services_with_the_names_users_rely_on():
@@ -59,10 +68,10 @@ def test_each_service_has_a_health_check(name):
         assert "\nHEALTHCHECK " in (ROOT / name / "Dockerfile").read_text(encoding="utf-8")
 
 
-def test_images_have_our_prefix_or_a_setting_of_their_own():
+def test_images_have_our_prefix_and_this_version():
     prefix, version = "${IMAGE_PREFIX:-localhost/vixtract}/", ":${VIXTRACT_VERSION:-0.1.0}"
     assert {name: service["image"] for name, service in SERVICES.items()} == {
-        "postgresql": "${POSTGRES_IMAGE:-postgres:17}",
+        "postgresql": f"{prefix}postgresql{version}",
         "jupyter": f"{prefix}jupyter{version}",
         "cronicle": f"{prefix}${{SCHEDULER_IMAGE:-cronicle}}{version}",
         "nginx": f"{prefix}nginx{version}",
@@ -73,6 +82,41 @@ def test_file_works_alone_with_named_volumes_only():
     mounted = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
     assert {volume.split(":")[0] for volume in mounted} == set(COMPOSE["volumes"])
     assert not any("build" in service for service in SERVICES.values())
+
+
+def test_volumes_and_mounts_are_those_of_the_table_of_stores():
+    worker = yaml.safe_load((ROOT / WORKER).read_text(encoding="utf-8"))
+    services = {**SERVICES, "worker": worker["services"]["worker"]}
+    mounted = {
+        name: {
+            service: mount.partition(":")[2]
+            for service, entry in services.items()
+            for mount in entry.get("volumes", [])
+            if mount.partition(":")[0] == name
+        }
+        for name in COMPOSE["volumes"]
+    }
+    assert mounted == {store.name: dict(store.mounts) for store in STORES}
+    assert set(worker["volumes"]) == {s.name for s in STORES if "worker" in s.mounts}
+
+
+def test_each_store_has_an_owner_that_writes_it_an_identity_and_its_access():
+    for store in STORES:
+        assert ":ro" not in store.mounts[store.owner], store.name
+        # A socket leads to a process of the same machine only.
+        is_shared = len(store.mounts) > 1 and not store.name.endswith("-socket")
+        assert store.access == (MANY_NODES if is_shared else ONE_NODE), store.name
+    folders = {store.name: store.mounts[store.owner].partition(":")[0] for store in STORES}
+    known = {s.name: Path(folders[s.name], s.identity) for s in STORES if s.identity}
+    assert known == {
+        "postgresql": Path("/var/lib/postgresql/data/PG_VERSION"),
+        "jupyter-data": DATABASE,
+        "secrets": SECRETS / "role_key",
+        "cronicle-data": LEDGER,
+    }
+    # What no backup has is made anew at each start.
+    assert [store.name for store in STORES if not store.in_backup] == ["postgresql-socket"]
+    assert {store.name for store in HOST_STORES if store.in_backup} == {".env", ".vixtract"}
 
 
 def test_homes_and_libraries_are_read_only_for_jobs():
@@ -131,10 +175,13 @@ def test_postgresql_and_the_hub_alone_share_the_superuser_s_socket():
     assert "install -d -m 0700 /srv/postgresql;" in dockerfile
 
 
-def test_the_superuser_is_rejected_before_any_other_line_for_the_network():
-    script = SERVICES["postgresql"]["entrypoint"][2]
-    rules = [line.split() for line in re.findall(r'^ *"((?:local|host)\w* .*)" \\$', script, re.M)]
-    assert [rule[:3] for rule in rules if rule[0] == "local"] == [["local", "all", "postgres"]]
-    network = [rule for rule in rules if rule[0] != "local"]
-    assert network[0] == ["host", "all", "postgres", "all", "reject"]
+def test_the_hub_s_container_does_not_get_the_superuser_s_password():
     assert "POSTGRES_PASSWORD" not in SERVICES["jupyter"]["environment"]
+
+
+def test_the_file_reads_as_a_map():
+    lines = (ROOT / FILES[0]).read_text(encoding="utf-8").splitlines()
+    settings = [line for line in lines if re.fullmatch(r" +([A-Z_]+): \$\{\1:-.*\}", line)]
+    assert len(lines) - len(settings) <= 150
+    # Programs have a file of their own, which is linted.
+    assert not any({"entrypoint", "command"} & set(service) for service in SERVICES.values())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +19,7 @@ from vixtract.processes.tree import is_ending
 from vixtract.scheduler import settling, store
 from vixtract.scheduler.events import Event
 
+SOURCE = Path(__file__).parents[2] / "src"
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHTLY = Event(
     "night", "Nightly", "shellplug", timing={"hours": [2], "minutes": [30]},
@@ -207,3 +210,16 @@ def test_a_slot_of_too_many_stays_missed(database):
         {"event": "hourly", "outcome": "missed", "run": None},
         {"event": "plain", "outcome": None, "run": "j2"},
     ]
+
+
+def test_a_job_s_process_imports_only_what_it_needs():
+    # Cronicle starts one for each job: what is imported here is paid for a hundred times at once.
+    heavy = ("ssl", "urllib.request", "http.client", "email", "asyncio", "sqlalchemy", "starlette")
+    code = (
+        f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import vixtract.cronicle_edge.job;"
+        f"print(*[name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 
 import pytest
-from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, PrefixLoader
+from jinja2 import ChainableUndefined, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jupyterhub._data import DATA_FILES_PATH
 from tornado import web
 
-from vixtract.hub.idle_sessions import EXPIRED, GONE, STAYS, judge_age
-from vixtract.hub.oidc import IssuerDownError, Provider, new_request, pick
-from vixtract.hub.passwords import TOO_MANY_FAILURES
+from vixtract.hub.oidc import IssuerDownError, Provider, find_claim, new_attempt
+from vixtract.hub.passwords import TOO_MANY_FAILURES, PasswordError, check_new_password
+from vixtract.hub.session_checks import EXPIRED, GONE, STAYS, judge_age
 from vixtract.hub.signin import FROM_JUPYTERHUB, explain
 from vixtract.hub.sources import OIDC, Origin
 from vixtract.language import load_languages
@@ -31,14 +33,14 @@ def test_sign_in_that_cannot_be_asked_about_runs_out(hours, verdict):
 
 def test_claims_are_found_by_name_first_then_by_path():
     claims = {"a.b": 1, "a": {"b": 2, "c": {"d": ["x"]}}, "text": "t"}
-    assert pick(claims, "a.b") == 1
-    assert pick(claims, "a.c.d") == ["x"]
-    assert pick(claims, "a.c.missing") is None
-    assert pick(claims, "text.more") is None
+    assert find_claim(claims, "a.b") == 1
+    assert find_claim(claims, "a.c.d") == ["x"]
+    assert find_claim(claims, "a.c.missing") is None
+    assert find_claim(claims, "text.more") is None
 
 
 def test_every_attempt_is_its_own():
-    first, second = new_request(), new_request()
+    first, second = new_attempt(), new_attempt()
     assert len({first.state, first.nonce, first.verifier, second.state, second.verifier}) == 5
     assert 43 <= len(first.verifier) <= 128, "RFC 7636, 4.1"
 
@@ -50,7 +52,7 @@ def test_issuer_that_is_away_is_an_error_with_a_deadline():
         )
     )
     with pytest.raises(IssuerDownError):
-        provider.build_url(new_request(), "https://etl.example.org/x")
+        provider.build_url(new_attempt(), "https://etl.example.org/x")
 
 
 def test_refusals_of_the_login_page_are_said_in_the_persons_language():
@@ -67,27 +69,49 @@ def test_refusals_of_the_login_page_are_said_in_the_persons_language():
     assert explain(languages["ru"], "100% new", other) == "100% new"
 
 
-def test_the_login_page_is_complete_in_every_language():
-    folder = ROOT / "jupyter" / "templates"
-    loader = ChoiceLoader(
-        [
-            PrefixLoader(
-                {
-                    "templates": DictLoader(
-                        {
-                            "login.html": "{% block title %}{% endblock %}{% block login_container %}{% endblock %}"
-                        }
-                    )
-                }
-            ),
-            FileSystemLoader(folder),
-        ]
-    )
-    page = Environment(loader=loader, autoescape=True).get_template("login.html")
-    for code, language in load_languages(ROOT / "web" / "locale").items():
-        text = page.render(language=language, _=language.say, issuer_label="Acme & Co", xsrf="x")
-        assert f'lang="{code}"' in text
-        assert "Acme &amp; Co" in text and "%(" not in text
-        assert language.say("Hide password") in json.loads(
-            f"[{re.search(r'isHidden . (.*) : ', text)[1]}]"
-        )
+def render_page(name, code, **values):
+    """Return one of our pages of the Hub, with the Hub's own templates around it."""
+    own = FileSystemLoader(ROOT / "jupyter" / "templates")
+    hubs = FileSystemLoader(Path(DATA_FILES_PATH) / "templates")
+    loader = ChoiceLoader([PrefixLoader({"templates": hubs}), own, hubs])
+    language = load_languages(ROOT / "web" / "locale")[code]
+    common = {"language": language, "_": language.say, "base_url": "/jupyter/hub/", "xsrf": "x"}
+    environment = Environment(loader=loader, autoescape=True, undefined=ChainableUndefined)
+    environment.globals["static_url"] = lambda path, **_: path
+    return environment.get_template(name).render(**common, **values)
+
+
+@pytest.mark.parametrize("code", ["en", "ru"])
+def test_the_login_page_is_complete_in_every_language(code):
+    page = render_page("login.html", code, issuer_label="Acme & Co")
+    assert f'lang="{code}"' in page
+    assert "Acme &amp; Co" in page and "%(" not in page
+    hide = json.loads(re.search(r"isHidden . (.*) : ", page)[1])
+    assert hide == {"en": "Hide password", "ru": "Скрыть пароль"}[code]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "english", "russian"),
+    [
+        ("change-password.html", {"source": "local", "is_local": True, "user": {"name": "anna"}}, "Current password", "Текущий пароль"),
+        ("change-password.html", {"source": "oidc", "source_label": "<i>Acme</i>"},
+         "You sign in with &lt;i&gt;Acme&lt;/i&gt;", "Вы входите через &lt;i&gt;Acme&lt;/i&gt;"),
+        ("change-password.html", {"done": True}, "Your password is changed", "Пароль изменён"),
+        ("first-password.html", {"person": "anna"}, "Choose a password", "Выберите пароль"),
+        ("passwords.html", {"people": [("anna", True, False, "")]}, "not set", "не задан"),
+    ],
+)  # fmt: skip
+def test_pages_of_passwords_speak_both_languages(name, values, english, russian):
+    assert english in render_page(name, "en", **values)
+    page = render_page(name, "ru", **values)
+    assert russian in page and english not in page
+
+
+def test_a_refused_password_is_explained_in_the_persons_language():
+    languages = load_languages(ROOT / "web" / "locale")
+    with pytest.raises(PasswordError) as caught:
+        check_new_password("short", name="anna")
+    assert caught.value.message == "A password has 8 to 256 characters."
+    assert caught.value.explain(languages["ru"]) == "В пароле от 8 до 256 знаков."
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.explain(languages["en"]) == caught.value.message

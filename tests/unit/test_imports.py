@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import list_nodes
+
 SOURCE = Path(__file__).parents[2] / "src" / "vixtract"
 MODULES = sorted(SOURCE.rglob("*.py"))
 # What a package may import besides itself and the standard library: docs/reference/architecture.md.
@@ -21,6 +23,7 @@ BASE = {
     "credentials",
     "sqlite",
     "text_tables",
+    "known_libraries",
 }
 SETTINGS = {"settings", "settings_table", "secret_settings"}
 ALLOWED = {
@@ -34,15 +37,17 @@ ALLOWED = {
     "text_tables": set(),
     "people_commands": set(),
     "settings_table": {"__init__"},
+    "stores": set(),
     "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
     "secret_settings": {"settings", "errors"},
     "ledger": {"errors", "files", "sqlite"},
-    "loading": {"errors"},
+    "known_libraries": set(),
+    "loading": {"errors", "known_libraries"},
     "certificates": {*BASE, *SETTINGS},
     "people": {*BASE, *SETTINGS, "certificates"},
     "processes": {*BASE, *SETTINGS, "people"},
-    "vault": {*BASE, "people", "processes"},
+    "vault": {*BASE, *SETTINGS, "people", "processes"},
     "notebooks": {*BASE, *SETTINGS, "vault"},
     "notebooks.warm": {*BASE, *SETTINGS, "notebooks", "processes"},
     "runner": {
@@ -65,7 +70,7 @@ ALLOWED = {
         *(*BASE, *SETTINGS, "language", "people", "ledger", "vault"),
         *("homes", "processes", "scheduler", "scheduler.client"),
     },
-    "ops": {*BASE, *SETTINGS, "people_commands", "scheduler.client"},
+    "ops": {*BASE, *SETTINGS, "stores", "people_commands", "scheduler.client"},
 }
 ALLOWED["runner.workers"] = {*ALLOWED["runner"], "runner"}
 # The main processes put everything together.
@@ -82,6 +87,7 @@ HOST_SIDE = {
         "ops",
         "settings",
         "settings_table",
+        "stores",
         "secret_settings",
         "values",
         "errors",
@@ -109,7 +115,7 @@ def room_of(parts: tuple[str, ...]) -> str:
 def imported_names(path: Path) -> set[str]:
     """Return the dotted names of all imports of a file, wherever in it they stand."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in list_nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

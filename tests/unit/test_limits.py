@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from vixtract.processes import labs as labwatch
-from vixtract.processes import usage
-from vixtract.processes.labs import Bounds, Watch
+from vixtract.processes import labs, usage
+from vixtract.processes.labs import LabBounds, LabWatch
 from vixtract.processes.person import Person
 from vixtract.processes.usage import (
     DISK_FULL,
@@ -28,8 +27,8 @@ from vixtract.processes.usage import (
 
 PROBE = """
 import os, resource
-from vixtract.people.limits import ServerLimits, apply
-apply(ServerLimits(memory_mb=100, processes=50))
+from vixtract.processes.limits import Limits, apply
+apply(Limits(memory_mb=100, processes=50))
 print(resource.getrlimit(resource.RLIMIT_NPROC)[0], os.getpriority(os.PRIO_PROCESS, 0))
 try:
     bytes(2 << 30)
@@ -90,12 +89,12 @@ def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_
     assert set(found) == {writer}
     low, high = DiskFloor(1 << 39, (tmp_path,)), DiskFloor(1, (tmp_path,))
     overuse = Overuse(me, 0, low)
-    assert wait_until(lambda: overuse.look([writer]), "the floor") == DISK_FULL
+    assert wait_until(lambda: overuse.check([writer]), "the floor") == DISK_FULL
     assert "DISK_FLOOR_MB" in overuse.describe(DISK_FULL)
-    assert Overuse(me, 0, low).look([sleeper]) == ""
+    assert Overuse(me, 0, low).check([sleeper]) == ""
     allowed = Overuse(me, 0, high)
     for _ in range(3):
-        assert allowed.look([writer]) == ""
+        assert allowed.check([writer]) == ""
         time.sleep(0.2)
 
 
@@ -103,9 +102,9 @@ def test_who_writes_below_the_floor_is_found_and_who_does_not_is_left_alone(tmp_
 def test_a_run_at_its_limit_of_processes_is_stopped_after_a_while(me, children):
     pids = [children("-c", "import time; time.sleep(60)") for _ in range(5)]
     overuse = Overuse(me, 5, DiskFloor())
-    assert overuse.look(pids) == "", "a moment at the limit is nobody's bomb"
-    assert wait_until(lambda: overuse.look(pids), "a bomb") == TOO_MANY_PROCESSES
-    assert Overuse(me, 50, DiskFloor()).look(pids) == ""
+    assert overuse.check(pids) == "", "a moment at the limit is no fork bomb"
+    assert wait_until(lambda: overuse.check(pids), "a bomb") == TOO_MANY_PROCESSES
+    assert Overuse(me, 50, DiskFloor()).check(pids) == ""
 
 
 def process(pid, parent, threads=1, session=0):
@@ -114,16 +113,16 @@ def process(pid, parent, threads=1, session=0):
 
 def test_the_server_is_told_from_what_it_started():
     own = [process(10, 7), process(11, 10), process(12, 11), process(13, 1)]
-    assert [labwatch.is_server(one, own) for one in own] == [True, False, False, False]
+    assert [labs.is_server(one, own) for one in own] == [True, False, False, False]
 
 
 def test_the_most_crowded_session_is_chosen_with_its_orphans():
     server = process(10, 7, threads=90)
     quiet, bomb = process(11, 10, threads=5), process(12, 10)
     orphans = [process(50 + number, 1, session=12) for number in range(30)]
-    found = labwatch.most_crowded([server, quiet, bomb, *orphans])
+    found = labs.most_crowded([server, quiet, bomb, *orphans])
     assert {one.pid for one in found} == {12, *range(50, 80)}
-    assert labwatch.most_crowded([server]) == [server]
+    assert labs.most_crowded([server]) == [server]
 
 
 @pytest.mark.slow
@@ -136,16 +135,16 @@ def test_a_hog_is_stopped_with_a_notice_that_names_its_kernel(tmp_path, me, chil
     # Only these two: the account that runs the tests has other processes.
     everything = usage.read_processes
     monkeypatch.setattr(
-        labwatch, "read_processes",
+        labs, "read_processes",
         lambda: [one for one in everything() if one.pid in (hog, small)],
     )  # fmt: skip
-    monkeypatch.setattr(labwatch, "is_server", lambda one, own: False)
+    monkeypatch.setattr(labs, "is_server", lambda one, own: False)
     folder = tmp_path / "me"
     folder.mkdir()
-    watch = Watch(Bounds(200, 0, DiskFloor(), tmp_path))
+    watch = LabWatch(LabBounds(200, 0, DiskFloor(), tmp_path))
 
     def stopped():
-        watch.look([me])
+        watch.check([me])
         return (folder / "notices").is_file()
 
     wait_until(stopped, "the end of the hog", 30)
@@ -162,7 +161,7 @@ def is_alive(pid):
 
 def test_a_notice_never_follows_a_link_of_the_persons(tmp_path, me):
     (tmp_path / "notices").symlink_to(tmp_path / "victim")
-    labwatch.write_notice(tmp_path, me, [], "text")
+    labs.write_notice(tmp_path, me, [], "text")
     assert not (tmp_path / "victim").exists()
 
 
@@ -174,12 +173,12 @@ def test_who_takes_most_of_the_processors_for_long_steps_back(me, children, monk
         spent[0] += 1000.0
         return [Process(greedy, server, greedy, me.uid, 1, 0, spent[0], 1)]
 
-    monkeypatch.setattr(labwatch, "read_processes", everything)
-    monkeypatch.setattr(labwatch, "is_server", lambda one, own: False)
-    watch = Watch(Bounds(0, 0, DiskFloor()))
+    monkeypatch.setattr(labs, "read_processes", everything)
+    monkeypatch.setattr(labs, "is_server", lambda one, own: False)
+    watch = LabWatch(LabBounds(0, 0, DiskFloor()))
     for _ in range(3):
-        watch.look([me])
+        watch.check([me])
     assert os.getpriority(os.PRIO_PROCESS, greedy) < 15, "a moment is allowed to everybody"
-    monkeypatch.setattr(labwatch, "GREEDY_S", 0.0)
-    watch.look([me])
+    monkeypatch.setattr(labs, "GREEDY_S", 0.0)
+    watch.check([me])
     assert os.getpriority(os.PRIO_PROCESS, greedy) == 15

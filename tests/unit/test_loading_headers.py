@@ -72,7 +72,7 @@ def test_commas_in_names_separate_nothing_where_they_stand_before_fractions(look
 
 @pytest.mark.parametrize("delimiter", [";;", "\\t"])
 def test_a_delimiter_is_one_character(delimiter):
-    with pytest.raises(LoadUsageError, match="no single character"):
+    with pytest.raises(LoadUsageError, match="not a single character"):
         Options.build("replace", None, {"delimiter": delimiter})
 
 

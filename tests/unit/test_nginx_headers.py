@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -95,3 +96,15 @@ def test_common_headers_are_written_in_one_file():
         files = [*NGINX.rglob("*.conf"), NGINX / "front-door"]
         found = [path.name for path in files if name in path.read_text(encoding="utf-8")]
         assert found == [COMMON.name]
+
+
+def test_every_status_that_nginx_answers_with_a_page_has_one():
+    asked = set()
+    for name in ("site", "cronicle-port"):
+        text = (NGINX / "front" / f"{name}.conf").read_text(encoding="utf-8")
+        asked |= set(re.findall(r"/_errors/(\d+)", text))
+    rendered = re.search(r"^ERRORS = (.*)$", (NGINX / "site" / "render.py").read_text(), re.M)[1]
+    written = (NGINX.parent / "web" / "error.html").read_text(encoding="utf-8")
+    assert (
+        asked == set(ast.literal_eval(rendered)) == set(re.findall(r'^  "(\d+)": ', written, re.M))
+    )

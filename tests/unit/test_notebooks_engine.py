@@ -163,10 +163,10 @@ def test_a_kernel_that_has_said_all_is_waited_for_without_asking_all_the_time():
             os._exit(0)
         return pid
 
-    link = warm_client.Link(fork)
+    kernel = warm_client.ForkedKernel(fork)
     waits = 0
-    while link.is_alive and waits < 100:
-        link.wait(60)
+    while kernel.is_alive and waits < 100:
+        kernel.wait(60)
         waits += 1
-    link.close()
+    kernel.close()
     assert waits < 10

@@ -157,6 +157,21 @@ def test_wrong_settings_end_with_3(machine, capsys):
     assert code == 3 and "MAX_JOBS" in err
 
 
+def test_up_checks_settings_before_it_touches_the_engine(machine, capsys):
+    (machine.root / ".env").write_text("TZ=Europe/Moskva\nJUPYTER_MEMORY=lots\nHTPS=off\n")
+    code, out, err = call(capsys, "up", "--https", "off")
+    assert code == 3 and out == "" and machine.calls == []
+    for words in ("did you mean Europe/Moscow?", "JUPYTER_MEMORY='lots'", "did you mean HTTPS?"):
+        assert words in err
+
+
+def test_up_tells_names_that_mean_nothing(machine, capsys):
+    (machine.root / ".env").write_text("HTTP_PROXIES=x\n")
+    machine.answers["docker"] = Completed(1, "")
+    _, out, _ = call(capsys, "up")
+    assert out.splitlines()[0].startswith("Warning: HTTP_PROXIES (.env, line 1) is not a setting")
+
+
 def test_status_tells_a_script_by_its_exit_code(machine, capsys):
     machine.answers["docker ps"] = Completed(0, "a")
     machine.answers["docker inspect"] = Completed(0, json.dumps(ALL_UP))

@@ -29,7 +29,7 @@ from vixtract.ops.doctor import (
     is_serious,
     run_doctor,
 )
-from vixtract.ops.engine import Engine
+from vixtract.ops.engine import ContainerEngine
 from vixtract.ops.host import Completed
 from vixtract.ops.instance import load_instance
 from vixtract.ops.net import Answer, ask_registry
@@ -40,16 +40,16 @@ NOW = datetime.datetime(2026, 5, 6, 7, 8, 9, tzinfo=datetime.timezone.utc)
 
 @pytest.mark.parametrize("state", ["missing", "stopped", "forbidden", "remote"])
 def test_every_state_of_the_engine_has_a_cure(state):
-    finding = check_engine(Engine(state, message="because"))
+    finding = check_engine(ContainerEngine(state, message="because"))
     assert finding.level == "serious" and finding.cure and "because" in finding.text
 
 
 def test_generations_that_do_not_fit_are_found(tmp_path):
     old = {"docker compose": FAILED, "docker-compose": Completed(0, "1.29.2\n")}
-    new = Engine("running", "29.0.0", (1, 52), (1, 44))
+    new = ContainerEngine("running", "29.0.0", (1, 52), (1, 44))
     finding = check_compose(FakeHost(tmp_path, old), new)
     assert finding.level == "serious" and "Compose v2" in finding.cure
-    assert check_compose(FakeHost(tmp_path, old), Engine("running", "20.10")).level == "ok"
+    assert check_compose(FakeHost(tmp_path, old), ContainerEngine("running", "20.10")).level == "ok"
     assert check_compose(FakeHost(tmp_path, {"docker": FAILED}), new).level == "serious"
 
 

@@ -19,7 +19,7 @@ from vixtract.ops.compose import (
     find_compose,
 )
 from vixtract.ops.engine import (
-    Engine,
+    ContainerEngine,
     build_engine_packages,
     ensure_engine,
     install_packages,
@@ -40,7 +40,7 @@ def versions(server="20.10.24+dfsg1", api="1.41", oldest="1.12"):
 AWAY = Completed(
     1, '{"Client":{"Version":"28"},"Server":null}\n', "Cannot connect to the Docker daemon at …"
 )
-NO_CLIENT = Completed(127, "", "docker: no such program")
+NO_CLIENT = Completed(127, "", "docker: program not found")
 POLICY = """docker.io:
   Installed: (none)
   Candidate: 20.10
@@ -272,12 +272,12 @@ def test_compose_of_both_generations_is_found(tmp_path):
 
 
 OLD = Compose(("docker-compose",), "1.29.2")
-NEW_ENGINE = Engine("running", "29.0.1", (1, 52), (1, 44))
+NEW_ENGINE = ContainerEngine("running", "29.0.1", (1, 52), (1, 44))
 
 
 def test_an_old_compose_does_not_fit_a_new_engine():
     assert "1.44" in check_pair(OLD, NEW_ENGINE)
-    assert check_pair(OLD, Engine("running", "20.10", (1, 41), (1, 12))) == ""
+    assert check_pair(OLD, ContainerEngine("running", "20.10", (1, 41), (1, 12))) == ""
     assert check_pair(Compose(("docker", "compose"), "2.30.0"), NEW_ENGINE) == ""
 
 

@@ -88,6 +88,37 @@ def test_a_wrong_project_name_is_refused(tmp_path, name):
         load_instance(tmp_path, {"project": name}, {})
 
 
+@pytest.mark.parametrize("project", [None, "other"])
+def test_a_slip_in_a_name_stops_and_other_unknown_names_are_told(tmp_path, project):
+    path = tmp_path / (".env" if project is None else ".vixtract/other.env")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        "COMPOSE_PROJECT_NAME=vixtract\nDOCKER_HOST=x\nBUILDKIT_PROGRESS=plain\nWORKER_BIND=1\n"
+        "http_proxy=p:1\nBI_PASSWORD_FILE=\nMY_OWN=1\nHTTP_PROXIES=x\nHTPS=off\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_instance(tmp_path, {"project": project}, {"TZ": "Europe/Moskva"})
+    shown = path.relative_to(tmp_path)
+    assert f"HTPS ({shown}, line 9) is not a setting; did you mean HTTPS?" in caught.value.message
+    assert "TZ='Europe/Moskva' (from the environment) is not" in caught.value.message
+    assert "MY_OWN" not in caught.value.message and caught.value.exit_code == 3
+    path.write_text(path.read_text().replace("HTPS=", "HTTPS="))
+    assert load_instance(tmp_path, {"project": project}, {}).warnings == (
+        f"MY_OWN ({shown}, line 7) is not a setting",
+        f"HTTP_PROXIES ({shown}, line 8) is not a setting; did you mean HTTP_PROXY?",
+    )
+
+
+def test_a_refusal_names_the_line_or_the_option_of_each_value(tmp_path):
+    (tmp_path / ".env").write_text("JUPYTER_MEMORY=8g\n# later\nJUPYTER_MEMORY=lots\n")
+    with pytest.raises(SettingsError) as caught:
+        load_instance(tmp_path, {"http_port": "0"}, {"PUBLIC_URL": "foo"})
+    message = caught.value.message
+    assert "JUPYTER_MEMORY='lots' (.env, line 3)" in message
+    assert "HTTP_PORT='0' (option --http-port)" in message
+    assert "PUBLIC_URL='foo' (from the environment)" in message
+
+
 def test_wrong_settings_are_named_all_at_once(tmp_path):
     (tmp_path / ".env").write_text("HTTP_PORT=0\nVIXTRACT_BIND=nowhere\n")
     with pytest.raises(SettingsError) as caught:

@@ -13,13 +13,14 @@ from vixtract.errors import PreconditionError, UsageError
 from vixtract.ops.host import Completed, Host
 from vixtract.ops.images import (
     RECIPES,
-    authorities_number,
+    SERVICE_RECIPES,
+    authorities_hash,
     build_environment,
     build_image,
     build_labels,
     copy_authorities,
     is_fresh,
-    source_number,
+    source_hash,
 )
 from vixtract.ops.instance import load_instance
 from vixtract.ops.linters import list_tracked
@@ -37,6 +38,8 @@ ROOT = Path(__file__).parents[2]
 PREFIX = "localhost/vixtract"
 OFFLINE_DEBIAN = f"{PREFIX}/debian-offline:trixie-slim"
 OFFLINE_POSTGRES = f"{PREFIX}/postgres-offline:17"
+#: In the order in which they are built.
+OWN = ("postgresql", "base", "jupyter", "cronicle", "nginx")
 NO_REGISTRY = Completed(
     1, 'Get "https://registry/v2/": dial tcp: lookup registry on 1.2.3.4:53: no such host'
 )
@@ -66,6 +69,7 @@ def repository(root):
         file = root / recipe.dockerfile
         file.parent.mkdir(parents=True, exist_ok=True)
         parent = "BASE_IMAGE" if recipe.parent else "DEBIAN_IMAGE"
+        parent = "POSTGRES_IMAGE" if recipe.name == "postgresql" else parent
         file.write_text(f"ARG {parent}=x\nFROM ${{{parent}}}\nARG PIP_INDEX_URL\nCOPY src /src\n")
     (root / "src").mkdir()
     (root / "src/code.py").write_text("1")
@@ -98,16 +102,16 @@ def test_dockerignore_rules():
 def test_files_that_the_build_ignores_do_not_count(tmp_path):
     instance = repository(tmp_path)
     (tmp_path / ".dockerignore").write_text("**/*.pyc\n")
-    before = source_number(instance.root, "nginx")
+    before = source_hash(instance.root, "nginx")
     (tmp_path / "src/code.pyc").write_text("x")
     (tmp_path / "unrelated").write_text("x")
-    assert source_number(instance.root, "nginx") == before
+    assert source_hash(instance.root, "nginx") == before
 
 
 @pytest.mark.parametrize("change", ["content", "mode", "name", "new", "dockerfile", "link"])
 def test_every_change_of_what_goes_in_counts(tmp_path, change):
     instance = repository(tmp_path)
-    before = source_number(instance.root, "nginx")
+    before = source_hash(instance.root, "nginx")
     code = tmp_path / "src/code.py"
     if change == "content":
         code.write_text("2")
@@ -122,15 +126,15 @@ def test_every_change_of_what_goes_in_counts(tmp_path, change):
     else:
         with (tmp_path / "nginx/Dockerfile").open("a") as file:
             file.write("# more\n")
-    assert source_number(instance.root, "nginx") != before
+    assert source_hash(instance.root, "nginx") != before
 
 
 def test_a_change_below_counts_above_but_not_beside(tmp_path):
     instance = repository(tmp_path)
-    before = {name: source_number(instance.root, name) for name in RECIPES}
+    before = {name: source_hash(instance.root, name) for name in RECIPES}
     with (tmp_path / "docker/base/Dockerfile").open("a") as file:
         file.write("# more\n")
-    after = {name: source_number(instance.root, name) for name in RECIPES}
+    after = {name: source_hash(instance.root, name) for name in RECIPES}
     changed = {name for name in RECIPES if before[name] != after[name]}
     assert changed == {"base", "jupyter", "cronicle", "cronicle-edge"}
 
@@ -150,11 +154,11 @@ def test_the_machines_authorities_are_copied_only_when_they_change(tmp_path):
     stamp = target.stat().st_mtime_ns
     copy_authorities(host, instance.root)
     assert target.stat().st_mtime_ns == stamp
-    number = authorities_number(host)
+    number = authorities_hash(host)
     own = tmp_path / "own.pem"
     own.write_text("other")
     named = FakeHost(tmp_path, environment={"SSL_CERT_FILE": str(own)})
-    assert authorities_number(named) != number
+    assert authorities_hash(named) != number
     copy_authorities(named, instance.root)
     assert target.read_text() == "other"
 
@@ -176,7 +180,7 @@ def test_a_build_command_holds_no_secret(tmp_path):
         "HTTPS_PROXY": "http://me:secret@proxy:3128",
     }
     instance = load_instance(tmp_path, {}, environment)
-    command = build_image(instance, "jupyter", "", {"vixtract.source": "1"}, no_cache=True)
+    command = build_image(instance, "jupyter", {}, {"vixtract.source": "1"}, no_cache=True)
     assert command == [
         "docker", "build", "--tag", "localhost/vixtract/jupyter:0.1.0",
         "--file", str(tmp_path / "jupyter/Dockerfile"),
@@ -190,7 +194,7 @@ def test_a_build_command_holds_no_secret(tmp_path):
 def test_a_proxy_on_loopback_is_reached_from_the_build(tmp_path):
     repository(tmp_path)
     instance = load_instance(tmp_path, {}, {"HTTP_PROXY": "http://127.0.0.1:3128"})
-    command = build_image(instance, "nginx", "debian:x", {}, no_cache=False)
+    command = build_image(instance, "nginx", {"DEBIAN_IMAGE": "debian:x"}, {}, no_cache=False)
     assert command[command.index("--network") + 1] == "host"
     assert "DEBIAN_IMAGE=debian:x" in command
 
@@ -204,12 +208,15 @@ class Images(FakeHost):
         keys.parent.mkdir(parents=True, exist_ok=True)
         keys.write_text("")
         self.have = {name: {} for name in have}
+        self.numbers = {}
         self.pulls = pulls
 
     def _answer(self, argv, arguments):
         self.calls.append(" ".join(argv))
         if argv[:3] == ["docker", "image", "inspect"]:
             labels = self.have.get(argv[-1])
+            if labels is not None and "{{.Id}}" in argv:
+                return Completed(0, self.numbers.get(argv[-1], f"id of {argv[-1]}") + "\n")
             return ABSENT if labels is None else Completed(0, json.dumps(labels))
         if argv[:2] == ["docker", "pull"]:
             answer = (
@@ -234,21 +241,22 @@ def test_without_a_registry_everything_is_built_once(tmp_path):
     instance = repository(tmp_path)
     host = Images(tmp_path)
     session = make_session(host, yes=True)
-    chosen = ensure_images(session, instance)
-    assert chosen.settings["POSTGRES_IMAGE"] == OFFLINE_POSTGRES
-    assert host.built() == [
-        OFFLINE_POSTGRES,
-        *[f"{PREFIX}/{name}:0.1.0" for name in ("base", "jupyter", "cronicle", "nginx")],
-    ]
+    ensure_images(session, instance)
+    assert host.built() == [OFFLINE_POSTGRES, *(f"{PREFIX}/{name}:0.1.0" for name in OWN)]
+    assert f"POSTGRES_IMAGE={OFFLINE_POSTGRES}" in host.called("docker build.*/postgresql:")[0]
     assert len(host.called("^docker pull")) == 1, "a silent registry is asked once"
     assert session.console.text.count("No registry answers") == 1
     assert host.called(f"build.sh {OFFLINE_DEBIAN}")
-    chosen.keep()
-    again = Images(tmp_path)
+    again = Images(tmp_path, pulls=OK)
     again.have = host.have
-    kept = load_instance(tmp_path, {"project": "p1"}, {})
-    assert ensure_images(make_session(again), kept).settings["POSTGRES_IMAGE"] == OFFLINE_POSTGRES
+    ensure_images(make_session(again), instance)
     assert again.built() == [] and not again.called("docker pull")
+    # A registry that answers one day does not put another PostgreSQL under the data.
+    with (tmp_path / "postgresql/Dockerfile").open("a") as file:
+        file.write("# more\n")
+    ensure_images(make_session(again), instance)
+    assert again.built() == [f"{PREFIX}/postgresql:0.1.0"] and not again.called("docker pull")
+    assert f"POSTGRES_IMAGE={OFFLINE_POSTGRES}" in again.called("docker build")[0]
 
 
 def test_only_what_changed_is_rebuilt(tmp_path):
@@ -258,27 +266,55 @@ def test_only_what_changed_is_rebuilt(tmp_path):
     host.calls.clear()
     with (tmp_path / "cronicle/Dockerfile").open("a") as file:
         file.write("# more\n")
-    ensure_images(make_session(host), instance.changed({"POSTGRES_IMAGE": OFFLINE_POSTGRES}))
+    ensure_images(make_session(host), instance)
     assert host.built() == ["localhost/vixtract/cronicle:0.1.0"]
+    with (tmp_path / "docker/offline/postgresql/Dockerfile").open("a") as file:
+        file.write("# more\n")
+    # Rebuilt, it is another image.
+    host.numbers[OFFLINE_POSTGRES] = "new"
+    host.calls.clear()
+    ensure_images(make_session(host), instance)
+    assert host.built() == [OFFLINE_POSTGRES, f"{PREFIX}/postgresql:0.1.0"]
+
+
+def test_a_newer_base_of_postgresql_is_built_on(tmp_path):
+    instance = repository(tmp_path)
+    host = Images(tmp_path, pulls={"postgres:17": OK, "debian:trixie-slim": OK})
+    ensure_images(make_session(host), instance)
+    host.calls.clear()
+    host.numbers["postgres:17"] = "a minor release that the operator pulled"
+    ensure_images(make_session(host), instance)
+    assert host.built() == [f"{PREFIX}/postgresql:0.1.0"]
+    # Where the finished images were loaded, their base need not be here.
+    del host.have["postgres:17"]
+    host.calls.clear()
+    ensure_images(make_session(host), instance)
+    assert host.built() == [] and not host.called("docker pull")
+    # The operator's own choice counts.
+    chosen = instance.changed({"POSTGRES_IMAGE": "postgres:16"})
+    host.have["postgres:16"] = {}
+    ensure_images(make_session(host), chosen)
+    assert "POSTGRES_IMAGE=postgres:16" in host.called("docker build.*/postgresql:")[0]
 
 
 def test_published_images_are_pulled_where_they_match(tmp_path):
     repository(tmp_path)
     instance = load_instance(tmp_path, {}, {"IMAGE_PREFIX": "registry.example.com/etl"})
-    names = [f"registry.example.com/etl/{name}:0.1.0" for name in ("jupyter", "cronicle", "nginx")]
+    names = [f"registry.example.com/etl/{name}:0.1.0" for name in SERVICE_RECIPES]
 
     class Published(Images):
         def _answer(self, argv, arguments):
             done = super()._answer(argv, arguments)
             if argv[:2] == ["docker", "pull"] and argv[2] in names:
                 recipe = argv[2].split("/")[2].split(":")[0]
-                number = source_number(instance.root, recipe)
+                number = source_hash(instance.root, recipe)
                 self.have[argv[2]] = {"vixtract.source": number}
             return done
 
-    host = Published(tmp_path, pulls=dict.fromkeys(["postgres:17", *names], OK))
-    assert ensure_images(make_session(host), instance).settings["POSTGRES_IMAGE"] == "postgres:17"
+    host = Published(tmp_path, pulls=dict.fromkeys(names, OK))
+    ensure_images(make_session(host), instance)
     assert host.built() == []
+    assert host.called("docker pull") == [f"docker pull {name}" for name in names]
 
 
 def test_our_own_names_are_never_pulled(tmp_path):
@@ -302,7 +338,7 @@ def test_our_own_names_are_never_pulled(tmp_path):
         "docker pull postgres:17",
         "docker pull debian:trixie-slim",
     ]
-    assert host.built() == [f"{PREFIX}/{n}:0.1.0" for n in ("base", "jupyter", "cronicle", "nginx")]
+    assert host.built() == [f"{PREFIX}/{name}:0.1.0" for name in OWN]
     old = instance.changed({"VIXTRACT_VERSION": "0.0.9"})
     with pytest.raises(PreconditionError, match=r"localhost/vixtract/jupyter:0\.0\.9 is not here"):
         Supply(session, old).ensure_service("jupyter")
@@ -326,7 +362,7 @@ def test_two_prefixes_share_no_image(tmp_path):
 
 
 def test_no_file_names_an_image_in_a_public_namespace():
-    names = "|".join([*RECIPES, "debian-offline", "postgresql"])
+    names = "|".join([*RECIPES, "debian-offline"])
     public = re.compile(rf"(?<![\w./}}-])vixtract/(?:{names}):")
     for name in list_tracked(Host(), ROOT):
         assert not public.search((ROOT / name).read_text("utf-8", "replace")), name
@@ -365,7 +401,7 @@ def test_missing_tools_for_debian_need_consent(tmp_path):
     host = Images(tmp_path)
     host.programs = {"apt-get"}
     with pytest.raises(PreconditionError, match="mmdebstrap"):
-        Supply(make_session(host), instance).ensure_debian()
+        Supply(make_session(host), instance).ensure_base("DEBIAN_IMAGE")
 
 
 def test_a_failed_build_shows_its_last_lines(tmp_path):
@@ -406,4 +442,4 @@ def test_labels_of_images_without_authorities(tmp_path):
     instance = repository(tmp_path)
     host = FakeHost(tmp_path)
     assert set(build_labels(host, instance.root, "nginx")) == {"vixtract.source"}
-    assert build_labels(host, instance.root, "jupyter")["vixtract.ca"] == authorities_number(host)
+    assert build_labels(host, instance.root, "jupyter")["vixtract.ca"] == authorities_hash(host)

@@ -117,6 +117,7 @@ def test_an_expression_reads_only_files_with_such_names(tmp_path):
 def test_long_runs_the_long_tests_alone(tmp_path):
     repository(tmp_path)
     (tmp_path / "tests/unit/test_soak.py").write_text("@pytest.mark.long\ndef test_x(): pass\n")
+    (tmp_path / "tests/stack/test_words.py").write_text("TEXT = '@pytest.mark.long'\n")
     every = select_tests(tmp_path, ["long"])
     assert every.paths == ("tests/unit/test_soak.py",) and every.tiers == {"unit"}
     assert every.options == ("-m", "long", *SIDE_BY_SIDE)
@@ -227,7 +228,7 @@ def test_missing_docker_is_said_plainly(tmp_path):
     assert list(outcome.left_out) == ["stack"]
     assert host.called("benchmarks/check.py")
     assert "Not run: stack, no container engine" in session.console.text
-    assert host.called("-m pytest tests/unit -m not long -n 2 .*reorder$")
+    assert host.called("-m pytest tests/unit -m not long -n 2 .*reorder --durations=20$")
 
 
 def test_missing_docker_fails_where_it_is_required(tmp_path):
@@ -265,6 +266,11 @@ def test_cronicles_tests_get_their_image_where_the_published_one_is(tmp_path, mo
     )
     run(host, tmp_path, "stack")
     assert made == (["cronicle-edge"] if is_here else [])
+    assert host.called("-m pytest tests/stack -m not long -n 2 "), "they are in another tier"
+    (tmp_path / "tests/images").mkdir()
+    (tmp_path / "tests/images/test_a.py").write_text("")
+    run(host, tmp_path, "images")
+    assert host.called(f"-m pytest tests/images -m not long -n {3 if is_here else 2} ")
 
 
 def test_the_worst_exit_code_counts_and_every_step_runs(tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import signal
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 
 from vixtract.people import accounts
-from vixtract.people.accounts import AccountError
+from vixtract.people.accounts import AccountError, end_processes
 from vixtract.people.names import InvalidNameError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -48,7 +50,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(
         grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=groups[name], gr_gid=1900)
     )
-    monkeypatch.setattr(accounts, "_has_group", lambda _: True)
+    monkeypatch.setattr(accounts, "has_group", lambda _: True)
     monkeypatch.setattr(accounts, "_run", run)
     monkeypatch.setattr(accounts, "EXAMPLES", examples)
     return SimpleNamespace(home=home_root, table=table, groups=groups, examples=examples)
@@ -174,3 +176,25 @@ def test_admin_group_follows_the_flag(machine):
     accounts.set_admin("anna", False)
     accounts.set_admin("anna", False)
     assert machine.groups[accounts.ADMIN_GROUP] == []
+
+
+def test_processes_of_an_account_end_whatever_they_do_about_it():
+    uid = 47113
+    ignores = "trap '' TERM; echo ready; while :; do sleep 1; done"
+    commands = (["sleep", "60"], ["sh", "-c", ignores], ["sleep", "60"])
+    started = [subprocess.Popen(c, user=uid, stdout=subprocess.PIPE) for c in commands]
+    started[1].stdout.readline()
+    os.kill(started[2].pid, signal.SIGSTOP)
+    other = subprocess.Popen(["sleep", "60"], user=uid + 1)
+    try:
+        assert end_processes(lambda owner: owner == uid, timeout_s=0.3) >= 3
+        ends = [process.wait(10) for process in started]
+        assert ends == [-signal.SIGTERM, -signal.SIGKILL, -signal.SIGKILL]
+        assert other.poll() is None
+        assert end_processes(lambda owner: owner == uid, timeout_s=0.3) == 0
+    finally:
+        for process in (*started, other):
+            process.kill()
+            process.wait(10)
+            if process.stdout:
+                process.stdout.close()

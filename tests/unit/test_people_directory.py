@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from vixtract.people.directory import (
-    Person,
+    HubUser,
     clear_spawner_state,
     publish_admins,
     read_admins,
@@ -34,9 +34,9 @@ def database(tmp_path):
 
 def test_people_are_read_in_order(database):
     assert read_people(database) == [
-        Person("admin", True),
-        Person("q", False),
-        Person("zoe", False),
+        HubUser("admin", True),
+        HubUser("q", False),
+        HubUser("zoe", False),
     ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vixtract.language import Language
-from vixtract.portal.api_models import Choice, ScheduleIn, ScheduleOut
+from vixtract.portal.api_models import ScheduleIn, ScheduleOut, TimingIn
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import build_event, read_event, read_typed
 from vixtract.portal.schedule_fields import FIELDS, ScheduleForm, list_group
@@ -98,52 +98,52 @@ def test_a_notebook_may_be_named_in_three_ways(path):
 @pytest.mark.parametrize(
     ("field", "values", "text"),
     [
-        ("notebook", {"notebook": ""}, "Say which notebook is to run."),
+        ("notebook", {"notebook": ""}, "Choose the notebook to run."),
         ("notebook", {"notebook": "../bob/x.ipynb"},
-         "Give the path below the home folder, such as etl/load.ipynb."),
+         "Enter the path below the home folder, such as etl/load.ipynb."),
         ("notebook", {"notebook": "/home/bob/x.ipynb"},
-         "Give the path below the home folder, such as etl/load.ipynb."),
+         "Enter the path below the home folder, such as etl/load.ipynb."),
         ("notebook", {"notebook": "a//b.ipynb"},
-         "Give the path below the home folder, such as etl/load.ipynb."),
+         "Enter the path below the home folder, such as etl/load.ipynb."),
         ("notebook", {"notebook": "load.py"}, "The name of a notebook ends in .ipynb."),
         ("notebook", {"notebook": ".ipynb"}, "The name of a notebook ends in .ipynb."),
-        ("notebook", {"notebook": "a\0.ipynb"}, "This is no path of a file."),
-        ("notebook", {"notebook": "a" * 1024 + ".ipynb"}, "This is no path of a file."),
-        ("title", {"title": " "}, "Give the schedule a name."),
+        ("notebook", {"notebook": "a\0.ipynb"}, "This is not a file path."),
+        ("notebook", {"notebook": "a" * 1024 + ".ipynb"}, "This is not a file path."),
+        ("title", {"title": " "}, "Enter a name for the schedule."),
         ("title", {"title": "<b>"}, "title must not contain < or >"),
         ("kind", {"kind": "never"}, "Choose when it runs."),
-        ("time", {"time": "24:00"}, "Give a time such as 06:30."),
-        ("minute", {"kind": "hourly", "minute": "60"}, "Give a whole number from 0 to 59."),
-        ("minute", {"kind": "hourly", "minute": "٣"}, "Give a whole number from 0 to 59."),
+        ("time", {"time": "24:00"}, "Enter a time such as 06:30."),
+        ("minute", {"kind": "hourly", "minute": "60"}, "Enter a whole number from 0 to 59."),
+        ("minute", {"kind": "hourly", "minute": "٣"}, "Enter a whole number from 0 to 59."),
         ("weekdays", {"kind": "weekly"}, "Choose at least one day."),
         ("weekdays", {"kind": "weekly", "weekdays": ("7",)}, "Choose at least one day."),
-        ("day", {"kind": "monthly", "day": "0"}, "Give a whole number from 1 to 31."),
-        ("day", {"kind": "monthly", "day": ""}, "Give a whole number from 1 to 31."),
-        ("date", {"kind": "once", "date": "2027-02-30"}, "Give a date such as 2027-01-31."),
-        ("date", {"kind": "once", "date": ""}, "Give a date such as 2027-01-31."),
+        ("day", {"kind": "monthly", "day": "0"}, "Enter a whole number from 1 to 31."),
+        ("day", {"kind": "monthly", "day": ""}, "Enter a whole number from 1 to 31."),
+        ("date", {"kind": "once", "date": "2027-02-30"}, "Enter a date such as 2027-01-31."),
+        ("date", {"kind": "once", "date": ""}, "Enter a date such as 2027-01-31."),
         ("timing", {"kind": "custom", "timing": "0 6 * * *"},
-         'Give a JSON object with lists, such as {"hours": [6, 18], "minutes": [30]}.'),
+         'Enter a JSON object with lists, such as {"hours": [6, 18], "minutes": [30]}.'),
         ("timing", {"kind": "custom", "timing": '{"hours": [24]}'},
-         "timing.hours has 24, which is no number from 0 to 23"),
+         "timing.hours has 24, not a number from 0 to 23"),
         ("timezone", {"timezone": "Mars/Base"},
-         "There is no such time zone; use a name such as Europe/Moscow."),
+         "Unknown time zone; use a name such as Europe/Moscow."),
         ("timezone", {"timezone": "../../etc/passwd"},
-         "There is no such time zone; use a name such as Europe/Moscow."),
+         "Unknown time zone; use a name such as Europe/Moscow."),
         ("parameters", {"parameters": "{"},
-         "This is no JSON: line 1, column 2: Expecting property name enclosed in double quotes."),
-        ("parameters", {"parameters": "[1]"}, 'Give a JSON object, such as {"year": 2026}.'),
+         "This is not valid JSON: line 1, column 2: Expecting property name enclosed in double quotes."),
+        ("parameters", {"parameters": "[1]"}, 'Enter a JSON object, such as {"year": 2026}.'),
         ("parameters", {"parameters": '{"a": NaN}'},
-         "A value cannot be used: it is too large, or no JSON."),
+         "A value cannot be used: it is too large or not valid JSON."),
         ("parameters", {"parameters": '{"a": ' + "[" * 50_000 + "]" * 10_000 + "}"},
-         "A value cannot be used: it is too large, or no JSON."),
+         "A value cannot be used: it is too large or not valid JSON."),
         ("parameters", {"parameters": '{"a b": 1}'}, "'a b' cannot be the name of a variable."),
         ("parameters", {"parameters": " " * 65_530 + '{"a": 12}'},
-         "At most 65536 characters, please."),
+         "Enter at most 65536 characters."),
         ("kernel", {"kernel": "a/b"},
          "The name of a kernel has letters, digits, dots and dashes only."),
-        ("retries", {"retries": "-1"}, "Give a whole number from 0 to 100."),
-        ("memory_mb", {"memory_mb": "1e3"}, "Give a whole number from 0 to 10000000."),
-        ("timeout_minutes", {"timeout_minutes": "527041"}, "Give a whole number from 0 to 527040."),
+        ("retries", {"retries": "-1"}, "Enter a whole number from 0 to 100."),
+        ("memory_mb", {"memory_mb": "1e3"}, "Enter a whole number from 0 to 10000000."),
+        ("timeout_minutes", {"timeout_minutes": "527041"}, "Enter a whole number from 0 to 527040."),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_beside_its_field(field, values, text):
@@ -214,7 +214,7 @@ def test_programs_may_set_and_read_every_stored_field():
     stored = {name for name, each in FIELDS.items() if each.stored}
     assert set(ScheduleIn.model_fields) == stored | {"timing", "cron", "pin"}
     assert stored <= set(ScheduleOut.model_fields)
-    assert set(Choice.model_fields) == set(list_group("when"))
+    assert set(TimingIn.model_fields) == set(list_group("when"))
 
 
 @pytest.mark.parametrize("name", ["retry_delay_minutes", "timeout_minutes"])
@@ -232,7 +232,7 @@ def test_wrong_addresses_are_said_together_with_everything_else():
     with pytest.raises(FormError) as caught:
         build_event(form, ENGLISH)
     assert caught.value.problems == {
-        "title": "Give the schedule a name.",
-        "notify_fail": "Give mail addresses with commas between, such as anna@example.com.",
-        "web_hook": "Give an address such as https://chat.example.com/hook.",
+        "title": "Enter a name for the schedule.",
+        "notify_fail": "Enter mail addresses separated by commas, such as anna@example.com.",
+        "web_hook": "Enter an address such as https://chat.example.com/hook.",
     }

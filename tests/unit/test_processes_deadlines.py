@@ -18,10 +18,10 @@ from tests.waiting import wait_until
 from vixtract.processes import spawn, tree
 from vixtract.processes.person import Person
 from vixtract.processes.questions import UnansweredError, ask, connect, receive_line
-from vixtract.processes.server import Server, ServerConfig
+from vixtract.processes.server import QuestionServer, ServerConfig
 from vixtract.processes.usage import read_processes
-from vixtract.runner.prepared import Prefork
-from vixtract.vault.trial import Trial
+from vixtract.runner.prepared import PreparedProcess
+from vixtract.vault.isolated_test import IsolatedTest
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming people needs root")
 # Beyond any account of the machine that runs the tests.
@@ -37,7 +37,7 @@ def is_there(pid: int) -> bool:
     return bool(tree.read_stat(pid))
 
 
-class Slow(Server):
+class Slow(QuestionServer):
     """Does what a question says."""
 
     def reply(self, question, peer):
@@ -50,7 +50,12 @@ class Slow(Server):
 def server(tmp_path):
     """A server as a process, whose children may take a second."""
     config = ServerConfig(
-        tmp_path / "s", places=4, places_of_one=3, question_s=1.0, answer_s=1.0, max_question=4096
+        tmp_path / "s",
+        max_children=4,
+        max_of_account=3,
+        question_s=1.0,
+        answer_s=1.0,
+        max_question=4096,
     )
     pid = os.fork()
     if pid == 0:
@@ -177,14 +182,16 @@ def test_what_is_computed_apart_by_a_stopped_process_is_nothing():
 
 def test_a_prepared_process_that_is_stopped_is_killed(monkeypatch, tmp_path):
     monkeypatch.setattr(spawn, "START_S", 0.5)
-    prefork = Prefork(lambda _: os._exit(0))
+    prepared = PreparedProcess(lambda _: os._exit(0))
     pid = next(child for child in tree.descendants(os.getpid()) if is_mine(child))
     os.kill(pid, signal.SIGSTOP)
     null = os.open(os.devnull, os.O_RDWR)
     person = Person("anna", UID, tmp_path)
-    command = spawn.Command(["/bin/true"], {}, tmp_path, person, null, stdin=null, progress=null)
+    command = spawn.ProcessSpec(
+        ["/bin/true"], {}, tmp_path, person, null, stdin=null, progress=null
+    )
     with pytest.raises(spawn.SpawnError, match="it was stopped"):
-        prefork.start(command)
+        prepared.start(command)
     os.close(null)
     assert not is_there(pid)
 
@@ -230,7 +237,7 @@ def test_a_person_who_stops_the_process_of_a_run_before_its_program_gains_nothin
     # The folder is entered with the owner's rights, right before the program: a real place to stop.
     monkeypatch.setattr(os, "chdir", stop_itself)
     output = os.open(os.devnull, os.O_RDWR)
-    command = spawn.Command(["/bin/true"], {}, tmp_path, Person("anna", UID, tmp_path), output)
+    command = spawn.ProcessSpec(["/bin/true"], {}, tmp_path, Person("anna", UID, tmp_path), output)
     with pytest.raises(spawn.SpawnError, match="it was stopped"):
         spawn.spawn(command)
     os.close(output)
@@ -271,8 +278,8 @@ def test_a_service_has_its_account_and_no_other_rights():
 
 def test_a_test_of_a_connection_that_stops_itself_is_late():
     code = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
-    trial = Trial(("/usr/bin/python3", "-I", "-c", code), timeout_s=1.0)
+    tester = IsolatedTest(("/usr/bin/python3", "-I", "-c", code), timeout_s=1.0)
     started = time.monotonic()
-    result = trial.run("http", {}, UID if os.geteuid() == 0 else os.getuid())
+    result = tester.run("http", {}, UID if os.geteuid() == 0 else os.getuid())
     assert result["code"] == "late"
     assert time.monotonic() - started < 15

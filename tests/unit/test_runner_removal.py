@@ -10,9 +10,8 @@ import pytest
 from tests.scratch import open_folder
 from vixtract.errors import RequestError
 from vixtract.processes.person import Person
-from vixtract.runner.loads import MAX_LOADS, read_loads
 from vixtract.runner.removal import remove_records
-from vixtract.runner.workspace import Workspace
+from vixtract.runner.workspace import MAX_LOADS, Workspace, read_loads
 
 UID = 2345 if os.getuid() == 0 else os.getuid()
 

@@ -199,9 +199,9 @@ def test_false_is_never_due_and_empty_is_every_minute():
     ("timing", "message"),
     [
         ({"hours": []}, "empty list"),
-        ({"hours": [24]}, "no number from 0 to 23"),
-        ({"minutes": [True]}, "no number from 0 to 59"),
-        ({"minutes": ["1"]}, "no number from 0 to 59"),
+        ({"hours": [24]}, "not a number from 0 to 23"),
+        ({"minutes": [True]}, "not a number from 0 to 59"),
+        ({"minutes": ["1"]}, "not a number from 0 to 59"),
         ({"minutes": 5}, "must be a list"),
         ({"seconds": [1]}, "unknown"),
         ({"months": [2], "days": [30]}, "never happens"),

@@ -152,9 +152,8 @@ def test_default_passwords_are_fine_on_loopback():
 
 @pytest.mark.parametrize("name", sorted(GENERATED))
 def test_generated_files_are_up_to_date(name):
-    assert (ROOT / name).read_text(encoding="utf-8") == GENERATED[name](), (
-        "run PYTHONPATH=src python3 -m vixtract.ops.reference"
-    )
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text == GENERATED[name](text), "run PYTHONPATH=src python3 -m vixtract.ops.reference"
 
 
 def test_names_are_unique_and_described():

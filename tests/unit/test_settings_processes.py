@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vixtract.errors import SettingsError
-from vixtract.runner.daemon import load_config
+from vixtract.runner.config import load_config
 from vixtract.settings import (
     HANDED_ON,
     SETTINGS,

@@ -18,11 +18,11 @@ from vixtract import addresses
 from vixtract.language import Language
 from vixtract.portal.connections import describe_test, explain_problems
 from vixtract.vault import probe
-from vixtract.vault.client import make
 from vixtract.vault.errors import ConnectionFormError
 from vixtract.vault.fields import PROBLEMS, check_connection_name
 from vixtract.vault.kind import check_values
 from vixtract.vault.kinds.sftp import HostKeyError
+from vixtract.vault.notebooks import make
 from vixtract.vault.probe_results import RESULTS, ProbeResult
 from vixtract.vault.registry import KINDS
 
@@ -34,12 +34,19 @@ GOOD = {
     "s3": {"access_key": "a", "secret_key": "s", "address": "http://minio:9000"},
     "sftp": {"host": "fd00::5", "user": "etl", "password": "x", "host_key": "SHA256:" + "a" * 43},
 }
+SAMPLES = {"text": "x", "host": "db", "url": "https://a.example.com", "port": "1"}
 ENGLISH = Language("en")
+
+
+def good_values(name: str) -> dict[str, str]:
+    """Return values that a kind takes: of this table, or made by the rules of its fields."""
+    made = {field.name: SAMPLES[field.rule] for field in KINDS[name].fields if field.required}
+    return GOOD.get(name, made)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_good_values_are_completed_and_make_an_object_that_hides_secrets(kind):
-    values = check_values(KINDS[kind], GOOD[kind])
+    values = check_values(KINDS[kind], good_values(kind))
     assert set(values) == {field.name for field in KINDS[kind].fields}
     ready = make(kind, {**values, **dict.fromkeys(KINDS[kind].secrets, "hush-hush")}, name="crm")
     assert "hush" not in repr(ready)
@@ -146,9 +153,17 @@ def test_every_problem_has_a_sentence():
     assert [code for code, text in texts.items() if text == code] == []
 
 
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"http"}))
+def test_a_kind_is_named_in_its_own_module_alone(name):
+    source = Path(probe.__file__).parents[1]
+    files = [*(source / "vault").rglob("*.py"), source / "portal" / "connections.py"]
+    named = [path for path in files if f'"{name}"' in path.read_text(encoding="utf-8")]
+    assert [path.parent.name for path in named] == ["kinds"]
+
+
 def test_notebooks_import_no_driver_for_a_connection():
     code = (
-        "import sys; import vixtract.vault.client;"
+        "import sys; import vixtract.vault.notebooks;"
         "print(*{'psycopg', 'pymysql', 'pymssql', 'requests', 'pyarrow', 'paramiko', 'ssl',"
         " 'sqlalchemy', 'pandas'} & set(sys.modules))"
     )

@@ -41,25 +41,6 @@ load_environment() {
         || fail 3 "POSTGRES_INITDB_WALDIR is not supported by this image." "Unset it, or use the public image postgres:17."
 }
 
-# The documented password is for one's own machine: see VIXTRACT_BIND in the settings.
-refuse_default_password() {
-    case "${VIXTRACT_BIND:-127.0.0.1}" in
-        127.* | ::1 | localhost) return 0 ;;
-    esac
-    [[ "$POSTGRES_PASSWORD" != vixtract ]] \
-        || fail 3 "POSTGRES_PASSWORD is the documented default while the ports are bound to $VIXTRACT_BIND." \
-            "Set POSTGRES_PASSWORD in .env, or run: ./vixtract up --bind $VIXTRACT_BIND"
-}
-
-refuse_other_version() {
-    [[ -s "$PGDATA/PG_VERSION" ]] || return 0
-    local found
-    found="$(<"$PGDATA/PG_VERSION")"
-    [[ "$found" == "$PG_MAJOR" ]] \
-        || fail 3 "The data in $PGDATA are of PostgreSQL $found; this image is PostgreSQL $PG_MAJOR. Nothing was changed." \
-            "Start them with an image of PostgreSQL $found (POSTGRES_IMAGE in .env), dump, and load the dump into a new volume."
-}
-
 prepare_directories() {
     mkdir -p "$PGDATA" /var/run/postgresql
     [[ "$(id -u)" == 0 ]] || return 0
@@ -85,12 +66,10 @@ _main() {
     [[ "${1:-}" != -* ]] || set -- postgres "$@"
     if [[ "${1:-}" == postgres ]] && ! wants_help "$@"; then
         load_environment
-        refuse_default_password
         prepare_directories
         if [[ "$(id -u)" == 0 ]]; then
             exec setpriv --reuid=postgres --regid=postgres --init-groups --inh-caps=-all "${BASH_SOURCE[0]}" "$@"
         fi
-        refuse_other_version
         first_boot "$@"
         # The server has no use for it; what a session starts (COPY FROM PROGRAM) must not see it.
         unset POSTGRES_PASSWORD

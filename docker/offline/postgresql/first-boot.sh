@@ -63,8 +63,7 @@ create_cluster() {
     local auth="${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}"
     # initdb refuses an empty password file: with "trust" there may be no password.
     [[ -z "$POSTGRES_PASSWORD" ]] || extra=(--pwfile=/dev/fd/3 "${extra[@]}")
-    initdb --pgdata="$PGDATA" --username="$POSTGRES_USER" --encoding=UTF8 --locale=C.UTF-8 \
-        "${extra[@]}" 3<<<"$POSTGRES_PASSWORD"
+    initdb --pgdata="$PGDATA" --username="$POSTGRES_USER" "${extra[@]}" 3<<<"$POSTGRES_PASSWORD"
     printf '\n# from other containers and hosts\nhost all all all %s\n' "$auth" >>"$PGDATA/pg_hba.conf"
 }
 

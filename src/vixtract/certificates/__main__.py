@@ -1,4 +1,4 @@
-"""What `front-door` runs. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused.
+"""The certificates command of `front-door`. Exit codes: 0 done, 1 failed, 2 usage, 3 refused.
 
 check     refuse settings that are missing or wrong
 prepare   choose a certificate before nginx starts
@@ -28,13 +28,13 @@ from vixtract.settings import Settings
 
 
 def take_supplied(text: str) -> str:
-    """Check a certificate and put it where the keeper finds it.
+    """Check a certificate, and write it to the volume for the keeper.
 
     Args:
         text: JSON with `cert`, `key` and `password` (may be empty).
     Returns: what was done, in a sentence.
     Raises:
-        CertificateError: it cannot be used; nothing was changed.
+        CertificateError: the certificate cannot be used; nothing was changed.
     """
     given = json.loads(text)
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -51,10 +51,10 @@ def take_supplied(text: str) -> str:
 
 
 def take_authority(text: str) -> str:
-    """Put the authorities of a private ACME server where certbot is told of them.
+    """Write the authorities of a private ACME server to the volume, for certbot.
 
     Args:
-        text: PEM; empty takes them away.
+        text: PEM; an empty text removes the present ones.
     Returns: what was done, in a sentence.
     Raises:
         CertificateError: it holds no certificate.
@@ -98,9 +98,10 @@ def run(command: str) -> None:
 def main() -> int:
     """Run the command and return its exit code."""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)sZ certificates: %(levelname)s: %(message)s",
+        level=logging.INFO,
+        format="%(asctime)sZ certificates: %(levelname)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
-    )  # fmt: skip
+    )
     logging.Formatter.converter = time.gmtime
     command = sys.argv[1] if len(sys.argv) == 2 else ""
     try:

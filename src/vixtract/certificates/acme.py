@@ -1,7 +1,7 @@
-"""A certificate from an ACME authority such as Let's Encrypt, by Debian's certbot.
+"""Certificates from an ACME authority such as Let's Encrypt, by Debian's certbot.
 
-certbot puts its proof into a directory that nginx serves below /.well-known/acme-challenge/ on
-port 80, so nothing else has to listen, and no right is needed.
+certbot writes its challenge to a directory that nginx serves below /.well-known/acme-challenge/ on
+port 80: certbot itself neither listens nor needs privileges.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 CERTBOT = "/usr/bin/certbot"
 DEADLINE_S = 300.0
-#: certbot renews when a third of the life is left, so asking often costs nothing.
+#: certbot renews only when a third of the lifetime is left, so frequent calls cost nothing.
 ASK_S = 6 * 3600.0
 FIRST_RETRY_S = 120.0
 LONGEST_RETRY_S = 3600.0
@@ -25,11 +25,11 @@ SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @dataclass(frozen=True)
 class Account:
-    """Where certificates come from, and for whom.
+    """The ACME authority and what it is asked for.
 
     Args:
         domains: names, the main one first.
-        email: where the authority writes to; may be empty.
+        email: address for notices of the authority; may be empty.
         server: address of its directory.
     """
 
@@ -42,31 +42,36 @@ def build_command(account: Account, certs: Path, run: Path, *, force: bool = Fal
     """Build the command that gets or renews the certificate.
 
     Args:
-        account: where from and for whom.
+        account: authority and names.
         certs: the volume of certificates.
-        run: directory of this life of the container.
+        run: nginx's run directory, in memory.
         force: renew also when it is not due.
     """
-    command = [
-        CERTBOT, "certonly", "--webroot", "--webroot-path", str(run / "acme"),
-        "--config-dir", str(certs / "acme"),
-        "--work-dir", str(run / "certbot"), "--logs-dir", str(run / "certbot"),
-        "--max-log-backups", "0", "--non-interactive", "--agree-tos", "--no-eff-email",
-        "--cert-name", LINEAGE, "--renew-with-new-domains", "--key-type", "ecdsa",
-        "--server", account.server,
-    ]  # fmt: skip
+    options = {
+        "--webroot-path": run / "acme",
+        "--config-dir": certs / "acme",
+        "--work-dir": run / "certbot",
+        "--logs-dir": run / "certbot",
+        "--max-log-backups": 0,
+        "--cert-name": LINEAGE,
+        "--key-type": "ecdsa",
+        "--server": account.server,
+    }
+    command = [CERTBOT, "certonly", "--webroot", "--non-interactive", "--agree-tos"]
+    command += ["--no-eff-email", "--renew-with-new-domains"]
+    command += [word for name, value in options.items() for word in (name, str(value))]
     email = ["--email", account.email] if account.email else ["--register-unsafely-without-email"]
     names = [word for domain in account.domains for word in ("--domain", domain)]
-    # Another authority than the one that issued the present certificate: do not wait for its end.
+    # Where the settings name another authority, do not wait until the certificate expires.
     forced = force or served_by_another(account, certs)
     return [*command, *email, *names, "--force-renewal" if forced else "--keep-until-expiring"]
 
 
 def served_by_another(account: Account, certs: Path) -> bool:
-    """Say whether the present certificate came from another authority than the settings name.
+    """Return whether another authority than the configured one issued the present certificate.
 
     Args:
-        account: where certificates are to come from.
+        account: the configured authority.
         certs: the volume of certificates.
     """
     try:
@@ -84,12 +89,15 @@ def build_environment(certs: Path, run: Path) -> dict[str, str]:
 
     Args:
         certs: the volume, which may hold `acme-ca.pem`.
-        run: directory of this life of the container.
+        run: nginx's run directory, in memory.
     """
     # The container's own file system is read-only.
     environment = {
-        **os.environ, "HOME": str(run), "TMPDIR": str(run / "certbot"), "LC_ALL": "C.UTF-8",
-    }  # fmt: skip
+        **os.environ,
+        "HOME": str(run),
+        "TMPDIR": str(run / "certbot"),
+        "LC_ALL": "C.UTF-8",
+    }
     private = certs / "acme-ca.pem"
     if private.exists():
         bundle = run / "acme-authorities.pem"
@@ -103,11 +111,11 @@ def obtain(account: Account, certs: Path, run: Path, *, force: bool = False) -> 
     """Get the certificate, or renew it when it is due.
 
     Args:
-        account: where from and for whom.
+        account: authority and names.
         certs: the volume of certificates.
-        run: directory of this life of the container.
+        run: nginx's run directory, in memory.
         force: renew also when it is not due.
-    Returns: what went wrong in one line, or an empty text.
+    Returns: the problem in one line, or an empty text.
     """
     for folder in (run / "acme", run / "certbot"):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -133,7 +141,7 @@ def obtain(account: Account, certs: Path, run: Path, *, force: bool = False) -> 
 
 
 def explain(lines: Sequence[str]) -> str:
-    """Return the one line of certbot's output that says what went wrong.
+    """Return the line of certbot's output that names the problem.
 
     Args:
         lines: its output.

@@ -1,4 +1,4 @@
-"""Which certificate the front door serves: what the operator supplied, else the best there is.
+"""Choose the certificate to serve: the operator's, or the best one that can be served.
 
 Everything lies in the volume nginx-certs:
 
@@ -28,12 +28,12 @@ RENEW_DAYS = 30.0
 
 @dataclass(frozen=True)
 class Choice:
-    """What is to be served, and what kept something better from it.
+    """The certificate to serve, and why it is not the wanted one.
 
     Args:
         pair: the certificate.
         source: files, last-good, acme or self-signed.
-        problem: what is wrong; empty where nothing is.
+        problem: why the wanted certificate is not served, or an empty text.
         cure: what to do about it.
     """
 
@@ -44,7 +44,7 @@ class Choice:
 
     @property
     def is_vouched_for(self) -> bool:
-        """Whether an authority issued it: only then may browsers be told to insist on HTTPS."""
+        """Whether an authority issued it. Only then may HSTS be sent."""
         return self.source != "self-signed" and not self.pair.is_self_signed
 
 
@@ -55,7 +55,7 @@ def read_supplied(folder: Path, now: datetime.datetime | None) -> Pair:
         folder: holds `cert.pem`, `key.pem` and, where the key has one, `password.txt`.
         now: moment at which it must be valid; None checks no dates.
     Raises:
-        CertificateError: it cannot be used.
+        CertificateError: the certificate cannot be used.
     """
     contents = []
     for name in SUPPLIED[:2]:
@@ -83,14 +83,14 @@ def _read(path: Path) -> bytes:
 def choose(
     mode: str, certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None
 ) -> Choice:
-    """Choose what to serve; there always is something.
+    """Choose the certificate to serve; there is always one.
 
     Args:
         mode: self-signed, files or acme.
         certs: the volume.
-        names: what a certificate of our own making is for.
+        names: for a self-signed certificate.
         now: present time with its zone.
-        serving: what is being served; None before the first choice.
+        serving: the certificate served now; None before the first choice.
     """
     if mode == "files":
         return _choose_supplied(certs, names, now, serving)
@@ -106,8 +106,8 @@ def _choose_supplied(
         pair = read_supplied(certs, now)
     except CertificateError as error:
         try:
-            # Its dates do not count: an old certificate says whose the machine is, a new one of our
-            # own says nothing.
+            # Its dates do not count: an expired certificate still identifies the machine, a new
+            # self-signed one does not.
             last = read_supplied(certs / LAST_GOOD, None)
         except CertificateError:
             own = ensure_self_signed(certs, names, now, serving)
@@ -119,7 +119,7 @@ def _choose_supplied(
 
 
 def keep_last_good(certs: Path) -> None:
-    """Copy the operator's files, which were found good, to where a wrong update cannot reach.
+    """Keep a copy of the operator's valid files, in case a later update is wrong.
 
     Args:
         certs: the volume.
@@ -133,7 +133,7 @@ def keep_last_good(certs: Path) -> None:
             else:
                 (folder / name).unlink(missing_ok=True)
     except OSError:
-        # A volume of root's, filled by hand: served all the same, without a copy to fall back on.
+        # Root's volume, filled by hand: serve it without a copy to fall back on.
         return
 
 
@@ -145,7 +145,7 @@ def _choose_acme(
         chain, key = _read(lineage / "fullchain.pem"), _read(lineage / "privkey.pem")
         return Choice(read_pair(chain, key, None, now), "acme")
     except CertificateError as error:
-        # What the authority gave is served also when it is over: it says whose the machine is.
+        # An expired certificate of an authority is still served: it identifies the machine.
         if serving is not None and not serving.is_self_signed:
             return Choice(serving, "acme", error.message, "See ./vixtract logs nginx.")
         own = ensure_self_signed(certs, names, now, serving)
@@ -157,13 +157,13 @@ def _choose_acme(
 def ensure_self_signed(
     certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None = None
 ) -> Pair:
-    """Return a certificate of our own making, the same one as long as it serves its purpose.
+    """Return a self-signed certificate: the present one while it is valid and has the names.
 
     Args:
         certs: the volume; where it cannot be written, the certificate lives for this start only.
         names: what it must be for.
         now: present time with its zone.
-        serving: what is being served: goes on where the volume could not keep it.
+        serving: the certificate served now, kept where the volume cannot be written.
     """
     folder = certs / "self-signed"
 
@@ -183,7 +183,7 @@ def ensure_self_signed(
     pair = make_self_signed(names, now)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        # A cut between the two leaves a pair that does not match, and the next start makes another.
+        # A crash between the two leaves a pair that does not match; the next start makes another.
         write_whole(folder / "key.pem", pair.key)
         write_whole(folder / "cert.pem", pair.chain, mode=0o644)
     except OSError:

@@ -1,7 +1,7 @@
-"""The process beside nginx that keeps its certificate: watches, renews, switches, complains.
+"""The process beside nginx that watches, renews and switches its certificate.
 
-nginx reads `tls/current/`, a link in its run directory, which lives in memory: a key that has a
-password is nowhere else without it. Old connections live on with the old certificate.
+nginx reads `tls/current/`, a link in its run directory, which is in memory: only there is a key
+kept without its password. Open connections keep the old certificate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("certificates")
 CERTS = Path("/etc/nginx/certs")
 RUN = Path("/run/nginx")
 LOOK_S = 2.0
-#: Dates pass also where no file changes.
+#: Certificates expire without any change of a file.
 JUDGE_S = 600.0
 NGINX_S = 30.0
 SOON_DAYS = 14.0
@@ -34,7 +34,7 @@ RENEW_REQUEST = "acme-renew"
 
 
 class Keeper:
-    """Keeps what nginx serves.
+    """Chooses the certificate that nginx serves, and keeps it up to date.
 
     Args:
         settings: checked settings of the front door.
@@ -48,7 +48,7 @@ class Keeper:
         self.domains = settings.domains
         self.certs = certs
         self.run_directory = run
-        # Authorities vouch for names that the whole world knows; addresses they leave out.
+        # ACME authorities certify public names, not addresses.
         public = tuple(name for name in settings.domains if not is_address(name))
         self.account = acme.Account(
             public, settings["HTTPS_ACME_EMAIL"], settings["HTTPS_ACME_SERVER"]
@@ -61,10 +61,10 @@ class Keeper:
     # --- choosing ---
 
     def judge(self, *, reload: bool = True) -> Choice:
-        """Look at everything and serve the best there is.
+        """Choose again, and switch where the choice differs.
 
         Args:
-            reload: tell nginx; not while it is not started yet.
+            reload: whether nginx runs already and must be told.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
         choice = choose(self.mode, self.certs, self.names, now, self._serving)
@@ -143,7 +143,7 @@ class Keeper:
         return True
 
     def _tell(self, choice: Choice, problem: str, cure: str) -> None:
-        """Leave word for /healthz and the operator's command, and say a new problem once."""
+        """Write the status for /healthz and the operator's command; log each new problem once."""
         pair = choice.pair
         status = {
             "mode": self.mode,
@@ -167,18 +167,18 @@ class Keeper:
     # --- watching ---
 
     def watch(self) -> None:
-        """Serve what comes; does not return."""
+        """Watch for changes and renew; does not return."""
         self._adopt()
-        # None: what changed since `prepare` looked is judged at once.
+        # None: changes since `prepare` are judged at once.
         seen = self._fingerprint()
         settled: tuple[object, ...] | None = None
         judged = time.monotonic()
-        # The first question waits until nginx surely serves the proof's directory.
+        # The first request waits until nginx serves the directory of challenges.
         ask_at = time.monotonic() + LOOK_S
         while True:
             time.sleep(LOOK_S)
             found = self._fingerprint()
-            # Judged when they rest: certificate and key come one after the other.
+            # Wait until the files stop changing: certificate and key arrive one after the other.
             if found == seen and found != settled:
                 settled = found
                 judged = self._judged()
@@ -191,7 +191,7 @@ class Keeper:
                 judged = self._judged()
 
     def _adopt(self) -> None:
-        """Take over what `prepare` chose: nginx serves it already, or will in a moment."""
+        """Take over the choice of `prepare`, which nginx serves or is about to."""
         current = self.run_directory / "tls" / "current"
         try:
             chain, key = (current / "chain.pem").read_bytes(), (current / "key.pem").read_bytes()
@@ -211,7 +211,7 @@ class Keeper:
             except OSError:
                 marks.append(None)
             else:
-                # The time of the change: a copy may carry the time of its original.
+                # Not the modification time, which a copy may have from its original.
                 marks.append((status.st_ctime_ns, status.st_size, status.st_ino))
         return tuple(marks)
 
@@ -219,7 +219,7 @@ class Keeper:
         return (self.run_directory / RENEW_REQUEST).exists()
 
     def _ask(self) -> float:
-        """Ask the authority; return the seconds until the next question."""
+        """Ask the authority; return the seconds until the next request."""
         request = self.run_directory / RENEW_REQUEST
         force = request.exists()
         request.unlink(missing_ok=True)
@@ -236,7 +236,7 @@ class Keeper:
 
 
 def _point(link: Path, target: Path) -> None:
-    """Let a link point elsewhere, in one step."""
+    """Replace a link in one step."""
     temporary = link.with_name(f".{link.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)

@@ -1,4 +1,4 @@
-"""Certificates of our own: a self-signed one, and those of a private authority."""
+"""Make self-signed certificates, and those of a private authority."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vixtract.certificates.pair import Pair, read_pair
 #: The longest that browsers and systems accept of a server's certificate.
 SERVER_DAYS = 397
 AUTHORITY_DAYS = 3650
-#: A clock of a client may be slow.
+#: The clock of a client may be slow.
 EARLIER = datetime.timedelta(days=1)
 
 
 def make_self_signed(names: Sequence[str], now: datetime.datetime, days: int = SERVER_DAYS) -> Pair:
-    """Make a certificate that vouches for itself.
+    """Make a self-signed certificate.
 
     Args:
         names: host names and addresses; the first becomes its common name.
         now: present time with its zone.
-        days: its life.
+        days: its lifetime.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(names[0])
@@ -38,7 +38,7 @@ def make_authority(name: str, now: datetime.datetime) -> Pair:
     """Make a private authority.
 
     Args:
-        name: common name, shown by the tools that people load it into.
+        name: common name, shown by tools that people import it into.
         now: present time with its zone.
     """
     key = ec.generate_private_key(ec.SECP256R1())
@@ -78,7 +78,7 @@ def issue(authority: Pair, names: Sequence[str], now: datetime.datetime) -> Pair
 
 
 def _name(common: str) -> x509.Name:
-    # A common name has 64 characters at most; what counts are the alternative names.
+    # A common name has at most 64 characters; clients check the alternative names.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
 
 

@@ -1,4 +1,4 @@
-"""A certificate with its key: reading what somebody supplied, and saying what is wrong with it."""
+"""A certificate with its key: read and check the files that an operator supplies."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Pair:
         key: PEM of the key that belongs to it, without a password.
         names: host names and addresses that it is for.
         issuer: who signed it.
-        not_before: begin of its life, UTC.
-        not_after: end of its life, UTC.
-        is_self_signed: whether nobody but itself vouches for it.
+        not_before: when it becomes valid, UTC.
+        not_after: when it expires, UTC.
+        is_self_signed: whether it is its own issuer.
     """
 
     chain: bytes
@@ -45,11 +45,11 @@ class Pair:
 
     @property
     def digest(self) -> str:
-        """Number by which two pairs are told apart."""
+        """Hash that identifies the pair."""
         return hashlib.sha256(self.chain + self.key).hexdigest()[:16]
 
     def days_left(self, now: datetime.datetime) -> float:
-        """Return the rest of its life in days; negative once it is over."""
+        """Return the days until it expires; negative once it has."""
         return (self.not_after - now).total_seconds() / 86400
 
 
@@ -59,9 +59,9 @@ def read_pair(
     """Read a certificate and its key, and check that they can be served.
 
     Args:
-        chain: PEM with the server's certificate and those that vouch for it.
+        chain: PEM with the server's certificate, followed by its issuers'.
         key: PEM of the key, with or without a password.
-        password: of the key; None where there is none.
+        password: of the key, or None.
         now: moment at which it must be valid; None checks no dates.
     Raises:
         CertificateError: they cannot be read, do not belong together, or are out of date.
@@ -96,13 +96,13 @@ def read_pair(
 
 
 def check_dates(pair: Pair, now: datetime.datetime) -> None:
-    """Refuse a certificate outside its life.
+    """Refuse a certificate that is not valid yet, or has expired.
 
     Args:
         pair: the certificate.
         now: present time with its zone.
     Raises:
-        CertificateError: names the date.
+        CertificateError: the message names the date.
     """
     who = ", ".join(pair.names) or "no name"
     if now >= pair.not_after:
@@ -118,7 +118,7 @@ def check_dates(pair: Pair, now: datetime.datetime) -> None:
 
 
 def covers(pair: Pair, names: Sequence[str]) -> list[str]:
-    """Return the names that a certificate is not for.
+    """Return those names that a certificate does not cover.
 
     Args:
         pair: the certificate.

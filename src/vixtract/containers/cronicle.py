@@ -22,8 +22,8 @@ from vixtract.containers.services import Service, ServiceKeeper, run_container
 from vixtract.errors import PreconditionError, SettingsError
 from vixtract.files import ensure_secret, write_whole
 from vixtract.people.accounts import recreate_accounts
-from vixtract.people.limits import close_shared_directories
 from vixtract.people.roles import role_password
+from vixtract.processes.limits import close_shared_directories
 from vixtract.runner.config import RunnerConfig
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings, build_environment
@@ -70,8 +70,7 @@ def build() -> ServiceKeeper:
     """Prepare the container.
 
     Returns: the keeper of its services: vault and runner first, engine last. They are stopped in
-        the opposite order, so that the engine's jobs can still reach the runner when they are
-        aborted.
+        the opposite order, because the engine's jobs need the runner while they are aborted.
     Raises:
         SettingsError: a setting is missing or wrong.
         PreconditionError: Cronicle could not be configured.
@@ -171,7 +170,7 @@ def copy_admins(secrets_dir: Path, folder: Path = EDGE) -> None:
 
     Args:
         secrets_dir: where the Hub writes `people.json`.
-        folder: the engine's; nothing is done before it is there.
+        folder: of the engine; nothing is copied before it exists.
     """
     source, target = secrets_dir / "people.json", folder / "people.json"
     try:

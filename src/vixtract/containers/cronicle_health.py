@@ -13,7 +13,7 @@ def check(port: int = 3012, timeout_s: float = 6.0) -> str:
     Args:
         port: the engine's.
         timeout_s: seconds for the whole answer.
-    Returns: what is wrong, or an empty text.
+    Returns: the problem, or an empty text.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
@@ -25,12 +25,12 @@ def check(port: int = 3012, timeout_s: float = 6.0) -> str:
         connection.close()
     if status.get("code") != 0:
         return f"The engine says: {status.get('description', status)}"
-    # A missing database is the database's own illness; jobs without it still run.
+    # A missing database is reported by its own check; jobs that do not need it still run.
     return "" if status.get("runner", "up") == "up" else "The runner is down."
 
 
 def main() -> int:
-    """Print what is wrong, if anything; the exit code is 0 or 1."""
+    """Print the problem, if any; return the exit code, 0 or 1."""
     problem = check()
     if problem:
         sys.stdout.write(problem + "\n")

@@ -8,23 +8,29 @@ from __future__ import annotations
 import logging
 import os
 import pwd
-import signal
 import sqlite3
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from vixtract.containers.services import Service, ServiceKeeper, run_container
 from vixtract.errors import SettingsError
 from vixtract.files import ensure_secret
 from vixtract.hub.passwords import KNOWN_DEFAULTS, PasswordStore
-from vixtract.people.accounts import DATABASE, HUB, RUNTIME, SECRETS, STATE, recreate_accounts
+from vixtract.people.accounts import (
+    DATABASE,
+    HUB,
+    RUNTIME,
+    SECRETS,
+    STATE,
+    end_processes,
+    recreate_accounts,
+)
 from vixtract.people.directory import clear_spawner_state, forget_service_tokens, read_people
-from vixtract.people.limits import close_shared_directories
 from vixtract.people.names import FIRST_UID, check_name
 from vixtract.people.roles import SOCKETS
 from vixtract.people.teams import ensure_teams
+from vixtract.processes.limits import close_shared_directories
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import BY_NAME, Settings, build_environment
 
@@ -119,8 +125,8 @@ def prepare(settings: Settings) -> None:
     Args:
         settings: checked settings.
     """
-    # Root alone gets to the socket below SOCKETS.parent: PostgreSQL goes by numbers of accounts,
-    # and its own may be another program's here.
+    # Only root reaches the socket below SOCKETS.parent: PostgreSQL trusts the number of an account,
+    # and the number of its own may belong to another program here.
     closed = (STATE, SECRETS, SOCKETS.parent)
     for directory, mode in (*((path, 0o700) for path in closed), (RUNTIME, 0o755)):
         directory.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -154,34 +160,6 @@ def prepare_passwords(store: PasswordStore, settings: Settings, *, is_first_boot
     if default in KNOWN_DEFAULTS and store.has_hash_of(name, default):
         store.set_password(name, password)
         log.warning("%s had the documented password; it is HUB_ADMIN_PASSWORD now.", name)
-
-
-def end_processes(is_meant: Callable[[int], bool], timeout_s: float) -> None:
-    """End all processes of certain accounts: SIGTERM, then SIGKILL.
-
-    Args:
-        is_meant: function of a uid.
-        timeout_s: seconds between the two.
-    """
-    end = time.monotonic() + timeout_s
-    found = _signal_processes(is_meant, signal.SIGTERM)
-    while found and time.monotonic() < end:
-        time.sleep(0.1)
-        found = [pid for pid in found if Path(f"/proc/{pid}").exists()]
-    if found:
-        _signal_processes(is_meant, signal.SIGKILL)
-
-
-def _signal_processes(is_meant: Callable[[int], bool], number: signal.Signals) -> list[int]:
-    found = []
-    for path in Path("/proc").iterdir():
-        try:
-            if path.name.isdigit() and is_meant(path.stat().st_uid):
-                os.kill(int(path.name), number)
-                found.append(int(path.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended by itself
-    return found
 
 
 def _portal_uid() -> int:

@@ -1,4 +1,4 @@
-"""What the front door asks: is the Hub there, is PostgreSQL."""
+"""The page by which the front door learns whether the Hub and PostgreSQL answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CACHE_S = 1.0
 
 
 async def probe_postgresql(host: str, port: int, *, deadline_s: float = DEADLINE_S) -> bool:
-    """Ask PostgreSQL whether it encrypts by GSSAPI; any proper answer means that it is up.
+    """Return whether PostgreSQL answers the question for GSSAPI encryption, with yes or no.
 
     Args:
         host: host name.

@@ -52,7 +52,7 @@ class Service:
     cwd: Path = Path("/")
     umask: int = 0o077
     before_start: Callable[[], None] = do_nothing
-    after_end: Callable[[], None] = do_nothing
+    after_end: Callable[[], object] = do_nothing
 
 
 class _Kept:
@@ -136,7 +136,7 @@ class ServiceKeeper:
         *,
         on_period: Callable[[], None] = do_nothing,
         before_stop: Callable[[], None] = do_nothing,
-        after_stop: Callable[[], None] = do_nothing,
+        after_stop: Callable[[], object] = do_nothing,
     ) -> None:
         self._kept = [_Kept(service) for service in services]
         self._on_period = on_period

@@ -17,7 +17,7 @@ from vixtract.files import read_secret
 from vixtract.people.accounts import recreate_accounts
 from vixtract.runner.config import RunnerConfig
 from vixtract.runner.workers import server as worker_server
-from vixtract.runner.workers.link import KEY_NAME
+from vixtract.runner.workers.connection import KEY_NAME
 from vixtract.settings import Settings, build_environment
 
 log = logging.getLogger("vixtract.containers.worker")

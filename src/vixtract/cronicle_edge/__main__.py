@@ -126,7 +126,7 @@ def main() -> int:
         logger.error("%s", error.hint)
         return error.exit_code
     upstream = Upstream(os.environ["CRONICLE_SESSION"])
-    contract = Contract(upstream, database, config.api_key, config.timezone)
+    contract = Contract(upstream, database, config)
     people = People(upstream)
     reconciler = Reconciler(contract, people, config)
     mirror = None

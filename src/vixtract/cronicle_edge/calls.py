@@ -7,10 +7,10 @@ them into events and descriptions. Everything is passed on under the appliance's
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from vixtract.cronicle_edge import paths
@@ -21,14 +21,26 @@ from vixtract.cronicle_edge.upstream import Upstream, UpstreamError
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.scheduler import api, store
-from vixtract.scheduler.api import Answer, ApiError, get_id, get_number, page, require
-from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event, check_params
+from vixtract.scheduler.api import (
+    Answer,
+    ApiError,
+    build_event,
+    choose_cursor,
+    get_id,
+    get_number,
+    override_params,
+    page,
+    require,
+)
+from vixtract.scheduler.config import EngineConfig
+from vixtract.scheduler.events import FIELDS, SERVICE_ACCOUNT, Event
 from vixtract.scheduler.ledger_calls import LEDGER_CALLS
+from vixtract.scheduler.shapes import job_shape
 from vixtract.scheduler.store import Caller
 
 logger = logging.getLogger(__name__)
 
-# Set by whoever keeps the event, never by a caller's word alone.
+# Set here, never taken from a caller as they are.
 _OWN = ("username", "created", "modified")
 _CONSOLE = 64 * 1024
 _LOG_S = 15.0
@@ -36,21 +48,19 @@ _BETWEEN_S = 3.0
 
 
 class Contract:
-    """Answers calls.
+    """Answers the calls that come with a key.
 
     Args:
         upstream: Cronicle.
         database: the ledger.
-        api_key: the appliance's own key.
-        zone: time zone of events that name none.
+        config: the appliance's own key, and defaults of events.
     """
 
-    def __init__(self, upstream: Upstream, database: Database, api_key: str, zone: str) -> None:
+    def __init__(self, upstream: Upstream, database: Database, config: EngineConfig) -> None:
         self.upstream = upstream
         self.database = database
-        self._api_key = api_key
-        self._zone = zone
-        # An event is made and its author named in two calls: nobody may look between.
+        self._config = config
+        # An event is made and its author set in two calls; the schedule is not read in between.
         self.lock = threading.RLock()
         self._calls: Mapping[str, Callable[[Caller, Mapping[str, Any]], Answer]] = {
             "get_schedule": self._get_schedule,
@@ -59,15 +69,15 @@ class Contract:
             "update_event": self._update_event,
             "delete_event": self._delete_event,
             "run_event": self._run_event,
-            "get_job_status": self._get_job,
-            "get_job_details": self._get_job,
+            "get_job_status": partial(self._get_job, "get_job_status"),
+            "get_job_details": partial(self._get_job, "get_job_details"),
             "get_live_console": self._get_console,
             "get_active_jobs": self._get_active,
             "abort_job": self._abort_job,
             "get_queue": self._get_queue,
             "flush_event_queue": self._flush_queue,
-            "get_plugins": self._get_list,
-            "get_categories": self._get_list,
+            "get_plugins": partial(self._get_list, "get_plugins"),
+            "get_categories": partial(self._get_list, "get_categories"),
         }
 
     def now(self) -> float:
@@ -80,18 +90,18 @@ class Contract:
         return 0
 
     def find_caller(self, key: str) -> Caller:
-        """Tell who a key belongs to.
+        """Return the caller that a key belongs to.
 
         Raises:
-            ApiError: nobody.
+            ApiError: no key was sent, or it is unknown.
         """
-        return api.find_caller(self.database, self._api_key, key)
+        return api.find_caller(self.database, self._config.api_key, key)
 
     def answer(self, name: str, key: str, params: Mapping[str, Any]) -> Answer:
         """Answer one call.
 
         Raises:
-            ApiError: with Cronicle's word for what is wrong.
+            ApiError: with Cronicle's code and a description.
         """
         caller = self.find_caller(key)
         if name in LEDGER_CALLS:
@@ -99,7 +109,7 @@ class Contract:
         call = self._calls.get(name)
         if call is None:
             raise ApiError("api", f"There is no call {name!r}")
-        return call(caller, {**params, "call": name})
+        return call(caller, params)
 
     def _ask(self, name: str, params: Mapping[str, Any]) -> Answer:
         try:
@@ -135,20 +145,9 @@ class Contract:
 
     def _create_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
         require(caller, "create_events")
-        values = {k: v for k, v in params.items() if k != "call" and v is not None}
-        check_values(values, partial=False)
-        username = values.get("username") if caller.is_admin else ""
+        check_values({k: v for k, v in params.items() if v is not None}, partial=False)
         now = int(self.now())
-        event = Event.from_dict(
-            {
-                "timezone": self._zone,
-                **values,
-                "id": str(values.get("id") or "e" + secrets.token_hex(6)).lower(),
-                "username": str(username or caller.username),
-                "created": now,
-                "modified": now,
-            }
-        )
+        event = build_event(params, caller, self._config, now)
         self.create(event, now - now % 60)
         logger.info("event %s (%s) created by %s", event.id, event.title, caller.title)
         return {"id": event.id}
@@ -188,7 +187,7 @@ class Contract:
         identifier = get_id(params)
         with self.lock:
             present = self._find(caller, {"id": identifier})["event"]
-            changes = {k: v for k, v in params.items() if k not in ("id", "created", "call")}
+            changes = {k: v for k, v in params.items() if k not in ("id", "created")}
             check_values({"plugin": present.get("plugin"), **changes}, partial=True)
             if not caller.is_admin:
                 changes.pop("username", None)
@@ -210,7 +209,7 @@ class Contract:
         return {}
 
     def keep(self, record: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Write down in the ledger what an event has become in Cronicle.
+        """Store in the ledger what an event has become in Cronicle.
 
         Args:
             record: Cronicle's.
@@ -221,19 +220,11 @@ class Contract:
         if event is None:
             return
         event = event.updated({k: changes[k] for k in MESSAGES if k in changes})
-        now, cursor = int(self.now()), None
+        now = int(self.now())
         if stored is None:
-            cursor = now - now % 60
+            cursor: int | None = now - now % 60
         else:
-            old = stored.event
-            if (old.timing, old.timezone, old.enabled) != (
-                event.timing,
-                event.timezone,
-                event.enabled,
-            ):
-                cursor = now
-            elif changes.get("reset_cursor") and event.catch_up:
-                cursor = min(now, get_number(changes, "reset_cursor", 0) - 60)
+            cursor = choose_cursor(stored.event, event, changes, self._config, now)
         store.put_event(self.database, event, cursor)
 
     def _delete_event(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
@@ -250,16 +241,10 @@ class Contract:
         require(caller, "run_events")
         event = self._find(caller, params)["event"]
         body: dict[str, Any] = {"id": event["id"]}
-        override = params.get("params")
-        # Other keys may start what is there, not change what it does.
-        if override and caller.is_admin:
-            if not isinstance(override, Mapping):
-                raise ApiError("api", "Malformed event parameter: params (must be object)")
-            merged = {**(event.get("params") or {}), **override}
-            problems = check_params(str(event.get("plugin")), merged)
-            if problems:
-                raise ApiError("api", "; ".join(str(problem) for problem in problems))
-            check_names(str(event.get("plugin")), merged)
+        plugin = str(event.get("plugin"))
+        merged = override_params(plugin, event.get("params") or {}, params, caller)
+        if merged is not None:
+            check_names(plugin, merged)
             body["params"] = tell_params(merged)
         answer = self._ask("run_event", body)
         return {name: answer[name] for name in ("ids", "queue") if name in answer}
@@ -272,21 +257,30 @@ class Contract:
         stored = store.get_event(self.database, id=str(job.get("event") or ""))
         return stored is not None and caller.owns(stored.event.username)
 
-    def _get_job(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        job = self._ask_job(str(params["call"]), get_id(params))
+    def _get_job(self, call: str, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        identifier = get_id(params)
+        try:
+            job = self._ask_job(call, identifier)
+        except ApiError:
+            # Of before a switch of the engine, or deleted by Cronicle, which keeps fewer runs.
+            run = runs.get_run(self.database, identifier)
+            if run is None or run["state"] != "done" or not caller.owns(run["username"]):
+                raise
+            return {"job": {**job_shape(run, now=self.now()), "params": run["job"]["params"]}}
         if not self._owned(caller, job):
             raise ApiError("job", f"Failed to fetch job details: no job {params['id']}")
         return {"job": clean_job(self.database, job)}
 
     def _ask_job(self, call: str, identifier: str) -> Mapping[str, Any]:
-        """Ask for a job; one that has just ended is nowhere to Cronicle for a moment."""
+        """Ask for a job; Cronicle does not find one in the moment after its end."""
         limit = time.monotonic() + _BETWEEN_S
         while True:
             try:
                 return self._ask(call, {"id": identifier}).get("job") or {}
             except ApiError:
                 known = runs.get_run(self.database, identifier)
-                if known is None or time.monotonic() > limit:
+                ended = float(known["time_end"] or self.now()) if known else 0.0
+                if ended < self.now() - _BETWEEN_S or time.monotonic() > limit:
                     raise
             time.sleep(0.1)
 
@@ -297,7 +291,7 @@ class Contract:
             ApiError: it is another author's, or there is none.
         """
         if not caller.is_admin:
-            self._get_job(caller, {"id": identifier, "call": "get_job_status"})
+            self._get_job("get_job_status", caller, {"id": identifier})
 
     def wait_for_log(self, identifier: str) -> None:
         """Wait until Cronicle has put a finished job's log where it is read from.
@@ -369,9 +363,9 @@ class Contract:
         self._ask("flush_event_queue", {"id": event["id"]})
         return {}
 
-    def _get_list(self, caller: Caller, params: Mapping[str, Any]) -> Answer:
-        del caller
-        answer = self._ask(str(params["call"]), {})
+    def _get_list(self, call: str, caller: Caller, params: Mapping[str, Any]) -> Answer:
+        del caller, params
+        answer = self._ask(call, {})
         shown = ("id", "title", "enabled", "max_children", "params", "description")
         rows = [{k: v for k, v in row.items() if k in shown} for row in answer.get("rows") or []]
         return page(rows, len(rows))

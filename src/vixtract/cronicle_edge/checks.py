@@ -9,8 +9,8 @@ from typing import Any
 from vixtract.scheduler import api
 from vixtract.scheduler.api import ApiError
 
-# Cronicle makes texts of values by their methods: a JSON object with one of these names ends it,
-# and all jobs with it.
+# Cronicle calls these methods of values to make texts of them. A JSON object with one of these
+# names makes it crash, and all jobs end with it.
 METHODS = frozenset(
     ("toString", "valueOf", "toJSON", "hasOwnProperty", "constructor", "prototype", "__proto__")
 )
@@ -19,7 +19,7 @@ VARIABLE_BYTES = 128 * 1024 - 64
 
 
 def find_method(value: object) -> str:
-    """Return a name within a JSON value that Cronicle would call; empty where there is none."""
+    """Return a name in a JSON value that Cronicle would call as a method, or an empty text."""
     waiting = [value]
     while waiting:
         inner = waiting.pop()
@@ -34,7 +34,11 @@ def find_method(value: object) -> str:
 
 
 def tell_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plugin's parameters as Cronicle survives them: a notebook's may have any names."""
+    """Return a plugin's parameters in a form that is safe for Cronicle.
+
+    A notebook's own parameters may have any names, so they become a JSON text where one is a
+    method's.
+    """
     told = dict(params)
     if find_method(told.get("parameters")):
         told["parameters"] = json.dumps(told["parameters"], ensure_ascii=False)
@@ -64,15 +68,15 @@ PARAMETERS: Mapping[str, frozenset[str]] = {
 def check_names(plugin: str, params: Mapping[str, Any]) -> None:
     """Refuse parameters that the plugin does not have.
 
-    Cronicle puts every parameter into the environment of a process of its own account, where names
-    such as LD_PRELOAD would have that process run anybody's code.
+    Cronicle puts every parameter into the environment of a process of its own account, where a name
+    such as LD_PRELOAD would make that process run the code of a person.
 
     Raises:
         ApiError: names the parameters, or one that is too long for an environment.
     """
     unknown = sorted(set(params) - PARAMETERS.get(plugin, frozenset()))
     if unknown:
-        raise ApiError("api", f"params.{unknown[0][:40]} is no parameter of the plugin {plugin}")
+        raise ApiError("api", f"params.{unknown[0][:40]} is not a parameter of the plugin {plugin}")
     for name, value in tell_params(params).items():
         if isinstance(value, str) and len(value.encode()) > VARIABLE_BYTES:
             raise ApiError(

@@ -1,4 +1,4 @@
-"""Cronicle's configuration, and what its storage holds after the first boot."""
+"""Cronicle's configuration, and the content of its storage after the first boot."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def is_password(user: Mapping[str, Any], password: str) -> bool:
 
 
 def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
-    """Make an administrator's record.
+    """Build an administrator's record.
 
     Args:
         name: account, letters, digits and underscores.
-        password: what the person types; an account for OAuth alone gets a random one.
+        password: what the person types; random for an account that signs in by OAuth alone.
         full_name: for people.
     """
     # Short: bcrypt reads 72 bytes of password and salt together.
@@ -69,7 +69,7 @@ def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
 
 
 def build_plugins() -> list[dict[str, Any]]:
-    """Make the two plugins' records, each with an account that is not root's."""
+    """Build the records of the two plugins, which run under an account that is not root."""
     notebook = [
         {"id": "notebook", "type": "text", "size": 60, "title": "Notebook", "value": ""},
         {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
@@ -113,7 +113,7 @@ def build_plugins() -> list[dict[str, Any]]:
 
 
 def build_setup(admin_password: str) -> dict[str, Any]:
-    """Make what Cronicle puts into an empty storage: no demo items, nothing that runs as root.
+    """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root.
 
     Args:
         admin_password: of the account `admin`.
@@ -126,7 +126,7 @@ def build_setup(admin_password: str) -> dict[str, Any]:
         ["listPush", "global/users", {"username": paths.SERVICE_USER}],
     ]
     steps += [["listCreate", f"global/{name}", {}] for name in ("plugins", "categories", "secrets")]
-    # Without this record, though it is empty, the first job ends Cronicle.
+    # Without this record, although it is empty, Cronicle crashes at the first job.
     secret = {"id": "globalenv", "encrypted": True, "target": None, "form": "props", "created": 1}
     steps += [["listPush", "global/secrets", secret]]
     steps += [["listPush", "global/plugins", plugin] for plugin in build_plugins()]
@@ -147,20 +147,25 @@ def build_setup(admin_password: str) -> dict[str, Any]:
 
 
 def build_category(name: str, title: str) -> dict[str, Any]:
-    """Make a category's record."""
+    """Build a category's record."""
     return {
-        "id": name, "title": title, "enabled": 1, "username": paths.SERVICE_USER,
-        "created": 1, "modified": 1, "max_children": 0,
-    }  # fmt: skip
+        "id": name,
+        "title": title,
+        "enabled": 1,
+        "username": paths.SERVICE_USER,
+        "created": 1,
+        "modified": 1,
+        "max_children": 0,
+    }
 
 
 def build_service_user() -> dict[str, Any]:
-    """Make the appliance's account; nobody knows its password."""
+    """Build the record of the appliance's account; its password is random and not kept."""
     return build_user(paths.SERVICE_USER, secrets.token_hex(20), "ViXtract")
 
 
 def build_session(identifier: str) -> dict[str, Any]:
-    """Make the session of the appliance's account.
+    """Build the session of the appliance's account.
 
     Events made with an API key keep the key in clear for every user to read; with a session they
     keep the user's name.
@@ -169,13 +174,18 @@ def build_session(identifier: str) -> dict[str, Any]:
         identifier: the session's secret.
     """
     return {
-        "id": identifier, "username": paths.SERVICE_USER, "ip": "127.0.0.1",
-        "useragent": "vixtract", "created": 1, "modified": 1, "expires": 4102444800,
-    }  # fmt: skip
+        "id": identifier,
+        "username": paths.SERVICE_USER,
+        "ip": "127.0.0.1",
+        "useragent": "vixtract",
+        "created": 1,
+        "modified": 1,
+        "expires": 4102444800,
+    }
 
 
 def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> dict[str, Any]:
-    """Make Cronicle's configuration.
+    """Build Cronicle's configuration.
 
     Args:
         secret_key: letters and digits.
@@ -227,31 +237,50 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
 
 _LOG_COLUMNS = "hires_epoch date hostname pid component category code msg data"
 _STORAGE: Mapping[str, Any] = {
-    "engine": "Filesystem", "list_page_size": 50, "concurrency": 4,
-    "transactions": False, "log_event_types": {},
+    "engine": "Filesystem",
+    "list_page_size": 50,
+    "concurrency": 4,
+    "transactions": False,
+    "log_event_types": {},
     "Filesystem": {"base_dir": str(paths.STORAGE), "key_namespaces": 1},
-}  # fmt: skip
+}
 _WEB_SERVER: Mapping[str, Any] = {
-    "http_port": 3012, "http_htdocs_dir": "htdocs", "http_static_ttl": 3600,
-    "http_max_upload_size": 4 * 1024 * 1024, "http_static_index": "index.html",
-    "http_server_signature": "", "http_gzip_text": True, "http_timeout": 30,
-    "http_regex_json": "(text|javascript|js|json)", "http_response_headers": {}, "https": False,
-}  # fmt: skip
+    "http_port": 3012,
+    "http_htdocs_dir": "htdocs",
+    "http_static_ttl": 3600,
+    "http_max_upload_size": 4 * 1024 * 1024,
+    "http_static_index": "index.html",
+    "http_server_signature": "",
+    "http_gzip_text": True,
+    "http_timeout": 30,
+    "http_regex_json": "(text|javascript|js|json)",
+    "http_response_headers": {},
+    "https": False,
+}
 _PRIVILEGES: Mapping[str, str] = {
-    "admin": "Administrator", "create_events": "Create Events", "edit_events": "Edit Events",
-    "delete_events": "Delete Events", "run_events": "Run Events", "abort_events": "Abort Events",
-    "state_update": "Toggle Scheduler", "disable_enable_events": "Disable/Enable Events",
-}  # fmt: skip
+    "admin": "Administrator",
+    "create_events": "Create Events",
+    "edit_events": "Edit Events",
+    "delete_events": "Delete Events",
+    "run_events": "Run Events",
+    "abort_events": "Abort Events",
+    "state_update": "Toggle Scheduler",
+    "disable_enable_events": "Disable/Enable Events",
+}
 
 
 def _build_accounts() -> dict[str, Any]:
     return {
         # The gateway slows guessing down; locking an account would lock its owner out.
-        "session_expire_days": SESSION_DAYS, "max_failed_logins_per_hour": 100000,
-        "max_forgot_passwords_per_hour": 0, "free_accounts": False, "sort_global_users": True,
-        "use_bcrypt": True, "email_templates": {},
+        "session_expire_days": SESSION_DAYS,
+        "max_failed_logins_per_hour": 100000,
+        "max_forgot_passwords_per_hour": 0,
+        "free_accounts": False,
+        "sort_global_users": True,
+        "use_bcrypt": True,
+        "email_templates": {},
         "default_privileges": dict.fromkeys(_PRIVILEGES, 0),
-    }  # fmt: skip
+    }
 
 
 def _build_client() -> dict[str, Any]:
@@ -261,10 +290,16 @@ def _build_client() -> dict[str, Any]:
         "default_password_type": "password",
         "privilege_list": [{"id": name, "title": title} for name, title in _PRIVILEGES.items()],
         "new_event_template": {
-            "enabled": 1, "params": {}, "timing": {"minutes": [0]}, "max_children": 1,
-            "timeout": 3600, "catch_up": 0, "queue_max": 1000, "target": "allgrp",
+            "enabled": 1,
+            "params": {},
+            "timing": {"minutes": [0]},
+            "max_children": 1,
+            "timeout": 3600,
+            "catch_up": 0,
+            "queue_max": 1000,
+            "target": "allgrp",
         },
-    }  # fmt: skip
+    }
 
 
 def _build_oauth(secret: str) -> dict[str, Any]:
@@ -273,8 +308,8 @@ def _build_oauth(secret: str) -> dict[str, Any]:
         "client_id": paths.OAUTH_CLIENT,
         "client_secret": secret,
         "redirect_uri": f"{paths.BASE_PATH}/api/user/callback",
-        # Cronicle wants an absolute address; the gateway takes the made-up host off again, so that
-        # any name by which people reach the appliance works.
+        # Cronicle needs an absolute address. The gateway removes this host again, so that people
+        # may reach the appliance by any name.
         "authorize_url": "http://hub.invalid/jupyter/hub/api/oauth2/authorize",
         "token_url": f"{paths.HUB_API}/oauth2/token",
         # The gateway asks the Hub and answers for administrators alone.

@@ -1,8 +1,8 @@
-"""Take the schedules out of another Cronicle's export.
+"""Import the schedules from another Cronicle's export.
 
 Reads on standard input what `control.sh export` of Cronicle or Cronicle Edge writes. Events become
-schedules of people of this appliance, made through the scheduler's own calls, so that nothing gets
-an account, a command or a right that it would not get on a page. What stays behind is listed.
+schedules of people of this appliance, made by the scheduler's own calls, so that nothing gets an
+account, a command or a right that it would not get on a page. What stays behind is listed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,45 @@ MAX_BYTES = 64 * 1024 * 1024
 _LINE = re.compile(r"([\w./-]+) - (\{.*)")
 _PAGE = re.compile(r"global/(\w+)/-?\d+")
 _TAKEN = (
-    "id", "title", "timing", "timezone", "notes", "notify_success", "notify_fail", "web_hook",
-    *BOOLEANS, *NUMBERS,
-)  # fmt: skip
+    "id",
+    "title",
+    "timing",
+    "timezone",
+    "notes",
+    "notify_success",
+    "notify_fail",
+    "web_hook",
+    *BOOLEANS,
+    *NUMBERS,
+)
 # Belong to the record, or mean nothing here and change nothing about the run.
 _SILENT = frozenset(
-    ("plugin", "params", "username", "category", "target", "created", "modified", "algo",
-     "multiplex", "stagger", "api_key", "session_id", "log_max_size", "cpu_sustain",
-     "memory_sustain", "salt", "ticks", "secret_preview")
-)  # fmt: skip
+    (
+        "plugin",
+        "params",
+        "username",
+        "category",
+        "target",
+        "created",
+        "modified",
+        "algo",
+        "multiplex",
+        "stagger",
+        "api_key",
+        "session_id",
+        "log_max_size",
+        "cpu_sustain",
+        "memory_sustain",
+        "salt",
+        "ticks",
+        "secret_preview",
+    )
+)
 
 
 @dataclass
 class Export:
-    """What a file holds.
+    """The content of an export.
 
     Args:
         users: name to record.
@@ -57,7 +82,7 @@ def read_export(text: str) -> Export:
     Args:
         text: lines `KEY - JSON`; empty lines and comments are passed over.
     Raises:
-        UsageError: it is none; names the line.
+        UsageError: it is not an export; names the line.
     """
     export = Export()
     for number, line in enumerate(text.splitlines(), 1):
@@ -70,7 +95,7 @@ def read_export(text: str) -> Export:
             record = None
         if not match or not isinstance(record, dict):
             raise UsageError(
-                f"Line {number} is not of Cronicle's export.",
+                f"Line {number} is not a line of Cronicle's export.",
                 "Make it with: /opt/cronicle/bin/control.sh export > export.txt",
             )
         page = _PAGE.fullmatch(match[1])
@@ -86,16 +111,16 @@ def read_export(text: str) -> Export:
 
 
 class CannotImportError(VixtractError):
-    """An event that has no equal here."""
+    """An event that has no equivalent here."""
 
 
 def build_script(record: Mapping[str, Any]) -> str:
-    """Make the script that does what an event's plugin did.
+    """Build the script that does what an event's plugin did.
 
     Args:
         record: the event.
     Raises:
-        CannotImportError: no script would.
+        CannotImportError: no script does the same.
     """
     params = record.get("params")
     params = params if isinstance(params, Mapping) else {}
@@ -120,15 +145,15 @@ def build_script(record: Mapping[str, Any]) -> str:
 def find_owner(
     record: Mapping[str, Any], script: str, fallback: str, is_person: Callable[[str], bool]
 ) -> str:
-    """Say whose schedule an event becomes.
+    """Return the person whose schedule an event becomes.
 
     Args:
         record: the event.
         script: what it will run.
-        fallback: person for events of nobody here; empty for none.
-        is_person: says whether somebody has a home here.
+        fallback: person for events whose author has no account here; empty for none.
+        is_person: says whether a name is that of a person with a home here.
     Raises:
-        CannotImportError: nobody's.
+        CannotImportError: no person here can own it.
     """
     named = sorted(script_owners(script))
     if len(named) > 1:
@@ -139,7 +164,9 @@ def find_owner(
             return name
         if name and name in named:
             break
-    raise CannotImportError(f"{(named or [author])[0]!r} is nobody here; add them, or use --owner")
+    raise CannotImportError(
+        f"{(named or [author])[0]!r} has no account here; add it, or use --owner"
+    )
 
 
 def convert(
@@ -151,9 +178,9 @@ def convert(
         record: the event as exported.
         fallback: see `find_owner`.
         is_person: see `find_owner`.
-    Returns: the event, and what of it was left out, as words.
+    Returns: the event, and the names of fields that were left out.
     Raises:
-        CannotImportError: says why it has no equal here.
+        CannotImportError: says why it has no equivalent here.
     """
     script = build_script(record)
     owner = find_owner(record, script, fallback, is_person)
@@ -165,9 +192,12 @@ def convert(
     event["id"] = re.sub(r"\W", "", str(event.get("id", "")))
     event.setdefault("timing", False)
     event.update(
-        plugin="shellplug", params={"script": script, "owner": owner},
-        username=owner, category="general", target="allgrp",
-    )  # fmt: skip
+        plugin="shellplug",
+        params={"script": script, "owner": owner},
+        username=owner,
+        category="general",
+        target="allgrp",
+    )
     problems = check_event(event)
     if problems:
         raise CannotImportError("; ".join(map(str, problems)))
@@ -193,7 +223,7 @@ def import_events(
         client: the scheduler; None only says what would be done.
         fallback: see `find_owner`.
         is_person: see `find_owner`.
-    Returns: word (`imported`, `here`, `refused`), title, remark of each.
+    Returns: status (`imported`, `here`, `refused`), title, remark of each.
     """
     # A list's newest is first; made in this order the schedule looks as it did.
     for record in reversed(export.lists.get("schedule", [])):
@@ -213,14 +243,14 @@ def import_events(
 
 
 def list_others(export: Export, is_person: Callable[[str], bool]) -> Iterator[str]:
-    """Say what else is in the file and why it does not come along.
+    """Yield a line about everything else in the file, and why it is not imported.
 
     Args:
         export: of the other Cronicle.
         is_person: see `find_owner`.
     """
     for name in sorted(export.users):
-        known = "is here" if is_person(name.lower()) else "is nobody here: add them in the Hub"
+        known = "is here" if is_person(name.lower()) else "has no account here: add it in the Hub"
         yield f"user {name}: {known}; passwords and privileges stay behind"
     for plugin in export.lists.get("plugins", []):
         name, uid = str(plugin.get("id")), str(plugin.get("uid") or "root")
@@ -246,13 +276,17 @@ def _is_person(name: str) -> bool:
 def main() -> int:
     """Import; returns 0, 1 when an event was refused, 2 for a wrong call or file."""
     parser = argparse.ArgumentParser(prog="vixtract.cronicle_edge.importing", description=__doc__)
-    parser.add_argument("--owner", default="", help="person for events of nobody here")
+    parser.add_argument(
+        "--owner", default="", help="person for events of authors without an account here"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     options = parser.parse_args()
     say = sys.stdout.write
     try:
         if options.owner and not _is_person(options.owner):
-            raise UsageError(f"--owner: {options.owner!r} is nobody here.", "Add them in the Hub.")
+            raise UsageError(
+                f"--owner: there is no account {options.owner!r}.", "Add it in the Hub."
+            )
         text = sys.stdin.buffer.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise UsageError("The file is larger than 64 MB.", "Leave the logs out of it.")

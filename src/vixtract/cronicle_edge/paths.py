@@ -1,4 +1,4 @@
-"""Where things of Cronicle's lie, and names that the parts agree on."""
+"""Paths of Cronicle's files, and names that several modules use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 HOME = Path("/opt/cronicle")
 DATA = HOME / "data"
-# One directory, 0700: whoever may write into Cronicle's queue directory has it run commands.
+# One directory, 0700: Cronicle runs what is written into its queue directory.
 EDGE = DATA / "edge"
 SOCKET = EDGE / "web.sock"
 STORAGE = EDGE / "storage"
@@ -34,7 +34,7 @@ SOCKET_SCRIPT = Path("/opt/vixtract/edge/socket.js")
 #: Cronicle's storage knows its one server by this name, whatever the container is called.
 HOSTNAME = "vixtract_primary-cronicle-server"
 BASE_PATH = "/cronicle"
-#: The appliance's account in Cronicle: the author of what nobody else answers for.
+#: The appliance's account in Cronicle: the author of events without a person.
 SERVICE_USER = "vixtract"
 ADMIN_USER = "admin"
 PLUGIN_COMMAND = "/opt/vixtract/bin/python -I -m vixtract.cronicle_edge.job"

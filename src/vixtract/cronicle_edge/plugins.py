@@ -1,4 +1,4 @@
-"""Texts of jobs and events on Cronicle's page, which shows some of them as HTML as they come."""
+"""Texts of jobs and events for Cronicle's page, which shows some of them as HTML, unescaped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-# What Cronicle takes from a plugin and would act on, or show as HTML: never passed on.
+# The rest, which Cronicle would act on or show as HTML, is never passed on.
 PASSED = ("progress", "memo", "complete", "code", "description", "perf", "table", "chain_data")
 # The page escapes some texts, and puts others into attributes as they are: entities would be shown
 # in the one place, the characters themselves be markup in the other. These are neither.

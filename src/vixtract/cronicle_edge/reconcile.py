@@ -1,4 +1,4 @@
-"""Finds what Cronicle lost: slots that nobody claimed, runs whose process is gone.
+"""Finds what Cronicle lost: slots that no job claimed, runs whose process is gone.
 
 Killed at a due minute Cronicle forgets the slot; a catch-up event without a cursor never runs; a
 catch-up event after a jump of the clock runs hundreds of times. Here every due slot is looked for
@@ -16,7 +16,6 @@ from typing import Any
 from vixtract.cronicle_edge import claims
 from vixtract.cronicle_edge.calls import Contract
 from vixtract.cronicle_edge.people import People
-from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import read_event
 from vixtract.cronicle_edge.upstream import UpstreamError
 from vixtract.errors import VixtractError
@@ -27,7 +26,6 @@ from vixtract.scheduler import settling, store
 from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import kill_leftover
 from vixtract.scheduler.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -35,11 +33,10 @@ logger = logging.getLogger(__name__)
 PERIOD_S = 15.0
 # Cronicle starts a slot's job within a second or two; younger slots are not looked for yet.
 DELAY_S = 20
-ENGINE_NOTE = "engine"
 
 
 class Reconciler:
-    """The loop.
+    """Compares Cronicle with the ledger every PERIOD_S, in a thread of its own.
 
     Args:
         contract: Cronicle and the ledger.
@@ -78,7 +75,7 @@ class Reconciler:
         self._thread.join(5.0)
 
     def look(self) -> None:
-        """Take over at once what Cronicle's page changed."""
+        """Copy changes made on Cronicle's page to the ledger at once."""
         try:
             self.sync_events()
         except VixtractError as error:
@@ -95,12 +92,12 @@ class Reconciler:
                     logger.info("waiting for Cronicle: %s", error.message)
                 was_away = True
             except Exception:
-                logger.exception("a look failed; the next one tries again")
+                logger.exception("comparing failed; it is tried again in %g s", PERIOD_S)
             self._wake.wait(1.0 if was_away else PERIOD_S)
             self._wake.clear()
 
     def reconcile(self) -> None:
-        """Look at everything once."""
+        """Compare everything once."""
         if not self._is_adopted:
             self._adopt()
             self._is_adopted = True
@@ -118,15 +115,15 @@ class Reconciler:
         self._people.sync()
 
     def _adopt(self) -> None:
-        """Take the schedule over from the embedded engine, where that ran last."""
-        row = self._database.row("SELECT value FROM note WHERE name = ?", (ENGINE_NOTE,))
-        if row is not None and row["value"] == "cronicle":
+        """Copy the schedule to Cronicle, if the embedded engine ran last."""
+        last = store.get_engine(self._database)
+        if last == "cronicle":
             return
         upstream = self._contract.upstream
         with self._contract.lock:
             stored = [s.event for s in reversed(store.list_events(self._database))]
-            if row is not None:
-                # Cronicle's are of before; those that are still wanted are in the ledger.
+            if last:
+                # Cronicle's own are out of date; the ledger has the present ones.
                 for old in upstream.list_events():
                     upstream.call("app/delete_event", {"id": old["id"]})
             known = {e["id"] for e in upstream.list_events()}
@@ -134,34 +131,26 @@ class Reconciler:
                 if event.id not in known:
                     self._contract.put(event)
                     logger.info("event %s (%s) was taken over", event.id, event.title)
-            set_engine(self._contract, "cronicle")
+            store.set_engine(self._database, "cronicle")
 
     def sync_events(self) -> None:
-        """Make the ledger know Cronicle's schedule."""
+        """Copy Cronicle's schedule to the ledger."""
         with self._contract.lock:
             stored = {s.event.id: s.event for s in store.list_events(self._database)}
             records = self._contract.upstream.list_events()
             for identifier in set(stored) - {str(record.get("id")) for record in records}:
                 store.delete_event(self._database, identifier)
             for record in records:
-                self._repair_title(record)
                 known = stored.get(str(record.get("id")))
                 event = read_event(record, known)
                 if event is not None and event != known:
                     self._contract.keep(record, {})
 
-    def _repair_title(self, record: Mapping[str, Any]) -> None:
-        """Write a title of an older version's anew, which Cronicle's page would take for markup."""
-        title = str(record.get("title") or "")
-        if title != show_title(title):
-            changed = {"id": record["id"], "title": show_title(title)}
-            self._contract.upstream.call("app/update_event", changed)
-
     def _recover_runs(self, active: Mapping[str, Any]) -> None:
         """Give runs whose plugin is gone their outcome, or another attempt.
 
-        So those which waited for another attempt when Cronicle ended, for it forgets them, or for a
-        place in the embedded engine before a switch.
+        That includes runs which waited for a retry when Cronicle ended, because it forgets them,
+        and runs which the embedded engine left in its queue before a switch.
         """
         known = {str(job.get("id")) for job in active.values()}
         lost, nowhere = [], set()
@@ -171,7 +160,7 @@ class Reconciler:
                     nowhere.add(run["id"])
             elif not run["pid"] or start_time(run["pid"]) != run["pid_start"]:
                 lost.append(run["id"])
-        # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
+        # Cronicle does not know a run for a moment between two attempts: two looks must miss it.
         for identifier in [*lost, *sorted(nowhere & self._nowhere)]:
             logger.warning("job %s was cut off", identifier)
             claims.cut_off(self._database, identifier, crashed=True)
@@ -200,7 +189,7 @@ class Reconciler:
         )
 
     def _is_busy(self, event: Event, active: Mapping[str, Any]) -> bool:
-        """Say whether Cronicle has the event's runs waiting: queued, or behind one that runs."""
+        """Say whether Cronicle lets the event's runs wait, in its queue or behind a running one."""
         running = sum(1 for job in active.values() if job.get("event") == event.id)
         is_full = bool(event.max_children) and running >= event.max_children
         if event.catch_up and is_full:
@@ -221,18 +210,3 @@ class Reconciler:
                     raise
                 if not event.catch_up:
                     slots.miss_slot(self._database, event.id, due_at, error.message, time.time())
-
-
-def set_engine(contract: Contract, name: str) -> None:
-    """Note which engine's schedule is the true one."""
-    contract.database.execute(
-        "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (ENGINE_NOTE, name),
-    )
-
-
-def kill_orphans(contract: Contract) -> None:
-    """End plugins that outlived the engine which started them."""
-    for run in runs.open_runs(contract.database, "running"):
-        if run["pid"]:
-            kill_leftover(run["pid"], run["pid_start"] or 0, grace_s=0.0)

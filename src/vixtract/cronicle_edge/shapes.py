@@ -13,10 +13,10 @@ from vixtract.ledger.slots import FAILED, SUCCEEDED
 from vixtract.scheduler import store
 from vixtract.scheduler.events import FIELDS, PLUGINS, Event
 
-# Who is told of runs is the ledger's alone: the appliance's own notifier writes to them, the same
-# under both engines, and Cronicle would call and write a second time.
+# Kept in the ledger alone: the appliance's own notifier sends these messages under both engines,
+# and Cronicle would send them a second time.
 MESSAGES = ("notify_success", "notify_fail", "web_hook", "web_hook_error")
-# Never shown to anybody.
+# Never shown.
 SECRETS = ("api_key", "secret", "secret_value", "secret_preview", "session_id", "token", "salt")
 
 
@@ -25,8 +25,8 @@ def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event |
 
     Args:
         values: as Cronicle keeps it.
-        known: the same event in the ledger, which has what Cronicle is not told.
-    Returns: None for a record that is none of ours (another plugin, no title).
+        known: the same event in the ledger, which has fields that Cronicle does not get.
+    Returns: the event; None for a record with another plugin, without an id or without a title.
     """
     if values.get("plugin") not in PLUGINS or not values.get("id") or not values.get("title"):
         return None
@@ -54,7 +54,7 @@ def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event |
 
 
 def messages_of(event: Event | None) -> dict[str, Any]:
-    """Return the fields of an event that Cronicle is not told; none for no event."""
+    """Return the fields of an event that Cronicle does not get; none without an event."""
     return {name: getattr(event, name) for name in MESSAGES} if event else {}
 
 
@@ -66,7 +66,7 @@ def _whole(value: Any) -> int:
 
 
 def tell(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event's fields as Cronicle and its page survive them."""
+    """Return an event's fields in the form that Cronicle and its page can handle."""
     told = dict(values)
     if isinstance(told.get("title"), str):
         told["title"] = show_title(told["title"])
@@ -76,7 +76,7 @@ def tell(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def clean_event(database: Database, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Show an event without what nobody may see, with what the ledger alone knows."""
+    """Return an event as callers see it: without secrets, with the fields of the ledger alone."""
     shown = {name: value for name, value in values.items() if name not in SECRETS}
     shown["title"] = read_title(str(shown.get("title") or ""))
     stored = store.get_event(database, id=str(values.get("id") or ""))
@@ -84,7 +84,7 @@ def clean_event(database: Database, values: Mapping[str, Any]) -> dict[str, Any]
 
 
 def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Show a job: with author, due time and outcome of the ledger, without Cronicle's insides.
+    """Return a job as callers see it: with author, due time and outcome from the ledger.
 
     Args:
         database: the ledger.
@@ -112,7 +112,7 @@ def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
     if run is not None:
         shown.update(username=run["username"], due_at=run["due_at"], outcome=run["outcome"])
         if run["outcome"] in (SUCCEEDED, FAILED) and run["description"]:
-            # Word for word.
+            # Cronicle has this text with its quotes replaced.
             shown["description"] = run["description"]
         shown.setdefault("chain_data", run["result"].get("chain_data") or {})
         if run["outcome"] == "aborted" and job.get("action") != "job_complete":

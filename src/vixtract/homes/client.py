@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vixtract.errors import VixtractError
+from vixtract.errors import Failure, VixtractError
 from vixtract.processes import questions
 
 SOCKET = Path("/run/vixtract/homes.sock")
@@ -15,7 +15,7 @@ TIMEOUT_S = 12.0
 
 
 class HomesError(VixtractError):
-    """The homes server refuses: the message and the hint are its own, for the person."""
+    """The homes server refuses: message, hint and failure are its own."""
 
 
 def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None) -> dict[str, Any]:
@@ -34,5 +34,10 @@ def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None)
     if answer.get("error"):
         while files:
             os.close(files.pop())
-        raise HomesError(str(answer["error"]), str(answer.get("hint") or ""))
+        failure = answer.get("failure")
+        raise HomesError(
+            str(answer["error"]),
+            str(answer.get("hint") or ""),
+            Failure.from_json(failure) if failure else None,
+        )
     return answer

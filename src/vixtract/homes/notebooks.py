@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vixtract.errors import RequestError
+from vixtract.errors import Failure, RequestError
 from vixtract.files import write_whole
 from vixtract.notebooks.inspection import inspect_notebook
-from vixtract.processes.notebook_files import PINNED, open_notebook, relative_parts
+from vixtract.processes.notebook_files import PINNED, grown, open_notebook, relative_parts
 from vixtract.processes.person import Person
 
 NOTEBOOK_BYTES = 50 * 1024 * 1024
@@ -35,18 +35,22 @@ def inspect(person: Person, notebook: str) -> dict[str, Any]:
         person: the owner.
         notebook: path below the home.
     Raises:
-        RequestError: says why it cannot be read.
+        RequestError: it cannot be read; the message has the reason.
     """
     content = _read(person, notebook)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
-        raise RequestError("The file is no notebook: it is not UTF-8.") from None
+        raise RequestError(
+            "The file is no notebook: it is not UTF-8.",
+            "Save it again in JupyterLab.",
+            Failure("notebook.not_a_notebook"),
+        ) from None
     return inspect_notebook(text)
 
 
 def pin(person: Person, notebook: str) -> dict[str, Any]:
-    """Keep a copy of a notebook as it is now, named by its content.
+    """Store a copy of a notebook as it is now, named by its content.
 
     Args:
         person: the owner.
@@ -64,12 +68,13 @@ def pin(person: Person, notebook: str) -> dict[str, Any]:
         raise RequestError(
             f"The pinned copy cannot be written: {os.strerror(error.errno or 0)}.",
             "Look for a link or a file at ~/.local/share/vixtract/pinned, and at the free space.",
+            Failure("notebook.not_written"),
         ) from None
     return {"pinned": digest}
 
 
 def list_home(person: Person) -> dict[str, Any]:
-    """Name the person's notebooks, newest first, and the kernels of their own.
+    """List the person's notebooks, newest first, and the kernels in their home.
 
     Args:
         person: the owner.
@@ -122,7 +127,7 @@ def _walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_r
             listed = sorted(entries, key=lambda entry: entry.name)
         for entry in listed:
             path = prefix + entry.name
-            # A link is neither: what runs is opened without following any.
+            # Links are left out: notebooks are opened without following any.
             if entry.is_dir(follow_symlinks=False):
                 yield path, None
                 if (
@@ -156,7 +161,7 @@ def _read(person: Person, notebook: str) -> bytes:
     with os.fdopen(open_notebook(person, parts, NOTEBOOK_BYTES), "rb") as file:
         content = file.read(NOTEBOOK_BYTES + 1)
     if len(content) > NOTEBOOK_BYTES:
-        raise RequestError("The notebook grew over the size limit while it was read.")
+        raise grown()
     return content
 
 
@@ -178,7 +183,7 @@ def _write_copy(person: Person, digest: str, content: bytes) -> None:
 
 
 def _is_same(folder: int, name: str, size: int) -> bool:
-    """Say whether the copy is there whole; the runner checks its content before each run."""
+    """Return whether a copy of this size exists; the runner checks its content before each run."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:

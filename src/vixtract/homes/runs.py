@@ -25,11 +25,11 @@ NOTEBOOK_BYTES = 50 * 1024 * 1024
 TEXT_SHOWN = 300
 SOURCE_SHOWN = 2000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# A pipe that nobody writes would keep the opening waiting.
+# O_NONBLOCK: opening a pipe without a writer would wait.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _RECORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,70}")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# What the appliance itself puts there has places of its own on the page.
+# The appliance's own files, which the page shows elsewhere.
 _OWN = frozenset({"log.txt", "run.json", "output.html", "loads.jsonl", "input.ipynb"})
 
 
@@ -59,7 +59,7 @@ def open_record(person: Person, runs_root: Path, record: str) -> int:
 
 
 def list_files(folder: int) -> dict[str, Any]:
-    """Name the files of a run.
+    """List the files of a run.
 
     Args:
         folder: descriptor of the record.
@@ -82,7 +82,7 @@ def open_file(folder: int, path: str) -> tuple[dict[str, Any], int]:
         path: below it, with slashes.
     Returns: `size` and `changed`, and the open descriptor.
     Raises:
-        RequestError: there is no such regular file, or a link stands in the way.
+        RequestError: the path is not a regular file, or it contains a link.
     """
     parts = path.split("/")
     if len(path) > 4096 or len(parts) > MAX_DEPTH + 1 or {"", ".", ".."} & set(parts):
@@ -133,7 +133,7 @@ def read_cells(folder: int, name: str) -> dict[str, Any]:
 
 
 def no_file() -> RequestError:
-    """Return the one answer for everything that is not there or not to be shown."""
+    """Return the error for a file that does not exist or may not be shown."""
     return RequestError("There is no such file.")
 
 
@@ -160,7 +160,7 @@ def _walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_r
 
 
 def _counts(cell: Mapping[str, Any]) -> bool:
-    """Count as the runner does: code with something in it, and nothing that papermill added."""
+    """Return whether a cell counts: code that is not empty and was not added by papermill."""
     metadata = cell.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     is_added = isinstance(tags, list) and "injected-parameters" in tags

@@ -1,14 +1,14 @@
 """The homes server: reads people's files for the portal, which may not read them itself.
 
 A small root process in the Hub's container. The portal's account alone may ask; the process that
-answers becomes the files' owner for good before it looks at anything. Questions:
+answers becomes the files' owner for good before it reads anything. Questions:
 
 - `{"do": "inspect" | "pin" | "list", "person", "notebook"}` about a home
 - `{"do": "files" | "cells" | "open", "person", "record", "path"}` about the record of a run; `open`
   hands over an open file
 - `{"do": "login", "person"}` for the password of a PostgreSQL role
 
-Answers are the object asked for, or `error` and `hint`.
+Answers are the object asked for, or `error` and `hint` for people and `failure` for programs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from vixtract.homes.client import SOCKET
 from vixtract.people.archive import generation
 from vixtract.people.names import is_name
 from vixtract.people.roles import role_password
+from vixtract.processes import notebook_files
 from vixtract.processes.person import Person, find_person
-from vixtract.processes.server import Answer, Peer, Server, ServerConfig
+from vixtract.processes.server import Answer, Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import drop_to, end_with_parent
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ PORTAL_USER = "portal"
 MAX_QUESTION = 8192
 MAX_ANSWER = 1024 * 1024
 MAX_CHILDREN = 16
-# Of these, what the portal leaves to root's own questions.
+# Of these, only root may have the last ones.
 SPARE_CHILDREN = 2
 ANSWER_S = 10.0
 CPU_S = 8
@@ -70,7 +71,7 @@ class HomesConfig:
     secrets_dir: Path = Path("/srv/secrets")
 
 
-class Homes(Server):
+class Homes(QuestionServer):
     """Answers questions until it is told to stop.
 
     Args:
@@ -83,8 +84,8 @@ class Homes(Server):
                 config.socket_path,
                 gid=config.portal_gid,
                 uids=frozenset({config.portal_uid, 0}),
-                places=MAX_CHILDREN,
-                places_of_one=MAX_CHILDREN - SPARE_CHILDREN,
+                max_children=MAX_CHILDREN,
+                max_of_account=MAX_CHILDREN - SPARE_CHILDREN,
                 answer_s=ANSWER_S,
                 max_question=MAX_QUESTION,
                 max_answer=MAX_ANSWER,
@@ -109,10 +110,14 @@ class Homes(Server):
                 return _answer_run(question, owner, config)
             return _answer_notebook(str(question.get("do")), owner, notebook), ()
         except MemoryError:
-            text = "The notebook is too large to be read."
-            return {"error": text, "hint": "Clear its outputs."}, ()
+            return _refuse(notebook_files.too_large("The notebook is too large to be read.")), ()
         except VixtractError as error:
-            return {"error": error.message, "hint": error.hint}, ()
+            return _refuse(error), ()
+
+
+def _refuse(error: VixtractError) -> dict[str, Any]:
+    failure = error.failure.to_json() if error.failure else None
+    return {"error": error.message, "hint": error.hint, "failure": failure}
 
 
 def _answer_notebook(task: str, owner: Person, notebook: str) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def become(person: Person) -> None:
     """
     os.environ.clear()
     os.umask(0o077)
-    # A large notebook is read in half the time, and this process ends with its answer.
+    # Halves the time for a large notebook; this process ends with its answer.
     gc.disable()
     for what, limit in (
         (resource.RLIMIT_CPU, CPU_S),

@@ -17,10 +17,8 @@ from tornado import web
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 
-from vixtract.hub import first_sign_in as first
-from vixtract.hub import sources
-from vixtract.hub.oidc import Identity
-from vixtract.hub.outside_sign_in import Outside
+from vixtract.hub import first_sign_in, pages, people_calls, session_checks, signin, sources
+from vixtract.hub.external_sign_in import ExternalSignIn
 from vixtract.hub.passwords import TOO_MANY_FAILURES, LockedError, PasswordStore
 from vixtract.hub.sessions import end_sessions
 from vixtract.hub.state import Plan
@@ -37,7 +35,7 @@ BROWSER_DAYS = 180
 class PeopleAuthenticator(Authenticator):
     """Local accounts, which administrators add, beside people of LDAP and OpenID Connect.
 
-    Each name has one source for good (`vixtract.hub.sources`), which alone is asked for it.
+    Each name belongs to one source (`vixtract.hub.sources`); no other source is asked for it.
     """
 
     database = Unicode(help="SQLite file with the table of passwords.").tag(config=True)
@@ -50,8 +48,8 @@ class PeopleAuthenticator(Authenticator):
         super().__init__(**options)
         self.store = PasswordStore(Path(self.database))
         self.sources = sources.SourceStore(Path(self.database), Path(self.home_root))
-        self.outside = Outside(self.signin or Settings.from_environment({}))
-        self.directory, self.provider = self.outside.directory, self.outside.provider
+        self.external = ExternalSignIn(self.signin or Settings.from_environment({}))
+        self.directory, self.provider = self.external.directory, self.external.provider
         # Two: hashing takes 32 MiB and a fifth of a second, and must never stop the Hub's loop.
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="passwords")
 
@@ -82,10 +80,10 @@ class PeopleAuthenticator(Authenticator):
         Raises:
             HTTPError: 403, 429 or 503 with words for the person.
         """
-        if isinstance(data.get("identity"), Identity):
-            return await self._admit_identity(data["identity"])
+        if isinstance(data.get("identity"), sources.Identity):
+            return await self._admit(sources.OIDC, data["identity"])
         username, password = data.get("username", ""), data.get("password", "")
-        # The Hub's API takes a sign-in as JSON, too: anything may stand there.
+        # The Hub's API takes a sign-in as JSON, too, with values of any type.
         if not (isinstance(username, str) and isinstance(password, str)):
             return None
         name = self.normalize_username(username)
@@ -93,7 +91,7 @@ class PeopleAuthenticator(Authenticator):
             return await self._sign_in_by_ldap(handler, name, password)
         if await self.check_password(handler, name, password):
             if name in await self.run_blocking(self.store.first_names):
-                first.ask_for_password(handler, name, self.store.fingerprint(name))
+                first_sign_in.ask_for_password(handler, name, self.store.fingerprint(name))
             self._remember_browser(handler, name)
             return {"name": name}
         if self.directory:
@@ -114,7 +112,7 @@ class PeopleAuthenticator(Authenticator):
     async def check_allowed(
         self, username: str, authentication: dict[str, Any] | None = None
     ) -> bool:
-        """Let everybody in who came this far: directory and issuer have looked at the groups."""
+        """Allow people of LDAP and the issuer: their groups were checked when they signed in."""
         if authentication and authentication.get("vixtract_source"):
             return True
         return bool(super().check_allowed(username, authentication))
@@ -140,7 +138,7 @@ class PeopleAuthenticator(Authenticator):
             raise web.HTTPError(429, TOO_MANY_FAILURES, error.minutes) from error
 
     async def _find_source(self, name: str) -> str:
-        """Return a name's source; one that nobody may have counts as local, and fails there."""
+        """Return a name's source; an unusable name counts as local, and fails there."""
         try:
             check_name(name)
         except InvalidNameError:
@@ -155,29 +153,29 @@ class PeopleAuthenticator(Authenticator):
             await self.run_blocking(self.store.check_lock, name, client)
         except LockedError as error:
             raise web.HTTPError(429, TOO_MANY_FAILURES, error.minutes) from error
-        found = await self.outside.check_password(name, password)
+        found = await self.external.check_password(name, password)
         if found is None:
             await self.run_blocking(self.store.record_failure, name, client)
             return None
         await self.run_blocking(self.store.clear_failures, name, client)
-        model = await self._admit(sources.LDAP, found.name, found.subject, found.is_admin)
+        model = await self._admit(sources.LDAP, found)
         self._remember_browser(handler, name)
         return model
 
-    async def _admit_identity(self, identity: Identity) -> dict[str, Any]:
-        return await self._admit(sources.OIDC, identity.name, identity.subject, identity.is_admin)
+    async def _admit(self, source: str, identity: sources.Identity) -> dict[str, Any]:
+        """Return the Hub's model of a person from LDAP or the issuer.
 
-    async def _admit(
-        self, source: str, name: str, subject: str, is_admin: bool | None
-    ) -> dict[str, Any]:
-        """Give a person from outside their name here, unless it is somebody else's."""
+        Raises:
+            HTTPError: 403 where the name is unusable, or belongs to another person here.
+        """
+        name = identity.name
         try:
             check_name(name)
-            await self.run_blocking(self.sources.claim, name, source, subject)
+            await self.run_blocking(self.sources.claim, name, source, identity.subject)
         except (InvalidNameError, sources.TakenError) as error:
             self.log.warning("%s: sign-in refused: %s", sources.WORDS[source], error.message)
             raise web.HTTPError(403, f"{error.message} {error.hint}") from error
-        return {"name": name, "admin": is_admin, "vixtract_source": source}
+        return {"name": name, "admin": identity.is_admin, "vixtract_source": source}
 
     async def add_user(self, user: Any) -> None:
         """Make account and home; called for a new person, and for everybody when the Hub starts."""
@@ -195,11 +193,11 @@ class PeopleAuthenticator(Authenticator):
             self.person_added(name)
 
     async def delete_user(self, user: Any) -> None:
-        """Archive or hand over what a person owns, everywhere; the Hub forgets them afterwards.
+        """Archive or hand over all that a person owns; the Hub deletes them afterwards.
 
         Raises:
-            HTTPError: 503 where a part of the appliance is away; the person stays in the list, shut
-                out already, and the next try goes on from there.
+            HTTPError: 503 where a part of the appliance is away. The person is locked out already
+                and stays in the list; deleting them again goes on from there.
         """
         if self.get_lifecycle:
             life = self.get_lifecycle()
@@ -213,25 +211,22 @@ class PeopleAuthenticator(Authenticator):
             if report.problems:
                 problems = "; ".join(report.problems)
                 raise web.HTTPError(
-                    503, f"{user.name} is shut out, but not all is done yet: {problems} "
+                    503,
+                    f"{user.name} is locked out, but not all is done yet: {problems} "
                     "Delete the user again to go on.",
-                )  # fmt: skip
+                )
         super().delete_user(user)
         await self.run_blocking(self.store.delete, user.name)
         await self.run_blocking(self.sources.note_deleted, user.name)
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
-        """Add the pages of passwords, sign-in and people; begin to watch people from outside."""
-        from vixtract.hub import idle_sessions as watch
-        from vixtract.hub import pages, signin
-        from vixtract.hub import people_calls as life
-
-        watch.start(app, self)
+        """Add the pages of passwords, sign-in and people; start the checks of external people."""
+        session_checks.start_checks(app, self)
         # Not the Hub's own: its login page comes with `signin`.
-        return [*signin.HANDLERS, *pages.HANDLERS, *first.HANDLERS, *life.HANDLERS]
+        return [*signin.HANDLERS, *pages.HANDLERS, *first_sign_in.HANDLERS, *people_calls.HANDLERS]
 
     def _identify_client(self, handler: Any, name: str) -> str:
-        """Name who is trying: a browser that has logged in as this person, or else an address."""
+        """Return which client tries: a browser that this person has used before, or an address."""
         known = handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS)
         if known:
             return "browser:" + hashlib.sha256(known).hexdigest()[:32]
@@ -241,10 +236,14 @@ class PeopleAuthenticator(Authenticator):
         if handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS):
             return
         handler.set_secure_cookie(
-            _cookie_name(name), secrets.token_hex(16), expires_days=BROWSER_DAYS,
-            path=handler.hub.base_url, httponly=True, samesite="Lax",
+            _cookie_name(name),
+            secrets.token_hex(16),
+            expires_days=BROWSER_DAYS,
+            path=handler.hub.base_url,
+            httponly=True,
+            samesite="Lax",
             secure=get_browser_protocol(handler.request) == "https",
-        )  # fmt: skip
+        )
 
 
 def _cookie_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The authority that vouches for PostgreSQL's certificate, for everybody to download."""
+"""The certificate authority of PostgreSQL's certificate, for everybody to download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vixtract.people.database_tls import DatabaseTls
 
 
 class AuthorityHandler(BaseHandler):
-    """GET: the certificate of the authority, PEM; no login, for it is no secret.
+    """GET: the authority's certificate, PEM, without a login.
 
     Args:
         tls: where the authority is.

@@ -1,4 +1,4 @@
-"""The Hub's API as its service `operator` sees it. Standard library only."""
+"""The one client of the Hub's API, with the token of its service `operator`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vixtract.errors import PreconditionError, VixtractError
 
 HUB_API = "http://127.0.0.1:8081/jupyter/hub"
 TOKEN_FILE = Path("/srv/secrets/hub_token")
-# Handing over a home with a million files, or ending runs, takes its time.
+# Seconds. Handing over a home with a million files takes minutes.
 TIMEOUT_S = 600.0
 
 
@@ -30,13 +30,13 @@ def call_hub(method: str, path: str, body: object = None, *, base_url: str = HUB
         base_url: the Hub's prefix.
     Returns: the answer's JSON, or None where it has no body.
     Raises:
-        HubError: the Hub's own words.
+        HubError: the Hub refused; the message is the Hub's.
         PreconditionError: the Hub is not running, or its token cannot be read.
     """
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"token {_read_token()}", "Content-Type": "application/json"}
     request = urllib.request.Request(base_url + path, data, headers, method=method)  # noqa: S310
-    # The Hub is in this container: a proxy set for the outside must not be asked.
+    # The Hub is in this container: no proxy must be used.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=TIMEOUT_S) as response:

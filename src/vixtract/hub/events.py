@@ -1,4 +1,4 @@
-"""Listens to the Hub's database: publishes changed admins, refuses to rename people."""
+"""Listeners of the Hub's database: publish changed administrators, refuse new names of people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def install(publish: Callable[[], None]) -> None:
     """Install the listeners; once per process.
 
     Args:
-        publish: called after each commit that wrote a user; cheap where nothing changed.
+        publish: called after each commit that wrote a user; must be fast where nothing changed.
     """
 
     def mark(mapper: Any, connection: Any, user: Any) -> None:
@@ -43,7 +43,7 @@ def install(publish: Callable[[], None]) -> None:
 
 
 def _keep_name(user: Any, value: Any, old: Any, initiator: Any) -> Any:
-    """Home, files, role and schedules carry the name: a new name would be a new person."""
+    """Refuse a new name: home, files, role and schedules go by the old one."""
     if not isinstance(old, str) or old == value:
         return value
     if value is None:

@@ -1,7 +1,7 @@
-"""The first login: whoever has a password that somebody else knows chooses another one first.
+"""The first login: a password that an administrator knows must be replaced before anything else.
 
-There is no session yet on this page: a signed cookie says that the first password was right, for
-ten minutes and for as long as it is the password.
+The page has no session yet. A signed cookie proves that the first password was right; it is valid
+for ten minutes, and only until that password changes.
 """
 
 from __future__ import annotations
@@ -16,34 +16,39 @@ from jupyterhub.utils import get_browser_protocol, url_path_join
 from tornado import web
 
 from vixtract.hub.passwords import PasswordError, check_new_password
+from vixtract.hub.signin import Translated
 
 COOKIE = "vixtract-first-password"
 MINUTES = 10
 
 
 def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
-    """Lead a browser to the page, instead of logging it in.
+    """Send a browser to the page instead of logging it in.
 
     Args:
-        handler: login's handler, with the right first password in its request.
+        handler: the login's handler; its request has the right first password.
         name: person.
         fingerprint: of the first password.
     Raises:
         Finish: always; the answer is sent.
     """
     handler.set_secure_cookie(
-        COOKIE, json.dumps([name, fingerprint]), expires_days=MINUTES / 1440,
-        path=handler.hub.base_url, httponly=True, samesite="Lax",
+        COOKIE,
+        json.dumps([name, fingerprint]),
+        expires_days=MINUTES / 1440,
+        path=handler.hub.base_url,
+        httponly=True,
+        samesite="Lax",
         secure=get_browser_protocol(handler.request) == "https",
-    )  # fmt: skip
+    )
     next_page = handler.get_argument("next", "")
     query = f"?{urlencode({'next': next_page})}" if next_page else ""
     handler.redirect(url_path_join(handler.hub.base_url, "first-password") + query)
     raise web.Finish
 
 
-class FirstPasswordPage(BaseHandler):
-    """Choose a password of one's own."""
+class FirstPasswordPage(Translated, BaseHandler):
+    """The page on which a person replaces the first password."""
 
     async def get(self) -> None:
         """Show the form."""
@@ -62,14 +67,14 @@ class FirstPasswordPage(BaseHandler):
         password = self.get_body_argument("new_password", "", strip=False)
         store, run = self.authenticator.store, self.authenticator.run_blocking
         if password != self.get_body_argument("repeated_password", "", strip=False):
-            await self._show(name, "The two passwords differ.")
+            await self._show(name, self.language.say("The two passwords differ."))
         elif await run(store.has_hash_of, name, password):
-            await self._show(name, "This is the password that you were given.")
+            await self._show(name, self.language.say("This is the password that you were given."))
         else:
             try:
                 check_new_password(password, name=name)
             except PasswordError as error:
-                await self._show(name, error.message)
+                await self._show(name, error.explain(self.language))
                 return
             await run(store.set_password, name, password)
             self.clear_cookie(COOKIE, path=self.hub.base_url)
@@ -79,7 +84,7 @@ class FirstPasswordPage(BaseHandler):
             self.redirect(self.get_next_url(user))
 
     async def _find_name(self) -> str:
-        """Return who the cookie is for; empty where it is too old or for a former password."""
+        """Return the person of the cookie; empty where it is old or the password has changed."""
         value = self.get_secure_cookie(COOKIE, max_age_days=MINUTES / 1440)
         try:
             name, fingerprint = json.loads(value or b"")
@@ -95,9 +100,12 @@ class FirstPasswordPage(BaseHandler):
         if problem:
             self.set_status(400)
         html = await self.render_template(
-            "first-password.html", problem=problem, person=name,
-            next_page=self.get_argument("next", ""), xsrf=self.xsrf_token.decode("ascii"),
-        )  # fmt: skip
+            "first-password.html",
+            problem=problem,
+            person=name,
+            next_page=self.get_argument("next", ""),
+            xsrf=self.xsrf_token.decode("ascii"),
+        )
         self.finish(html)
 
 

@@ -1,4 +1,4 @@
-"""Kernels of a person's own server: why one was stopped, and the present database password."""
+"""Kernels of a person's server: why one was stopped, and the current database password."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from jupyter_server.services.kernels.connection.base import deserialize_msg_from
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 
-from vixtract.people.limits import ENVIRONMENT
+from vixtract.hub import ENVIRONMENT
 
 #: Seconds between the stop and the server's noticing that the kernel is gone.
 RECENT_S = 60.0
 _TAIL = 65536
 
 
-class TellingConnection(ZMQChannelsWebsocketConnection):
-    """jupyter_server's connection of a browser to a kernel, with a reason where one is known."""
+class NoticeConnection(ZMQChannelsWebsocketConnection):
+    """A browser's connection to a kernel that shows why the kernel was stopped, where known."""
 
     _running: dict[str, Any] | None = None
 
@@ -37,7 +37,7 @@ class TellingConnection(ZMQChannelsWebsocketConnection):
         super().on_kernel_restarted()
 
     def on_restart_failed(self) -> None:
-        """The same where the kernel does not come back."""
+        """Write the reason where the kernel does not start again."""
         self._tell()
         super().on_restart_failed()
 
@@ -58,7 +58,7 @@ class TellingConnection(ZMQChannelsWebsocketConnection):
 
 
 class FreshKernelManager(ServerKernelManager):
-    """jupyter_server's manager of one kernel, which knows what changed since the server started."""
+    """Starts a kernel with the variables that changed since the server started."""
 
     async def _async_pre_start_kernel(self, **options: Any) -> Any:
         fresh = read_environment(runtime_directory())
@@ -70,10 +70,10 @@ class FreshKernelManager(ServerKernelManager):
 
 
 def read_environment(folder: Path) -> dict[str, str]:
-    """Return the variables that a rotation of the secrets changed; none where there was none.
+    """Return the variables that a rotation of the secrets changed; empty without a rotation.
 
     Args:
-        folder: where `people.rotation` leaves them.
+        folder: where `vixtract.hub.rotation` writes them.
     """
     try:
         content = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
@@ -93,7 +93,7 @@ def find_notice(folder: Path, kernel: str, now: float) -> str:
     """Return the newest recent notice about a kernel, or an empty text.
 
     Args:
-        folder: where `notebooks.labwatch` leaves notices.
+        folder: where `vixtract.processes.labs` writes notices.
         kernel: its id.
         now: seconds since 1970.
     """

@@ -10,7 +10,6 @@ import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn, safe_dn
 
 from vixtract.errors import VixtractError
+from vixtract.hub.sources import Identity
 from vixtract.settings import EVERYBODY, Settings
 
 log = logging.getLogger(__name__)
@@ -36,36 +36,25 @@ _LOCKED_FOR_GOOD = "000001010000Z"
 # What AD adds to "invalid credentials" when the password was right, but has run out.
 _MUST_CHANGE = ("data 532", "data 773")
 _ATTRIBUTES = (
-    "memberOf", "entryUUID", "objectGUID", "userAccountControl", "nsAccountLock",
+    "memberOf",
+    "entryUUID",
+    "objectGUID",
+    "userAccountControl",
+    "nsAccountLock",
     "pwdAccountLockedTime",
-)  # fmt: skip
+)
 
 
 class LdapError(VixtractError):
-    """The directory did not do what was asked."""
+    """The directory did not answer as needed."""
 
 
 class DirectoryDownError(LdapError):
-    """No server could be asked, or it refuses to be: says nothing about the person."""
+    """No server answered, or it refuses our account: this says nothing about the person."""
 
 
 class NotAllowedError(LdapError):
-    """The directory knows the person, but does not let them in; message is for the person."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A person who may sign in.
-
-    Args:
-        name: as the directory spells it, in lower case.
-        subject: entryUUID or objectGUID; empty where the directory shows none.
-        is_admin: member of the group of administrators; None where no such group is set.
-    """
-
-    name: str
-    subject: str
-    is_admin: bool | None
+    """The directory knows the person, who may not sign in; the message is for the person."""
 
 
 class _Tls(ldap3.Tls):
@@ -107,7 +96,7 @@ class Directory:
             )
         return ""
 
-    def sign_in(self, name: str, password: str) -> Found | None:
+    def sign_in(self, name: str, password: str) -> Identity | None:
         """Check a password, then the groups.
 
         Args:
@@ -126,12 +115,12 @@ class Directory:
                 return self._sign_in_by_search(name, password)
             return self._sign_in_by_template(name, password)
 
-    def look_up(self, name: str) -> Found | None:
+    def look_up(self, name: str) -> Identity | None:
         """Ask about a person without their password; only where `can_look_up`.
 
         Args:
             name: person.
-        Returns: the person, or None where the directory has them no more.
+        Returns: the person, or None where the directory does not have them any more.
         Raises:
             NotAllowedError: as `sign_in`.
             DirectoryDownError: as `sign_in`.
@@ -140,7 +129,7 @@ class Directory:
             entry = self._find_entry(connection, name)
             return self._judge(connection, name, entry) if entry else None
 
-    def _sign_in_by_search(self, name: str, password: str) -> Found | None:
+    def _sign_in_by_search(self, name: str, password: str) -> Identity | None:
         with self._service() as service:
             entry = self._find_entry(service, name)
             if entry is None:
@@ -150,7 +139,7 @@ class Directory:
                     return None
             return self._judge(service, name, entry)
 
-    def _sign_in_by_template(self, name: str, password: str) -> Found | None:
+    def _sign_in_by_template(self, name: str, password: str) -> Identity | None:
         template = self._settings["LDAP_USER_DN_TEMPLATE"]
         is_dn = "=" in template
         who = template.replace("{username}", escape_rdn(name) if is_dn else name)
@@ -162,7 +151,7 @@ class Directory:
                 raise NotAllowedError(f"The directory shows no entry of {name!r} that may sign in.")
             return self._judge(person, name, entry)
 
-    def _judge(self, connection: Any, name: str, entry: Mapping[str, Any]) -> Found:
+    def _judge(self, connection: Any, name: str, entry: Mapping[str, Any]) -> Identity:
         attributes = entry["attributes"]
         if _is_locked(attributes):
             raise NotAllowedError("This account is disabled in the directory.")
@@ -174,7 +163,7 @@ class Directory:
         is_allowed = is_admin or allowed == EVERYBODY
         if not is_allowed and not self._is_member(connection, name, entry, allowed):
             raise NotAllowedError("This account is not in the group that may sign in here.")
-        return Found(self._spell(name, attributes), _subject(entry), is_admin)
+        return Identity(self._spell(name, attributes), _subject(entry), is_admin)
 
     def _spell(self, name: str, attributes: Mapping[str, Any]) -> str:
         names = [value.lower() for value in _texts(attributes, self._attribute)]
@@ -228,7 +217,7 @@ class Directory:
     def _find_own(self, connection: Any, name: str, who: str) -> Mapping[str, Any] | None:
         """Find the entry of `name@domain`: AD takes it for a userPrincipalName first.
 
-        The part before the @ may be somebody else's sAMAccountName.
+        The part before the @ may be another person's sAMAccountName.
         """
         entry = None
         if "@" in who:
@@ -241,16 +230,19 @@ class Directory:
         match = f"({attribute or self._attribute}={escape_filter_chars(name)})"
         extra = self._settings["LDAP_USER_FILTER"]
         found = self._search(
-            connection, self._base, f"(&{match}{extra})" if extra else match, ldap3.SUBTREE,
+            connection,
+            self._base,
+            f"(&{match}{extra})" if extra else match,
+            ldap3.SUBTREE,
             [self._attribute, *_ATTRIBUTES],
-        )  # fmt: skip
+        )
         if len(found) > 1:
             raise NotAllowedError(
                 f"The directory has more than one entry for {name!r}.",
                 "Narrow LDAP_BASE_DN or LDAP_USER_FILTER.",
             )
         if connection.result["description"] != "success":
-            # Settings or rights are wrong: nobody is gone because of that.
+            # Settings or rights are wrong: this does not mean that the person is gone.
             raise DirectoryDownError(
                 f"LDAP_BASE_DN {self._base!r} cannot be searched: "
                 f"{connection.result['description']}."
@@ -263,17 +255,31 @@ class Directory:
         return found[0] if found else None
 
     def _search(
-        self, connection: Any, base: str, text: str, scope: str,
-        attributes: list[str] | None = None, *, limit: int = 2,
-    ) -> list[Mapping[str, Any]]:  # fmt: skip
+        self,
+        connection: Any,
+        base: str,
+        text: str,
+        scope: str,
+        attributes: list[str] | None = None,
+        *,
+        limit: int = 2,
+    ) -> list[Mapping[str, Any]]:
         connection.search(
-            base, text, scope, attributes=attributes or ["1.1"], size_limit=limit,
+            base,
+            text,
+            scope,
+            attributes=attributes or ["1.1"],
+            size_limit=limit,
             time_limit=self._timeout_s,
-        )  # fmt: skip
+        )
         result = connection.result["description"]
         # An entry that is absent or hidden is an empty answer, not an error.
-        if result not in ("success", "noSuchObject", "insufficientAccessRights",
-                          "sizeLimitExceeded"):  # fmt: skip
+        if result not in (
+            "success",
+            "noSuchObject",
+            "insufficientAccessRights",
+            "sizeLimitExceeded",
+        ):
             raise DirectoryDownError(
                 f"LDAP search below {base!r} failed: {result} {connection.result['message']}."
             )
@@ -315,15 +321,23 @@ class Directory:
         parts = urlsplit(url)
         is_tls = parts.scheme == "ldaps"
         server = ldap3.Server(
-            parts.hostname, port=parts.port or (636 if is_tls else 389), use_ssl=is_tls,
-            tls=_Tls(self._settings["LDAP_CA_FILE"]), get_info=ldap3.NONE,
+            parts.hostname,
+            port=parts.port or (636 if is_tls else 389),
+            use_ssl=is_tls,
+            tls=_Tls(self._settings["LDAP_CA_FILE"]),
+            get_info=ldap3.NONE,
             connect_timeout=self._timeout_s,
-        )  # fmt: skip
-        # Referrals lead to servers that nobody named here: they must not be given the password.
+        )
+        # Referrals lead to servers that no setting names: they must not get the password.
         connection = ldap3.Connection(
-            server, user=user, password=password, receive_timeout=self._timeout_s,
-            auto_referrals=False, check_names=False, read_only=True,
-        )  # fmt: skip
+            server,
+            user=user,
+            password=password,
+            receive_timeout=self._timeout_s,
+            auto_referrals=False,
+            check_names=False,
+            read_only=True,
+        )
         try:
             connection.open(read_server_info=False)
             needs_start = not is_tls and self._settings["LDAP_STARTTLS"] == "on"
@@ -385,5 +399,5 @@ def _subject(entry: Mapping[str, Any]) -> str:
 
 
 def _same(dn: str) -> str:
-    """Bring a DN into the form in which two spellings of it are equal."""
+    """Return a DN in the form in which two spellings of it are equal."""
     return str(safe_dn(dn)).lower()

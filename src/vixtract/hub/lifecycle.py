@@ -1,7 +1,8 @@
-"""Disabling, enabling and removing a person: every part of the appliance, one line each.
+"""Disabling, enabling and removing a person in every part of the appliance.
 
-A part that is away is said and done by the next try: each step looks at what there is, does what is
-left, and may run again. The Hub's own part (login, tokens, servers) is in `hub.life`.
+Each step reports one line, does what is left to do, and may run again: a part that is away is
+reported as a problem, and the next try finishes it. The Hub's own part (login, tokens, servers) is
+in `vixtract.hub.people_calls`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.hub.provisioner import Server
+from vixtract.hub.provisioner import DatabaseServer
 from vixtract.hub.state import PeopleState, Plan
 from vixtract.people import accounts, archive, retire, teams
 from vixtract.people.names import FIRST_UID
@@ -27,10 +28,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Report:
-    """What was done, and what was not.
+    """The results of steps.
 
     Args:
-        lines: one a step.
+        lines: what was done, one for each step.
         problems: one for each step that failed; empty when all is done.
     """
 
@@ -42,8 +43,8 @@ class Report:
 
         Args:
             what: part of the appliance, for the beginning of the line.
-            act: does it; returns what to say, empty for nothing.
-        Returns: whether it went well.
+            act: does the step; returns the line to report, or an empty text.
+        Returns: whether it succeeded.
         """
         try:
             text = act()
@@ -51,7 +52,7 @@ class Report:
             self.problems.append(f"{what}: {error.message} {error.hint}".strip())
             return False
         except Exception as error:
-            # Whatever it was: the other steps must not be left out for it.
+            # The other steps must be done all the same.
             log.exception("%s", what)
             self.problems.append(f"{what}: unexpected {type(error).__name__}: {error}")
             return False
@@ -62,7 +63,7 @@ class Report:
 
 @dataclass
 class Lifecycle:
-    """Everything of people outside the Hub's own tables. All methods block.
+    """What is kept of people outside the Hub's own tables. All methods block.
 
     Args:
         state: what the Hub remembers.
@@ -76,7 +77,7 @@ class Lifecycle:
     """
 
     state: PeopleState
-    server: Server
+    server: DatabaseServer
     scheduler: SchedulerClient
     publish: Callable[[], None]
     packer: archive.Packer
@@ -85,7 +86,7 @@ class Lifecycle:
     secrets: Path = Path("/srv/secrets")
 
     def provision(self, name: str) -> Report:
-        """Make a person's PostgreSQL role now, and say what there is."""
+        """Make a person's PostgreSQL role now, and report account and role."""
         report = Report()
         report.step("account", lambda: self._describe_account(name))
 
@@ -97,7 +98,7 @@ class Lifecycle:
         return report
 
     def disable(self, name: str) -> Report:
-        """Shut a person out of everything; nothing of theirs is changed."""
+        """Lock a person out of every part; nothing that they own is changed."""
         self.state.set_disabled(name, True)
         report = Report()
         report.step("administrators' list", self._publish)
@@ -131,11 +132,11 @@ class Lifecycle:
         return report
 
     def leave(self, name: str, plan: Plan) -> Report:
-        """Remove a person: hand over or archive what they own. May be run again until it is done.
+        """Remove a person: hand over or archive what they own. May run again until all is done.
 
         Args:
             name: person.
-            plan: how; one that was begun goes on as it was begun.
+            plan: how; a removal that has begun goes on by the plan that it began with.
         """
         plan = self.state.plan(name) or plan
         self.state.set_plan(name, plan)
@@ -184,7 +185,7 @@ class Lifecycle:
             uid = (self.home_root / name).lstat().st_uid
         except FileNotFoundError:
             return ""
-        count = accounts.end_processes(uid) if uid >= FIRST_UID else 0
+        count = accounts.end_processes(lambda owner: owner == uid) if uid >= FIRST_UID else 0
         return f"{count} ended" if count else "none is left"
 
     def _retire_role(self, name: str, plan: Plan, now: datetime.datetime) -> str:

@@ -1,39 +1,39 @@
-"""OpenID Connect: discovery, the exchange of a code, and the check of what comes back.
+"""OpenID Connect: the way to the issuer and back, by authlib, and what its claims mean here.
 
 Authorization code flow with PKCE, state and nonce. Every ID token is checked against the issuer's
-keys, also though it comes straight from there. All calls block: the Hub runs them in threads.
+keys, although it comes straight from there. All calls block: the Hub runs them in threads.
 Source: https://openid.net/specs/openid-connect-core-1_0.html, RFC 7636, RFC 9700
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import secrets
-import threading
 import time
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import jwt
-import requests
+from authlib.integrations.base_client import BaseApp, OAuth2Mixin, OAuthError, OpenIDMixin
+from authlib.integrations.requests_client import OAuth2Session
+from authlib.oidc.core import CodeIDToken
+from joserfc.errors import JoseError
 
 from vixtract.errors import VixtractError
+from vixtract.hub.sources import Identity
 from vixtract.settings import EVERYBODY, Settings, is_secure_url
 
 TIMEOUT_S = (5.0, 10.0)
 """Seconds to connect, and for each answer."""
 METADATA_KEEP_S = 3600.0
-KEYS_PAUSE_S = 10.0
-"""Unknown key ids make the keys be fetched again, but not more often than this."""
-LEEWAY_S = 60.0
+LEEWAY_S = 60
 ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 """Of public keys alone: neither `none` nor HMAC, whose key would be the client's secret."""
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint")
 
 
 class OidcError(VixtractError):
@@ -45,7 +45,7 @@ class IssuerDownError(OidcError):
 
 
 @dataclass(frozen=True)
-class Request:
+class Attempt:
     """One attempt to sign in; kept in the person's browser until the answer comes.
 
     Args:
@@ -59,99 +59,106 @@ class Request:
     verifier: str
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A person whom the issuer vouches for, allowed to sign in.
-
-    Args:
-        name: name claim, in lower case, not yet checked by the rules of names.
-        subject: issuer and `sub`, the account's lasting identifier.
-        is_admin: in the group of administrators; None where no such group is set.
-    """
-
-    name: str
-    subject: str
-    is_admin: bool | None
-
-
-def new_request() -> Request:
+def new_attempt() -> Attempt:
     """Return a fresh attempt."""
-    return Request(*(secrets.token_urlsafe(32) for _ in range(3)))
+    return Attempt(*(secrets.token_urlsafe(32) for _ in range(3)))
 
 
-class Provider:
+class _Session(OAuth2Session):
+    """Follows no redirect, and takes the authority that is set before REQUESTS_CA_BUNDLE."""
+
+    def request(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        options = {"allow_redirects": False, "verify": self.verify, **options}
+        answer = super().request(method, url, *arguments, **options)
+        if answer.is_redirect:
+            raise ValueError(f"{url} sends to another address")
+        return answer
+
+
+class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
     """The issuer that the settings name.
 
     Args:
         settings: checked settings with OIDC_ISSUER set.
     """
 
+    client_cls = _Session
+    server_metadata: dict[str, Any]
+
     def __init__(self, settings: Settings) -> None:
         self.label = settings["OIDC_LABEL"]
         self._settings = settings
-        self._issuer = settings["OIDC_ISSUER"].rstrip("/")
-        self._lock = threading.Lock()
-        self._metadata: dict[str, Any] = {}
-        self._metadata_at = 0.0
-        self._keys: dict[str, Any] = {}
-        self._keys_at = 0.0
+        self._loaded_at = 0.0
+        super().__init__(
+            None,
+            client_id=settings["OIDC_CLIENT_ID"],
+            client_secret=settings["OIDC_CLIENT_SECRET"],
+            client_kwargs={
+                "scope": settings["OIDC_SCOPE"],
+                "code_challenge_method": "S256",
+                "verify": settings["OIDC_CA_FILE"] or True,
+                "default_timeout": TIMEOUT_S,
+                # Userinfo is asked at once, also with a token that is valid for a minute only.
+                "leeway": 0,
+            },
+        )
 
-    def build_url(self, request: Request, redirect_uri: str) -> str:
+    def build_url(self, attempt: Attempt, redirect_uri: str) -> str:
         """Return the address at the issuer where the person signs in.
 
         Args:
-            request: this attempt.
+            attempt: this one.
             redirect_uri: where the issuer sends the browser back to.
         Raises:
             IssuerDownError: the issuer's metadata cannot be had.
         """
-        digest = hashlib.sha256(request.verifier.encode()).digest()
-        endpoint = self._endpoint("authorization_endpoint")
-        query = urlencode(
-            {
-                "response_type": "code",
-                "client_id": self._settings["OIDC_CLIENT_ID"],
-                "redirect_uri": redirect_uri,
-                "scope": self._settings["OIDC_SCOPE"],
-                "state": request.state,
-                "nonce": request.nonce,
-                "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-                "code_challenge_method": "S256",
-            }
-        )
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
+        with self._name_errors():
+            made = self.create_authorization_url(
+                redirect_uri,
+                state=attempt.state,
+                nonce=attempt.nonce,
+                code_verifier=attempt.verifier,
+            )
+            return str(made["url"])
 
-    def finish(self, code: str, request: Request, redirect_uri: str) -> Identity:
+    def finish(self, code: str, attempt: Attempt, redirect_uri: str) -> Identity:
         """Turn the code that the browser brought into a person.
 
         Args:
             code: as the issuer gave it to the browser.
-            request: the attempt that it belongs to.
+            attempt: that the code belongs to.
             redirect_uri: the one of `build_url`.
         Raises:
             OidcError: the issuer or a check refuses; the message says what.
             IssuerDownError: the issuer cannot be asked.
         """
-        tokens = self._exchange(code, request, redirect_uri)
-        claims = self._check_id_token(str(tokens.get("id_token", "")), request.nonce)
-        name_claim, groups_claim = (
-            self._settings["OIDC_NAME_CLAIM"],
-            self._settings["OIDC_GROUPS_CLAIM"],
-        )
-        missing = [c for c in (name_claim, groups_claim) if pick(claims, c) is None]
-        if missing and tokens.get("access_token") and self._find_metadata("userinfo_endpoint"):
-            claims = {**self._read_userinfo(str(tokens["access_token"]), claims["sub"]), **claims}
+        with self._name_errors():
+            token = self.fetch_access_token(redirect_uri, code=code, code_verifier=attempt.verifier)
+            # By itself authlib checks the issuer, and of the audience only `azp`.
+            options = {
+                "iss": {"essential": True, "value": self.load_server_metadata()["issuer"]},
+                "aud": {"essential": True, "value": self.client_id},
+            }
+            token.setdefault("id_token", "")
+            claims = self.parse_id_token(token, attempt.nonce, options, CodeIDToken, LEEWAY_S)
+            wanted = (self._settings["OIDC_NAME_CLAIM"], self._settings["OIDC_GROUPS_CLAIM"])
+            is_short = any(find_claim(claims, claim) is None for claim in wanted)
+            if is_short and "access_token" in token and "userinfo_endpoint" in self.server_metadata:
+                more = self.userinfo(token=token)
+                if more.get("sub") != claims["sub"]:
+                    raise OidcError(f"{self.label} answered about another person.")
+                claims = {**more, **claims}
         return self._judge(claims)
 
     def _judge(self, claims: Mapping[str, Any]) -> Identity:
         settings = self._settings
-        name = pick(claims, settings["OIDC_NAME_CLAIM"])
+        name = find_claim(claims, settings["OIDC_NAME_CLAIM"])
         if not isinstance(name, str) or not name.strip():
             raise OidcError(
                 f"{self.label} sends no claim {settings['OIDC_NAME_CLAIM']!r} with a name.",
                 "Correct OIDC_NAME_CLAIM, or let the issuer send it.",
             )
-        groups = pick(claims, settings["OIDC_GROUPS_CLAIM"])
+        groups = find_claim(claims, settings["OIDC_GROUPS_CLAIM"])
         member_of = {groups} if isinstance(groups, str) else {str(g) for g in groups or ()}
         admins, allowed = settings["OIDC_ADMIN_GROUP"], settings["OIDC_ALLOWED_GROUP"]
         is_admin = admins in member_of if admins else None
@@ -159,128 +166,78 @@ class Provider:
             raise OidcError("This account is not in the group that may sign in here.")
         return Identity(name.strip().lower(), f"{claims['iss']}|{claims['sub']}", is_admin)
 
-    # --- tokens ---
+    def load_server_metadata(self) -> dict[str, Any]:
+        """Return what the issuer says of itself, checked, and not older than an hour.
 
-    def _exchange(self, code: str, request: Request, redirect_uri: str) -> dict[str, Any]:
-        client, secret = self._settings["OIDC_CLIENT_ID"], self._settings["OIDC_CLIENT_SECRET"]
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": redirect_uri,
-            "code_verifier": request.verifier,
-        }
-        methods = self._find_metadata("token_endpoint_auth_methods_supported")
-        auth = None
-        if not secret:
-            form["client_id"] = client
-        elif not methods or "client_secret_basic" in methods:
-            # RFC 6749, 2.3.1: both are form-encoded before they are joined.
-            auth = (quote(client, safe=""), quote(secret, safe=""))
-        else:
-            form |= {"client_id": client, "client_secret": secret}
-        answer = self._send("POST", self._endpoint("token_endpoint"), data=form, auth=auth)
-        if "error" in answer:
-            raise OidcError(
-                f"{self.label} refuses the sign-in: "
-                f"{answer['error']} {answer.get('error_description', '')}".strip()
-                + ".",
-                "Correct OIDC_CLIENT_ID and OIDC_CLIENT_SECRET if it stays so.",
-            )
-        return answer
-
-    def _check_id_token(self, token: str, nonce: str) -> dict[str, Any]:
-        client = self._settings["OIDC_CLIENT_ID"]
-        try:
-            header = jwt.get_unverified_header(token)
-            if header.get("alg") not in ALGORITHMS:
-                raise jwt.InvalidAlgorithmError(f"algorithm {header.get('alg')}")
-            claims = jwt.decode(
-                token,
-                self._find_key(header),
-                algorithms=[header["alg"]],
-                audience=client,
-                issuer=self._find_metadata("issuer"),
-                leeway=LEEWAY_S,
-                options={"require": ["iss", "sub", "aud", "exp", "iat"]},
-            )
-        except jwt.PyJWTError as error:
-            raise OidcError(f"The ID token of {self.label} is not valid: {error}.") from error
-        if not hmac.compare_digest(str(claims.get("nonce", "")), nonce):
-            raise OidcError(f"The ID token of {self.label} belongs to another sign-in.")
-        if claims.get("azp", client) != client:
-            raise OidcError(f"The ID token of {self.label} was made for another client.")
-        return dict(claims)
-
-    def _find_key(self, header: Mapping[str, Any]) -> Any:
-        key_id = header.get("kid")
-        for attempt in range(2):
-            with self._lock:
-                keys, age = self._keys, time.monotonic() - self._keys_at
-            if key_id is None and len(keys) == 1:
-                return next(iter(keys.values()))
-            if key_id in keys:
-                return keys[key_id]
-            if attempt or (keys and age < KEYS_PAUSE_S):
-                break
-            self._load_keys()
-        raise jwt.InvalidKeyError("it is signed with a key that the issuer does not publish")
-
-    def _load_keys(self) -> None:
-        content = self._send("GET", self._endpoint("jwks_uri"))
-        keys = jwt.PyJWKSet.from_dict(content).keys
-        signing = [key for key in keys if key.public_key_use in (None, "sig")]
-        with self._lock:
-            self._keys = {key.key_id or "": key for key in signing}
-            self._keys_at = time.monotonic()
-
-    def _read_userinfo(self, access_token: str, subject: str) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {access_token}"}
-        claims = self._send("GET", self._endpoint("userinfo_endpoint"), headers=headers)
-        if claims.get("sub") != subject:
-            raise OidcError(f"{self.label} answered about another person.")
-        return claims
-
-    # --- the issuer ---
-
-    def _find_metadata(self, name: str) -> Any:
-        with self._lock:
-            fresh = self._metadata and time.monotonic() - self._metadata_at < METADATA_KEEP_S
-            metadata = self._metadata
-        if not fresh:
-            metadata = self._send("GET", f"{self._issuer}/.well-known/openid-configuration")
-            if str(metadata.get("issuer", "")).rstrip("/") != self._issuer:
-                raise IssuerDownError(
-                    f"OIDC_ISSUER is {self._issuer}, but the issuer there calls itself "
-                    f"{metadata.get('issuer')!r}.",
-                    "Set OIDC_ISSUER to exactly that address, if it is yours.",
-                )
-            with self._lock:
-                self._metadata, self._metadata_at = metadata, time.monotonic()
-        return metadata.get(name)
-
-    def _endpoint(self, name: str) -> str:
-        url = str(self._find_metadata(name) or "")
-        if not is_secure_url(url):
-            raise IssuerDownError(f"{self.label} names no https:// address as its {name}.")
-        return url
-
-    def _send(self, method: str, url: str, **options: Any) -> dict[str, Any]:
-        """Send one request; JSON of an error is an answer too, OAuth puts the reason there."""
-        try:
-            answer = requests.request(
-                method, url, timeout=TIMEOUT_S, allow_redirects=False,
-                verify=self._settings["OIDC_CA_FILE"] or True, **options,
-            )  # fmt: skip
+        Raises:
+            IssuerDownError: it is another issuer, or an address is missing or not https://.
+        """
+        if (
+            "issuer" in self.server_metadata
+            and time.monotonic() - self._loaded_at < METADATA_KEEP_S
+        ):
+            return self.server_metadata
+        issuer = self._settings["OIDC_ISSUER"].rstrip("/")
+        with self._get_session() as session:
+            url = f"{issuer}/.well-known/openid-configuration"
+            answer = session.request("GET", url, withhold_token=True)
+            answer.raise_for_status()
             content = answer.json()
-        except (requests.RequestException, ValueError, OSError) as error:
-            raise IssuerDownError(f"{self.label} cannot be asked at {url}: {error}") from error
-        is_refusal = answer.status_code in (400, 401) and "error" in content
-        if not isinstance(content, dict) or not (answer.ok or is_refusal):
-            raise IssuerDownError(f"{self.label} answers {answer.status_code} at {url}.")
-        return content
+        if str(content.get("issuer", "")).rstrip("/") != issuer:
+            raise IssuerDownError(
+                f"OIDC_ISSUER is {issuer}, but the issuer there calls itself "
+                f"{content.get('issuer')!r}.",
+                "Set OIDC_ISSUER to exactly that address, if it is yours.",
+            )
+        for name in ENDPOINTS:
+            is_needed = name != "userinfo_endpoint" or name in content
+            if is_needed and not is_secure_url(str(content.get(name, ""))):
+                raise IssuerDownError(f"{self.label} names no https:// address as its {name}.")
+        methods = content.get("token_endpoint_auth_methods_supported")
+        in_header = not methods or "client_secret_basic" in methods
+        with_secret: Any = _encode_basic if in_header else "client_secret_post"
+        # authlib takes options of requests from here, too: no other part of the answer gets in.
+        self.server_metadata = {
+            **{name: content[name] for name in ("issuer", *ENDPOINTS) if name in content},
+            "id_token_signing_alg_values_supported": sorted(ALGORITHMS),
+            "token_endpoint_auth_method": with_secret if self.client_secret else "none",
+        }
+        self._loaded_at = time.monotonic()
+        return self.server_metadata
+
+    @contextmanager
+    def _name_errors(self) -> Iterator[None]:
+        """Turn errors of the libraries into ours."""
+        try:
+            yield
+        except OAuthError as error:
+            raise OidcError(
+                f"{self.label} refuses the sign-in: {error}.",
+                "Correct OIDC_CLIENT_ID and OIDC_CLIENT_SECRET if it stays so.",
+            ) from error
+        except JoseError as error:
+            self.server_metadata = {}
+            raise OidcError(f"The ID token of {self.label} is not valid: {error}.") from error
+        # Errors of requests are OSErrors. The others come from answers of another shape.
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+            # authlib keeps whatever came as the issuer's keys: ask again next time.
+            self.server_metadata = {}
+            raise IssuerDownError(f"{self.label} cannot be asked: {error}") from error
 
 
-def pick(claims: Mapping[str, Any], path: str) -> Any:
+def _encode_basic(
+    client: Any, method: str, uri: str, headers: dict[str, str], body: str
+) -> tuple[str, dict[str, str], str]:
+    """Add client and secret to a request, each form-encoded first (RFC 6749, 2.3.1).
+
+    authlib's own `client_secret_basic` joins them as they are.
+    """
+    words = (quote(word, safe="") for word in (client.client_id, client.client_secret))
+    headers["Authorization"] = f"Basic {b64encode(':'.join(words).encode()).decode()}"
+    return uri, headers, body
+
+
+def find_claim(claims: Mapping[str, Any], path: str) -> Any:
     """Return a claim; where there is none of that name, dots lead into objects.
 
     Args:

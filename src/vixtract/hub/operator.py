@@ -1,6 +1,6 @@
 """The operator's commands inside the jupyter container: people, teams and readers.
 
-They speak to the running Hub with the token of its service `operator`; the Hub does the work. The
+They call the running Hub with the token of its service `operator`; the Hub does the work. The
 host's `./vixtract user|team|reader` runs them:
 
     /opt/jupyterhub/bin/python -I -m vixtract.hub.operator user add anna
@@ -27,7 +27,7 @@ DATABASE = Path("/srv/jupyterhub/jupyterhub.sqlite")
 
 
 class UnfinishedError(VixtractError):
-    """Some of it is not done; what is done stays, and the same command goes on from there."""
+    """Some steps failed; the same command goes on from there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add(options: argparse.Namespace) -> None:
-    """Make a person; for one who is there already, set what was asked for."""
+    """Make a person, or change an existing one as asked for."""
     name = options.name.strip().lower()
     known = {user["name"]: user for user in list_users()}
     password, is_first = _choose_password(options)
@@ -82,7 +82,7 @@ def _set_password(options: argparse.Namespace) -> None:
         password, is_first = generate_password(), True
     _send_password(options.name, password, is_first=is_first)
     print(f"Set the password of {options.name}.")
-    # Whoever knew the old one may have a server open.
+    # A server that was opened with the old password must end.
     _finish(call_hub("POST", "/vixtract/people/end", {"name": options.name}))
     _show_password(password, is_first=is_first)
 
@@ -204,7 +204,11 @@ def _print_list(
 
 
 def _finish(answer: dict[str, Any]) -> None:
-    """Print what was done; end with an error where some of it was not."""
+    """Print what was done.
+
+    Raises:
+        UnfinishedError: some of it was not done.
+    """
     for line in answer.get("lines", ()):
         print(line)
     problems = answer.get("problems") or []
@@ -221,7 +225,7 @@ def _choose_password(options: argparse.Namespace) -> tuple[str, bool]:
     if options.generate:
         return generate_password(), True
     if options.password_stdin:
-        # Whoever pipes one in has it from the person, or keeps it for a program.
+        # A password from standard input is the person's own choice, or a program's.
         return sys.stdin.readline().rstrip("\r\n"), False
     return "", False
 

@@ -1,6 +1,6 @@
-"""Pages and calls about passwords: one's own, anybody's for administrators, and the operator's.
+"""Pages and calls for passwords: of people themselves, of administrators, of the operator.
 
-Everything that changes something is a POST; the Hub's base handler checks the XSRF token of each.
+All changes are POSTs; the Hub's base handler checks the XSRF token of each.
 """
 
 from __future__ import annotations
@@ -15,25 +15,29 @@ from tornado import web
 from vixtract.hub import sources
 from vixtract.hub.passwords import PasswordError, check_new_password
 from vixtract.hub.sessions import end_sessions
+from vixtract.hub.signin import Translated
+from vixtract.language import mark
 
 
 class _PasswordMixin:
-    """What the three handlers share. Mixed into the Hub's handlers."""
+    """Setting a password, for all three handlers."""
 
     async def set_password(self: Any, user: Any, password: str, *, is_first: bool = False) -> None:
-        """Store a new password and make all cookies and tokens of the person void.
+        """Store a new password and end all sessions of the person.
 
         Args:
             user: the Hub's user.
             password: new one.
             is_first: the person has to choose another one at the next login.
         Raises:
-            PasswordError: the rules refuse it, or the person signs in from outside.
+            PasswordError: the rules refuse it, or the person has no local password.
         """
         source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
         if source in (sources.LDAP, sources.OIDC):
             raise PasswordError(
-                f"{user.name} signs in with {sources.WORDS[source]}; the password is kept there."
+                mark("%s signs in with %s; the password is kept there."),
+                user.name,
+                sources.WORDS[source],
             )
         check_new_password(password, name=user.name)
         await self.authenticator.run_blocking(
@@ -43,7 +47,11 @@ class _PasswordMixin:
         self.log.info("Password of %s set by %s", user.name, self.current_user.name)
 
     def find_person(self: Any, name: str) -> Any:
-        """Return a user whose password the caller may set; 404 or 403 otherwise."""
+        """Return a user whose password the caller may set.
+
+        Raises:
+            HTTPError: 404 for an unknown user, 403 for an administrator's password.
+        """
         user = self.find_user(name)
         if user is None:
             raise web.HTTPError(404, f"No such user: {name}")
@@ -52,7 +60,7 @@ class _PasswordMixin:
         return user
 
 
-class OwnPasswordPage(_PasswordMixin, BaseHandler):
+class OwnPasswordPage(Translated, _PasswordMixin, BaseHandler):
     """Change one's own password."""
 
     @web.authenticated
@@ -62,19 +70,19 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
 
     @web.authenticated
     async def post(self) -> None:
-        """Check the present password, then set the new one."""
+        """Check the current password, then set the new one."""
         user = self.current_user
         new = self.get_body_argument("new_password", "", strip=False)
         present = self.get_body_argument("password", "", strip=False)
         if new != self.get_body_argument("repeated_password", "", strip=False):
-            await self._show("The two new passwords differ.")
+            await self._show(self.language.say("The two passwords differ."))
         elif not await self.authenticator.check_password(self, user.name, present):
-            await self._show("The present password is wrong.")
+            await self._show(self.language.say("The current password is wrong."))
         else:
             try:
                 await self.set_password(user, new)
             except PasswordError as error:
-                await self._show(error.message)
+                await self._show(error.explain(self.language))
                 return
             self.set_login_cookie(user)
             await self._show(done=True)
@@ -87,27 +95,31 @@ class OwnPasswordPage(_PasswordMixin, BaseHandler):
             self.authenticator.store.has_password, user.name
         )
         source = await self.authenticator.run_blocking(self.authenticator.sources.find, user.name)
-        settings = self.authenticator.outside.settings
+        settings = self.authenticator.external.settings
         labels = {
-            sources.LDAP: "your organisation's directory",
+            sources.LDAP: self.language.say("your organisation's directory"),
             sources.OIDC: settings["OIDC_LABEL"],
         }
         is_outside = source in labels
         html = await self.render_template(
-            "change-password.html", problem=problem, done=done, is_local=is_local,
-            source=source, source_label=labels.get(source, ""),
+            "change-password.html",
+            problem=problem,
+            done=done,
+            is_local=is_local,
+            source=source,
+            source_label=labels.get(source, ""),
             password_url=settings[f"{source.upper()}_PASSWORD_URL"] if is_outside else "",
             xsrf=self.xsrf_token.decode("ascii"),
-        )  # fmt: skip
+        )
         self.finish(html)
 
 
-class PasswordsPage(_PasswordMixin, BaseHandler):
-    """Set anybody's password; also of people added in the Control Panel, who have none yet."""
+class PasswordsPage(Translated, _PasswordMixin, BaseHandler):
+    """Set any person's password; people added in the Control Panel have none yet."""
 
     @needs_scope("admin:users")
     async def get(self) -> None:
-        """Show everybody, with a form each."""
+        """Show all people, with a form for each."""
         await self._show()
 
     @needs_scope("admin:users")
@@ -119,7 +131,7 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
         try:
             await self.set_password(user, password, is_first=is_other)
         except PasswordError as error:
-            await self._show(f"{user.name}: {error.message}")
+            await self._show(f"{user.name}: {error.explain(self.language)}")
             return
         if user.name == self.current_user.name:
             self.set_login_cookie(user)
@@ -138,14 +150,17 @@ class PasswordsPage(_PasswordMixin, BaseHandler):
             for u in self.db.query(orm.User).order_by(orm.User.name)
         ]
         html = await self.render_template(
-            "passwords.html", problem=problem, done=done, people=people,
+            "passwords.html",
+            problem=problem,
+            done=done,
+            people=people,
             xsrf=self.xsrf_token.decode("ascii"),
-        )  # fmt: skip
+        )
         self.finish(html)
 
 
 class PasswordCall(_PasswordMixin, APIHandler):
-    """The operator's way to set a password: POST {"password": "…", "first": true} with a token."""
+    """The operator's call: POST {"password": "…", "first": true} with a token."""
 
     @needs_scope("admin:users")
     async def post(self, name: str) -> None:

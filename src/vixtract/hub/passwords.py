@@ -1,8 +1,8 @@
-"""Local passwords of the Hub: an own table in the Hub's SQLite file, with lock-out.
+"""Local passwords, in a table of the Hub's SQLite file, with lock-out after failures.
 
-All calls block (hashing takes a good part of a second): the Hub runs them in an executor.
-Failures are counted per name and client. A client is an address, or a browser that has logged in as
-that name before: so nobody can lock a person out of their usual browser by typing wrong passwords.
+All calls block (hashing takes part of a second): the Hub runs them in threads. Failures are counted
+for each name and client. A client is an address, or a browser that has logged in as that name
+before. So wrong passwords from elsewhere cannot lock a person out of their usual browser.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.language import mark
+from vixtract.language import Language, mark
 from vixtract.sqlite import open_sqlite
 
 TOO_MANY_FAILURES = mark("Too many failed attempts. Try again in %s min.")
@@ -46,7 +47,24 @@ CREATE INDEX IF NOT EXISTS vixtract_login_failure_name ON vixtract_login_failure
 
 
 class PasswordError(VixtractError):
-    """A new password that cannot be taken."""
+    """A new password that cannot be taken.
+
+    Args:
+        text: English message, to be translated before the values are filled in.
+        values: for its placeholders.
+    """
+
+    def __init__(self, text: str, *values: object) -> None:
+        super().__init__(text % values if values else text)
+        self.text, self.values = text, values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the values."""
+        return type(self), (self.text, *self.values)
+
+    def explain(self, language: Language) -> str:
+        """Return the message in a language."""
+        return language.say(self.text) % self.values if self.values else language.say(self.text)
 
 
 class LockedError(VixtractError):
@@ -63,7 +81,7 @@ class LockedError(VixtractError):
         )
         self.minutes = minutes
 
-    def __reduce__(self) -> tuple[type[LockedError], tuple[int]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[LockedError], tuple[int]]:
         """Pickle with the number."""
         return type(self), (self.minutes,)
 
@@ -106,9 +124,9 @@ def check_new_password(password: str, *, name: str) -> None:
         PasswordError: says which rule it breaks.
     """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        raise PasswordError(f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters.")
+        raise PasswordError(mark("A password has %s to %s characters."), MIN_LENGTH, MAX_LENGTH)
     if password.lower() in KNOWN_DEFAULTS or password.lower() == name:
-        raise PasswordError("This password is the first that others would try.")
+        raise PasswordError(mark("This password is too easy to guess."))
 
 
 class PasswordStore:
@@ -122,17 +140,17 @@ class PasswordStore:
     def __init__(self, database: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
-        # An unknown name must take as long as a known one.
-        self._nobody = hash_password(base64.b64encode(os.urandom(16)).decode("ascii"))
+        # Checked for unknown names, so that they take as long as known ones.
+        self._unused_hash = hash_password(base64.b64encode(os.urandom(16)).decode("ascii"))
         with open_sqlite(self._database) as connection:
             connection.executescript(_SCHEMA)
 
     def has_password(self, name: str) -> bool:
-        """Say whether the person logs in with a local password."""
+        """Return whether a person has a local password."""
         return self._stored_hash(name) is not None
 
     def has_hash_of(self, name: str, password: str) -> bool:
-        """Say whether this is the person's password, outside a login: nothing is counted."""
+        """Return whether this is the person's password, without counting a failure."""
         stored = self._stored_hash(name)
         return stored is not None and is_hash_of(stored, password)
 
@@ -143,12 +161,12 @@ class PasswordStore:
         return frozenset(row[0] for row in rows)
 
     def set_password(self, name: str, password: str, *, is_first: bool = False) -> None:
-        """Set or replace a password and forget the name's failures; rules are the caller's.
+        """Set or replace a password and delete the name's failures. The caller checks the rules.
 
         Args:
             name: person.
             password: clear text, at most MAX_LENGTH characters.
-            is_first: somebody else knows it, so it is good for choosing another one alone.
+            is_first: another person knows it: it is accepted only to choose a new one.
         """
         row = (name, hash_password(password), self._clock())
         with open_sqlite(self._database) as connection:
@@ -165,7 +183,7 @@ class PasswordStore:
         return frozenset(row[0] for row in rows)
 
     def fingerprint(self, name: str) -> str:
-        """Return a text that is another one after each change of the password; empty without one.
+        """Return a text that changes with the password; empty for a person without one.
 
         Args:
             name: person.
@@ -181,25 +199,25 @@ class PasswordStore:
             connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
 
     def verify(self, name: str, password: str, *, client: str) -> bool:
-        """Check a password and keep count of failures.
+        """Check a password and count a failure.
 
         Args:
             name: person as typed, already checked against the rules of names.
             password: as typed, any length.
             client: `address:…`, or `browser:…` for one that has logged in as this name before.
         Raises:
-            LockedError: too many failures; the password was not looked at.
+            LockedError: too many failures; the password was not checked.
         """
         self.check_lock(name, client)
         stored = self._stored_hash(name)
-        if is_hash_of(stored or self._nobody, password) and stored is not None:
+        if is_hash_of(stored or self._unused_hash, password) and stored is not None:
             self.clear_failures(name, client)
             return True
         self.record_failure(name, client)
         return False
 
     def check_lock(self, name: str, client: str) -> None:
-        """Refuse a name that failed too often, whatever its password is checked against.
+        """Refuse a name after too many failures, wherever its password would be checked.
 
         Args:
             name: person as typed, already checked against the rules of names.
@@ -225,7 +243,7 @@ class PasswordStore:
             raise LockedError(minutes)
 
     def clear_failures(self, name: str, client: str) -> None:
-        """Forget a client's failures: it has signed in."""
+        """Delete a client's failures: it has signed in."""
         with open_sqlite(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_login_failure WHERE name = ? AND client = ?", (name, client)
@@ -251,6 +269,11 @@ class PasswordStore:
 
 def _derive(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
     return hashlib.scrypt(
-        password.encode("utf-8", "surrogatepass"), salt=salt, n=1 << log_n, r=r, p=p,
-        maxmem=256 * (1 << log_n) * r, dklen=32,
-    )  # fmt: skip
+        password.encode("utf-8", "surrogatepass"),
+        salt=salt,
+        n=1 << log_n,
+        r=r,
+        p=p,
+        maxmem=256 * (1 << log_n) * r,
+        dklen=32,
+    )

@@ -1,7 +1,7 @@
 """The operator's calls about people, teams and readers: POST to `/hub/vixtract/people/<action>`.
 
-Only administrators and the service `operator` may call. What takes long runs outside the Hub's
-loop. An answer is {"lines": […], "problems": […]} and what the action adds.
+Only administrators and the service `operator` may call. Blocking work runs in threads. An answer is
+{"lines": […], "problems": […]}, with further fields of some actions.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ async def in_thread(function: Callable[..., Any], *arguments: Any, **options: An
 
 
 class PeopleCall(APIHandler):
-    """One action, named by the address."""
+    """The handler of all actions; the address names the action."""
 
     @property
-    def life(self) -> Lifecycle:
+    def lifecycle(self) -> Lifecycle:
         """The parts of the appliance outside the Hub."""
         life: Lifecycle = self.authenticator.get_lifecycle()
         return life
 
     @needs_scope("admin:users")
     async def post(self, action: str) -> None:
-        """Do it."""
+        """Run the action."""
         body = self.get_json_body() or {}
         method = _ACTIONS.get(action)
         if method is None or not isinstance(body, dict):
@@ -67,7 +67,11 @@ class PeopleCall(APIHandler):
         self.write(answer)
 
     def find_person(self, body: Mapping[str, Any], field: str = "name") -> Any:
-        """Return the Hub's user that a call names; 404 where there is none."""
+        """Return the Hub's user that a call names.
+
+        Raises:
+            HTTPError: 404 where there is none.
+        """
         name = body.get(field)
         user = self.find_user(name) if isinstance(name, str) and name else None
         if user is None:
@@ -75,21 +79,25 @@ class PeopleCall(APIHandler):
         return user
 
     def find_staying(self, body: Mapping[str, Any]) -> Any:
-        """Return a user whose removal has not begun."""
+        """Return the user that a call names.
+
+        Raises:
+            HTTPError: 404 where there is none, 400 where their removal has begun.
+        """
         user = self.find_person(body)
-        if self.life.state.plan(user.name):
+        if self.lifecycle.state.plan(user.name):
             raise web.HTTPError(
                 400, f"{user.name} is being removed. Finish it: ./vixtract user remove {user.name}"
             )
         return user
 
     def protect(self, user: Any) -> None:
-        """Refuse what would leave the Hub without an administrator who can log in."""
-        blocked = self.life.state.blocked()
+        """Refuse to lock out the last administrator who can log in."""
+        blocked = self.lifecycle.state.blocked()
         admins = {row.name for row in self.db.query(orm.User).filter(orm.User.admin)}
         if user.admin and not admins - blocked - {user.name}:
             raise web.HTTPError(
-                400, f"{user.name} is the only administrator. Make somebody else one before."
+                400, f"{user.name} is the only administrator. Make another person one first."
             )
 
     async def lock_out(self, user: Any, report: Report) -> None:
@@ -105,50 +113,48 @@ class PeopleCall(APIHandler):
 
 
 async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    state, store = call.life.state, call.authenticator.store
-    disabled, leaving = state.disabled(), state.leaving()
+    state, store = call.lifecycle.state, call.authenticator.store
     local, initial = store.names(), store.first_names()
+    states = (("leaving", state.leaving()), ("disabled", state.disabled()))
     people = []
     for row in call.db.query(orm.User).order_by(orm.User.name):
-        name = row.name
+        name, active = row.name, row.last_activity
         password = "first" if name in initial else "set" if name in local else "none"
         people.append(
             {
                 "name": name,
                 "admin": bool(row.admin),
-                "state": "leaving" if name in leaving
-                else "disabled" if name in disabled else "active",
+                "state": next((word for word, names in states if name in names), "active"),
                 "password": password,
-                "teams": [team.name for team in teams_of(name, call.life.home_root)],
-                "last_activity": row.last_activity.isoformat(timespec="seconds")
-                if row.last_activity else None,
+                "teams": [team.name for team in teams_of(name, call.lifecycle.home_root)],
+                "last_activity": active and active.isoformat(timespec="seconds"),
             }
-        )  # fmt: skip
+        )
     return {"people": people}
 
 
 async def _provision(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
-    return _show(await in_thread(call.life.provision, user.name))
+    return _show(await in_thread(call.lifecycle.provision, user.name))
 
 
 async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
     call.protect(user)
-    # First the mark: from here on no login succeeds.
-    call.life.state.set_disabled(user.name, True)
+    # First of all: from here on no login succeeds.
+    call.lifecycle.state.set_disabled(user.name, True)
     report = Report()
     await call.lock_out(user, report)
-    return _show(report, await in_thread(call.life.disable, user.name))
+    return _show(report, await in_thread(call.lifecycle.disable, user.name))
 
 
 async def _enable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
-    return _show(await in_thread(call.life.enable, user.name))
+    return _show(await in_thread(call.lifecycle.enable, user.name))
 
 
 async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
-    """Do everything but the Hub's own row, which the Hub's DELETE takes away afterwards."""
+    """Remove a person everywhere but in the Hub's own table; its DELETE follows."""
     user = call.find_person(body)
     call.protect(user)
     to = str(body.get("hand_over_to") or "")
@@ -157,13 +163,13 @@ async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
         raise web.HTTPError(400, "Files can be kept or handed over, not both.")
     if to:
         receiver = call.find_person(body, "hand_over_to")
-        if receiver.name == user.name or receiver.name in call.life.state.blocked():
+        if receiver.name == user.name or receiver.name in call.lifecycle.state.blocked():
             raise web.HTTPError(400, f"{to} cannot get what {user.name} owns.")
-    plan = call.life.state.plan(user.name) or Plan(keep, to)
-    call.life.state.set_plan(user.name, plan)
+    plan = call.lifecycle.state.plan(user.name) or Plan(keep, to)
+    call.lifecycle.state.set_plan(user.name, plan)
     report = Report()
     await call.lock_out(user, report)
-    return _show(report, await in_thread(call.life.leave, user.name, plan))
+    return _show(report, await in_thread(call.lifecycle.leave, user.name, plan))
 
 
 async def _end(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
@@ -175,7 +181,7 @@ async def _end(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 async def _team(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     action, name = str(body.get("action")), str(body.get("name") or "")
-    work = teamwork.Teamwork(call.life.server, call.life.home_root, call.life.packer)
+    work = teamwork.Teamwork(call.lifecycle.server, call.lifecycle.home_root, call.lifecycle.packer)
     if action == "list":
         return {"teams": await in_thread(work.list_teams)}
     if action == "add":
@@ -200,7 +206,7 @@ async def _team(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 
 async def _stop_members(call: PeopleCall, names: list[str], report: Report) -> None:
-    """A process keeps the groups that it began with."""
+    """Stop the servers of people who left a team: a process keeps the groups that it began with."""
     for name in names:
         user = call.find_user(name)
         stopped = await stop_servers(call, user) if user is not None else 0
@@ -210,11 +216,11 @@ async def _stop_members(call: PeopleCall, names: list[str], report: Report) -> N
 
 async def _reader(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     action, name = str(body.get("action")), str(body.get("name") or "")
-    conninfo = call.life.server.conninfo
+    conninfo = call.lifecycle.server.conninfo
     if action == "list":
         return {"readers": await in_thread(readers.list_readers, conninfo)}
     if action == "add":
-        if call.find_user(name) is not None or name in call.life.teams():
+        if call.find_user(name) is not None or name in call.lifecycle.teams():
             raise web.HTTPError(400, f"{name!r} is the name of a person or team.")
         wanted = readers.Reader(
             name, tuple(str(item) for item in body.get("schemas") or ()), bool(body.get("all"))

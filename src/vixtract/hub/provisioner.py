@@ -1,4 +1,4 @@
-"""Databases and roles, made in the background: PostgreSQL may come later, or come back empty."""
+"""Databases and roles, made in the background: PostgreSQL may start later, or empty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vixtract.errors import VixtractError
-from vixtract.people import retire, roles
+from vixtract.people import roles
 from vixtract.people.archive import generation
 from vixtract.people.database_tls import DatabaseTls
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 30.0
 FULL_PASS_S = 600.0
-"""A pass over everybody, also when nothing was asked for: the volume may have been replaced."""
+"""Seconds between passes over all people: PostgreSQL's volume may have been replaced."""
 
 
 @dataclass(frozen=True)
-class Server:
+class DatabaseServer:
     """PostgreSQL as the superuser sees it.
 
     Args:
@@ -46,7 +46,7 @@ class Server:
     is_public: bool = False
 
     def __repr__(self) -> str:
-        return f"Server({self.host}:{self.port})"
+        return f"DatabaseServer({self.host}:{self.port})"
 
     def ensure_databases(self) -> None:
         """Make databases, groups and service logins, and switch TLS on.
@@ -75,23 +75,19 @@ class Server:
             name, key=self.role_key, host=self.host, port=self.port, generation=number
         )
 
-    def disable_role(self, name: str) -> None:
-        """Shut a person out; errors as `retire.lock_role`."""
-        retire.lock_role(self.conninfo, name)
-
 
 class Provisioner:
     """One daemon thread that keeps PostgreSQL in step with the Hub's users.
 
     Args:
         server: where roles are made.
-        list_names: gives everybody's name, called in the thread at each full pass.
+        list_names: returns the names of all people; called in the thread at each full pass.
         ensure_more: does what else belongs to a full pass.
     """
 
     def __init__(
         self,
-        server: Server,
+        server: DatabaseServer,
         list_names: Callable[[], Iterable[str]],
         ensure_more: Callable[[], None] | None = None,
     ) -> None:
@@ -102,7 +98,6 @@ class Provisioner:
         self._stop = False
         self._lock = threading.Lock()
         self._added: set[str] = set()
-        self._removed: set[str] = set()
         self._last_problem = ""
         self._thread = threading.Thread(target=self._run, name="provisioner", daemon=True)
 
@@ -124,14 +119,6 @@ class Provisioner:
         """Ask for a person's role; returns at once."""
         with self._lock:
             self._added.add(name)
-            self._removed.discard(name)
-        self._wake.set()
-
-    def remove(self, name: str) -> None:
-        """Ask for a person to be shut out; returns at once."""
-        with self._lock:
-            self._removed.add(name)
-            self._added.discard(name)
         self._wake.set()
 
     def _run(self) -> None:
@@ -147,14 +134,14 @@ class Provisioner:
                 everything = True
 
     def _pass(self, everything: bool) -> bool:
-        """Do what is asked for; False means that some of it has to be tried again."""
+        """Do what is asked for; return whether all of it is done."""
         with self._lock:
-            added, removed = set(self._added), set(self._removed)
+            names = set(self._added)
         try:
             if everything:
                 self._server.ensure_databases()
-                added |= set(self._list_names())
-            problems = self._provision(added - removed, removed)
+                names |= set(self._list_names())
+            problems = self._provision(names)
             if everything and self._ensure_more:
                 self._ensure_more()
         except VixtractError as error:
@@ -166,22 +153,20 @@ class Provisioner:
         self._report(problems)
         return not problems
 
-    def _provision(self, added: set[str], removed: set[str]) -> list[str]:
+    def _provision(self, names: Iterable[str]) -> list[str]:
         problems = []
-        work = [(name, self._server.ensure_role, self._added) for name in sorted(added)]
-        work += [(name, self._server.disable_role, self._removed) for name in sorted(removed)]
-        for name, act, requested in work:
+        for name in sorted(names):
             try:
-                act(name)
+                self._server.ensure_role(name)
             except VixtractError as error:
                 problems.append(f"{name}: {error.message}")
             else:
                 with self._lock:
-                    requested.discard(name)
+                    self._added.discard(name)
         return problems
 
     def _report(self, problems: list[str]) -> None:
-        """Say what changed, not the same line every half minute."""
+        """Log a problem once, not with every pass."""
         problem = "; ".join(problems)
         if problem and problem != self._last_problem:
             log.warning("PostgreSQL is not provisioned yet: %s", problem)

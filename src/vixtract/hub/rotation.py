@@ -23,11 +23,11 @@ from pathlib import Path
 
 from vixtract.errors import VixtractError
 from vixtract.files import generate_secret, sync_directory, write_whole
-from vixtract.hub.provisioner import Server
+from vixtract.hub import ENVIRONMENT
+from vixtract.hub.provisioner import DatabaseServer
 from vixtract.hub.state import PeopleState
 from vixtract.people import directory, roles
 from vixtract.people.accounts import DATABASE, HUB, RUNTIME, SECRETS, STATE
-from vixtract.people.limits import ENVIRONMENT
 from vixtract.people.names import FIRST_UID
 from vixtract.secret_settings import DELIVERED, SECRET_NAMES, with_secrets
 from vixtract.settings import Settings
@@ -39,12 +39,12 @@ NEXT = "next"
 HUB_STOP_S = 20.0
 
 
-class RotationError(VixtractError):
+class KeyRotationError(VixtractError):
     """The keys could not be exchanged."""
 
 
 def stage(secrets: Path) -> Path:
-    """Make the new keys, or find those of a rotation that was cut off.
+    """Make the new keys, or find those of an interrupted rotation.
 
     Args:
         secrets: usually /srv/secrets.
@@ -62,7 +62,7 @@ def stage(secrets: Path) -> Path:
 
 
 def swap(secrets: Path) -> list[str]:
-    """Put the staged keys in the place of the old ones.
+    """Replace the old keys by the staged ones.
 
     Args:
         secrets: usually /srv/secrets, with `NEXT` in it.
@@ -81,12 +81,12 @@ def swap(secrets: Path) -> list[str]:
     return changed
 
 
-def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) -> int:
+def change_roles(server: DatabaseServer, names: Iterable[str], runtime: Path = RUNTIME) -> int:
     """Give every role the password that its new key makes, and tell people's running servers.
 
     Args:
         server: with the new key.
-        names: people; those that the Hub does not know stay shut out.
+        names: people; those whom the Hub does not know stay locked out.
         runtime: directory of people's runtime directories.
     Returns: number of people.
     """
@@ -101,7 +101,7 @@ def change_roles(server: Server, names: Iterable[str], runtime: Path = RUNTIME) 
 
 
 def tell_server(folder: Path, variables: Mapping[str, str]) -> None:
-    """Leave new variables for a person's running server: kernels started from now on get them.
+    """Write new variables for a person's running server: kernels started from now on get them.
 
     Args:
         folder: the person's runtime directory, theirs; nothing happens where it is missing.
@@ -119,7 +119,7 @@ def tell_server(folder: Path, variables: Mapping[str, str]) -> None:
 
 
 def find_hub() -> int:
-    """Return the process id of the Hub; 0 where it does not run."""
+    """Return the process id of the Hub, or 0 where it does not run."""
     wanted = b"\0".join(word.encode() for word in HUB) + b"\0"
     for entry in Path("/proc").iterdir():
         try:
@@ -132,12 +132,12 @@ def find_hub() -> int:
 
 
 def restart_hub(state: Path = STATE) -> None:
-    """Have the Hub start again with new keys and a new cookie secret; people's servers live on.
+    """Restart the Hub with new keys and a new cookie secret; people's servers go on running.
 
     Args:
         state: directory of its cookie secret.
     Raises:
-        RotationError: it does not stop.
+        KeyRotationError: it does not stop.
     """
     (state / "cookie_secret").unlink(missing_ok=True)
     hub = find_hub()
@@ -147,7 +147,7 @@ def restart_hub(state: Path = STATE) -> None:
     limit = time.monotonic() + HUB_STOP_S
     while Path(f"/proc/{hub}").exists():
         if time.monotonic() > limit:
-            raise RotationError("The Hub did not stop.", "Run: ./vixtract secrets rotate")
+            raise KeyRotationError("The Hub did not stop.", "Run: ./vixtract secrets rotate")
         time.sleep(0.2)
 
 
@@ -165,14 +165,14 @@ def list_servers() -> list[str]:
 
 
 def deliver(values: Mapping[str, str], directory: Path = DELIVERED) -> list[str]:
-    """Make the files of a directory say what is given.
+    """Make a directory hold the given settings and no others.
 
     Args:
         values: secret setting to value.
         directory: made 0700 with its parent where it is missing.
     Returns: names whose value changed.
     Raises:
-        ValueError: a name is none of a secret setting, or a value is empty or has a line break.
+        ValueError: a name is not that of a secret setting, or a value is empty or has a line break.
     """
     for name, value in values.items():
         if name not in SECRET_NAMES or not value or "\n" in value:
@@ -202,13 +202,13 @@ def main() -> int:
         settings = Settings.for_process("hub", with_secrets(os.environ))
         ready = stage(SECRETS)
         key = ready / "role_key" if (ready / "role_key").is_file() else SECRETS / "role_key"
-        server = Server(
+        server = DatabaseServer(
             roles.superuser_conninfo(),
             bi_password=settings["BI_PASSWORD"],
             role_key=key.read_text("ascii").strip(),
         )
         servers = list_servers()
-        # Disabled people, and those who are being removed, stay shut out.
+        # Disabled people, and those who are being removed, stay locked out.
         blocked = PeopleState(DATABASE).blocked()
         people = directory.read_people(DATABASE)
         names = [person.name for person in people if person.name not in blocked]

@@ -1,4 +1,4 @@
-"""Ending what a person is logged in with: the Hub's cookie, tokens, codes, and their servers."""
+"""Ending a person's sessions: the Hub's cookies, tokens and codes, and the person's servers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ STOP_S = 40.0
 
 
 def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:
-    """Make all cookies and tokens of a person worthless.
-
-    Servers and the portal ask the Hub again within 10 seconds, which then knows none of them.
+    """End all cookies and tokens of a person; servers and the portal notice within 10 seconds.
 
     Args:
         db: the Hub's session.
         user: the Hub's user.
-        keep_server: leave the token of a server that runs: with it the server asks the Hub.
+        keep_server: keep the token that a running server needs to ask the Hub.
     Returns: number of tokens that were deleted.
     """
     row = user.orm_user

@@ -13,7 +13,7 @@ from jupyterhub.utils import get_browser_protocol, url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
-from vixtract.hub.oidc import Request, new_request
+from vixtract.hub.oidc import Attempt, new_attempt
 from vixtract.language import COOKIE as LANGUAGE_COOKIE
 from vixtract.language import Language, choose_language, load_languages, mark
 
@@ -27,10 +27,20 @@ FROM_JUPYTERHUB = (
 """What JupyterHub itself tells a person on this page."""
 
 
-def choose(handler: BaseHandler) -> Language:
-    """Return the language of the person whose request a handler answers."""
-    accepted = handler.request.headers.get("Accept-Language", "")
-    return choose_language(handler.get_cookie(LANGUAGE_COOKIE), accepted, load_languages())
+class Translated:
+    """A page of the Hub in the person's language; mixed into the Hub's handlers."""
+
+    @property
+    def language(self: Any) -> Language:
+        """The language of the person who asks."""
+        accepted = self.request.headers.get("Accept-Language", "")
+        return choose_language(self.get_cookie(LANGUAGE_COOKIE), accepted, load_languages())
+
+    @property
+    def template_namespace(self: Any) -> dict[str, Any]:
+        """What all templates use: the Hub's, `language`, and `_` for its texts."""
+        common = super().template_namespace  # type: ignore[misc]  # of the Hub's handler
+        return {**common, "language": self.language, "_": self.language.say}
 
 
 def explain(language: Language, message: str, error: Exception | None) -> str:
@@ -46,20 +56,17 @@ def explain(language: Language, message: str, error: Exception | None) -> str:
     return language.say(message)
 
 
-class LoginPage(LoginHandler):
+class LoginPage(Translated, LoginHandler):
     """The Hub's login page with our words, and a button for the issuer beside the form."""
 
     def _render(self, login_error: str | None = None, **options: Any) -> Any:
         provider = self.authenticator.provider
-        language = choose(self)
         issuer_url = url_concat(
             url_path_join(self.hub.base_url, "oauth_login"),
             {"next": self.get_argument("next", "")},
         )
         return super()._render(
-            login_error=explain(language, login_error or "", options.get("exception")),
-            language=language,
-            _=language.say,
+            login_error=explain(self.language, login_error or "", options.get("exception")),
             issuer_label=provider.label if provider else "",
             issuer_url=issuer_url,
             has_directory=self.authenticator.directory is not None,
@@ -80,7 +87,7 @@ class _IssuerHandler(BaseHandler):
     @property
     def redirect_uri(self) -> str:
         """Where the issuer sends browsers: PUBLIC_URL, or the address that this one used."""
-        settings = self.authenticator.outside.settings
+        settings = self.authenticator.external.settings
         origin: str = settings["PUBLIC_URL"].rstrip("/")
         if not origin:
             origin = f"{get_browser_protocol(self.request)}://{self.request.host}"
@@ -106,11 +113,11 @@ class ToIssuer(_IssuerHandler):
 
     async def get(self) -> None:
         """Begin an attempt."""
-        request = new_request()
-        ask = self.authenticator.outside.ask_issuer
-        url = await ask(self.provider.build_url, request, self.redirect_uri)
-        attempt = {**asdict(request), "next": self.get_argument("next", ""), "at": time.time()}
-        self.set_attempt(json.dumps(attempt))
+        attempt = new_attempt()
+        ask = self.authenticator.external.ask_issuer
+        url = await ask(self.provider.build_url, attempt, self.redirect_uri)
+        kept = {**asdict(attempt), "next": self.get_argument("next", ""), "at": time.time()}
+        self.set_attempt(json.dumps(kept))
         self.redirect(url)
 
 
@@ -123,19 +130,19 @@ class FromIssuer(_IssuerHandler):
     async def get(self) -> None:
         """Finish the attempt: sign the person in, or say why not."""
         provider = self.provider
-        attempt = self._take_attempt()
+        kept = self._take_attempt()
         if self.get_argument("error", ""):
             reason = self.get_argument("error_description", "") or self.get_argument("error")
             raise web.HTTPError(403, f"{provider.label} did not sign you in: {reason[:200]}")
-        request = Request(attempt["state"], attempt["nonce"], attempt["verifier"])
-        identity = await self.authenticator.outside.ask_issuer(
-            provider.finish, self.get_argument("code", ""), request, self.redirect_uri
+        attempt = Attempt(kept["state"], kept["nonce"], kept["verifier"])
+        identity = await self.authenticator.external.ask_issuer(
+            provider.finish, self.get_argument("code", ""), attempt, self.redirect_uri
         )
         user = await self.login_user({"username": identity.name, "identity": identity})
         if user is None:
             raise web.HTTPError(403, "This account may not sign in here.")
         self._jupyterhub_user = user
-        self.redirect(self._next_url(user, attempt["next"]))
+        self.redirect(self._next_url(user, kept["next"]))
 
     def _take_attempt(self) -> dict[str, Any]:
         """Return this browser's attempt, once, and only with the state that belongs to it."""

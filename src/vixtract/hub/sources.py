@@ -1,8 +1,8 @@
 """Where each person signs in: locally, by LDAP or by OpenID Connect; one name has one source.
 
-An own table beside the passwords, in the Hub's SQLite file. A name without a row is local as soon
-as anything of it is there: a Hub user, a password or a home. So a name from outside can neither
-take over a person who is here, nor the home of one who has left. All calls block.
+The table is in the Hub's SQLite file, beside the passwords. A name without a row is local if the
+Hub has a user, a password or a home of that name. So an account of LDAP or OpenID Connect can take
+over neither a local person nor the home of a person who left. All calls block.
 """
 
 from __future__ import annotations
@@ -30,12 +30,27 @@ CREATE TABLE IF NOT EXISTS vixtract_source (
 
 
 class TakenError(VixtractError):
-    """A name that belongs to somebody else."""
+    """The name belongs to another person."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person whom LDAP or the issuer vouches for, allowed to sign in.
+
+    Args:
+        name: as the source spells it, in lower case; not yet checked by the rules of names.
+        subject: identifier that the source never gives to another account; empty if it has none.
+        is_admin: in the group of administrators; None where the settings name no group.
+    """
+
+    name: str
+    subject: str
+    is_admin: bool | None
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A person from outside.
+    """A person of LDAP or OpenID Connect, as the table has them.
 
     Args:
         name: Hub, OS and PostgreSQL name.
@@ -55,7 +70,7 @@ class Origin:
 
 
 class SourceStore:
-    """Table of people from outside.
+    """The table of people of LDAP and OpenID Connect.
 
     Args:
         database: the Hub's SQLite file.
@@ -73,7 +88,7 @@ class SourceStore:
             connection.executescript(_SCHEMA)
 
     def find(self, name: str) -> str:
-        """Return LOCAL, LDAP or OIDC, or an empty text for a name that nobody has yet."""
+        """Return LOCAL, LDAP or OIDC, or an empty text for a name that is not taken."""
         with open_sqlite(self._database) as connection:
             origin = _read(connection, name)
             if origin:
@@ -81,13 +96,13 @@ class SourceStore:
             return LOCAL if self._is_local(connection, name) else ""
 
     def origins(self) -> list[Origin]:
-        """List all people from outside, sorted by name, deleted ones included."""
+        """Return all people of LDAP and OpenID Connect by name, also deleted ones."""
         with open_sqlite(self._database) as connection:
             names = connection.execute("SELECT name FROM vixtract_source ORDER BY name").fetchall()
             return [o for (name,) in names if (o := _read(connection, name))]
 
     def claim(self, name: str, source: str, subject: str) -> None:
-        """Take down a sign-in from outside; the first one reserves the name.
+        """Record a sign-in by LDAP or OpenID Connect; the first one reserves the name.
 
         Args:
             name: checked by the rules of `vixtract.people.names`.
@@ -115,24 +130,24 @@ class SourceStore:
             )
 
     def mark_ended(self, name: str) -> None:
-        """Take down that the sessions of the last sign-in are ended."""
+        """Record that the sessions of the last sign-in are ended."""
         with open_sqlite(self._database) as connection:
             connection.execute("UPDATE vixtract_source SET is_ended = 1 WHERE name = ?", (name,))
 
     def note_added(self, name: str) -> None:
-        """A Hub user exists: one whom an administrator adds again after a deletion is local."""
+        """Record that the Hub has a user: one who is added again after a deletion is local."""
         with open_sqlite(self._database) as connection:
             connection.execute(
                 "DELETE FROM vixtract_source WHERE name = ? AND is_deleted = 1", (name,)
             )
 
     def note_deleted(self, name: str) -> None:
-        """A Hub user is deleted: home and name stay reserved for the same account."""
+        """Record that the Hub's user is deleted: the name stays reserved for the same account."""
         with open_sqlite(self._database) as connection:
             connection.execute("UPDATE vixtract_source SET is_deleted = 1 WHERE name = ?", (name,))
 
     def assign(self, name: str, source: str) -> None:
-        """Decide for an administrator where a person signs in from now on.
+        """Set where a person signs in from now on.
 
         Args:
             name: person.

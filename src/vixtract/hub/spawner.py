@@ -1,4 +1,4 @@
-"""A person's JupyterLab server: their account, their rights on libraries, their database role."""
+"""A person's JupyterLab server, with their OS account, groups and database role."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, Unicode
 
 from vixtract.errors import VixtractError
+from vixtract.hub import ENVIRONMENT
 from vixtract.people import accounts
-from vixtract.people.limits import ENVIRONMENT, ServerLimits, apply
+from vixtract.processes.limits import LAB, apply
 from vixtract.processes.spawn import check_dropped
 
 PREPARE_TIMEOUT_S = 15.0
@@ -31,7 +32,7 @@ class ListenerError(VixtractError):
 
 
 class PersonSpawner(LocalProcessSpawner):
-    """Prepares account, groups and role before each start; PostgreSQL being away stops nobody."""
+    """Prepares account, groups and role before each start; the role may fail."""
 
     home_root = Unicode("/home", help="Directory of the homes.").tag(config=True)
     runtime_root = Unicode("/run/vixtract", help="Directory of sockets and connection files.").tag(
@@ -39,7 +40,7 @@ class PersonSpawner(LocalProcessSpawner):
     )
     person_environment = AnyTrait(help="Gives the variables of a name.").tag(config=True)
     ensure_role = AnyTrait(help="Makes the PostgreSQL role of a name; may block.").tag(config=True)
-    limits = AnyTrait(ServerLimits(), help="What a person's processes may take.").tag(config=True)
+    limits = AnyTrait(LAB, help="What a person's processes may take.").tag(config=True)
     publish = AnyTrait(help="Writes the list of admins; may block.").tag(config=True)
     blocked = AnyTrait(help="Gives the names of people for whom nothing may run.").tag(config=True)
     admin_environment = Dict(help="Variables of administrators' servers.").tag(config=True)
@@ -68,9 +69,9 @@ class PersonSpawner(LocalProcessSpawner):
     async def start(self) -> Any:
         """Start the server; go on only when it is the person's own process that listens.
 
-        Ports are everybody's: another account could take the chosen one just before the server
-        does, and would be sent the person's requests with their cookies. The Hub itself asks in
-        pauses that double up to five seconds; the person would wait them out.
+        Any account can open any port: another one could take the chosen port just before the
+        server does, and would get the person's requests with their cookies. The Hub's own check
+        would make the person wait for pauses of up to five seconds.
 
         Raises:
             ListenerError: another account listens there.
@@ -85,7 +86,7 @@ class PersonSpawner(LocalProcessSpawner):
                 raise ListenerError(
                     f"Another account listens on port {self.port}, which was meant for "
                     f"{self.user.name}.",
-                    "Start the server again; look who did it in the log of jupyter.",
+                    "Start the server again; the log of jupyter shows which account it is.",
                 )
             if found:
                 break
@@ -107,7 +108,7 @@ class PersonSpawner(LocalProcessSpawner):
         return env
 
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
-        """Become the person, then do in their name what root must not do in their home."""
+        """Return what runs before the server: become the person, then make directories as them."""
         become = super().make_preexec_fn(name)
         limits = self.limits
         account = pwd.getpwnam(name)
@@ -126,7 +127,7 @@ class PersonSpawner(LocalProcessSpawner):
                 try:
                     directory.mkdir(parents=True, exist_ok=True)
                 except OSError:
-                    continue  # the person has put something else there: theirs to decide
+                    continue  # the person has put something else there
 
         return preexec
 

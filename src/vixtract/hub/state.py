@@ -1,6 +1,6 @@
-"""What the Hub remembers of a person beside its own flags: disabled, leaving, paused schedules.
+"""Who is disabled or being removed, and which schedules were paused with them.
 
-Three small tables in the Hub's SQLite file. A removal that was cut off is found here and finished.
+Three tables in the Hub's SQLite file. A removal that was interrupted is found here and finished.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Plan:
 
 
 class PeopleState:
-    """The tables.
+    """The three tables.
 
     Args:
         database: the Hub's SQLite file; tables are made where they are missing.
@@ -51,7 +51,7 @@ class PeopleState:
             connection.executescript(_SCHEMA)
 
     def set_disabled(self, name: str, disabled: bool) -> None:
-        """Remember that a person is disabled, or not any more."""
+        """Record whether a person is disabled."""
         with open_sqlite(self._database) as connection:
             connection.execute("DELETE FROM vixtract_disabled WHERE name = ?", (name,))
             if disabled:
@@ -63,13 +63,13 @@ class PeopleState:
         return self._names("vixtract_disabled")
 
     def set_plan(self, name: str, plan: Plan) -> None:
-        """Remember that a person is being removed, and how."""
+        """Record that a person is being removed, and how."""
         with open_sqlite(self._database) as connection:
             row = (name, json.dumps(asdict(plan)))
             connection.execute("INSERT OR REPLACE INTO vixtract_leaving VALUES (?, ?)", row)
 
     def plan(self, name: str) -> Plan | None:
-        """Return how a person is being removed; None for everybody else."""
+        """Return how a person is being removed; None where they are not."""
         with open_sqlite(self._database) as connection:
             query = "SELECT plan FROM vixtract_leaving WHERE name = ?"
             row = connection.execute(query, (name,)).fetchone()
@@ -80,11 +80,11 @@ class PeopleState:
         return self._names("vixtract_leaving")
 
     def blocked(self) -> frozenset[str]:
-        """Return everybody who may neither log in nor run anything."""
+        """Return the names of people who may neither log in nor run anything."""
         return self.disabled() | self.leaving()
 
     def add_paused(self, name: str, events: Iterable[str]) -> None:
-        """Remember schedules that were switched off together with a person."""
+        """Record schedules that were switched off together with a person."""
         with open_sqlite(self._database) as connection:
             rows = [(name, event) for event in events]
             connection.executemany("INSERT OR IGNORE INTO vixtract_paused VALUES (?, ?)", rows)
@@ -96,12 +96,12 @@ class PeopleState:
             return frozenset(row[0] for row in connection.execute(query, (name,)))
 
     def forget_paused(self, name: str) -> None:
-        """Forget them: they run again, or belong to somebody else."""
+        """Delete that record: the schedules run again, or have another owner."""
         with open_sqlite(self._database) as connection:
             connection.execute("DELETE FROM vixtract_paused WHERE name = ?", (name,))
 
     def forget_gone(self, present: Iterable[str]) -> None:
-        """Forget everybody whose removal is done: the Hub does not know them any more.
+        """Delete the rows of people whom the Hub does not know any more.
 
         Args:
             present: names that the Hub knows.

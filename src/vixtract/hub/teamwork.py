@@ -1,4 +1,4 @@
-"""Teams as a whole: group and folder of the OS, role and schema of PostgreSQL, one line each."""
+"""Teams in every part of the appliance: OS group, folder, PostgreSQL role and schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.hub.lifecycle import Report
-from vixtract.hub.provisioner import Server
+from vixtract.hub.provisioner import DatabaseServer
 from vixtract.people import retire, sharing, teams
 from vixtract.people.archive import Packer
 from vixtract.vault import owners
@@ -17,7 +17,7 @@ from vixtract.vault import owners
 
 @dataclass(frozen=True)
 class Teamwork:
-    """What can be done to teams. All methods block, and may be run again.
+    """Changes of teams. All methods block, and may run again.
 
     Args:
         server: PostgreSQL.
@@ -26,7 +26,7 @@ class Teamwork:
         secrets: directory of the vault's store.
     """
 
-    server: Server
+    server: DatabaseServer
     home_root: Path
     packer: Packer | None = None
     secrets: Path = Path("/srv/secrets")
@@ -54,7 +54,7 @@ class Teamwork:
         return list(teams.find_team(name, self.home_root).members)
 
     def add(self, name: str, *, is_private: bool, has_database: bool) -> Report:
-        """Make a team; for one that is there, what was asked for.
+        """Make a team, or change what an existing one has.
 
         Args:
             name: team.
@@ -73,7 +73,7 @@ class Teamwork:
         return report
 
     def ensure_role(self, team: teams.Team) -> str:
-        """Make a team's role, schema and memberships in PostgreSQL; returns what to say.
+        """Make a team's role, schema and memberships in PostgreSQL; return the line to report.
 
         Args:
             team: as it should be.
@@ -96,7 +96,7 @@ class Teamwork:
             person: who.
             is_member: membership wanted.
         Raises:
-            TeamError: there is no such team.
+            TeamError: the team does not exist.
         """
         teams.set_member(name, person, self.home_root, is_member=is_member)
         report = Report()
@@ -119,7 +119,7 @@ class Teamwork:
         Args:
             name: team.
         Raises:
-            TeamError: there is no such team.
+            TeamError: the team does not exist.
         """
         teams.find_team(name, self.home_root)
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -134,7 +134,7 @@ class Teamwork:
             deleted = owners.forget_owner("team", name, who="operator", directory=self.secrets)
             return f"{len(deleted)} deleted: {', '.join(deleted)}" if deleted else ""
 
-        # The list of teams says what is left to do, so it comes last.
+        # Last: without its entry in the list of teams a removal could not be finished.
         done = report.step("PostgreSQL", archive)
         if report.step("connections", forget) and done:
             report.step("folder", self._archive_folder(name))
@@ -150,7 +150,7 @@ class Teamwork:
         return move
 
     def ensure_all(self) -> None:
-        """Make everything of all teams again: a volume may have been replaced."""
+        """Make all parts of all teams again: a volume may have been replaced."""
         teams.ensure_teams(self.home_root)
         for team in teams.read_teams(self.home_root).values():
             self.ensure_role(team)

@@ -2,7 +2,7 @@
 
 A run says what it loaded; that is a claim of its owner. The view shows a claim only for a table
 that exists and that the claiming role may write, and only to roles that may read the table, so
-nobody can lie about another's table or learn its name.
+that a role can neither lie about another's table nor learn its name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 60.0
-# A load may take this long after its minute, or twice as long as it did last, before it is late.
+# A table is late when its next load has not ended this long after its due time, or after twice the
+# time that the last one took.
 PATIENCE_S = 1800.0
 
 # How long loads are kept beside the last of each table, and how often old ones are removed.
@@ -123,7 +124,7 @@ Expect = Callable[[str, float], "float | None"]
 
 
 def read_claims(row: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Turn a finished run of the ledger into what it says it loaded.
+    """Return the loads that a finished run reports.
 
     Args:
         row: of the ledger's table `run`.
@@ -162,11 +163,11 @@ class Freshness:
         self._is_current = False
 
     def note(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Note what runs have loaded.
+        """Write down what runs have loaded.
 
         Args:
             rows: of the ledger's table `run`.
-        Returns: how many loads.
+        Returns: number of loads.
         Raises:
             psycopg.Error: PostgreSQL is away.
         """
@@ -245,10 +246,10 @@ class Freshness:
                 connection.execute(OBJECTS)
         except (psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege) as error:
             # The Hub makes the schema; a database that it has not touched yet keeps no loads.
-            logger.warning("loads are not noted: %s", error)
+            logger.warning("what runs have loaded is not recorded: %s", error)
             return False
         except psycopg.errors.LockNotAvailable:
-            # Somebody reads it in a transaction that stays open: the next minute will do.
+            # A transaction that stays open reads it: the next minute will do.
             return there
         self._is_current = True
         return True

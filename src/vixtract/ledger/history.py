@@ -10,13 +10,13 @@ from vixtract.ledger.database import Database
 from vixtract.ledger.runs import decode_run
 from vixtract.ledger.slots import SUCCEEDED
 
-# The appliance's own name: what it owns is seen by administrators alone.
-NOBODY = "vixtract"
+# The appliance's own name: only administrators see what it owns.
+SERVICE_ACCOUNT = "vixtract"
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which finished runs are meant; a field that is empty filters nothing.
+    """Which finished runs to return; an empty field filters nothing.
 
     Args:
         event: event id.
@@ -61,7 +61,6 @@ class Filter:
                 values.append(moment)
         if self.word:
             # SQLite folds ASCII alone; the connection's `fold` knows all letters.
-            # Titles are few, runs are many.
             parts.append(
                 "(title IN (SELECT title FROM (SELECT DISTINCT title FROM run INDEXED BY run_facts"
                 " WHERE state = 'done') WHERE instr(fold(title), ?) > 0)"
@@ -84,7 +83,7 @@ def run_history(
     Returns: rows, and the number of all that match.
     """
     where, values = wanted.build()
-    # First which, by the index alone; then those few rows with their JSON.
+    # The index alone finds the runs; then only those rows are read, with their JSON.
     rows = database.rows(
         "SELECT * FROM run WHERE done_seq IN (SELECT done_seq FROM run"  # noqa: S608 - constants of this module
         f" WHERE {where} ORDER BY done_seq DESC LIMIT ? OFFSET ?) ORDER BY done_seq DESC",
@@ -128,7 +127,7 @@ def delete_old_runs(
     """Delete finished runs that are too old or too many of their event, and old settled slots.
 
     The last run of an event that ended well stays, however old it is. Ids of deleted runs go to
-    `trash` in the same transaction: their folders are somebody else's to delete.
+    `trash` in the same transaction: the runner deletes their folders later.
 
     Args:
         database: the ledger.
@@ -151,7 +150,7 @@ def delete_old_runs(
         connection.executemany(
             "INSERT OR REPLACE INTO trash VALUES (?, ?)",
             # Folders of people who left were moved away by the runner.
-            [(row["id"], row["owner"]) for row in found if row["owner"] != NOBODY],
+            [(row["id"], row["owner"]) for row in found if row["owner"] != SERVICE_ACCOUNT],
         )
         connection.executemany("DELETE FROM run WHERE id = ?", [(row["id"],) for row in found])
         connection.execute(
@@ -163,12 +162,12 @@ def delete_old_runs(
 
 
 def disown(database: Database, name: str, to: str) -> int:
-    """Put another name into the ended runs of somebody who left.
+    """Put another name into the ended runs of a person who left.
 
     Args:
         database: the ledger.
         name: author or owner of the runs.
-        to: who has them from now on; `NOBODY` leaves them to administrators.
+        to: who has them from now on; `SERVICE_ACCOUNT` leaves them to administrators.
     Returns: number of runs.
     """
     return database.execute(

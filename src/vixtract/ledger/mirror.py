@@ -30,7 +30,7 @@ BATCH = 500
 CONNECT_S = 5
 # What is not copied by then is copied after the next start.
 STOP_S = 3.0
-# A server that vanished without a word is given up after this many milliseconds.
+# A connection to a server that vanished is given up after this many milliseconds.
 TCP_TIMEOUT_MS = 15000
 MARK = "mirror_mark"
 
@@ -124,13 +124,13 @@ class Mirror:
 
     Args:
         database: the ledger.
-        url: address of the PostgreSQL database; SQLAlchemy's driver suffix is accepted.
-        expect: says when an event is due next, for `vixtract.freshness`; None keeps no such view.
+        url: address of the PostgreSQL database.
+        expect: says when an event is due next, for `vixtract.freshness`; None makes no view.
     """
 
     def __init__(self, database: Database, url: str, expect: Expect | None = None) -> None:
         self._database = database
-        self._url = re.sub(r"^postgres(ql)?\+\w+:", "postgresql:", url)
+        self._url = url
         self._freshness = Freshness(self._url, expect) if expect else None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="mirror", daemon=True)
@@ -191,7 +191,7 @@ class Mirror:
 
     def _ensure_tables(self, connection: psycopg.Connection[Any]) -> None:
         """Make the tables; where they are not the ones copied to before, copy everything again."""
-        # Two starts at once must not both create the schema.
+        # Two engines that start at once must not both create the schema.
         connection.execute("SELECT pg_advisory_xact_lock(7041776)")
         connection.execute(TABLES)
         mark = self._read_mark()

@@ -1,7 +1,7 @@
 """Notices that are still to be sent about runs that have ended.
 
-What is owed is read from the runs themselves, behind a mark that moves with them in one
-transaction: a notice is neither lost by a crash nor owed twice.
+They are derived from the runs themselves, behind a mark that moves in the same transaction: a crash
+neither loses a notice nor repeats it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Notice:
 
 
 def open_notices(database: Database) -> None:
-    """Make the table; nothing is owed for runs that ended before it was first made."""
+    """Make the table; runs that ended before it was first made get no notices."""
     database.execute(SCHEMA)
     database.execute(
         "INSERT OR IGNORE INTO note VALUES (?,"
@@ -54,7 +54,7 @@ def open_notices(database: Database) -> None:
 def collect_notices(
     database: Database, find_targets: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]]
 ) -> int:
-    """Note what is owed for runs that have ended since the last call.
+    """Store the notices about runs that have ended since the last call.
 
     Args:
         database: the ledger.
@@ -91,7 +91,7 @@ def due_notices(database: Database, now: float) -> list[Notice]:
 
 
 def drop_notice(database: Database, notice: int) -> None:
-    """Forget a notice that was sent, or given up."""
+    """Delete a notice that was sent, or given up."""
     database.execute("DELETE FROM notice WHERE id = ?", (notice,))
 
 

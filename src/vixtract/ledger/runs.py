@@ -29,7 +29,7 @@ class NewRun:
         due_at: epoch seconds of its slot; None when started by hand.
         queued_at: epoch seconds.
         job: the event as it is at this moment, params overridden where asked; kept with the run.
-        owner: whose account it runs under, as far as the event says.
+        owner: person whose account it runs under, according to the event.
     """
 
     id: str
@@ -67,8 +67,15 @@ def add_run(database: Database, run: NewRun) -> None:
         "INSERT INTO run (id, event, username, source, due_at, state, queued_at, job, title, owner)"
         " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
         (
-            *(run.id, run.event, run.username, run.source, run.due_at, run.queued_at),
-            *(encode(run.job), str(run.job.get("title") or ""), run.owner or run.username),
+            run.id,
+            run.event,
+            run.username,
+            run.source,
+            run.due_at,
+            run.queued_at,
+            encode(run.job),
+            str(run.job.get("title") or ""),
+            run.owner or run.username,
         ),
     )
 
@@ -89,7 +96,7 @@ def mark_running(database: Database, run: str, now: float) -> bool:
 
 
 def mark_started(database: Database, run: str, pid: int, pid_start: int) -> None:
-    """Note the process of a run, before it is told what to do.
+    """Record the process of a run, before it is told what to do.
 
     Args:
         database: the ledger.
@@ -154,7 +161,7 @@ def finish_run(database: Database, run: str, outcome: Outcome) -> bool:
 
 
 def judge(outcome: Outcome) -> str:
-    """Return one word for how a run ended: its outcome, or `warning` for code 255."""
+    """Return the verdict on a run: its outcome, or `warning` for code 255."""
     return (
         WARNING if outcome.code == WARNING_CODE and outcome.outcome != ABORTED else outcome.outcome
     )
@@ -178,7 +185,7 @@ def get_run(database: Database, run: str) -> dict[str, Any] | None:
 
 def open_runs(database: Database, *states: str) -> list[dict[str, Any]]:
     """Return runs that are not done, oldest first; only the given states, if any are given."""
-    # Left alone SQLite goes through all runs in the order of their ids.
+    # Without INDEXED BY, SQLite reads all runs in the order of their ids.
     rows = database.rows("SELECT * FROM run INDEXED BY run_open WHERE state != 'done' ORDER BY id")
     return [decode_run(row) for row in rows if not states or row["state"] in states]
 

@@ -1,6 +1,6 @@
-"""Moving tables into PostgreSQL and back: `load`, `read`, and petl's faster transforms.
+"""Moving tables into PostgreSQL and back: `load`, `read`, and faster petl transforms.
 
-Nothing heavy is imported before it is used; see docs/how-to/load.md for the use.
+Heavy libraries are imported when they are first used. docs/how-to/load.md says how to use it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["load", "petl_fast", "read"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function when it is first asked for."""
+    """Import a function on first use."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

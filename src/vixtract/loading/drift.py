@@ -1,42 +1,33 @@
-"""How the source's columns meet the table's: the same, or changed by an explicit choice."""
+"""Matching the source's columns with the table's; changes of the table need an explicit option."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import DriftError, LoadUsageError
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source
-from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, TableName, Target
 
 
 @dataclass(frozen=True)
 class ColumnChange:
-    """A change of the table's shape.
+    """A change of one of the table's columns.
 
     Args:
-        column: after the change.
-        is_new: added; otherwise its type is changed.
+        is_new: the column is added; otherwise its type is changed.
     """
 
     column: Column
     is_new: bool
 
     def statement(self, table: TableName) -> sql.Composed:
-        """Return the statement that makes the change.
-
-        Args:
-            table: to change.
-        """
-        from psycopg import sql
-
+        """Return the statement that makes the change."""
         word = "ADD COLUMN {} {}" if self.is_new else "ALTER COLUMN {} TYPE {}"
         name, kind = sql.Identifier(self.column.name), sql.SQL(self.column.type)
         return sql.SQL("ALTER TABLE {} {}").format(table.sql, sql.SQL(word).format(name, kind))
@@ -51,22 +42,26 @@ class Shape:
 
     Args:
         columns: in the source's order, as they are after the changes.
-        changes: of the table; none for a new one.
+        changes: of the table; empty for a new one.
     """
 
     columns: tuple[Column, ...]
     changes: tuple[ColumnChange, ...] = ()
 
 
-def decide_new(source: Source, options: Options) -> Shape:
-    """Return the columns of a table that does not exist yet.
+def decide_shape(source: Source, target: Target | None, options: Options) -> Shape:
+    """Match the source's columns with the table's by name; `drift` says what may change.
 
-    Args:
-        source: with the types its values ask for.
-        options: `types` wins over them.
+    In a table that does not exist yet, `types` wins over what the values say.
+
     Raises:
-        LoadUsageError: `types` or `key` names a column that is not there.
+        DriftError: the columns differ in a way that is not allowed.
+        LoadUsageError: `types` of a new table names a column that the source lacks.
     """
+    return _decide_existing(source, target, options) if target else _decide_new(source, options)
+
+
+def _decide_new(source: Source, options: Options) -> Shape:
     unknown = sorted(set(options.types) - set(source.columns))
     if unknown:
         raise LoadUsageError(
@@ -77,26 +72,17 @@ def decide_new(source: Source, options: Options) -> Shape:
     return Shape(tuple(Column(name, chosen[name]) for name in source.columns))
 
 
-def decide_existing(source: Source, target: Target, options: Options) -> Shape:
-    """Match the source's columns with the table's by name.
-
-    Args:
-        source: with the types its values ask for.
-        target: the table.
-        options: `drift` says what may be changed.
-    Raises:
-        DriftError: they differ and nothing says what to do.
-    """
+def _decide_existing(source: Source, target: Target, options: Options) -> Shape:
     new = [name for name in source.columns if target.column(name) is None]
     present = set(source.columns)
-    missing = [c.name for c in target.columns if c.name not in present and not c.optional]
-    missing = [name for name in missing if not _is_generated(target, name)]
+    computed = {column.name for column in target.columns if column.generated}
+    needed = {column.name for column in target.columns if not column.optional} - computed
+    missing = [column.name for column in target.columns if column.name in needed - present]
     if options.drift == "fail" and (new or missing):
         raise _differ(target, new, missing)
-    computed = [name for name in source.columns if name not in new and _is_generated(target, name)]
-    if computed:
+    if refused := [name for name in source.columns if name in computed]:
         raise DriftError(
-            f"{target.name} computes {', '.join(computed)} itself.", "Leave these columns out."
+            f"{target.name} computes {', '.join(refused)} itself.", "Leave these columns out."
         )
     columns, changes = [], []
     for name in source.columns:
@@ -112,18 +98,13 @@ def decide_existing(source: Source, target: Target, options: Options) -> Shape:
     return Shape(tuple(columns), tuple(changes))
 
 
-def _is_generated(target: Target, name: str) -> bool:
-    column = target.column(name)
-    return column is not None and column.generated
-
-
 def _wider(column: Column, wanted: str) -> str | None:
-    """Return the type that holds both; None where the column's own does, or none is known."""
+    """Return the type that holds both; None if the column's own does, or if no type is known."""
     if column.category != "b":
         return None
     found = types.wider(types.base(column.type), types.base(wanted))
     if found == types.base(column.type) or found == types.TEXT:
-        # Texts may well be read as the column's type: that is for each value to show.
+        # The server may read texts as the column's type: that is decided value by value.
         return None
     return found
 
@@ -142,17 +123,11 @@ def _differ(target: Target, new: Sequence[str], missing: Sequence[str]) -> Drift
 
 
 def apply_changes(connection: Connection, table: TableName, shape: Shape) -> None:
-    """Change a table's shape.
+    """Change a table's columns.
 
-    Args:
-        connection: in a transaction.
-        table: to change.
-        shape: with the changes.
     Raises:
         DriftError: PostgreSQL refuses, for example because a view shows the column.
     """
-    import psycopg
-
     for change in shape.changes:
         try:
             connection.execute(change.statement(table))

@@ -1,7 +1,7 @@
-"""Columns of a chunk as Arrow arrays of exactly the type that a table's column takes.
+"""Encoding a chunk's columns as Arrow arrays of exactly the types of the table's columns.
 
-Only what arrives unchanged goes this way. Everything else raises `InexactError` and is sent as
-text, for the server to read: slower, but its own rules hold (infinity, NaN in numeric, rounding).
+Only values that stay unchanged are encoded. Others raise `InexactError` and are sent as text, which
+is slower but leaves infinity, NaN in numeric and rounding to the server's rules.
 """
 
 from __future__ import annotations
@@ -9,51 +9,26 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from vixtract.loading import types
 from vixtract.loading.chunks import Chunk
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vixtract.loading.target import Column
 
 
 class InexactError(Exception):
-    """The values cannot be encoded here without a change."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Args:
-        name: as in the catalogue, unquoted.
-        type: as `format_type` prints it.
-        category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
-        optional: rows may come without it: it has a default, or may be NULL and is new.
-        generated: the server computes it.
-    """
-
-    name: str
-    type: str
-    category: str = "b"
-    optional: bool = False
-    generated: bool = False
+    """The values cannot be encoded without a change."""
 
 
 def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
-    """Return the chunk's rows, each column of the type that its target takes.
+    """Return the chunk's rows with each column in the type of its target, in the chunk's order.
 
-    Args:
-        chunk: as many columns as `columns`.
-        columns: of the table, in the chunk's order.
     Raises:
         InexactError: a column cannot be encoded without a change.
     """
-    import pyarrow as pa
-
-    # Everything that Arrow refuses; UnicodeEncodeError and ArrowInvalid are ValueErrors.
+    # The errors of Arrow; UnicodeEncodeError and ArrowInvalid are ValueErrors.
     refused = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError)
     arrays = []
     for values, column in zip(chunk.columns, columns, strict=True):
@@ -76,60 +51,39 @@ def _encode(values: Any, column: Column) -> pa.Array:
 
 
 def arrow_type(name: str) -> pa.DataType | None:
-    """Return the Arrow type whose binary form a PostgreSQL type reads; None if there is none.
+    """Return the Arrow type whose binary form a PostgreSQL type reads, or None.
 
-    Args:
-        name: PostgreSQL type; numeric needs its scale.
+    A numeric without a scale, or with one that Arrow lacks, has none.
     """
-    import pyarrow as pa
-
     plain = types.base(name)
-    if plain == "numeric":
-        scale = _scale(name)
-        return None if scale is None else pa.decimal128(types.NUMERIC_DIGITS, scale)
-    builder = _ARROW.get(plain)
-    return builder() if builder else None
+    if plain != "numeric" or name == plain:
+        return _ARROW.get(plain)
+    scale = int(name.rstrip(")").partition(",")[2] or 0)
+    in_range = 0 <= scale <= types.NUMERIC_DIGITS
+    return pa.decimal128(types.NUMERIC_DIGITS, scale) if in_range else None
 
 
-def _scale(name: str) -> int | None:
-    """Return the digits behind the point that a numeric type keeps; None for all."""
-    _, bracket, rest = name.partition("(")
-    if not bracket:
-        return None
-    scale = int(rest.rstrip(")").partition(",")[2] or 0)
-    return scale if 0 <= scale <= types.NUMERIC_DIGITS else None
-
-
-def _lazily(name: str, *arguments: Any) -> Any:
-    def build() -> pa.DataType:
-        import pyarrow as pa
-
-        return getattr(pa, name)(*arguments)
-
-    return build
-
-
-_ARROW: dict[str, Any] = {
-    "smallint": _lazily("int16"),
-    "integer": _lazily("int32"),
-    "bigint": _lazily("int64"),
-    "real": _lazily("float32"),
-    "double precision": _lazily("float64"),
+_ARROW: dict[str, pa.DataType | None] = {
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
     "numeric": None,
-    "boolean": _lazily("bool_"),
-    "text": _lazily("string"),
-    "character varying": _lazily("string"),
-    "character": _lazily("string"),
-    "bytea": _lazily("binary"),
-    "date": _lazily("date32"),
-    "time without time zone": _lazily("time64", "us"),
-    "timestamp without time zone": _lazily("timestamp", "us"),
-    "timestamp with time zone": _lazily("timestamp", "us", "UTC"),
-    "interval": _lazily("duration", "us"),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+    "character varying": pa.string(),
+    "character": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time without time zone": pa.time64("us"),
+    types.TIMESTAMP: pa.timestamp("us"),
+    types.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
+    "interval": pa.duration("us"),
 }
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}
-# The exact Python types that each takes; subclasses may mean something else (NaT is a datetime).
+# The Python types that each accepts; subclasses may mean something else (NaT is a datetime).
 _KINDS: dict[str, set[type]] = {
     **{name: {int} for name in _INTEGERS},
     **{name: {str} for name in _TEXTS},
@@ -146,8 +100,6 @@ _KINDS: dict[str, set[type]] = {
 
 
 def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
-    import pyarrow as pa
-
     kinds = types.kinds_of(values)
     if kinds == {str} and plain not in _TEXTS:
         return _from_arrow(pa.array(values, pa.string()), plain, name)
@@ -159,12 +111,10 @@ def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
             raise InexactError(name)
     if plain == "numeric":
         return _decimals(values, kinds, name)
-    return pa.array(values, _ARROW[plain]())
+    return pa.array(values, _ARROW[plain])
 
 
 def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
-    import pyarrow as pa
-
     target = arrow_type(name)
     if target is not None:
         return pa.array(values, target)
@@ -175,20 +125,18 @@ def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
             raise InexactError(name)
         return pa.nulls(len(values), pa.decimal128(19, 0))
     array = pa.array(values)
-    # Always the same precision: a change of type between chunks would end the COPY.
+    # The precision is always the same: another type in the next chunk would break the COPY.
     return array.cast(pa.decimal128(types.NUMERIC_DIGITS, max(array.type.scale, 0)))
 
 
 def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
-    import pyarrow as pa
-
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         raise InexactError(name)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]()
+    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), target or pa.decimal128(19, 0))
     if target is None or not _is_same(array.type, target):
@@ -199,8 +147,7 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
 
 
 def _require_countable(array: pa.Array) -> None:
-    """Refuse what overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
-    import pyarrow as pa
+    """Fail if a value overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
     import pyarrow.compute as pc
 
     is_date = pa.types.is_date32(array.type)
@@ -212,9 +159,7 @@ def _require_countable(array: pa.Array) -> None:
 
 
 def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
-    """Tell whether the encoder writes both alike."""
-    import pyarrow as pa
-
+    """Tell whether the encoder writes both types alike."""
     if pa.types.is_decimal128(kind) and pa.types.is_decimal128(target):
         return bool(kind.scale == target.scale)
     if types.is_text(kind) and types.is_text(target):
@@ -223,14 +168,12 @@ def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
 
 
 def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
-    """Cast where Arrow's checked cast is exact; all other pairs are the server's."""
-    import pyarrow as pa
-
+    """Cast if Arrow's checked cast is exact; leave all other pairs to the server."""
     check, kind = pa.types, array.type
     if plain == "numeric":
         return _cast_numeric(array, target)
     if types.is_text(kind):
-        # Arrow reads 0x1F as a number, PostgreSQL only since 16: then the server decides.
+        # Arrow reads 0x1F as a number, PostgreSQL only since 16: leave it to the server.
         if plain in _INTEGERS and _has_letters(array):
             raise InexactError(plain)
         if plain in {"bytea", "interval", "time without time zone", "real"}:
@@ -259,18 +202,14 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
 
 
 def has_infinite(array: pa.Array) -> bool:
-    """Tell whether a value is infinite: Arrow takes 1e400 for it, PostgreSQL refuses that.
-
-    Args:
-        array: doubles read from texts.
-    """
+    """Tell whether a double is infinite: Arrow reads 1e400 as infinity, PostgreSQL refuses it."""
     import pyarrow.compute as pc
 
     return bool(pc.any(pc.is_inf(array)).as_py())
 
 
 def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
-    """PostgreSQL keeps microseconds; finer ones are cut, overflow still fails."""
+    """Cut to microseconds, as PostgreSQL does; an overflow still fails."""
     import pyarrow.compute as pc
 
     options = pc.CastOptions(target_type=target, allow_time_truncate=True)
@@ -278,8 +217,6 @@ def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
 
 
 def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
-    import pyarrow as pa
-
     check, kind = pa.types, array.type
     if check.is_decimal128(kind) and target is None and kind.scale >= 0:
         return array
@@ -299,12 +236,11 @@ def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
 
 
 def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
-    """Turn doubles that stand for decimals of so many digits into them; others are the server's.
+    """Turn doubles into decimals with that many digits after the point; leave others to the server.
 
-    A decimal of at most 15 digits is the only one for its double, and whole numbers of that size
-    and powers of ten divide to the nearest double: if that gives the value again, it is the one.
+    No two decimals of at most 15 digits have the same double, and dividing a whole number of that
+    size by a power of ten gives the nearest double. If that is the value, the decimal is right.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if scale > 15:
@@ -315,7 +251,7 @@ def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
     if pc.all(same).as_py() is False:
         raise InexactError("numeric")
     units = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
-    # The same whole numbers, read as so many hundredths.
+    # The same whole numbers, read as decimals with that scale.
     kind = pa.decimal128(types.NUMERIC_DIGITS, scale)
     return pa.Array.from_buffers(kind, len(units), units.buffers(), offset=units.offset)
 

@@ -1,10 +1,11 @@
-"""What can go wrong with a load, each with the person's way out.
+"""The errors of loads; each has a hint.
 
 LoadError
 ├── BadRowError        a row that the table cannot hold: number, column, value
-├── DriftError         the source's columns are not the table's
-├── ExpectationError   the data is not what `expect=` says
-└── TargetError        the table cannot be written this way
+├── DriftError         the source's columns differ from the table's
+├── ExpectationError   the data breaks `expect=`
+├── TargetError        the table cannot be written this way
+└── LoadUsageError     wrong arguments
 """
 
 from __future__ import annotations
@@ -15,17 +16,16 @@ from vixtract.errors import UsageError, VixtractError
 
 
 class LoadError(VixtractError):
-    """A load that changed nothing: the table is as it was."""
+    """A load has failed and changed nothing."""
 
 
 class BadRowError(LoadError):
     """A row that does not fit the table.
 
     Args:
-        row: its number in the source, the first data row is 1; 0 where unknown.
-        column: name of the column, empty where the row as a whole is wrong.
+        row: its number in the source, the first data row is 1; 0 if unknown.
+        column: name of the column, empty if the row as a whole is wrong.
         value: the value as Python shows it, shortened.
-        reason: what is wrong with it.
     """
 
     def __init__(self, row: int, column: str, value: str, reason: str) -> None:
@@ -40,13 +40,13 @@ class BadRowError(LoadError):
         )
         self.row, self.column, self.value, self.reason = row, column, value, reason
 
-    def __reduce__(self) -> tuple[type[BadRowError], tuple[int, str, str, str]]:  # type: ignore[override]
-        """Pickle by its own arguments."""
+    def __reduce__(self) -> tuple[type[BadRowError], tuple[int, str, str, str]]:
+        """Pickle with the arguments of the constructor."""
         return type(self), (self.row, self.column, self.value, self.reason)
 
 
 class DriftError(LoadError):
-    """The source's columns differ from the table's and nothing says what to do."""
+    """The source's columns differ from the table's, and no option allows that."""
 
 
 class ExpectationError(LoadError):
@@ -58,27 +58,16 @@ class TargetError(LoadError):
 
 
 class LoadUsageError(LoadError, UsageError):
-    """`load` or `read` was called with arguments that make no sense together."""
+    """`load` or `read` was called with wrong arguments."""
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """Return a value as Python shows it, shortened.
-
-    Args:
-        value: anything.
-        limit: characters.
-    """
+    """Return the `repr` of a value, shortened to so many characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def unreadable(path: Path, reason: object, hint: str) -> LoadUsageError:
-    """Return the error for a file that cannot be read.
-
-    Args:
-        path: of the file.
-        reason: what the library says; its first line is shown.
-        hint: what to do.
-    """
+    """Return the error for a file that cannot be read, with the first line of the reason."""
     message = str(reason).partition("\n")[0]
     return LoadUsageError(f"{path.name} cannot be read: {message}", hint)

@@ -1,18 +1,18 @@
-"""Checks of the staged rows: what fails here is never published."""
+"""Checks of the staged rows before they are published."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+from psycopg.adapt import PyFormat, Transformer
+
 from vixtract.loading.errors import BadRowError, ExpectationError, LoadUsageError, shown
 from vixtract.loading.options import Expectations
 from vixtract.loading.python_values import adapt_row
-from vixtract.loading.stage import join_names
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, join_names
 
 
 def check(
@@ -23,17 +23,13 @@ def check(
     rows: int,
     last_rows: int | None,
 ) -> None:
-    """Check all expectations and report all that fail together.
+    """Check all expectations of the staged rows, and report all failures together.
 
     Args:
-        connection: in a transaction.
-        stage: quoted name of the table with the load's rows.
-        columns: that were loaded.
-        expect: what must hold, as `Options` has it: unique as tuples of columns.
-        rows: of this load.
-        last_rows: of the last one; None where there was none.
+        expect: as `Options` has it, `unique` as tuples of columns.
+        last_rows: of the last load; None if there was none.
     Raises:
-        ExpectationError: something does not hold.
+        ExpectationError: at least one expectation fails.
     """
     _check_names(columns, expect)
     found = [
@@ -60,14 +56,10 @@ def _check_names(columns: Sequence[Column], expect: Expectations) -> None:
 def _check_null(
     connection: Connection, stage: sql.Identifier, expect: Expectations
 ) -> Iterator[str]:
-    from psycopg import sql
-
     names = list(expect.get("not_null", ()))
     if not names:
         return
-    counts = sql.SQL(", ").join(
-        sql.SQL("count(*) FILTER (WHERE {} IS NULL)").format(sql.Identifier(name)) for name in names
-    )
+    counts = join_names(names, "count(*) FILTER (WHERE {} IS NULL)")
     row = connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, stage)).fetchone()
     for name, count in zip(names, row or (), strict=False):
         if count:
@@ -77,14 +69,10 @@ def _check_null(
 def _check_unique(
     connection: Connection, stage: sql.Identifier, expect: Expectations
 ) -> Iterator[str]:
-    from psycopg import sql
-
     for unique in expect.get("unique", ()):
         names = list(unique)
-        # As a unique index sees it: rows with a NULL are never equal.
-        present = sql.SQL(" AND ").join(
-            sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in names
-        )
+        # As in a unique index, rows with a NULL are never equal.
+        present = join_names(names, "{} IS NOT NULL", " AND ")
         query = sql.SQL(
             "SELECT {0}, count(*) FROM {1} WHERE {2} GROUP BY {0} HAVING count(*) > 1 LIMIT 1"
         ).format(join_names(names), stage, present)
@@ -96,13 +84,10 @@ def _check_unique(
 def _check_allowed(
     connection: Connection, stage: sql.Identifier, columns: Sequence[Column], expect: Expectations
 ) -> Iterator[str]:
-    import psycopg
-    from psycopg import sql
-
     by_name = {column.name: column for column in columns}
     for name, allowed in expect.get("allowed", {}).items():
         column = sql.Identifier(name)
-        # Compared as the column compares: 20.00 is 20, and a moment is itself in every zone.
+        # Compared as the column's type: 20.00 equals 20, and time zones do not matter.
         query = sql.SQL(
             "SELECT {0}::text, count(*), count(*) OVER () FROM {1}"
             " WHERE {0} IS NOT NULL AND NOT {0} = ANY (%s)"
@@ -113,7 +98,7 @@ def _check_allowed(
                 values = _as_array(connection, allowed, by_name[name])
                 row = connection.execute(query.format(column, stage), [values]).fetchone()
         except (psycopg.DataError, psycopg.ProgrammingError, BadRowError):
-            # A value that the column's type cannot read, or a type that does not compare.
+            # The column's type cannot read a value, or has no equality.
             texts = [text for text in map(str, allowed) if "\0" not in text]
             by_text = query.format(sql.SQL("{}::text").format(column), stage)
             row = connection.execute(by_text, [texts]).fetchone()
@@ -123,9 +108,7 @@ def _check_allowed(
 
 
 def _as_array(connection: Connection, values: Sequence[Any], column: Column) -> str:
-    """Return values as the text of an array, for the server to read as the column's type."""
-    from psycopg.adapt import PyFormat, Transformer
-
+    """Return values as the text of an array, which the server reads as the column's type."""
     transformer = Transformer(connection)
 
     def dump(value: Any) -> str:

@@ -36,7 +36,7 @@ class FileFormat:
     Args:
         suffixes: in lower case, without that of a compression.
         open: makes a source of a path, the options and the names of the columns, which are empty
-            where the file has a header.
+            if the file has a header.
     """
 
     suffixes: tuple[str, ...]

@@ -6,13 +6,15 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.sources import Source, number_batches, unlike_a_table
+from vixtract.loading.target import Column
 
-# Classes without a missing value among them: a float may be NaN, a datetime NaT, a Decimal NaN.
+# Classes none of whose values is missing: a float may be NaN, a datetime NaT, a Decimal NaN.
 _NEVER_MISSING = {bool, int, str, bytes, dt.date, dt.time, dt.timedelta}
 
 
@@ -22,7 +24,7 @@ def from_pandas(data: Any) -> Source:
     Args:
         data: DataFrame, Series or Index.
     Raises:
-        LoadUsageError: it is something else, or a column holds what PostgreSQL has no type for.
+        LoadUsageError: the object is something else, or PostgreSQL has no type for a column.
     """
     import pandas as pd
 
@@ -57,7 +59,7 @@ def from_pandas(data: Any) -> Source:
 
 
 def _converter(name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return what makes a series of this dtype one that Arrow takes, or one of objects."""
+    """Return a function that makes a series of this dtype one that Arrow or Python reads."""
     import pandas as pd
 
     labels = (pd.PeriodDtype, pd.IntervalDtype)
@@ -79,8 +81,6 @@ def _converter(name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def _pandas_column(series: Any) -> Any:
-    import pyarrow as pa
-
     if series.dtype != object:
         array = pa.array(series, from_pandas=True)
         if isinstance(array, pa.ChunkedArray):
@@ -94,9 +94,7 @@ def _pandas_column(series: Any) -> Any:
 
 
 def _pandas_type(series: Any, convert: Callable[[Any], Any]) -> str:
-    """Return the type of a whole column: the frame is in memory, nothing is left to chance."""
-    import pyarrow as pa
-
+    """Return the type of a whole column: the frame is in memory, so all values are looked at."""
     first = convert(series.iloc[:1])
     if first.dtype != object:
         return types.infer_arrow(pa.array(first, from_pandas=True).type)
@@ -106,17 +104,15 @@ def _pandas_type(series: Any, convert: Callable[[Any], Any]) -> str:
 
 
 def _may_lack(values: Iterable[Any]) -> bool:
-    """Tell whether a column may hold one of pandas' missing values: looking for them takes long."""
+    """Tell whether a column may have missing values of pandas: searching them takes long."""
     return not types.kinds_of(values) <= _NEVER_MISSING
 
 
 def from_polars(data: Any) -> Source:
     """Make a source of what polars holds; of a LazyFrame, batches as its engine makes them.
 
-    Args:
-        data: DataFrame, LazyFrame or Series.
     Raises:
-        LoadUsageError: it is something else.
+        LoadUsageError: the object is something else.
     """
     import polars as pl
 
@@ -124,13 +120,13 @@ def from_polars(data: Any) -> Source:
     if not isinstance(frame, (pl.DataFrame, pl.LazyFrame)):
         raise unlike_a_table(data)
     schema = frame.collect_schema()
-    # Arrow has no whole numbers of that size.
+    # Arrow has no integers of that size.
     huge = [name for name, kind in schema.items() if kind in {pl.Int128, pl.UInt128}]
     if huge:
         frame = frame.with_columns(pl.col(huge).cast(pl.String))
     objects = [name for name, kind in schema.items() if kind == pl.Object]
     if objects and isinstance(frame, pl.LazyFrame):
-        # Their type is that of their values, and polars' engine gives no part of them.
+        # Their type is inferred from their values, and polars' engine gives no parts of them.
         frame = frame.collect()
     return _polars_source(frame, huge, objects)
 
@@ -142,7 +138,7 @@ def _polars_source(frame: Any, huge: list[str], objects: list[str]) -> Source:
     def parts() -> Any:
         if is_lazy:
             return frame.collect_batches(chunk_size=ROWS, maintain_order=True)
-        # Piece by piece: all at once would copy every text of the frame.
+        # In slices: at once it would copy every text of the frame.
         return frame.iter_slices(ROWS)
 
     def chunks(_: Sequence[Column]) -> Iterator[Chunk]:
@@ -158,7 +154,7 @@ def _polars_source(frame: Any, huge: list[str], objects: list[str]) -> Source:
 
 
 def _polars_objects(frame: Any, objects: list[str]) -> Iterator[Chunk]:
-    """Give Python objects as such: to Arrow, polars gives their addresses."""
+    """Yield Python objects as they are: to Arrow, polars gives their addresses."""
     first = 1
     for part in frame.iter_slices(ROWS):
         table = part.drop(objects).to_arrow()

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg import Connection, sql
+
 from vixtract.loading import drift, expectations, publish, record, stage, swap
-from vixtract.loading.connections import has_cursors, open_connection
+from vixtract.loading.connections import fetch_value, has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.names import cut_names
 from vixtract.loading.opening import open_source
@@ -17,15 +20,13 @@ from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
 from vixtract.loading.rejects import Rejects
 from vixtract.loading.sources import Source
-from vixtract.loading.target import TableName, Target, find_target, parse_name
+from vixtract.loading.target import TableName, Target, find_target, join_names, parse_name
 from vixtract.loading.writer import Writer
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from psycopg import Connection, sql
-
-# Two loads of one table go one after the other; the number sets these locks apart from others'.
+# Loads of one table run one after the other; the number keeps these locks apart from others.
 _LOCK = 7_614_002
 
 
@@ -38,7 +39,7 @@ def load(
     connection: Any = None,
     **more: Unpack[MoreOptions],
 ) -> record.Result:
-    """Load a source into a PostgreSQL table; readers see the old rows or the new, nothing between.
+    """Load a source into a PostgreSQL table; readers see either the old rows or the new ones.
 
     Args:
         source: petl table, pandas, polars or Arrow frame, iterable of dicts or of rows (the first
@@ -53,7 +54,7 @@ def load(
         **more: columns, types, drift ("fail", "add", "widen"), expect, reject, max_rejects,
             progress, encoding, delimiter, decimal, sheet, watermark: see
             `vixtract.loading.options`.
-    Returns: what was done; printing it gives one line.
+    Returns: what was done; its text is one line.
     Raises:
         LoadError: nothing was changed; its kinds are in `vixtract.loading.errors`.
     """
@@ -69,9 +70,7 @@ def load(
 
 @contextmanager
 def _one_transaction(connection: Connection) -> Iterator[None]:
-    """Commit all or nothing; what PostgreSQL refuses outside of a row becomes a LoadError."""
-    import psycopg
-
+    """Commit all or nothing; an error of PostgreSQL outside of a row becomes a LoadError."""
     try:
         with connection.transaction(), _in_utf8(connection):
             yield
@@ -87,7 +86,7 @@ def _one_transaction(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _in_utf8(connection: Connection) -> Iterator[None]:
-    """Speak UTF-8, as binary COPY does; the rollback of a failed load sets the encoding back."""
+    """Use UTF-8, as binary COPY does; the rollback of a failed load restores the encoding."""
     if connection.info.encoding == "utf-8":
         yield
         return
@@ -101,14 +100,7 @@ def _in_utf8(connection: Connection) -> Iterator[None]:
 
 
 class _Load:
-    """One load within its transaction.
-
-    Args:
-        connection: in a transaction.
-        name: table.
-        options: of the load.
-        started: monotonic seconds of the call.
-    """
+    """One load within its transaction, `started` at that monotonic second."""
 
     def __init__(
         self, connection: Connection, name: TableName, options: Options, started: float
@@ -118,11 +110,7 @@ class _Load:
         self.note = ""
 
     def run(self, data: Any) -> record.Result:
-        """Load and return what was done, still uncommitted.
-
-        Args:
-            data: what `load` was given.
-        """
+        """Load and return what was done; the caller commits."""
         options = self.options
         self.connection.execute(
             "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(self.name)]
@@ -135,13 +123,9 @@ class _Load:
         self.options = options
         if options.reject:
             name = parse_name(self.connection, options.reject)
-            limit = options.max_rejects
-            self.rejects = Rejects(self.connection, name, self.name, limit)
+            self.rejects = Rejects(self.connection, name, self.name, options.max_rejects)
             source.on_bad_row = self.rejects.add
-        if target is None:
-            self.shape = drift.decide_new(source, options)
-        else:
-            self.shape = drift.decide_existing(source, target, options)
+        self.shape = drift.decide_shape(source, target, options)
         self._check_names()
         self.progress = Progress(str(self.name), source.total, options.progress)
         try:
@@ -151,19 +135,16 @@ class _Load:
         return self._finish(writer, done)
 
     def _call(self, data: Any, target: Target | None) -> Any:
-        """Ask a function for the rows that are newer than the table's."""
+        """Call a function for the rows that are newer than the table's."""
         if not callable(data) or hasattr(data, "__iter__") or hasattr(data, "__arrow_c_stream__"):
             return data
         if not self.options.watermark:
             raise LoadUsageError("A function as a source needs mode incremental.")
         if target is None:
             return data(None)
-        from psycopg import sql
-
         query = sql.SQL("SELECT max({}) FROM {}")
         column = sql.Identifier(self.options.watermark)
-        row = self.connection.execute(query.format(column, target.name.sql)).fetchone()
-        return data(row[0] if row else None)
+        return data(fetch_value(self.connection, query.format(column, target.name.sql)))
 
     def _check_names(self) -> None:
         names = {column.name for column in self.shape.columns}
@@ -192,15 +173,13 @@ class _Load:
         return self._load_staged(source, target)
 
     def _load_new(self, source: Source) -> tuple[Writer, publish.Published]:
-        from psycopg import sql
-
         stage.create_table(self.connection, self.name, self.shape.columns)
         writer = self._write(source, self.name.sql, freeze=True)
         self._expect(self.name.sql, writer.rows, None)
         if self.options.key:
             statement = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
-            names = stage.join_names(self.options.key)
-            self.connection.execute(statement.format(self.name.sql, names))
+            keys = join_names(self.options.key)
+            self.connection.execute(statement.format(self.name.sql, keys))
         return writer, publish.Published("insert", writer.rows)
 
     def _load_replace(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
@@ -210,7 +189,7 @@ class _Load:
             # Rows written within savepoints cannot be frozen: older snapshots would miss them.
             obstacles.append("is loaded with bad rows set aside")
         last = self._count(target)
-        # What the table itself enforces needs no look at the rows.
+        # Rules that the table enforces need no check of the rows.
         unsure = () if not key or publish.holds_key(connection, target, key) else key
         if not obstacles:
             beside = swap.create_stage(connection, target)
@@ -269,20 +248,17 @@ class _Load:
         return writer
 
     def _count(self, target: Target) -> int | None:
-        """Count the table's rows where an expectation compares with them."""
-        from psycopg import sql
-
+        """Count the table's rows if an expectation compares with them."""
         if "rows_change" not in self.options.expect:
             return None
         query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)
-        row = self.connection.execute(query).fetchone()
-        # No factor leads from nothing to something: then the last load that had rows counts.
-        return row[0] if row and row[0] else record.last_rows(self.connection, self.name)
+        # No factor leads from zero rows to some: then the last load that had rows counts.
+        return fetch_value(self.connection, query) or record.last_rows(self.connection, self.name)
 
     def _expect(
         self, relation: sql.Identifier, rows: int, last: int | None, key: Sequence[str] = ()
     ) -> None:
-        """Check what the caller expects, and that a key identifies each row."""
+        """Check the caller's expectations, and that the key identifies each row."""
         expect = self.options.expect
         if key:
             present, alone = expect.get("not_null", ()), expect.get("unique", ())

@@ -1,22 +1,22 @@
-"""Replacing rows within a table that others reference: a row that stays keeps its children."""
+"""Replacing the rows of a table that others reference: rows that stay keep their children.
+
+All of it happens in the load's transaction.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import swap
-from vixtract.loading.connections import settings
-from vixtract.loading.encode import Column
+from vixtract.loading.connections import fetch_value, settings
 from vixtract.loading.errors import LoadError, TargetError
-from vixtract.loading.stage import join_names
-from vixtract.loading.target import Target
+from vixtract.loading.target import Column, Target, join_names
 
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
-
-# Foreign keys of other tables that lead to the target (with an empty last column), and those that
-# lead to a partition or an inheriting table of it and act when a row there is deleted.
+# Foreign keys of other tables that reference the target (with an empty last column), and those that
+# reference a partition or an inheriting table of it and act when a row there is deleted.
 _REFERENCES = """
 WITH RECURSIVE tree (oid) AS (
   SELECT %(oid)s::oid UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid)
@@ -30,8 +30,8 @@ WHERE k.contype = 'f' AND k.conrelid <> k.confrelid
   AND (k.confrelid = %(oid)s OR k.conparentid = 0 AND k.confdeltype IN ('c', 'n', 'd')
        AND k.confrelid IN (SELECT oid FROM tree))
 """
-# Columns of a key where equal values can differ (1.0 and 1.00). The others are not set, since
-# setting a key makes everybody wait who adds a child; neither are those where a foreign key would
+# Columns of a key where equal values can look different (1.0 and 1.00). Others are not set, because
+# setting a key blocks every session that adds a child; neither are those where a foreign key would
 # refuse the change or cut the children off.
 _LOOSE = """
 SELECT a.attname FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
@@ -44,13 +44,10 @@ WHERE a.attrelid = %(oid)s AND a.attname::text = ANY (%(key)s)
 
 
 def has_children(connection: Connection, target: Target) -> bool:
-    """Tell whether rows may refer to the target's; when there are none, none comes before commit.
+    """Tell whether rows may reference the target's; if none do, none are added before the commit.
 
-    Args:
-        connection: in a transaction.
-        target: table.
     Raises:
-        TargetError: rows refer to a part of the table, where nothing keeps them.
+        TargetError: rows reference a part of the table, and would be deleted or changed.
     """
     references = connection.execute(_REFERENCES, {"oid": target.oid}).fetchall()
     if not references or _is_childless(connection, target, references):
@@ -68,26 +65,18 @@ def has_children(connection: Connection, target: Target) -> bool:
 def _is_childless(
     connection: Connection, target: Target, references: Sequence[tuple[str, str, list[str], str]]
 ) -> bool:
-    """Look for rows that refer; where that is not allowed, there may be some."""
-    import psycopg
-    from psycopg import sql
-
-    # Without row_security=off, rows that a policy hides would count as none.
+    """Tell whether no rows reference the table; False if the user may not look."""
+    # Without row_security=off, rows that a policy hides would not be counted.
     wanted = {"lock_timeout": str(swap.LOCK_TIMEOUT_MS), "row_security": "off"}
     try:
         with connection.transaction() as savepoint, settings(connection, **wanted):
-            # Adding a child locks its parent's table: from here on it waits for our commit.
+            # Adding a child locks its parent's table, so from here on it waits for our commit.
             lock = sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE")
             connection.execute(lock.format(target.name.sql))
             for schema, table, columns, _ in references:
-                filled = sql.SQL(" AND ").join(
-                    sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns
-                )
+                filled = join_names(columns, "{} IS NOT NULL", " AND ")
                 query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})")
-                row = connection.execute(
-                    query.format(sql.Identifier(schema, table), filled)
-                ).fetchone()
-                if row and row[0]:
+                if fetch_value(connection, query.format(sql.Identifier(schema, table), filled)):
                     raise psycopg.Rollback(savepoint)
             return True
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
@@ -102,20 +91,15 @@ def merge(
     columns: Sequence[Column],
     key: Sequence[str],
 ) -> int:
-    """Make the rows the staged ones by updates where a key comes again; return rows changed.
+    """Replace the table's rows by the staged ones, updating equal keys; return the rows changed.
 
     Args:
-        connection: in a transaction.
         target: table with a unique index on the key.
-        stage: quoted name of the table with the rows, each key once.
-        columns: that were loaded.
-        key: columns that identify a row.
+        stage: the table with the rows; its keys are unique.
     Raises:
-        LoadError: a unique value moves between rows, or comes twice.
-        TargetError: the user may not do all that it takes.
+        LoadError: a unique value moves between rows, or occurs twice.
+        TargetError: the user lacks a privilege.
     """
-    import psycopg
-
     loose = connection.execute(_LOOSE, {"oid": target.oid, "key": list(key)}).fetchall()
     fixed = set(key).difference(row[0] for row in loose)
     changing = [column.name for column in columns if column.name not in fixed]
@@ -126,14 +110,14 @@ def merge(
         raise LoadError(
             f"The rows break {diagnosis.constraint_name} of {target.name}:"
             f" {diagnosis.message_detail}",
-            "If the value comes once and only moves between rows that stay, either load twice with"
+            "If the value occurs once and only moves between rows that stay, either load twice with"
             ' mode="upsert", the first time with other values, or make the constraint DEFERRABLE:'
             " other tables reference these rows, so they are updated one by one.",
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
             f"{target.name} cannot be replaced: {error.diag.message_primary}",
-            "Other tables reference it, so its rows are matched and updated: that takes SELECT,"
+            "Other tables reference it, so its rows are matched and updated, which needs SELECT,"
             " INSERT, UPDATE and DELETE on it, and row policies that allow them.",
         ) from error
 
@@ -147,26 +131,22 @@ def _build(
 ) -> sql.Composed:
     """Delete, update and insert in one statement: a foreign key to the table itself is checked at
     its end, when a row that stays has its new parent."""
-    from psycopg import sql
-
     gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
-        stage,
-        sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k)) for k in key),
+        stage, join_names(key, "s.{0} = t.{0}", " AND ")
     )
     if target.kind == "r":
-        # A row of an inheriting table shows here too, but ON CONFLICT does not meet it.
+        # A row of an inheriting table is found here too, but ON CONFLICT does not see it.
         gone += sql.SQL(" OR t.tableoid <> {}").format(target.oid)
     action: sql.Composable = sql.SQL("NOTHING")
     if changing:
-        fields = [sql.Identifier(name) for name in changing]
-        # A row that stays the same is not written again; *<> tells equal values that differ.
+        # An unchanged row is not written again; *<> finds equal values that look different.
         action = sql.SQL("UPDATE SET {} WHERE ROW({})::record *<> ROW({})::record").format(
-            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(field) for field in fields),
-            sql.SQL(", ").join(sql.SQL("t.{}").format(field) for field in fields),
-            sql.SQL(", ").join(sql.SQL("excluded.{}").format(field) for field in fields),
+            join_names(changing, "{0} = excluded.{0}"),
+            join_names(changing, "t.{}"),
+            join_names(changing, "excluded.{}"),
         )
     names = join_names([column.name for column in columns])
-    # Counting them has them deleted first: a new row may have a value that was one of theirs.
+    # Counting the deleted rows has them deleted first: a new row may have one of their values.
     return sql.SQL(
         "WITH gone AS (DELETE FROM {target} AS t WHERE {gone} RETURNING 1)"
         " INSERT INTO {target} AS t ({names}) SELECT {names} FROM {stage}"

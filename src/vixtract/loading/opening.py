@@ -1,4 +1,4 @@
-"""Recognises what is to be loaded: a file by its suffix, an object by the library it is from."""
+"""Opening sources: a file by its suffix, an object by the library of its class."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.loading.chunks import ROWS
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.formats import FORMATS
 from vixtract.loading.frames import from_pandas, from_polars
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_arrow, from_columns, from_rows, unlike_a_table
+from vixtract.loading.target import Column
 
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
 
 
 def open_source(data: Any, options: Options, known: Sequence[Column] = ()) -> Source:
-    """Recognise what is to be loaded.
+    """Return the source for any data that can be loaded.
 
     Args:
         data: path, frame, Arrow data, petl table, iterable of dicts or of rows; in mode
-            incremental also None, for nothing.
-        options: of the load.
-        known: columns of the table, where there is one: nothing at all is no rows of it, except
-            in mode replace.
+            incremental also None for no rows.
+        known: columns of the table, if it exists: empty data counts as no rows of these columns,
+            except in mode replace.
     Raises:
-        LoadUsageError: nothing that can be loaded, or a repeated column name.
+        LoadUsageError: the data cannot be loaded, or has no columns or a repeated column name.
     """
     if isinstance(data, (str, Path)):
         source = _open_file(Path(data), options)

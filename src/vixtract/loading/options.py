@@ -1,4 +1,4 @@
-"""What a caller may ask of a load, checked once."""
+"""The options of a load, checked once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DRIFTS = ("fail", "add", "widen")
 
 
 class Expectations(TypedDict, total=False):
-    """What must hold before anything is published.
+    """The conditions for publishing the rows.
 
     `not_null`: columns without NULL. `unique`: columns, or tuples of columns, without duplicates
     among the rows of the load. `rows`: (least, most) rows of the load; None means no limit.
     `rows_change`: (least, most) as factors of the rows of the last load that had any. `allowed`:
-    column to its allowed values, NULL always allowed. A text stands for a list of it alone.
+    column to its allowed values; NULL is always allowed. A single text counts as a list of one.
     """
 
     not_null: str | Sequence[str]
@@ -32,7 +32,7 @@ class Expectations(TypedDict, total=False):
 
 
 class MoreOptions(FormatArguments, total=False):
-    """Keyword arguments of `load` beside the usual ones; `Options` says what each means."""
+    """The further keyword arguments of `load`; `Options` explains them."""
 
     columns: Sequence[str]
     types: Mapping[str, str]
@@ -50,14 +50,13 @@ class Options(FormatOptions):
 
     Args:
         mode: replace, append, upsert or incremental.
-        key: columns that identify a row; empty without one.
+        key: columns that identify a row; may be empty.
         watermark: column of `incremental` that grows.
-        columns: names for rows that come without a header.
+        columns: names, for sources without a header.
         types: PostgreSQL types by column, for a table that does not exist yet.
-        drift: what to do when the source's columns differ: fail, add, widen.
-        expect: what must hold before publishing.
-        reject: table that bad rows are set aside into; empty: a bad row fails the load.
-        max_rejects: bad rows at which the load fails all the same.
+        drift: what to do if the source's columns differ: fail, add, widen.
+        reject: table for bad rows; empty: a bad row fails the load.
+        max_rejects: number of bad rows at which the load fails all the same.
         progress: show progress; None: in Lab and in jobs.
     """
 
@@ -74,14 +73,10 @@ class Options(FormatOptions):
 
     @classmethod
     def build(cls, mode: str, key: str | Sequence[str] | None, more: Mapping[str, Any]) -> Options:
-        """Check the arguments of `load` and put them together.
+        """Check the arguments of `load` and return them as options.
 
-        Args:
-            mode: one of MODES.
-            key: a column or several, or None.
-            more: the other keyword arguments.
         Raises:
-            LoadUsageError: an option is unknown, or they make no sense together.
+            LoadUsageError: an option is unknown or wrong, or contradicts another.
         """
         known = set(cls.__dataclass_fields__) - {"mode", "key"}
         unknown = sorted(set(more) - known)
@@ -103,16 +98,18 @@ class Options(FormatOptions):
         )
         _require(
             (self.mode == "incremental") == bool(self.watermark),
-            "mode incremental and watermark go together",
+            "mode incremental needs a watermark, and no other mode takes one",
             'Say which column grows: mode="incremental", watermark="updated_at".',
         )
-        _require(len(set(self.key)) == len(self.key), "the key names a column twice", "")
+        _require(len(set(self.key)) == len(self.key), "the key has a column twice", "")
 
 
 def _shaped(expect: Any) -> Expectations:
     """Check the shape of every expectation: lists for one and many, pairs of limits."""
     _require(
-        isinstance(expect, Mapping), f"expect={expect!r} is no dict", 'Write {"rows": (1, None)}.'
+        isinstance(expect, Mapping),
+        f"expect={expect!r} is not a dict",
+        'Write {"rows": (1, None)}.',
     )
     wrong = sorted(map(str, set(expect) - set(Expectations.__annotations__)))
     names = sorted(Expectations.__annotations__)
@@ -126,7 +123,7 @@ def _shaped(expect: Any) -> Expectations:
         _require(all(shaped["unique"]), 'expect: {"unique": …} has an empty list', 'Write ["id"].')
     if "allowed" in expect:
         allowed = expect["allowed"]
-        what = f'expect: {{"allowed": {allowed!r}}} is no dict'
+        what = f'expect: {{"allowed": {allowed!r}}} is not a dict'
         _require(isinstance(allowed, Mapping), what, 'Write {"status": ["new", "paid"]}.')
         _names("allowed", allowed.keys())
         shaped["allowed"] = {name: _listed("allowed", values) for name, values in allowed.items()}
@@ -140,7 +137,7 @@ def _listed(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, str):
         return (values,)
     is_list = isinstance(values, Iterable) and not isinstance(values, (bytes, Mapping))
-    _require(is_list, f'expect: {{"{name}": …}} has {values!r} for a list', "Write […].")
+    _require(is_list, f'expect: {{"{name}": …}} has {values!r}, not a list', "Write […].")
     return tuple(values)
 
 
@@ -155,7 +152,7 @@ def _check_limits(name: str, limits: Any) -> None:
     is_pair = isinstance(limits, (tuple, list)) and len(limits) == 2
     known = [one for one in limits if one is not None] if is_pair else []
     is_well = is_pair and all(isinstance(one, (Real, Decimal)) for one in known)
-    what = f'expect: {{"{name}": {limits!r}}} is no pair of limits'
+    what = f'expect: {{"{name}": {limits!r}}} is not a pair of limits'
     _require(is_well, what, f'Write {{"{name}": (least, most)}}, None for no limit.')
     what = f'expect: {{"{name}": {limits!r}}} can never hold'
     _require(known == sorted(known), what, "The lower limit comes first.")

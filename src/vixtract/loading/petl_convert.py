@@ -1,7 +1,7 @@
-"""petl's `convert`, one call per converted value.
+"""petl's `convert` with one function call per converted value.
 
-petl calls a function for each value of a row, converted or not; here only the converted fields cost
-something. Conversions that look at the row (`where`, `pass_row`) go petl's own way.
+petl calls a function for each value of a row, converted or not. Conversions that look at the row
+(`where`, `pass_row`) are left to petl.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vixtract.loading.petl_groups import stock
 
 
 def iter_field_convert(*arguments: Any) -> Iterator[tuple[Any, ...]]:
-    """Stand in for petl's `iterfieldconvert`, with the same rows and the same errors.
+    """Replace petl's `iterfieldconvert`, with the same rows and the same errors.
 
     Args:
         arguments: source, converters by field, failonerror, errorvalue, where, pass_row, trusted.
@@ -51,7 +51,7 @@ def iter_field_convert(*arguments: Any) -> Iterator[tuple[Any, ...]]:
 def _find_functions(
     converters: Mapping[Any, Any], fields: Sequence[str]
 ) -> list[tuple[int, Callable[[Any], Any]]]:
-    """Return the functions by column, in the columns' order; of two for one column the later."""
+    """Return the function of each column, in the columns' order; of two, the later."""
     from petl.errors import ArgumentError, FieldSelectionError
     from petl.transform.conversions import dictconverter
 

@@ -1,9 +1,9 @@
-"""petl's sorting, grouping and converting, several times faster, the same rows in the same order.
+"""petl's sorting, grouping and converting, several times faster, with the same rows in order.
 
 `vixtract.petl_fast()` turns it on for a notebook. Sorting compares native keys where that gives
 petl's own order (`petl_keys`), grouping hashes and orders only the distinct keys (`petl_groups`),
-converting touches the converted fields only (`petl_convert`); whatever is not known to come out the
-same goes petl's own way. Nothing in petl is changed but `SortView._iternocache`,
+converting touches the converted fields only (`petl_convert`). What is not certain to give the same
+result is left to petl. Of petl this replaces `SortView._iternocache`,
 `SortView._iterfromfilecache`, `itermultiaggregate`, `itersimpleaggregate`, `iterfieldconvert`.
 """
 
@@ -12,21 +12,20 @@ from __future__ import annotations
 import heapq
 import itertools
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vixtract.known_libraries import find_unknown
 from vixtract.loading.petl_convert import iter_field_convert
 from vixtract.loading.petl_groups import iter_multi_aggregate, iter_simple_aggregate, stock
 from vixtract.loading.petl_keys import Key, KeyColumn, UnknownOrderError, build_key, sort_rows
 
 
 class petl_fast:
-    """Turn the acceleration on; as a context manager turn it off again at the end.
+    """Turn the acceleration on; as a context manager, restore the former state at the end.
 
-    Tables are lazy: what counts is whether it is on when a table's rows are read.
-
-    Args:
-        on: False turns it off.
+    Tables are lazy: the acceleration must be on when a table's rows are read.
     """
 
     def __init__(self, on: bool = True) -> None:
@@ -38,7 +37,7 @@ class petl_fast:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Return to what it was before."""
+        """Restore the former state."""
         _switch(self._was_on)
 
     def __repr__(self) -> str:
@@ -48,6 +47,10 @@ class petl_fast:
 def _switch(on: bool) -> None:
     from petl.transform import conversions, reductions, sorts
 
+    unknown = find_unknown("petl")
+    if on and unknown:
+        warnings.warn(f"petl_fast leaves {unknown} as it is: it is not known.", stacklevel=3)
+        return
     owners = {owner.__name__: owner for owner in (sorts.SortView, reductions, conversions)}
     if on and not stock:
         ours = (
@@ -103,9 +106,9 @@ def _iter_sorted(view: Any, source: Any, key: Any, reverse: bool) -> Iterator[tu
 
 def _iter_from_file_cache(view: Any) -> Iterator[tuple[Any, ...]]:
     """`SortView._iterfromfilecache` with native keys."""
-    # A cache that was made while the acceleration was off has no sorter: then as petl does.
+    # A cache that was made while the acceleration was off has no sorter.
     sorter = getattr(view, "_vixtract_sorter", None) or _Sorter([], view._getkey, view.reverse)
-    # The names in a variable of our own: the files live as long as somebody reads them.
+    # A local name keeps the files alive while they are read.
     files = view._filecache
     yield tuple(view._hdrcache)
     for row in sorter.merge([_iter_file(file) for file in files]):
@@ -119,7 +122,7 @@ def _iter_file(file: Any) -> Iterator[Any]:
 
 
 def _dump(rows: Sequence[Any], folder: str | None) -> Any:
-    """Write a sorted chunk to a file that goes when nobody needs it."""
+    """Write a sorted chunk to a file that is deleted with its last reference."""
     from petl.transform import sorts
 
     with sorts.NamedTemporaryFile(dir=folder, delete=False, mode="wb") as file:
@@ -130,13 +133,7 @@ def _dump(rows: Sequence[Any], folder: str | None) -> Any:
 
 
 class _Sorter:
-    """Sorts chunks and merges them, natively as long as all that was seen allows it.
-
-    Args:
-        indices: of the key's columns.
-        stock_key: petl's own key.
-        reverse: highest first.
-    """
+    """Sorts chunks and merges them, with native keys while all values seen allow it."""
 
     def __init__(self, indices: Sequence[int], stock_key: Key, reverse: bool) -> None:
         self.columns = [KeyColumn(index) for index in indices]

@@ -1,7 +1,7 @@
-"""petl's `aggregate` by hashing: rows are collected by key, and only the distinct keys are ordered.
+"""petl's `aggregate` by hashing: rows are collected by key, and only the distinct keys are sorted.
 
-petl sorts the whole table first. Here the values that the aggregations need are kept per key, up to
-a limit; beyond it, or where a key is not of the types of `petl_keys`, petl's own way is gone.
+petl sorts the whole table first. Here the values that the aggregations need are kept for each key,
+up to a limit; beyond it, or if a key is not of the types of `petl_keys`, petl does it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ Getter = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class _Need:
-    """What one aggregation takes of a group.
+    """What one aggregation needs of a group.
 
     Args:
-        function: aggregation.
-        indices: columns whose values it takes; None: whole rows.
-        counts: it only wants to know how many rows there are.
-        as_list: it takes the rows as a list, otherwise as an iterator.
+        indices: columns whose values it needs; None: whole rows.
+        counts: it needs only the number of rows.
+        as_list: it needs the rows as a list, otherwise as an iterator.
         convert: applied to each row first; None for nothing.
     """
 
@@ -42,13 +41,7 @@ class _Need:
 
 
 def iter_multi_aggregate(source: Any, key: Any, aggregation: Any) -> Iterator[tuple[Any, ...]]:
-    """Stand in for petl's `itermultiaggregate`, with the same rows in the same order.
-
-    Args:
-        source: table, sorted by the key.
-        key: field or fields, a function, or None.
-        aggregation: output field to what petl allows.
-    """
+    """Replace petl's `itermultiaggregate`, with the same rows in the same order."""
 
     def plan(header: Sequence[Any]) -> list[_Need]:
         return [_plan_multi(spec, header) for spec in aggregation.values()]
@@ -62,20 +55,12 @@ def iter_multi_aggregate(source: Any, key: Any, aggregation: Any) -> Iterator[tu
 def iter_simple_aggregate(
     table: Any, key: Any, aggregation: Any, value: Any, field: Any
 ) -> Iterator[tuple[Any, ...]]:
-    """Stand in for petl's `itersimpleaggregate`, with the same rows in the same order.
-
-    Args:
-        table: sorted by the key.
-        key: field or fields, a function, or None.
-        aggregation: function of a group.
-        value: field or fields, or function of a row; None: whole rows.
-        field: name of the output field.
-    """
+    """Replace petl's `itersimpleaggregate`, with the same rows in the same order."""
 
     def plan(header: Sequence[Any]) -> list[_Need]:
         from petl.util.base import asindices
 
-        # petl counts what it gets one by one, whatever the value is.
+        # petl counts the items it gets, whatever their value.
         counts = aggregation is len
         if callable(value):
             return [_Need(aggregation, None, counts, convert=value)]
@@ -144,7 +129,7 @@ def _is_ours(source: Any, key: Any) -> bool:
 
 
 def _collect(source: Any, key: Any, plan: Any) -> Any:
-    """Group the source's rows; None where petl has to do it."""
+    """Return the source's rows by key; None if petl has to group them."""
     from petl.util.base import asindices
 
     iterator = iter(source.source)
@@ -234,7 +219,7 @@ def _getter(need: _Need, is_rows: bool, columns: list[int], record: Getter) -> G
         return lambda rows: need.function(row for row in rows)
     positions = need.indices if is_rows else tuple(columns.index(i) for i in need.indices)
     if not is_rows and len(columns) == 1:
-        # The same column asked for twice: a value is kept, pairs are wanted.
+        # The column is wanted twice: one value is kept, but pairs are needed.
         return lambda rows: need.function((row,) * len(positions) for row in rows)
     pick = operator.itemgetter(*positions)
     return lambda rows: need.function(pick(row) for row in rows)

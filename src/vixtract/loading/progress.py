@@ -1,4 +1,4 @@
-"""How far a load is: a bar in a notebook that somebody watches, lines in a scheduled run."""
+"""The progress of a load: a bar in an open notebook, lines in a scheduled run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import time
 import warnings
 from typing import Any
 
-# A log wants to be read: one line per so many seconds at most.
+# Seconds between two lines of a log.
 LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Shows rows as they are sent.
+    """Shows how many rows were sent.
 
     Args:
-        title: name of the table.
-        total: rows, where known.
+        total: rows, if known.
         wanted: True or False; None: in notebooks and scheduled runs.
     """
 
@@ -33,18 +32,14 @@ class Progress:
         self._next = time.monotonic() + LINE_EVERY_S
         if show and watched:
             with warnings.catch_warnings():
-                # Without ipywidgets the bar is text; tqdm's advice to install them is no news.
+                # Without ipywidgets the bar is text; tqdm's advice to install them is not shown.
                 warnings.simplefilter("ignore")
                 from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, unit=" rows", unit_scale=True, desc=title, leave=False)
 
     def add(self, rows: int) -> None:
-        """Count rows.
-
-        Args:
-            rows: sent since the last call.
-        """
+        """Add rows that were sent since the last call."""
         self._rows += rows
         if self._bar is not None:
             self._bar.update(rows)
@@ -54,11 +49,7 @@ class Progress:
             self.say(f"{self._rows:,}{share} rows sent")
 
     def say(self, step: str) -> None:
-        """Show a step.
-
-        Args:
-            step: a few words.
-        """
+        """Show what begins now, in a few words."""
         if self._bar is not None:
             self._bar.set_postfix_str(step)
         elif self._lines:
@@ -66,6 +57,6 @@ class Progress:
             sys.stdout.flush()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()

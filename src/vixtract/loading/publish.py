@@ -1,24 +1,25 @@
-"""Making staged rows visible: all of them at once, or none."""
+"""Publishing the staged rows: all of them at once, or none.
+
+All of it happens in the load's transaction. `stage` is the table with the rows, `key` the columns
+that identify a row; where the key has a default, it may be empty.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import expectations, merge, swap, types
-from vixtract.loading.connections import settings
+from vixtract.loading.connections import fetch_value, settings
 from vixtract.loading.drift import Shape, apply_changes
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
-from vixtract.loading.stage import join_names
-from vixtract.loading.target import Target
+from vixtract.loading.target import Column, Target, join_names
 
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
-
-# Unique indexes that ON CONFLICT takes: their columns, whether these are never NULL, whether they
-# are the primary key, and the other tables whose foreign keys reference them.
+# Unique indexes that ON CONFLICT accepts: their columns, whether these are NOT NULL, whether the
+# index is the primary key, and the other tables whose foreign keys reference it.
 _UNIQUE = """
 SELECT array(SELECT a.attname::text FROM pg_attribute a
              WHERE a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey[0:x.indnkeyatts - 1])),
@@ -31,19 +32,19 @@ SELECT array(SELECT a.attname::text FROM pg_attribute a
 FROM pg_index x WHERE x.indrelid = %s AND x.indisunique AND x.indisvalid
   AND x.indimmediate AND x.indpred IS NULL AND x.indexprs IS NULL
 """
-# Types without an equality that IS DISTINCT FROM could use.
+# Types without an equality operator, which IS DISTINCT FROM needs.
 _INCOMPARABLE = {"json", "xml", "point", "polygon", "txid_snapshot", "pg_snapshot"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """How rows became visible.
+    """How the rows were published.
 
     Args:
         way: exchange, in place, insert or upsert.
         changed: rows inserted or updated.
         skipped: rows left out: duplicates of a key, or not newer than the watermark.
-        note: why it was done in this way, empty for the usual one.
+        note: why the usual way was not taken; empty if it was.
     """
 
     way: str
@@ -54,7 +55,7 @@ class Published:
 
 @dataclass(frozen=True)
 class _Unique:
-    """A unique index; `_UNIQUE` says what of it."""
+    """A unique index: a row of `_UNIQUE`."""
 
     columns: list[str]
     never_null: bool
@@ -74,32 +75,25 @@ def publish_exchange(
     rows: int,
     key: Sequence[str] = (),
 ) -> Published:
-    """Let the stage take the target's place; where that is not possible, copy its rows in place.
+    """Replace the table by the stage; if that is not possible, replace its rows in place.
 
     Args:
-        connection: in a transaction.
-        target: old table.
-        stage: new table, filled.
-        shape: that was loaded; the stage has its changes already.
-        rows: in the stage.
-        key: columns that identify a row; empty where the caller names none.
+        shape: the loaded columns; the stage has the changes already.
     Raises:
-        LoadError: the rows break a unique index, or the shape changes while somebody reads.
-        DriftError: the shape's changes are not possible under a view.
+        LoadError: the rows break a unique index, or the columns must change while a reader has the
+            table locked.
+        DriftError: a view keeps the columns from being changed.
     """
-    import psycopg
-    from psycopg import sql
-
     try:
         with connection.transaction():
-            names = swap.dress(connection, target, stage)
-            # With an empty path every name in a view's definition is written with its schema.
+            names = swap.copy_properties(connection, target, stage)
+            # With an empty search_path, PostgreSQL writes every name in a view with its schema.
             with settings(connection, search_path="", lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
                 swap.exchange(connection, target, stage, names)
     except (
         psycopg.errors.LockNotAvailable,
         psycopg.errors.DependentObjectsStillExist,
-        # A view shows a column whose type is another now, or the whole row.
+        # A view uses the whole row, or a column whose type has changed.
         psycopg.errors.InvalidTableDefinition,
         swap.ChangedError,
     ) as error:
@@ -113,16 +107,14 @@ def publish_exchange(
 
 
 def _change_shape(connection: Connection, target: Target, shape: Shape) -> None:
-    """Change the live table, unless somebody holds it: new readers would wait behind us."""
-    import psycopg
-
+    """Change the live table's columns, or fail if a reader has it locked: new ones would wait."""
     try:
         with settings(connection, lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
             apply_changes(connection, target.name, shape)
     except psycopg.errors.LockNotAvailable as error:
         raise LoadError(
-            f"Somebody reads {target.name}, so its columns cannot be changed now.",
-            "Try again when their query or transaction has ended.",
+            f"{target.name} is being read, so its columns cannot be changed now.",
+            "Try again when the query or transaction that reads it has ended.",
         ) from error
 
 
@@ -133,23 +125,15 @@ def publish_in_place(
     columns: Sequence[Column],
     key: Sequence[str] = (),
 ) -> Published:
-    """Replace the rows within the table: readers are not held up and see the old or the new.
+    """Replace the rows within the table: readers do not wait, and see the old rows or the new ones.
 
-    Where rows of other tables refer to it, a row whose key comes again is updated and keeps its
-    children; a foreign key acts only on rows that are gone.
+    If rows of other tables reference it, a row with a known key is updated and keeps its children;
+    a foreign key acts only on rows that are gone. The table stays as it is, and its triggers run.
 
-    Args:
-        connection: in a transaction.
-        target: table; everything on it stays, its triggers run.
-        stage: quoted name of the table with the rows.
-        columns: that were loaded.
-        key: columns that identify a row; empty where the caller names none.
     Raises:
-        TargetError: rows refer to the table, and no key of it was loaded.
-        ExpectationError: rows refer to the table, and a key comes twice.
+        TargetError: rows reference the table, and no key of it was loaded.
+        ExpectationError: rows reference the table, and a key occurs twice.
     """
-    from psycopg import sql
-
     if not merge.has_children(connection, target):
         connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
         done = publish_insert(connection, target, stage, columns)
@@ -166,7 +150,7 @@ def publish_in_place(
 def _choose_key(
     target: Target, found: Sequence[_Unique], columns: Sequence[Column], key: Sequence[str]
 ) -> list[str]:
-    """Choose what tells which rows stay: what the caller says, else what is referenced."""
+    """Return the key that tells which rows stay: the caller's, else the referenced one."""
     loaded = {column.name for column in columns}
     usable = [
         (set(unique.columns) == set(key), bool(unique.children), unique.primary, unique.columns)
@@ -183,23 +167,14 @@ def _choose_key(
     ]
     raise TargetError(
         f"{target.name} cannot be replaced: {'; '.join(parts)}, which the source lacks.",
-        "Load these columns too, or say key=… of columns with a unique index.",
+        "Load these columns too, or give key=… with columns of a unique index.",
     )
 
 
 def publish_insert(
     connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column]
 ) -> Published:
-    """Insert the staged rows.
-
-    Args:
-        connection: in a transaction.
-        target: table.
-        stage: quoted name of the table with the rows.
-        columns: that were loaded.
-    """
-    from psycopg import sql
-
+    """Insert the staged rows."""
     names = join_names([column.name for column in columns])
     statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
     cursor = connection.execute(statement.format(target.name.sql, names, names, stage))
@@ -207,13 +182,7 @@ def publish_insert(
 
 
 def holds_key(connection: Connection, target: Target, key: Sequence[str]) -> bool:
-    """Tell whether the table itself allows each key once, and none that is NULL.
-
-    Args:
-        connection: open.
-        target: table.
-        key: its columns.
-    """
+    """Tell whether the table enforces that the key is unique and NOT NULL."""
     return any(
         unique.never_null and set(unique.columns) == set(key)
         for unique in _find_unique(connection, target)
@@ -221,17 +190,11 @@ def holds_key(connection: Connection, target: Target, key: Sequence[str]) -> boo
 
 
 def require_unique(connection: Connection, target: Target, key: Sequence[str]) -> None:
-    """Fail unless the table allows each key once.
+    """Fail unless the table enforces that the key is unique.
 
-    Args:
-        connection: open.
-        target: table.
-        key: its columns.
     Raises:
         TargetError: no unique index has exactly these columns.
     """
-    from psycopg import sql
-
     if not any(set(unique.columns) == set(key) for unique in _find_unique(connection, target)):
         raise TargetError(
             f"{target.name} has no unique index on {', '.join(key)}: rows cannot be told apart.",
@@ -248,64 +211,52 @@ def publish_upsert(
     columns: Sequence[Column],
     key: Sequence[str],
 ) -> Published:
-    """Insert new keys and update those whose values differ; of equal keys the last row counts.
+    """Insert rows with new keys, update changed rows; of equal keys the last row counts.
 
     Args:
-        connection: in a transaction.
         target: table with a unique index on the key.
-        stage: quoted name of the table with the rows.
-        columns: that were loaded.
-        key: columns that identify a row.
     Raises:
         LoadError: a key is NULL.
     """
-    import psycopg
-    from psycopg import sql
-
     for name in key:
-        query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
-        row = connection.execute(query.format(stage, sql.Identifier(name))).fetchone()
-        if row and row[0]:
-            raise LoadError(f"The key {name} is NULL in {row[0]} rows.", "Nothing was changed.")
+        if count := _count_null(connection, stage, name):
+            raise LoadError(f"The key {name} is NULL in {count} rows.", "Nothing was changed.")
     statement = _build_upsert(target, stage, columns, key)
     try:
         with connection.transaction():
             return Published("upsert", connection.execute(statement).rowcount)
     except psycopg.errors.CardinalityViolation:
-        # The usual load has each key once: only others pay for the search.
+        # Most loads have each key once; only others pay for the search.
         skipped = _drop_duplicates(connection, stage, key)
     return Published("upsert", connection.execute(statement).rowcount, skipped)
+
+
+def _count_null(connection: Connection, stage: sql.Identifier, column: str) -> int:
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
+    return int(fetch_value(connection, query.format(stage, sql.Identifier(column))))
 
 
 def _build_upsert(
     target: Target, rows: sql.Composable, columns: Sequence[Column], key: Sequence[str]
 ) -> sql.Composed:
-    from psycopg import sql
-
-    names = [column.name for column in columns]
+    names = join_names(column.name for column in columns)
     others = [column for column in columns if column.name not in key]
     action: sql.Composable = sql.SQL("DO NOTHING")
     if others:
-        changes = sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c.name)) for c in others
-        )
-        action = sql.SQL("DO UPDATE SET {}").format(changes)
+        changing = [column.name for column in others]
+        action = sql.SQL("DO UPDATE SET {}").format(join_names(changing, "{0} = excluded.{0}"))
         if not any(types.base(c.type) in _INCOMPARABLE or c.category == "o" for c in others):
-            # A row that stays the same is not written again.
-            old = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(c.name)) for c in others)
-            new = sql.SQL(", ").join(
-                sql.SQL("excluded.{}").format(sql.Identifier(c.name)) for c in others
+            # An unchanged row is not written again.
+            action += sql.SQL(" WHERE ({}) IS DISTINCT FROM ({})").format(
+                join_names(changing, "t.{}"), join_names(changing, "excluded.{}")
             )
-            action += sql.SQL(" WHERE ({}) IS DISTINCT FROM ({})").format(old, new)
     return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} ON CONFLICT ({}) {}").format(
-        target.name.sql, join_names(names), join_names(names), rows, join_names(key), action
+        target.name.sql, names, names, rows, join_names(key), action
     )
 
 
 def _drop_duplicates(connection: Connection, stage: sql.Identifier, key: Sequence[str]) -> int:
-    """Keep the last row of each key; rows of a fresh table lie in the order they came."""
-    from psycopg import sql
-
+    """Keep the last row of each key: a new table has its rows in the order of the source."""
     statement = sql.SQL(
         "DELETE FROM {0} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER"
         " (PARTITION BY {1} ORDER BY ctid DESC) AS n FROM {0}) AS numbered WHERE n > 1)"
@@ -316,25 +267,16 @@ def _drop_duplicates(connection: Connection, stage: sql.Identifier, key: Sequenc
 def drop_older(
     connection: Connection, target: Target, stage: sql.Identifier, watermark: str, *, ties: bool
 ) -> int:
-    """Leave out staged rows that the table already has, by the watermark.
+    """Delete staged rows that the table already has, by the watermark, and return their number.
 
     Args:
-        connection: in a transaction.
-        target: table.
-        stage: quoted name of the table with the rows.
-        watermark: column that grows.
-        ties: keep rows equal to the table's highest.
-    Returns: rows left out.
+        ties: whether rows equal to the table's highest stay.
     Raises:
-        LoadError: a watermark is NULL: such a row would be loaded always or never.
+        LoadError: a watermark is NULL, so the row would be loaded each time or never.
     """
-    from psycopg import sql
-
     column = sql.Identifier(watermark)
-    query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(stage, column)
-    row = connection.execute(query).fetchone()
-    if row and row[0]:
-        raise LoadError(f"The watermark {watermark} is NULL in {row[0]} rows.")
+    if count := _count_null(connection, stage, watermark):
+        raise LoadError(f"The watermark {watermark} is NULL in {count} rows.")
     comparison = sql.SQL("<" if ties else "<=")
     statement = sql.SQL("DELETE FROM {} WHERE {} {} (SELECT max({}) FROM {})")
     return connection.execute(
@@ -343,9 +285,5 @@ def drop_older(
 
 
 def join_notes(*notes: str) -> str:
-    """Return what there is to say, as one note.
-
-    Args:
-        notes: empty for nothing.
-    """
+    """Join the notes that are not empty."""
     return "; ".join(filter(None, notes))

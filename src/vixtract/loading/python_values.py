@@ -1,4 +1,4 @@
-"""Python values as the server reads them in text, where psycopg's way would lose something."""
+"""Python values as text for the server, where psycopg's conversion would lose something."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, shown
+from vixtract.loading.target import Column
 
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}
@@ -19,14 +19,10 @@ _TIME = "time without time zone"
 
 
 def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> list[Any]:
-    """Return a row's values ready for psycopg.
+    """Return a row's values as psycopg writes them without loss.
 
-    Args:
-        row: values in the columns' order.
-        columns: of the table.
-        number: of the row, for the error.
     Raises:
-        BadRowError: the server would take a value and lose part of it without a word.
+        BadRowError: the server would accept a value and silently drop a part of it.
     """
     adapted = []
     for value, column in zip(row, columns, strict=True):
@@ -46,7 +42,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, uuid.UUID):
-        # psycopg writes it without dashes, which a column of texts would keep.
+        # psycopg writes a UUID without dashes, and a text column would keep it so.
         return str(value)
     return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
 
@@ -55,7 +51,7 @@ def _json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=_json_default, allow_nan=False)
     except ValueError:
-        # JSON has no NaN and no infinity: null, as pandas writes them.
+        # JSON has no NaN and no infinity: they become null, as in pandas.
         text = json.dumps(value, default=_json_default)
         return _json(json.loads(text, parse_constant=lambda _: None))
 
@@ -85,7 +81,7 @@ def _adapt(value: Any, column: Column) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell pandas' NaT and NA, without importing pandas."""
+    """Tell whether a value is pandas' NaT or NA, without importing pandas."""
     return type(value).__name__ in {"NaTType", "NAType"}
 
 

@@ -1,4 +1,4 @@
-"""`read`: a query's rows as a petl table, or as a pandas, polars or Arrow frame."""
+"""`read`: the rows of a query as a petl table, or as a pandas, polars or Arrow frame."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg import Connection, Cursor, ServerCursor, sql
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+from psycopg.rows import tuple_row
+
 from vixtract.loading.connections import is_free, open_connection, require_free
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.target import parse_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from psycopg import Connection, Cursor, ServerCursor
 
 ROWS = 20_000
 FORMS = ("petl", "pandas", "polars", "arrow")
-# A comment, a bracket, or a word that begins a query and is not all there is.
+# A comment, a bracket, or the first word of a query with more text after it.
 _SQL = re.compile(r"\s*(--|/\*|\(|(select|with|values|table)(?![.\w$-])\s*\S)", re.IGNORECASE)
-# PostgreSQL's infinity has no counterpart in Python: the last and first moments stand for it,
-# as in psycopg2.
+# Python has no infinite dates: the last and first moments stand for them, as in psycopg2.
 _INFINITE: dict[str, tuple[Any, Any]] = {
     "date": (dt.date.max, dt.date.min),
     "timestamp": (dt.datetime.max, dt.datetime.min),
@@ -47,9 +51,9 @@ def read(
 
     Args:
         query: SQL with %s or %(name)s for parameters, or the name of a table.
-        to: petl: a table that asks the server anew each time it is iterated and holds some thousand
-            rows at a time; pandas, polars, arrow: a frame.
-        params: values for the query; None: a % in it is an ordinary sign.
+        to: petl: a table that runs the query each time it is iterated, with some thousand rows in
+            memory; pandas, polars, arrow: a frame.
+        params: values for the query; None: a % in it is an ordinary character.
         connection: psycopg connection or connection text; None: as the environment says.
     Raises:
         LoadError: PostgreSQL cannot be reached or refuses the query.
@@ -71,7 +75,6 @@ def read(
 
 def _petl_view(query: str, params: Any, connection: Any) -> Any:
     from petl.util.base import Table
-    from psycopg import Connection
 
     shared = isinstance(connection, Connection)
 
@@ -92,15 +95,12 @@ def _petl_view(query: str, params: Any, connection: Any) -> Any:
 def _pieces(
     connection: Connection, query: str, params: Any, *, shared: bool = False
 ) -> Iterator[tuple[Cursor[Any], list[Any] | None]]:
-    """Give the cursor with its description first, then some thousand rows at a time.
+    """Yield the cursor with its description first, then some thousand rows at a time.
 
-    Where the connection is shared, its owner may read, commit or roll back between the pieces: the
-    cursor is held beyond its transaction, and none of ours stays open. That makes the server keep
-    the whole result first.
+    If the connection is shared, its owner may read, commit or roll back between the rows: the
+    cursor is WITH HOLD, and no transaction stays open. The server then stores the whole result
+    first.
     """
-    import psycopg
-    from psycopg.rows import tuple_row
-
     name = f"read_{secrets.token_hex(6)}"
     step = connection.transaction if shared else nullcontext
     try:
@@ -122,7 +122,7 @@ def _pieces(
                 _close(connection, cursor)
     except psycopg.errors.InvalidCursorName as error:
         raise LoadError(
-            "The rows cannot be read on: the transaction that they were asked for in is gone.",
+            "No more rows can be read: the transaction of the query has ended.",
             "Read them again, or before rolling back.",
         ) from error
     except psycopg.Error as error:
@@ -132,32 +132,26 @@ def _pieces(
 
 
 def _close(connection: Connection, cursor: ServerCursor[Any]) -> None:
-    """Drop the cursor; it may be gone with its transaction, or the connection be in use."""
-    import psycopg
-
-    # A generator can be closed at any moment, by the garbage collector in the midst of a statement.
+    """Close the cursor, unless its transaction has ended or the connection is in use."""
+    # The garbage collector may close a generator at any moment, also during a statement.
     if is_free(connection, wait_s=0):
         try:
             with connection.transaction():
                 cursor.close()
         except psycopg.Error:
-            pass  # there is nothing left to drop
-    psycopg.Cursor.close(cursor)  # says nothing to the server
+            pass  # it is closed already
+    psycopg.Cursor.close(cursor)  # sends nothing to the server
 
 
 def _statement(connection: Connection, query: str, params: Any) -> Any:
-    """Return the query; what does not begin like one is the name of a table, as `load` takes it."""
-    from psycopg import sql
-
+    """Return the query; a text that does not begin like one is a table's name, as in `load`."""
     if params is None and not _SQL.match(query):
         return sql.SQL("SELECT * FROM {}").format(parse_name(connection, query.strip()).sql)
     return sql.SQL(query)
 
 
 def _accept_infinity(cursor: Cursor[Any]) -> None:
-    """Read infinite dates and times as Python's last and first ones instead of failing."""
-    from psycopg.pq import Format
-
+    """Read infinite dates and times as Python's last and first ones."""
     for name, ends in _INFINITE.items():
         info = cursor.adapters.types[name]
         ordinary: Any = cursor.adapters.get_loader(info.oid, Format.TEXT)
@@ -165,11 +159,8 @@ def _accept_infinity(cursor: Cursor[Any]) -> None:
 
 
 def _tolerant(ordinary: Any, ends: tuple[Any, Any]) -> Any:
-    import psycopg
-    from psycopg.adapt import Loader
-
     class Tolerant(Loader):
-        """A loader that knows infinity; the ordinary one is compiled and takes no subclass."""
+        """A loader that reads infinity; the ordinary one is compiled and has no subclasses."""
 
         def __init__(self, oid: int, context: Any = None) -> None:
             super().__init__(oid, context)
@@ -207,7 +198,7 @@ def _read_arrow(query: str, params: Any, connection: Any) -> pa.Table:
 
 
 def _arrow_kind(column: Any, cursor: Cursor[Any]) -> Any:
-    """Return the Arrow type of a result's column; None where the values decide."""
+    """Return the Arrow type of a result's column; None if the values decide."""
     import pyarrow as pa
 
     info = cursor.adapters.types.get(column.type_code)
@@ -245,9 +236,9 @@ def _to_array(values: Sequence[Any], kind: Any) -> pa.Array:
         return pa.array(values, kind)
     except (pa.ArrowException, ValueError, TypeError):
         if kind is not None and pa.types.is_list(kind):
-            # An array of arrays: PostgreSQL's types do not tell them apart.
+            # An array of arrays, which has the same type in PostgreSQL.
             return _to_array(values, None)
-        # NaN in numeric, or more digits than Arrow keeps: the closest that every frame can hold.
+        # NaN in numeric, or more digits than Arrow has: the closest type that every frame has.
         if any(isinstance(value, decimal.Decimal) for value in values):
             return pa.array([None if v is None else float(v) for v in values], pa.float64())
         return pa.array([_text(value) for value in values], pa.string())
@@ -266,14 +257,14 @@ def _text(value: Any) -> str | None:
 
 
 def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
-    """Put a column's pieces together; pieces of different decimal types get the widest."""
+    """Join the parts of a column; parts of different decimal types get the widest type."""
     import pyarrow as pa
 
     kinds = {part.type for part in parts} - {pa.null()}
     if len(kinds) <= 1:
         final = kinds.pop() if kinds else (kind or pa.null())
     elif any(pa.types.is_nested(found) for found in kinds):
-        # Arrays whose pieces differ: only the whole column tells.
+        # Parts of different array types: only the whole column tells its type.
         whole = [value for part in parts for value in part.to_pylist()]
         return pa.chunked_array([_to_array(whole, None)])
     elif all(pa.types.is_decimal(found) for found in kinds):
@@ -288,7 +279,7 @@ def _join(parts: list[pa.Array], kind: Any) -> pa.ChunkedArray:
 
 
 def _without_wide_decimals(table: pa.Table) -> pa.Table:
-    """Make doubles of decimals with more digits than polars has."""
+    """Turn decimals with more digits than polars has into doubles."""
     import pyarrow as pa
 
     schema = pa.schema([field.with_type(_narrow(field.type)) for field in table.schema])

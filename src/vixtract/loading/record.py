@@ -1,40 +1,41 @@
-"""What a load leaves behind: a line in the run's loads.jsonl, a row in `vixtract.load`."""
+"""The record of a load: a line in the run's loads.jsonl, a row in `vixtract.load`."""
 
 from __future__ import annotations
 
 import json
+import operator
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg import Connection
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.target import TableName
 
-if TYPE_CHECKING:
-    from psycopg import Connection
-
 FILE = "loads.jsonl"
+_FIELDS = ("schema", "table", "mode", "rows", "bytes", "seconds")
+_fields = operator.attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a load did.
+    """The result of a load.
 
     Args:
-        schema: of the table.
-        table: its name.
         mode: replace, append, upsert or incremental.
-        rows: rows read from the source, bad ones left out.
-        changed: rows inserted or updated in the table.
+        rows: read from the source, without bad ones.
+        changed: rows inserted or updated.
         skipped: rows left out: duplicates of a key, or not newer than the watermark.
-        rejected: bad rows that were set aside.
+        rejected: bad rows set aside.
         bytes: sent to PostgreSQL.
         seconds: from the call to the commit.
-        way: how the rows became visible.
-        note: why not in the usual way, empty otherwise.
+        way: how the rows were published: exchange, in place, insert or upsert.
+        note: why the usual way was not taken, and what else is to be said; may be empty.
         types: PostgreSQL type by column.
-        changes: what was changed of the table's shape.
+        changes: of the table's columns.
     """
 
     schema: str
@@ -66,27 +67,18 @@ class Result:
 
 
 def run_id() -> str:
-    """Return the id of the scheduled run that this process belongs to, empty outside of one."""
-    folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
-    return Path(folder).name if folder else ""
+    """Return the id of the scheduled run of this process; empty outside of a run."""
+    return Path(os.environ.get("VIXTRACT_OUTPUT_DIR", "")).name
 
 
 def append_line(result: Result) -> None:
-    """Add the load to the run's file; outside of a run nothing happens.
-
-    Args:
-        result: of a committed load.
-    """
+    """Append a committed load to the run's file, if this process is in a run."""
     folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
     if not folder:
         return
     line = {
         "run": run_id(),
-        "schema": result.schema,
-        "table": result.table,
-        "mode": result.mode,
-        "rows": result.rows,
-        "bytes": result.bytes,
+        **dict(zip(_FIELDS, _fields(result), strict=True)),
         "seconds": round(result.seconds, 3),
         "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     }
@@ -100,52 +92,29 @@ def append_line(result: Result) -> None:
 
 
 def insert_row(connection: Connection, result: Result) -> None:
-    """Add the load to `vixtract.load` in the load's own transaction, where that table is writable.
-
-    Args:
-        connection: in the load's transaction.
-        result: of the load; its seconds end here.
-    """
-    import psycopg
-
+    """Insert the load into `vixtract.load` in the load's transaction, if that table is writable."""
     query = "SELECT to_regclass('vixtract.load') IS NOT NULL"
     try:
         with connection.transaction():
-            row = connection.execute(query).fetchone()
-            if row and row[0]:
+            if fetch_value(connection, query):
                 connection.execute(
                     'INSERT INTO vixtract.load (run, schema, "table", mode, rows, bytes, seconds,'
                     " at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
-                    [
-                        run_id() or None,
-                        result.schema,
-                        result.table,
-                        result.mode,
-                        result.rows,
-                        result.bytes,
-                        result.seconds,
-                    ],
+                    [run_id() or None, *_fields(result)],
                 )
     except psycopg.Error:
-        return  # nobody may write there, or it has another shape: the load itself is well
+        return  # the table is not writable or has other columns: the load itself succeeds
 
 
 def last_rows(connection: Connection, name: TableName) -> int | None:
-    """Return the rows of the last recorded load of a table that had any; None where none is known.
-
-    Args:
-        connection: in a transaction.
-        name: of the table.
-    """
-    import psycopg
-
+    """Return the rows of the table's last recorded load that had any; None if there is none."""
+    query = (
+        'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
+        " ORDER BY at DESC LIMIT 1"
+    )
     try:
         with connection.transaction():
-            row = connection.execute(
-                'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
-                " ORDER BY at DESC LIMIT 1",
-                [name.schema, name.table],
-            ).fetchone()
+            count: int | None = fetch_value(connection, query, [name.schema, name.table])
     except psycopg.Error:
         return None
-    return row[0] if row else None
+    return count

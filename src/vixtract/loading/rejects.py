@@ -1,20 +1,18 @@
-"""Setting bad rows aside: the load goes on, each bad row is kept with its number and reason."""
+"""Setting bad rows aside with their numbers and reasons, so that the load goes on."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import Connection, sql
 
 from vixtract.loading.chunks import Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, LoadError, TargetError
 from vixtract.loading.record import run_id
-from vixtract.loading.stage import create_table, join_names
-from vixtract.loading.target import TableName, find_target
+from vixtract.loading.stage import create_table
+from vixtract.loading.target import Column, TableName, find_target, join_names
 from vixtract.loading.writer import Writer
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 COLUMNS = (
     Column("loaded_at", "timestamp with time zone"),
@@ -32,9 +30,7 @@ class Rejects:
     """Bad rows of one load, inserted into their table in the load's own transaction.
 
     Args:
-        connection: in a transaction.
-        name: table of the bad rows; made where it is missing.
-        target: table that is loaded.
+        name: table of the bad rows; made if it is missing.
         limit: bad rows at which the load fails.
     """
 
@@ -47,19 +43,16 @@ class Rejects:
         if found is None:
             create_table(connection, name, COLUMNS)
         elif {column.name for column in COLUMNS} - {column.name for column in found.columns}:
-            raise TargetError(f"{name} is no table of bad rows.", "Choose another name.")
+            raise TargetError(f"{name} is not a table of bad rows.", "Choose another name.")
 
     def add(self, error: BadRowError, row: Any) -> None:
-        """Keep a bad row.
+        """Store a bad row.
 
         Args:
-            error: what is wrong with it.
             row: its values, or the line of a file.
         Raises:
             LoadError: there are too many.
         """
-        from psycopg import sql
-
         self.count += 1
         if self.count > self.limit:
             raise LoadError(
@@ -68,7 +61,7 @@ class Rejects:
             ) from error
         data = row if isinstance(row, str) else _as_json(row)
         texts = (error.column or None, error.value, error.reason, data)
-        # A text of PostgreSQL holds neither NUL nor half a character.
+        # PostgreSQL's texts take neither NUL nor half of a surrogate pair.
         safe = [
             text and text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
             for text in texts
@@ -81,21 +74,18 @@ class Rejects:
     def write(self, writer: Writer, chunk: Chunk) -> None:
         """Write a chunk; rows that the server refuses are set aside one by one.
 
-        Args:
-            writer: of the table.
-            chunk: to write.
         Raises:
-            LoadError: too many bad rows, or a refusal that names no row.
+            LoadError: too many bad rows, or the server refuses without naming a row.
         """
         while chunk.rows:
-            counts = writer.rows, writer.bytes, writer.exact_rows
+            counts = writer.rows, writer.bytes
             try:
                 with self.connection.transaction():
                     writer.write(chunk)
                     writer.flush()
                 return
             except BadRowError as error:
-                writer.rows, writer.bytes, writer.exact_rows = counts
+                writer.rows, writer.bytes = counts
                 bad = error
             index = bad.row - chunk.first
             if not 0 <= index < chunk.rows:
@@ -104,7 +94,7 @@ class Rejects:
             names = [column.name for column in writer.columns]
             self.add(bad, dict(zip(names, row, strict=True)))
             if index:
-                # The rows before it were accepted; more may be wrong behind.
+                # The rows before it were accepted; later ones may be bad too.
                 self.write(writer, chunk.slice(0, index))
             chunk = chunk.slice(index + 1)
 
@@ -113,5 +103,5 @@ def _as_json(row: Any) -> str:
     try:
         return json.dumps(row, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
-        # What is wrong with it may be that it is no JSON.
+        # The row may be bad because it is not JSON.
         return repr(row)

@@ -1,6 +1,6 @@
-"""What every source becomes: a stream of chunks; and sources made of Arrow data, dicts and rows.
+"""Source, the stream of chunks that everything becomes; and sources of Arrow data, dicts and rows.
 
-A source is read once, piece by piece; only what the caller already holds is in memory. Files are in
+A source is read once, chunk by chunk, and never held in memory as a whole. Files are in
 `vixtract.loading.formats`, frames of pandas and polars in `vixtract.loading.frames`.
 """
 
@@ -9,30 +9,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from vixtract.loading import types
 from vixtract.loading.chunks import BYTES, ROWS, Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, DriftError, LoadError, LoadUsageError, shown
+from vixtract.loading.target import Column
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-# Rows turned into columns at once: so few that their values are still in the processor's cache.
+# Rows transposed at once: so few that their values stay in the processor's cache.
 _BLOCK = 256
 BadRow = Callable[[BadRowError, Any], None]
 
 
 def refuse(error: BadRowError, row: Any) -> None:
-    """Fail at the first bad row.
-
-    Args:
-        error: what is wrong with it.
-        row: the row.
-    Raises:
-        BadRowError: always.
-    """
+    """Raise the error of the first bad row."""
     raise error
 
 
@@ -42,10 +34,10 @@ class Source:
 
     Args:
         columns: names, in order.
-        types: the PostgreSQL type that each column's values ask for.
-        chunks: gives the stream once, told the target's columns (a text file is read by them).
-        total: rows, where known beforehand; for progress.
-        on_bad_row: called with a row whose shape is wrong; `load` replaces it.
+        types: PostgreSQL type of each column, inferred from the values.
+        chunks: returns the stream once; a text file is read with the types of the target's columns.
+        total: number of rows, if known; for progress.
+        on_bad_row: called with each row of a wrong shape; `load` replaces it.
     """
 
     columns: list[str]
@@ -56,11 +48,7 @@ class Source:
 
 
 def unlike_a_table(data: Any) -> LoadUsageError:
-    """Return the error for what cannot be loaded.
-
-    Args:
-        data: what was given.
-    """
+    """Return the error for an object that cannot be loaded."""
     return LoadUsageError(
         f"A {type(data).__name__} cannot be loaded.",
         "Give a path, a frame, an Arrow or petl table, or an iterable of dicts or rows.",
@@ -68,15 +56,11 @@ def unlike_a_table(data: Any) -> LoadUsageError:
 
 
 def from_arrow(data: Any) -> Source:
-    """Make a source of Arrow data.
+    """Make a source of a table, batch or reader: anything with Arrow's PyCapsule interface.
 
-    Args:
-        data: table, record batch or reader: anything with Arrow's PyCapsule interface.
     Raises:
         LoadUsageError: it has no named columns.
     """
-    import pyarrow as pa
-
     try:
         if hasattr(data, "__arrow_c_stream__"):
             reader = pa.RecordBatchReader.from_stream(data)
@@ -84,18 +68,13 @@ def from_arrow(data: Any) -> Source:
             batch = pa.record_batch(data)
             reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
     except pa.ArrowInvalid as error:
-        # A single column, for example.
+        # For example a single column.
         raise unlike_a_table(data) from error
     return from_batches(reader, getattr(data, "num_rows", None))
 
 
 def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Source:
-    """Make a source of Arrow batches.
-
-    Args:
-        reader: consumed once.
-        total: rows, where known.
-    """
+    """Make a source of Arrow batches; `total` is the number of their rows, if known."""
     schema = reader.schema
     names = [str(name) for name in schema.names]
     kinds = {name: types.infer_arrow(kind) for name, kind in zip(names, schema.types, strict=True)}
@@ -103,11 +82,7 @@ def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Sour
 
 
 def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
-    """Cut Arrow batches into chunks.
-
-    Args:
-        batches: of any number of rows.
-    """
+    """Cut Arrow batches of any size into chunks."""
     first = 1
     for batch in batches:
         columns = [_unwrapped(column) for column in batch.columns]
@@ -118,18 +93,14 @@ def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
 
 
 def _unwrapped(column: pa.Array) -> pa.Array:
-    """Return an extension type's values as they are stored, unless PostgreSQL has the type."""
-    import pyarrow as pa
-
+    """Return the stored values of an extension type, unless PostgreSQL has the type."""
     is_extension = isinstance(column.type, pa.BaseExtensionType)
     return column.storage if is_extension and not types.is_uuid(column.type) else column
 
 
 def from_columns(data: Mapping[Any, Any]) -> Source:
-    """Make a source of a dict of columns.
+    """Make a source of a dict that has a list of values for each column's name.
 
-    Args:
-        data: name to the column's values.
     Raises:
         LoadUsageError: a value is not a list, or the columns differ in length.
     """
@@ -153,10 +124,10 @@ def from_rows(data: Iterable[Any], columns: Sequence[str] = ()) -> Source:
     """Make a source of dicts, of named tuples, or of rows.
 
     Args:
-        data: iterated once, never held whole.
+        data: iterated once, never held as a whole.
         columns: names; without them the first row is the header.
     Raises:
-        LoadUsageError: the first row is no header.
+        LoadUsageError: the first row is not a header.
     """
     total = _length(data)
     iterator = iter(data)
@@ -188,7 +159,7 @@ def _header(row: Any) -> list[Any]:
     if not _is_row(type(row)):
         raise LoadUsageError(
             f"The rows have no header: the first is {shown(row)}.",
-            'Give dicts, lists or tuples, and the names where none come: columns=["id", "name"].',
+            'Give dicts, lists or tuples, and the names if they have none: columns=["id", "name"].',
         )
     return list(row)
 
@@ -200,7 +171,7 @@ def _is_row(kind: type) -> bool:
 
 
 def _take_head(iterator: Iterator[Any]) -> list[Any]:
-    """Take the rows that the types are inferred from: a chunk, fewer where rows are wide."""
+    """Take the rows that the types are inferred from: one chunk, or fewer if rows are wide."""
     head: list[Any] = []
     step = ROWS // 20
     while len(head) < ROWS:
@@ -212,17 +183,17 @@ def _take_head(iterator: Iterator[Any]) -> list[Any]:
 
 
 def _length(data: Any) -> int | None:
-    """Return the length of what is in memory; a petl table would run its whole pipeline."""
+    """Return the length of a list or tuple; a petl table would run its whole pipeline."""
     return len(data) if isinstance(data, (list, tuple)) else None
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """How rows of one kind become columns.
+    """How rows of one shape become columns.
 
     Args:
-        transpose: gives the columns; raises ValueError or TypeError for rows of another shape.
-        refusal: says what is wrong with a row of this number; None when nothing is.
+        transpose: returns the columns; raises ValueError or TypeError for rows of another shape.
+        refusal: returns the error for a row with its number, or None if its shape is right.
     """
 
     transpose: Callable[[list[Any]], list[Any]]
@@ -234,7 +205,7 @@ def _row_shape(names: list[Any]) -> _Shape:
 
     def transpose(rows: list[Any]) -> list[Any]:
         if not all(map(_is_row, set(map(type, rows)))):
-            # A dict or a text of as many keys or letters would go through.
+            # A dict or a text of the same length would pass as a row.
             raise TypeError
         columns: list[list[Any]] = [[] for _ in range(width)]
         for start in range(0, len(rows), _BLOCK):
@@ -274,13 +245,14 @@ def _dict_shape(names: list[Any]) -> _Shape:
 
 
 def _no_row(number: int, row: Any) -> BadRowError:
-    return BadRowError(number, "", shown(row), f"a {type(row).__name__} is no row like the others")
+    reason = f"a {type(row).__name__} is not a row like the others"
+    return BadRowError(number, "", shown(row), reason)
 
 
 def _row_chunks(
     source: Source, head: list[Any], rest: Iterator[Any], shape: _Shape
 ) -> Iterator[Chunk]:
-    """Cut rows into chunks; the rows looked at for the types come first."""
+    """Cut rows into chunks; those that the types were inferred from come first."""
     first = 1
     step = ROWS
     pieces = [head]
@@ -298,7 +270,7 @@ def _row_chunks(
 
 
 def _weight(rows: list[Any]) -> int:
-    """Estimate the bytes of a full chunk by its longest texts: a look at every hundredth row."""
+    """Estimate the bytes of a full chunk from the texts of about 200 rows."""
     sample = rows[:: max(1, len(rows) // 200)]
     longest = sum(
         len(value) for row in sample for value in _values(row) if isinstance(value, (str, bytes))
@@ -313,7 +285,7 @@ def _values(row: Any) -> Iterable[Any]:
 
 
 def _careful_chunks(source: Source, first: int, rows: list[Any], shape: _Shape) -> Iterator[Chunk]:
-    """Hand over rows of the wrong shape one by one and keep the numbers of the others."""
+    """Report rows of a wrong shape one by one; the others keep their numbers."""
     start = 0
     for index, row in enumerate(rows):
         error = shape.refusal(first + index, row)

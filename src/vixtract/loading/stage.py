@@ -1,20 +1,22 @@
-"""Tables that rows go into before anybody sees them."""
+"""The staging tables: rows go into them before they are published.
+
+All of it happens in the load's transaction.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadUsageError, TargetError
-from vixtract.loading.target import TableName, Target
+from vixtract.loading.target import Column, TableName, Target, join_names
 
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
-
-# What each row of a table must hold by itself, of the columns that are loaded. Where a trigger
-# completes the rows first, nothing can be said before it ran.
+# A table's rules for a single row, of the loaded columns. If a trigger completes the rows, they can
+# only be checked after it.
 _ROW_RULES = """
 SELECT array(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnotnull
              AND attnum > 0 AND NOT attisdropped AND attname::text = ANY (%(names)s)),
@@ -46,16 +48,7 @@ WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0
 def create_table(
     connection: Connection, name: TableName, columns: Sequence[Column], key: Sequence[str] = ()
 ) -> None:
-    """Make a table; its columns may be NULL except the key's.
-
-    Args:
-        connection: in a transaction.
-        name: of the table.
-        columns: in order.
-        key: columns of the primary key; empty for none.
-    """
-    from psycopg import sql
-
+    """Make a table whose columns may be NULL, except those of the key, the primary key."""
     parts = [_define(column) for column in columns]
     if key:
         parts.append(sql.SQL("PRIMARY KEY ({})").format(join_names(key)))
@@ -65,17 +58,10 @@ def create_table(
 def create_temporary(
     connection: Connection, columns: Sequence[Column], target: Target
 ) -> sql.Identifier:
-    """Make a table of this transaction alone and return its quoted name.
+    """Make a temporary table for the target's rows and return its quoted name.
 
-    Args:
-        connection: in a transaction.
-        columns: in order.
-        target: table that the rows are for: NOT NULL and CHECK hold for each row here already, so
-            that a bad one is known by its number.
+    The target's NOT NULL and CHECK are checked here already, which tells the number of a bad row.
     """
-    import psycopg
-    from psycopg import sql
-
     names = [column.name for column in columns]
     found = connection.execute(_ROW_RULES, {"names": names, "oid": target.oid}).fetchone()
     filled, checks = found or ([], [])
@@ -97,22 +83,15 @@ def create_temporary(
                 connection.execute(ruled)
             return relation
         except psycopg.Error:
-            # A rule may name what the role may use within the table only: then the table says it.
+            # A rule may need what the role may use only through the table, which then checks it.
             pass
     _create(connection, plain)
     return relation
 
 
 def create_like(connection: Connection, target: Target) -> TableName:
-    """Make an empty table beside the target, of its columns, defaults and checks; no indexes yet.
-
-    Args:
-        connection: in a transaction.
-        target: to copy.
-    """
-    from psycopg import sql
-
-    # 63 bytes at most, whatever the letters.
+    """Make an empty table with the target's columns, defaults and checks, without indexes."""
+    # At most 63 bytes in any script.
     short = target.name.table.encode()[:40].decode(errors="ignore")
     stage = TableName(target.name.schema, f"{short}__load_{secrets.token_hex(6)}")
     wanted = ("DEFAULTS", "CONSTRAINTS", "GENERATED", "COMMENTS", "STORAGE", "COMPRESSION")
@@ -123,22 +102,18 @@ def create_like(connection: Connection, target: Target) -> TableName:
 
 
 def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the types by the names that PostgreSQL gives them: int becomes integer.
+    """Return the types with PostgreSQL's names for them: int becomes integer.
 
     Args:
-        connection: in a transaction.
-        types: as a person writes them, by column.
+        types: column to a type as a person writes it.
     Raises:
-        LoadUsageError: one is no type.
+        LoadUsageError: one is not a type.
     """
     return {column: _resolve_type(connection, column, text) for column, text in types.items()}
 
 
 def _resolve_type(connection: Connection, column: str, text: str) -> str:
-    """Ask a table with one column: nothing else tells a domain and a length alike."""
-    import psycopg
-    from psycopg import sql
-
+    """Make a table with one column: only that shows both domains and lengths."""
     table = sql.Identifier("pg_temp", f"load_{secrets.token_hex(6)}")
     statement = sql.SQL("CREATE TEMPORARY TABLE {} (x {})").format(table, sql.SQL(text))
     try:
@@ -146,13 +121,13 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
             connection.execute(statement)
             found = connection.execute(_TYPE, [table.as_string(connection)]).fetchall()
     except psycopg.errors.InsufficientPrivilege:
-        # No temporary tables in this database: a name alone is known all the same.
-        row = connection.execute("SELECT format_type(to_regtype(%s), NULL)", [text]).fetchone()
-        return str(row[0]) if row and row[0] and "(" not in text else text
+        # This database allows no temporary tables: a type's name can still be resolved.
+        name = fetch_value(connection, "SELECT format_type(to_regtype(%s), NULL)", [text])
+        return str(name) if name and "(" not in text else text
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise LoadUsageError(
-            f"types: {text!r} of column {column} is no type: {error.diag.message_primary}",
-            "Take a type of PostgreSQL: text, bigint, numeric(12,2), date, timestamptz, …",
+            f"types: {text!r} of column {column} is not a type: {error.diag.message_primary}",
+            "Use a PostgreSQL type: text, bigint, numeric(12,2), date, timestamptz, …",
         ) from error
     if len(found) != 1 or found[0][1]:
         raise LoadUsageError(
@@ -162,27 +137,12 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
     return str(found[0][0])
 
 
-def join_names(names: Sequence[str]) -> sql.Composed:
-    """Return quoted names with commas.
-
-    Args:
-        names: unquoted.
-    """
-    from psycopg import sql
-
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
-
-
 def _define(column: Column) -> sql.Composed:
-    from psycopg import sql
-
     # The type is SQL: PostgreSQL's own name of it, or what the person wrote in types={...}.
     return sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type))
 
 
 def _create(connection: Connection, statement: sql.Composed) -> None:
-    import psycopg
-
     try:
         connection.execute(statement)
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""CSV and its kin as a source: fields of texts, read block by block by Arrow."""
+"""CSV and similar files as a source, read block by block by Arrow."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import pyarrow as pa
+
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
-from vixtract.loading.encode import Column, arrow_type, has_infinite
+from vixtract.loading.encode import arrow_type, has_infinite
 from vixtract.loading.errors import BadRowError, LoadUsageError, shown, unreadable
 from vixtract.loading.sources import Source
+from vixtract.loading.target import Column
 
-# Tried in turn where the suffix's own does not cut the first line.
+# Tried in turn if the usual delimiter does not occur in the first line.
 _DELIMITERS = (";", "\t", "|")
 _START = 1 << 16
 _BLOCK = 2 << 20
-# For a value that is longer than a block; some blocks are in memory at once.
+# For values longer than a block; several blocks are in memory at once.
 _LARGEST_BLOCK = 128 << 20
 _ENDS = "\r\n"
 _TAIL = 4096
@@ -30,18 +33,8 @@ _TAIL = 4096
 _MOST_COLUMNS = 1600
 _FRACTIONS = {"numeric", "real", "double precision"}
 _NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
-# What Arrow's CSV reader converts as PostgreSQL would.
-_READ_TYPED = {
-    "bigint",
-    "integer",
-    "smallint",
-    "double precision",
-    "numeric",
-    "boolean",
-    "date",
-    "timestamp without time zone",
-    "timestamp with time zone",
-}
+# The types that Arrow's CSV reader converts as PostgreSQL does.
+_READ_TYPED = _NUMBERS - {"real"} | {"boolean", "date", types.TIMESTAMP, types.TIMESTAMPTZ}
 _DECIMALS = (".", ",")
 
 
@@ -59,10 +52,10 @@ class TextOptions:
 
     Args:
         encoding: any that Python knows.
-        delimiter: one character; empty: by the suffix, or what the first lines are cut by.
-        decimal: mark before the fraction: "." or ",".
+        delimiter: one character; empty: recognised by the suffix and the first two lines.
+        decimal: the decimal mark: "." or ",".
     Raises:
-        LoadUsageError: the delimiter or the decimal mark is none.
+        LoadUsageError: the delimiter is longer, or the decimal mark is another.
     """
 
     encoding: str = "utf-8"
@@ -71,7 +64,7 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         if len(self.delimiter) > 1:
-            raise LoadUsageError(f"delimiter {self.delimiter!r} is no single character")
+            raise LoadUsageError(f"delimiter {self.delimiter!r} is not a single character")
         if self.decimal not in _DECIMALS:
             raise LoadUsageError(f"decimal {self.decimal!r} is unknown", f"Known: {_DECIMALS}.")
 
@@ -79,13 +72,11 @@ class TextOptions:
 def open_text(
     path: Path, options: TextOptions, columns: Sequence[str] = (), *, delimiter: str = ","
 ) -> Source:
-    """Open a delimited file, read block by block.
+    """Open a delimited file, also a compressed one, read block by block.
 
     Args:
-        path: file, also compressed.
-        options: of the text.
-        columns: names, where the file has no header.
-        delimiter: the usual one of such files.
+        columns: names, if the file has no header.
+        delimiter: the usual one for the suffix.
     Raises:
         LoadUsageError: the file has no header, or cannot be read.
     """
@@ -93,14 +84,7 @@ def open_text(
 
 
 class TextFile:
-    """A delimited file; an empty field is NULL, a quoted empty one is an empty text.
-
-    Args:
-        path: file, also compressed.
-        options: of the text.
-        columns: names, where the file has no header.
-        delimiter: usual one, where the options say none and the first line is not cut by another.
-    """
+    """A delimited file: an empty field is NULL, a quoted empty field is an empty text."""
 
     def __init__(
         self, path: Path, options: TextOptions, columns: Sequence[str], delimiter: str
@@ -122,13 +106,7 @@ class TextFile:
         self._source: Source | None = None
 
     def source(self) -> Source:
-        """Look at the first block and return the source.
-
-        Raises:
-            LoadUsageError: the file has no header, or cannot be read.
-        """
-        import pyarrow as pa
-
+        """Read the first block and return the source."""
         chunks: Callable[[Sequence[Column]], Iterator[Chunk]] = self.chunks
         try:
             self._recognise()
@@ -136,7 +114,7 @@ class TextFile:
         except (pa.ArrowException, OSError, ValueError, LookupError) as error:
             if "Empty CSV" not in str(error):
                 raise self._error(error) from error
-            # Arrow asks for an end of the line, which a file of a header alone may lack.
+            # Arrow needs a line end, which a file with only a header may lack.
             names, sample = self.given or self._header(self._text(_LARGEST_BLOCK)), None
             if not names:
                 raise LoadUsageError(f"{self.path.name} is empty: it has no header.") from error
@@ -154,7 +132,7 @@ class TextFile:
         return self._source
 
     def _recognise(self) -> None:
-        """Look at the first two lines for what separates the fields; pass over blank lines."""
+        """Find the delimiter by the first two lines, and count the blank lines before them."""
         text = self._text(_START)
         lines = text.lstrip(_ENDS)
         if not self.given:
@@ -168,26 +146,23 @@ class TextFile:
             return first > 1 and others in ([], [first])
 
         self.delimiter = self.usual
-        # Commas stand in numbers then, and in names.
+        # With a decimal comma, commas are in numbers and in names.
         is_doubtful = self.decimal == "," == self.usual or len(self._header(lines)) == 1
         if lines and is_doubtful and len(self.given) != 1:
             self.delimiter = next(filter(cuts, _DELIMITERS), self.usual)
 
     def _stream(self) -> Any:
-        import pyarrow as pa
-
         return pa.input_stream(str(self.path), compression="detect")
 
     def _text(self, size: int) -> str:
-        """Return what begins the file, up to so many bytes."""
-
+        """Return the beginning of the file, up to `size` bytes, as text."""
         with self._stream() as stream:
             start = stream.read(size)
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
         return decoder.decode(start).removeprefix("\ufeff")
 
     def _header(self, text: str) -> list[str]:
-        """Cut the first line; no fields without one."""
+        """Return the fields of the first line; empty if there is none."""
         lines = io.StringIO(text.lstrip(_ENDS), newline="")
         return next(csv.reader(lines, delimiter=self.delimiter), [])
 
@@ -198,7 +173,7 @@ class TextFile:
         return kind
 
     def _as_number(self, column: Any) -> Any:
-        """Return texts with a point before the fraction; what has one already is no number."""
+        """Return texts with a point for the decimal comma; one with a point becomes no number."""
         import pyarrow.compute as pc
 
         if self.decimal == ".":
@@ -207,14 +182,12 @@ class TextFile:
         return pc.replace_substring(column, ",", ".")
 
     def _look(self) -> tuple[list[str], Any]:
-        """Read the names, and the first block as texts: all in one go, the header as a row."""
-        import pyarrow as pa
-
+        """Read the names and the first block as texts, with the header as a row."""
         unnamed = (f"f{number}" for number in range(_MOST_COLUMNS))
         kinds = dict.fromkeys(self.given or unnamed, pa.string())
         try:
             with self._open(kinds, has_header=False) as reader:
-                # A long value may leave a block without the end of a row.
+                # Inside a long value, a block may have no end of a row.
                 blocks = (block for block in reader if block.num_rows)
                 sample = next(blocks, None)
                 if self.given or sample is None:
@@ -233,7 +206,7 @@ class TextFile:
             return self._look()
 
     def _grow(self, error: Exception) -> bool:
-        """Take larger blocks where a value did not fit; tell whether there are such."""
+        """Use larger blocks for a value that did not fit; return False if they are the largest."""
         if "straddl" not in str(error) or self._block >= _LARGEST_BLOCK:
             return False
         self._block *= 4
@@ -241,17 +214,11 @@ class TextFile:
         return True
 
     def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
-        """Read by the target's types; from a value on that Arrow does not take, read as text.
-
-        Args:
-            target: columns of the table, in the file's order.
-        """
-        import pyarrow as pa
-
+        """Read with the target's types, and as text from the first value that Arrow refuses."""
         pairs = list(zip(self.names, target, strict=True))
         self.numbers = {name for name, column in pairs if types.base(column.type) in _NUMBERS}
         texts = dict.fromkeys(self.names, pa.string())
-        kinds = {**texts}
+        kinds = texts.copy()
         for name, column in pairs:
             wanted = column.type
             if wanted == "numeric" and name in self.scales:
@@ -275,9 +242,7 @@ class TextFile:
                 return
 
     def _read(self, kinds: dict[str, Any], skip: int) -> Iterator[Chunk]:
-        """Give the chunks behind so many rows."""
-        import pyarrow as pa
-
+        """Yield the chunks after the first `skip` rows."""
         first, seen, given = 1, 0, 0
         are_numbers = [name in self.numbers and kind == pa.string() for name, kind in kinds.items()]
         last = None
@@ -304,8 +269,7 @@ class TextFile:
             raise self._left_open(first - 1, last)
 
     def _is_left_open(self, last: str) -> bool:
-        """Tell whether the last value has taken the rest of the file for want of a quote."""
-
+        """Tell whether the last value is the rest of the file, because a quote is missing."""
         if not any(end in last for end in _ENDS):
             return False
         quoted = ('"' + last.replace('"', '""'))[-_TAIL:]
@@ -316,7 +280,7 @@ class TextFile:
                 tail = (tail + decoder.decode(block))[-_TAIL:]
         if tail.endswith(quoted):
             return True
-        # Or a later quote ended it, and what stands behind that one belongs to it too.
+        # Or a later quote ended it, and the text after that quote belongs to it too.
         line, value = (re.split("[\r\n]", text)[-1] for text in (tail.rstrip(_ENDS), last))
         return any(
             letter == '"' and line[:at] + line[at + 1 :] == value and line[at + 1 :].strip()
@@ -324,7 +288,7 @@ class TextFile:
         )
 
     def _ends_open(self, text: str) -> bool:
-        """Tell whether a line that Arrow refused has taken the rest of the file along."""
+        """Tell whether a line that Arrow refused is the rest of the file."""
         if "\n" not in text:
             return False
         lines = io.StringIO(text, newline="")
@@ -340,7 +304,7 @@ class TextFile:
         return BadRowError(row, self.names[-1], shown(value), reason)
 
     def _report(self, found: list[Any], seen: int) -> int:
-        """Hand over lines of another number of fields that were not reported before."""
+        """Report new lines with a wrong number of fields; return the number of all such lines."""
         for row in found:
             seen += 1
             if seen <= self.reported or self._source is None:
@@ -354,9 +318,7 @@ class TextFile:
         return seen
 
     def _number(self, which: int) -> int:
-        """Return the number of the which-th bad line: Arrow counts only with one thread."""
-        import pyarrow as pa
-
+        """Return the row number of a bad line by reading again: Arrow counts with one thread."""
         if not self._numbers:
             kept, self.bad = self.bad, []
             with self._open(dict.fromkeys(self.names, pa.string()), threads=False) as reader:
@@ -421,8 +383,6 @@ def _no_chunks(_target: Sequence[Column]) -> Iterator[Chunk]:
 
 
 def _refuse_infinite(batch: Any) -> None:
-    """Let the server read what Arrow takes for infinite."""
-    import pyarrow as pa
-
+    """Fail if a value became infinite, so that the server reads its text."""
     if any(pa.types.is_floating(c.type) and has_infinite(c) for c in batch.columns):
         raise pa.ArrowInvalid("infinite")

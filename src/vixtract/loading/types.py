@@ -1,7 +1,7 @@
-"""PostgreSQL types of columns: which a source's values ask for, and which hold which others.
+"""PostgreSQL types of columns: inferring them from values, and which type holds which others.
 
-Types are named as PostgreSQL prints them (`format_type`). Inference is deliberately narrow: whole
-numbers are always bigint, decimals numeric, so that tomorrow's values fit what today's chose.
+Types are named as PostgreSQL prints them (`format_type`). Inference knows few types: whole numbers
+are always bigint, decimals numeric, so that tomorrow's values fit the type that today's chose.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import functools
 import math
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 TEXT = "text"
-# That Arrow's decimals have.
+# The most digits of Arrow's decimals.
 NUMERIC_DIGITS = 38
 _BY_KIND: dict[type, str] = {
     bool: "boolean",
@@ -39,7 +39,7 @@ _BY_KIND: dict[type, str] = {
 }
 TIMESTAMP = "timestamp without time zone"
 TIMESTAMPTZ = "timestamp with time zone"
-# Each type can be given up for the one behind it without losing a value.
+# Each type can be replaced by the next one without losing a value.
 _WIDER = {
     ("smallint", "integer"): "integer",
     ("smallint", "bigint"): "bigint",
@@ -49,7 +49,7 @@ _WIDER = {
     ("smallint", "numeric"): "numeric",
     ("integer", "numeric"): "numeric",
     ("bigint", "numeric"): "numeric",
-    # 2^53 + 1 is no double: numbers of both kinds meet in numeric, which holds either exactly.
+    # 2^53 + 1 has no double; numeric holds both kinds of numbers exactly.
     ("bigint", "double precision"): "numeric",
     ("double precision", "numeric"): "numeric",
     ("real", "double precision"): "double precision",
@@ -63,21 +63,19 @@ def infer(values: Collection[Any]) -> str:
     """Return the PostgreSQL type that holds all the values of a column; `text` for none.
 
     Args:
-        values: Python values, looked at more than once; None is ignored.
+        values: Python values, iterated more than once; None is ignored.
     """
-    found: set[str] = set()
-    for kind, example in _kinds(values).items():
-        found.add(_infer_kind(kind, example))
+    found = {_infer_kind(kind, example) for kind, example in _kinds(values).items()}
     if "bigint" in found and any(type(v) is int and v not in BIGINT for v in values):
         found.add("numeric")
     if found == {"bigint", "double precision"}:
-        # Python's usual mixture of 1 and 1.5 is meant as numbers with a fraction.
+        # A column of 1 and 1.5 in Python is meant as numbers with a fraction.
         return "double precision"
     return combine(found)
 
 
 def _kinds(values: Collection[Any]) -> dict[Any, Any]:
-    """Return the kinds of value, each with an example where its class does not tell the type."""
+    """Return the classes of the values, each with a value if the class does not tell the type."""
     classes = kinds_of(values)
     if classes <= _BY_KIND.keys():
         return dict.fromkeys(classes)
@@ -92,11 +90,7 @@ def _kinds(values: Collection[Any]) -> dict[Any, Any]:
 
 
 def kinds_of(values: Iterable[Any]) -> set[type]:
-    """Return the classes of a column's values, without None's.
-
-    Args:
-        values: Python values.
-    """
+    """Return the classes of a column's values, without that of None."""
     return set(map(type, values)) - {type(None)}
 
 
@@ -108,33 +102,18 @@ def _infer_kind(kind: Any, example: Any) -> str:
     if isinstance(example, enum.Enum):
         return infer([member.value for member in type(example)])
     if hasattr(example, "tolist") and hasattr(example, "dtype"):
-        # A numpy scalar tells by its Python value, an array is a list.
+        # The Python value of a numpy scalar tells its type; an array is a list.
         return infer([example.tolist()])
-    for base, name in _BY_KIND.items():
-        if isinstance(example, base):
-            return name
-    return TEXT
+    return next((name for base, name in _BY_KIND.items() if isinstance(example, base)), TEXT)
 
 
 def combine(names: Iterable[str]) -> str:
-    """Return a type that holds what each of the types holds.
-
-    Args:
-        names: PostgreSQL types.
-    """
-    result = ""
-    for name in sorted(names):
-        result = wider(result, name) if result else name
-    return result or TEXT
+    """Return a type that holds the values of all these types."""
+    return functools.reduce(wider, sorted(names) or [TEXT])
 
 
 def wider(one: str, other: str) -> str:
-    """Return the narrowest type that holds the values of both; `text` where no other does.
-
-    Args:
-        one: PostgreSQL type.
-        other: PostgreSQL type.
-    """
+    """Return the narrowest type that holds the values of both; `text` if no other does."""
     plain, other_plain = base(one), base(other)
     if plain == other_plain:
         return one if one == other else plain
@@ -143,23 +122,13 @@ def wider(one: str, other: str) -> str:
 
 
 def base(name: str) -> str:
-    """Return a type without its length or precision: numeric(12,2) gives numeric.
-
-    Args:
-        name: PostgreSQL type.
-    """
+    """Return a type without its length or precision: numeric(12,2) gives numeric."""
     start, bracket, rest = name.partition("(")
     return (start + rest.partition(")")[2]) if bracket else name
 
 
 def infer_arrow(kind: pa.DataType) -> str:
-    """Return the PostgreSQL type for an Arrow type.
-
-    Args:
-        kind: Arrow type.
-    """
-    import pyarrow as pa
-
+    """Return the PostgreSQL type for an Arrow type."""
     check = pa.types
     if check.is_dictionary(kind):
         return infer_arrow(kind.value_type)
@@ -190,45 +159,25 @@ def infer_arrow(kind: pa.DataType) -> str:
 
 
 def is_uuid(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type holds UUIDs.
-
-    Args:
-        kind: Arrow type.
-    """
+    """Tell whether an Arrow type holds UUIDs."""
     return getattr(kind, "extension_name", "") == "arrow.uuid"
 
 
 def is_binary(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type holds bytes.
-
-    Args:
-        kind: Arrow type.
-    """
-    import pyarrow as pa
-
+    """Tell whether an Arrow type holds bytes."""
     check = pa.types
-    return bool(
-        check.is_binary(kind)
-        or check.is_large_binary(kind)
-        or check.is_fixed_size_binary(kind)
-        or check.is_binary_view(kind)
-    )
+    is_sized = check.is_fixed_size_binary(kind) or check.is_binary_view(kind)
+    return bool(is_sized or check.is_binary(kind) or check.is_large_binary(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type holds text.
-
-    Args:
-        kind: Arrow type.
-    """
-    import pyarrow as pa
-
+    """Tell whether an Arrow type holds text."""
     check = pa.types
     return bool(check.is_string(kind) or check.is_large_string(kind) or check.is_string_view(kind))
 
 
-# How values stand in a text file. A number with a leading zero or plus is a name (postcode, code of
-# a region, tax number), and what has a blank or an underscore in it is none either.
+# Values as a text file has them. A number with a leading zero or plus is an identifier (postcode,
+# region code, tax number), and a text with a blank or an underscore is not a number either.
 _WHOLE = "(0|[1-9][0-9]*)"
 _INTEGER = "0|-?[1-9][0-9]*"
 _DECIMAL = rf"-?{_WHOLE}([.][0-9]+)?"
@@ -239,11 +188,7 @@ _FIRST = 50
 
 
 def infer_texts(array: pa.StringArray) -> str:
-    """Return the type for a text file's column; `text` where a value would not come back the same.
-
-    Args:
-        array: values as they stand in the file; nulls are ignored.
-    """
+    """Return the type of a text file's column; `text` if another would change a value."""
     array = array.drop_null()
     if not len(array):
         return TEXT
@@ -254,8 +199,7 @@ def infer_texts(array: pa.StringArray) -> str:
 
 
 def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
-    """Give each type's form, and what else must hold for its values."""
-    import pyarrow as pa
+    """Return each type's pattern, and a further check of its values."""
 
     def zones(array: pa.StringArray) -> set[bool]:
         return {one.tzinfo is not None for one in _parse(array, dt.datetime.fromisoformat)}
@@ -264,31 +208,23 @@ def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     yield "bigint", _INTEGER, lambda array: _casts(array, pa.int64())
     yield "numeric", _DECIMAL, lambda _: True
     yield "double precision", _FLOAT, lambda array: all(map(_is_double, array.to_pylist()))
-    yield (
-        "numeric",
-        _FLOAT,
-        lambda array: all(map(math.isfinite, map(float, array.to_pylist()))),
-    )
+    yield "numeric", _FLOAT, lambda array: all(math.isfinite(float(x)) for x in array.to_pylist())
     yield "date", _DAY, lambda array: bool(_parse(array, dt.date.fromisoformat))
     yield TIMESTAMP, _MOMENT, lambda array: zones(array) == {False}
     yield TIMESTAMPTZ, _MOMENT, lambda array: zones(array) == {True}
 
 
 def _is_double(text: str) -> bool:
-    """Tell whether a double holds a number with all its digits."""
+    """Tell whether a double holds all digits of a number."""
     number = float(text)
     return math.isfinite(number) and decimal.Decimal(repr(number)) == decimal.Decimal(text)
 
 
 def scale_of(array: pa.StringArray) -> int:
-    """Return the most digits behind the point.
-
-    Args:
-        array: decimals as texts.
-    """
+    """Return the largest number of digits after the decimal point, of decimals as texts."""
     import pyarrow.compute as pc
 
-    # Arithmetic with a number of Python's would have Arrow import pandas.
+    # Arithmetic with a Python number would make Arrow import pandas.
     behind = pc.replace_substring_regex(array, pattern="^[^.]*[.]?", replacement="")
     return int(pc.max(pc.binary_length(behind)).as_py() or 0)
 
@@ -296,15 +232,13 @@ def scale_of(array: pa.StringArray) -> int:
 def _all_are(array: pa.StringArray, form: str) -> bool:
     import pyarrow.compute as pc
 
-    # Most columns that are of another form say so at once.
+    # The first values already exclude most other patterns.
     parts = array.slice(0, _FIRST), array
     whole = rf"(?s)\A(?:{form})\z"
     return all(pc.all(pc.match_substring_regex(part, whole)).as_py() for part in parts)
 
 
 def _casts(array: pa.StringArray, kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     try:
         array.cast(kind)
     except pa.ArrowInvalid:
@@ -313,7 +247,7 @@ def _casts(array: pa.StringArray, kind: pa.DataType) -> bool:
 
 
 def _parse(array: pa.StringArray, parse: Callable[[str], Any]) -> list[Any]:
-    """Parse all values; none where one of them is no such value."""
+    """Parse all values; return an empty list if one of them is of another type."""
     try:
         return list(map(parse, array.to_pylist()))
     except ValueError:

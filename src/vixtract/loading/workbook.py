@@ -12,19 +12,10 @@ from typing import Any, TypedDict
 from vixtract.loading.errors import LoadUsageError, shown, unreadable
 from vixtract.loading.sources import Source, from_rows
 
-# What openpyxl lets through from a file that is no workbook, or a damaged one; XML's is a
+# The errors of openpyxl and its parsers for a damaged file, or one of another format; XML's is a
 # SyntaxError.
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    SyntaxError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
+_WRONG_CONTENT = (SyntaxError, LookupError, ValueError, TypeError, AttributeError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, *_WRONG_CONTENT)
 
 
 class WorkbookArguments(TypedDict, total=False):
@@ -35,24 +26,17 @@ class WorkbookArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class WorkbookOptions:
-    """Options of a workbook.
-
-    Args:
-        sheet: name, or position from 0.
-    """
+    """Options of a workbook: the sheet's name, or its position from 0."""
 
     sheet: str | int = 0
 
 
 def open_workbook(path: Path, options: WorkbookOptions, columns: Sequence[str] = ()) -> Source:
-    """Open one sheet, read row by row.
+    """Open one sheet, read row by row; `columns` names the columns if it has no header.
 
-    Args:
-        path: XLSX or XLSM file.
-        options: say which sheet.
-        columns: names, where the sheet has no header.
     Raises:
-        LoadUsageError: no workbook, no such sheet, or values in a column without a name.
+        LoadUsageError: the file is not a workbook, the sheet does not exist, or a column that has
+            values has no name.
     """
     import openpyxl
 
@@ -60,7 +44,7 @@ def open_workbook(path: Path, options: WorkbookOptions, columns: Sequence[str] =
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
-    # Not book.sheetnames: that has the sheets of a single chart, too.
+    # Not book.sheetnames, which has the sheets that are a single chart too.
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     names = list(sheets)
     wanted = options.sheet
@@ -72,8 +56,8 @@ def open_workbook(path: Path, options: WorkbookOptions, columns: Sequence[str] =
 
 
 def _read(path: Path, sheet: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Give the rows that are not blank, with Excel's numbers."""
-    # What a file says of its sheet's size is wrong in those of some programs.
+    """Yield the rows that are not blank, with their row numbers in Excel."""
+    # Some programs write a wrong size of the sheet.
     sheet.reset_dimensions()
     rows = enumerate(sheet.iter_rows(values_only=True), 1)
     try:
@@ -85,9 +69,9 @@ def _read(path: Path, sheet: Any) -> Iterator[tuple[int, tuple[Any, ...]]]:
 def _named(
     path: Path, rows: Iterator[tuple[int, tuple[Any, ...]]], given: Sequence[str]
 ) -> Iterator[list[Any]]:
-    """Give the rows without the columns that have no name, which have to be empty.
+    """Yield the rows without the columns that have no name, which must be empty.
 
-    A cell that was ever formatted is a column of the sheet.
+    Every cell that was ever formatted belongs to a column of the sheet.
     """
     from openpyxl.utils import get_column_letter
 
@@ -106,13 +90,10 @@ def _named(
                     f" has {shown(value)} there.",
                     "Name the column, or empty it.",
                 )
-        # A row ends with its last cell.
+        # A row ends at its last cell.
         yield [row[i] if i < len(row) else None for i in kept]
 
 
 def _unreadable(path: Path, error: Exception) -> LoadUsageError:
-    return unreadable(
-        path,
-        error,
-        "Is it whole, an .xlsx (not an .xls of another name) and without a password?",
-    )
+    hint = "Is it whole, an .xlsx (not an .xls of another name) and without a password?"
+    return unreadable(path, error, hint)

@@ -1,7 +1,8 @@
-"""Chunks into a table by COPY: binary where that is exact, else as text for the server to read.
+"""Writing chunks into a table by COPY: in binary if that is exact, else as text.
 
-The server says which line of a COPY it refuses; that becomes a row's number in the source. A COPY
-ends every few chunks, because a refusal is only heard at its end; the chunks are kept until then.
+The server names the line of a COPY that it refuses, which gives the row's number in the source. A
+COPY ends every few chunks, because the server reports a refusal at its end; the chunks are kept
+until then.
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import Connection, Cursor, sql
+from psycopg.abc import Buffer
+from psycopg.copy import LibpqWriter
 
 from vixtract.loading.chunks import BYTES, Chunk
 from vixtract.loading.connections import copying
-from vixtract.loading.encode import Column, InexactError, encode_chunk
+from vixtract.loading.encode import InexactError, encode_chunk
 from vixtract.loading.errors import BadRowError, LoadError, shown
 from vixtract.loading.python_values import adapt_row
+from vixtract.loading.target import Column, join_names
 from vixtract.loading.text_moments import require_whole
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
-    from psycopg import Connection, Cursor, sql
-    from psycopg.abc import Buffer
 
 SESSION_CHUNKS = 8
 
@@ -32,11 +35,9 @@ class Writer:
     """Writes chunks into one table within the caller's transaction.
 
     Args:
-        connection: in a transaction.
-        relation: quoted name of the table.
         columns: of the table, in the chunks' order.
-        freeze: the table was made in this transaction: rows are visible to all its later readers,
-            also to those whose snapshot is older.
+        freeze: write frozen rows, which only a table made in this transaction takes: even readers
+            with an older snapshot see them.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Writer:
         self.freeze = freeze
         self.rows = 0
         self.bytes = 0
-        self.exact_rows = 0
-        self._place = find_place(_bare_name(connection, relation), [c.name for c in columns])
+        self._place = make_context_pattern(
+            _bare_name(connection, relation), [c.name for c in columns]
+        )
         self._stack = ExitStack()
         self._copy: Any = None
         self._schema: pa.Schema | None = None
@@ -65,8 +67,6 @@ class Writer:
     def write(self, chunk: Chunk) -> None:
         """Send a chunk.
 
-        Args:
-            chunk: its columns in the order of `columns`.
         Raises:
             BadRowError: the server refused a row of this chunk or of one before.
         """
@@ -77,23 +77,20 @@ class Writer:
             self._write_text(chunk)
         else:
             if batch.nbytes > BYTES and chunk.rows > 1:
-                # Few but wide rows: what is encoded at once stays small.
+                # Rows may be few but wide: encode only so many at once.
                 middle = chunk.rows // 2
                 self.write(chunk.slice(0, middle))
                 self.write(chunk.slice(middle))
                 return
             self._write_binary(chunk, batch)
-            self.exact_rows += chunk.rows
         self.rows += chunk.rows
 
     def flush(self) -> None:
-        """End the running COPY, so that the server has accepted all that was sent.
+        """End the running COPY and wait until the server has accepted all rows.
 
         Raises:
-            BadRowError: it has not.
+            BadRowError: the server refused a row.
         """
-        import psycopg
-
         if self._copy is None:
             return
         copy, encoder = self._copy, self._encoder
@@ -106,20 +103,16 @@ class Writer:
             raise self._refusal(error, pending) from error
 
     def abandon(self) -> None:
-        """Leave a running COPY after a failure of the source."""
-        import psycopg
-
+        """End a running COPY after a failure of the source."""
         if self._copy is not None:
             self._copy = None
             try:
                 error = LoadError("the source failed")
                 self._stack.__exit__(type(error), error, None)
             except (psycopg.Error, LoadError):
-                pass  # the transaction is rolled back: the source's own failure is what counts
+                pass  # the transaction is rolled back, and the source's failure is reported
 
     def _write_binary(self, chunk: Chunk, batch: pa.RecordBatch) -> None:
-        import psycopg
-
         if self._copy is not None and batch.schema != self._schema:
             self.flush()
         try:
@@ -136,8 +129,6 @@ class Writer:
             self.flush()
 
     def _begin(self, schema: pa.Schema) -> None:
-        from pgpq import ArrowToPostgresBinaryEncoder
-
         self._stack.enter_context(copying(self.connection))
         cursor = self._stack.enter_context(self.connection.cursor())
         self._copy = self._stack.enter_context(self._open_copy(cursor, "BINARY"))
@@ -146,8 +137,6 @@ class Writer:
         self._copy.write(self._encoder.write_header())
 
     def _write_text(self, chunk: Chunk) -> None:
-        import psycopg
-
         values = [chunk.values(i) for i in range(len(self.columns))]
         for texts, column in zip(values, self.columns, strict=True):
             require_whole(texts, column, chunk.first)
@@ -171,9 +160,7 @@ class Writer:
             raise BadRowError(chunk.first + index, name, shown(value), error.reason) from error
 
     def _open_copy(self, cursor: Cursor[Any], form: str) -> Any:
-        """Open a COPY whose bytes are counted."""
-        from psycopg.copy import LibpqWriter
-
+        """Open a COPY and count its bytes."""
         owner = self
 
         class CountingWriter(LibpqWriter):
@@ -184,9 +171,7 @@ class Writer:
         return cursor.copy(self._statement(form), writer=CountingWriter(cursor))
 
     def _statement(self, form: str) -> sql.Composed:
-        from psycopg import sql
-
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        names = join_names(column.name for column in self.columns)
         return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}, FREEZE {})").format(
             self.relation, names, sql.SQL(form), sql.SQL("true" if self.freeze else "false")
         )
@@ -194,7 +179,7 @@ class Writer:
     def _refusal(
         self, error: psycopg.Error, chunks: Sequence[Chunk], sent: int | None = None
     ) -> LoadError:
-        """Turn the server's refusal into a row's number, column and value."""
+        """Return the error for a refusal of the server, with row, column and value."""
         message = str(error.diag.message_primary or error).strip().partition("\n")[0]
         detail = error.diag.message_detail
         reason = f"{message} ({detail})" if detail else message
@@ -217,7 +202,7 @@ class Writer:
         return BadRowError(chunk.first + line - 1, name, value, reason)
 
     def _refused_row(self, reason: str, chunk: Chunk, index: int) -> BadRowError:
-        """No column was named; a NUL in a text tells it."""
+        """Return the error if the server named no column; a NUL in a text tells which."""
         row = chunk.row(index)
         for column, value in zip(self.columns, row, strict=True):
             if isinstance(value, str) and "\0" in value:
@@ -225,15 +210,11 @@ class Writer:
         return BadRowError(chunk.first + index, "", shown(row), reason)
 
 
-def find_place(table: str, columns: Sequence[str]) -> re.Pattern[str]:
-    """Return what finds a row's number and its column in the context of the server's refusal.
+def make_context_pattern(table: str, columns: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern that finds the row's number and the column in the context of a refusal.
 
-    That is `COPY t, line 3, column n: "x"` with other words in other languages: what stands
-    between the names and numbers is not looked at.
-
-    Args:
-        table: its name without a schema.
-        columns: names, which may contain anything.
+    The context is `COPY t, line 3, column n: "x"`, with other words in other languages: the pattern
+    takes any text between the names and numbers. `table` is a name without a schema.
     """
     names = "|".join(map(re.escape, sorted(columns, key=len, reverse=True)))
     return re.compile(
@@ -250,7 +231,7 @@ def _bare_name(connection: Connection, relation: sql.Identifier) -> str:
 
 
 def _encodable(value: Any) -> bool:
-    """Tell whether a value has no half characters, in a text or somewhere within."""
+    """Tell whether a value has no half of a surrogate pair in any of its texts."""
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""How much output a notebook keeps, and the line that stands where output was cut."""
+"""Limit the output that a notebook keeps, with a line where output was cut."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ CELL_BYTES = 5 * MEGABYTE
 NOTEBOOK_BYTES = 20 * MEGABYTE
 
 _COUNTED = ("stream", "display_data", "execute_result", "update_display_data", "error")
-# What a message costs in the file besides its content; else a million one-byte outputs were free.
+# Bytes that a message takes besides its content. Without it a million one-byte outputs are free.
 _OVERHEAD = 200
 _ERROR_TEXT = 100_000
 
 
 class OutputBudget:
-    """Counts what kernel messages add to a notebook and cuts what is too much.
+    """Count what kernel messages add to a notebook, and cut what exceeds the limits.
 
     Args:
         cell_bytes: output that one cell keeps.
@@ -65,7 +65,7 @@ class OutputBudget:
         self._used += size
         if self._used_by_cell[cell] <= self._cell_bytes and self._used <= self._notebook_bytes:
             return True
-        # What is cut away does not count against the cells that follow.
+        # Output that was cut does not count against the cells that follow.
         self._used -= size
         return False
 

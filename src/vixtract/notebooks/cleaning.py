@@ -1,4 +1,4 @@
-"""What of an executed notebook a page may show: nothing that runs, and nothing that loads.
+"""Clean the page of an executed notebook: nothing in it runs, nothing loads.
 
 Lists of what is allowed, for ammonia (nh3), which parses as browsers do.
 """
@@ -10,15 +10,14 @@ from typing import Any
 
 import nh3
 
-# What text and tables of a notebook are made of. Nothing here can load or run anything.
-TAGS = frozenset(
-    (
-        *("a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd"),
-        *("del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i"),
-        *("ins", "kbd", "li", "ol", "p", "pre", "q", "s", "samp", "small", "span", "strong", "sub"),
-        *("summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var"),
-    )
-)
+# Elements of text and tables. None of them can load or run anything.
+_BLOCKS = {"blockquote", "br", "details", "div", "hr", "p", "pre", "summary"}
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
+_LISTS = {"dd", "dl", "dt", "li", "ol", "ul"}
+_TABLES = {"caption", "col", "colgroup", "table", "tbody", "td", "tfoot", "th", "thead", "tr"}
+_PHRASES = {"a", "abbr", "b", "cite", "code", "del", "em", "i", "ins", "kbd", "q", "s", "samp"}
+_MORE_PHRASES = {"small", "span", "strong", "sub", "sup", "u", "var"}
+TAGS = frozenset(_BLOCKS | _HEADINGS | _LISTS | _TABLES | _PHRASES | _MORE_PHRASES)
 ATTRIBUTES = {
     "*": {"class", "id", "title", "align"},
     "a": {"href"},
@@ -27,13 +26,9 @@ ATTRIBUTES = {
 }
 _TEXT = nh3.Cleaner(tags=set())
 _FOREIGN = nh3.Cleaner(tags=set(TAGS), attributes=ATTRIBUTES)
-# The forms of an output that a page without scripts can show.
-_SHOWN = frozenset(
-    (
-        *("text/html", "text/markdown", "text/latex", "text/plain"),
-        *("image/png", "image/jpeg", "image/svg+xml"),
-    )
-)
+# MIME types of outputs that a page without scripts can show.
+_TEXTS = frozenset(("text/html", "text/markdown", "text/latex", "text/plain"))
+_SHOWN = _TEXTS | {"image/png", "image/jpeg", "image/svg+xml"}
 _ELSEWHERE = "This output shows in Lab only: open the notebook there."
 _MERMAID = "text/vnd.mermaid"
 _IMAGE = re.compile(r"data:image/(png|jpeg|svg\+xml);base64,")
@@ -48,7 +43,7 @@ _BLANKS = re.compile(r"[\x00-\x20]+")
 
 
 def _check_value(_: str, name: str, value: str) -> str | None:
-    """Let links lead anywhere but into data, images be nothing but data, and styles colours."""
+    """Allow links except to `data:`, images only as `data:`, and styles only for colours."""
     if name == "src":
         return value if _IMAGE.match(value) else None
     if name == "style":
@@ -63,7 +58,7 @@ _PAGE = nh3.Cleaner(
         **ATTRIBUTES,
         "*": {*ATTRIBUTES["*"], "data-mime-type", "data-type"},
         "img": {"src", "width", "height"},
-        # What coloured text of a terminal becomes.
+        # Classes of coloured terminal text.
         "span": {"style"},
     },
     set_tag_attribute_values={"img": {"alt": "No description has been provided for this image"}},
@@ -73,12 +68,12 @@ _PAGE = nh3.Cleaner(
 
 
 def keep_what_shows(notebook: Any) -> None:
-    """Remove the forms of outputs that need more than a page; say so where no other is left.
+    """Remove the outputs that a page cannot show; leave a note where none is left.
 
     Args:
         notebook: of nbformat; changed in place.
     """
-    # The state of widgets, which need a script.
+    # The state of widgets needs a script.
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -87,7 +82,7 @@ def keep_what_shows(notebook: Any) -> None:
                 continue
             if isinstance(data.get(_MERMAID), str):
                 data["text/plain"] = data[_MERMAID]
-            # What an object gives for itself may be anything.
+            # Objects choose their own MIME types: any text is possible.
             for kind in [kind for kind in data if not _shows(kind, data[kind])]:
                 del data[kind]
             if not data:
@@ -95,16 +90,16 @@ def keep_what_shows(notebook: Any) -> None:
 
 
 def _shows(kind: str, value: object) -> bool:
-    """Tell whether a page can show a form of an output, and something of it is seen."""
+    """Return whether a page can show an output of this MIME type, and it is not empty."""
     if kind not in _SHOWN or not isinstance(value, str):
         return False
     return kind != "text/html" or not value.strip() or bool(_parse(_TEXT, value).strip())
 
 
 def clean(html: str | bytes) -> str:
-    """Return HTML of known elements and attributes alone.
+    """Return HTML with known elements and attributes only.
 
-    The text of other elements stays, but for that of scripts, styles, drawings and formulas.
+    The text of other elements stays, except in scripts, styles, drawings and formulas.
 
     Args:
         html: of a cell or an output.
@@ -113,7 +108,7 @@ def clean(html: str | bytes) -> str:
 
 
 def clean_head(page: str) -> str:
-    """Return all before the body, without scripts.
+    """Return the document up to its body, without scripts.
 
     Args:
         page: whole document.
@@ -122,10 +117,10 @@ def clean_head(page: str) -> str:
 
 
 def clean_body(page: str) -> str:
-    """Clean all that a page shows once more: of templates' slips, too, nothing gets through.
+    """Clean the body of the finished page, so that an error in a template lets nothing through.
 
     Args:
-        page: document; what comes before its body is left out.
+        page: document; the part before its body is dropped.
     """
     body = _parse(_PAGE, page[_start_of_body(page) : page.rindex("</body>")])
     body = _FOCUSABLE.sub(' tabindex="0" ', body)
@@ -137,6 +132,6 @@ def _start_of_body(page: str) -> int:
 
 
 def _parse(cleaner: nh3.Cleaner, html: str) -> str:
-    # Without halves of characters, which JSON can hold and UTF-8 cannot.
+    # Without lone surrogates, which JSON can hold and UTF-8 cannot.
     whole = str(html).encode("utf-8", "replace").decode()
     return cleaner.clean(_PRE.sub(r"\1\n\n", whole))

@@ -1,7 +1,7 @@
 """papermill's engine as the appliance runs it: progress per cell, live output, limits, whole files.
 
-papermill stays in charge of parameters, metadata, saving points and errors; used by the driver and
-by the `papermill` command of shell jobs.
+papermill still handles parameters, metadata, saving and errors. Used by the driver and by the
+`papermill` command of shell jobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LATE_S = 0.1
 
 
 class Progress:
-    """Reports to the supervisor, on a descriptor that the kernel does not inherit."""
+    """Report to the supervisor on a descriptor that the kernel does not inherit."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -46,7 +46,7 @@ class Progress:
     def open(self) -> None:
         """Take the descriptor over from the environment, so that no child sees it."""
         number = os.environ.pop("VIXTRACT_PROGRESS_FD", "")
-        # A script may have closed it, or use the number for a file of its own.
+        # A script may have closed it, or opened a file of its own under this number.
         with contextlib.suppress(OSError, ValueError):
             if stat.S_ISFIFO(os.fstat(int(number)).st_mode):
                 os.set_inheritable(int(number), False)
@@ -76,17 +76,17 @@ progress = Progress()
 class Cells(NotebookExecutionManager):  # type: ignore[misc]
     """papermill's state of a run, with progress in cells as a person counts them.
 
-    Only code cells with something in them count, and none that papermill injected.
+    Empty cells and the cell that papermill injects do not count.
     """
 
     current: ClassVar[Cells | None] = None
     shown_paths: ClassVar[dict[str, str]] = {}
-    # While this is so, a save may come `_LATE_S` late; who says so calls `save_where_due`.
+    # While set, a save may be `_LATE_S` late; whoever sets it calls `save_where_due`.
     saves_late = False
     save_due = 0.0
 
     def notebook_start(self, **kwargs: Any) -> None:
-        """Note the cells, then start as papermill does."""
+        """Number the cells, then start as papermill does."""
         Cells.current = self
         self._numbers = number_cells(self.nb.cells)
         self.running = 0
@@ -95,7 +95,7 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
         super().notebook_start(**kwargs)
 
     def number(self, index: int) -> int:
-        """Return a cell's number as a person counts, 0 for one that does not count."""
+        """Return a cell's number as a person counts, or 0 where it does not count."""
         return self._numbers.get(index, 0)
 
     def cell_start(self, cell: Any, cell_index: int, **kwargs: Any) -> None:
@@ -110,9 +110,9 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
         super().cell_start(cell, cell_index=cell_index, **kwargs)
 
     def cell_complete(self, cell: Any, cell_index: int, **kwargs: Any) -> None:
-        """Count the cell where it ended well."""
+        """Count the cell if it succeeded."""
         if sys.exc_info()[0]:
-            # The kernel is gone, or the like: papermill would call the cell completed.
+            # The kernel died, for example: papermill would record the cell as completed.
             self.cell_exception(cell, cell_index=cell_index)
         super().cell_complete(cell, cell_index=cell_index, **kwargs)
         number = self.number(cell_index)
@@ -120,7 +120,7 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
             progress.tell(cells_done=number)
 
     def save(self, **kwargs: Any) -> None:
-        """Save, or let the saves of cells that follow each other fast be one."""
+        """Save now, or later together with the fast cells that follow."""
         if self.saves_late:
             self.save_due = self.save_due or time.monotonic() + _LATE_S
         else:
@@ -128,20 +128,20 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
             super().save(**kwargs)
 
     def save_where_due(self) -> bool:
-        """Save what was put off for long enough; says whether it did."""
+        """Save if a postponed save is due; return whether it did."""
         if not self.save_due or time.monotonic() < self.save_due:
             return False
         self.save_now()
         return True
 
     def save_now(self) -> None:
-        """Save what was put off."""
+        """Do a postponed save."""
         if self.save_due:
             self.save_due = 0.0
             super().save()
 
     def autosave_cell(self) -> None:
-        """Save a long cell's outputs now and then: more seldom where a save takes long."""
+        """Save the outputs of a long cell at intervals, which grow with the time a save takes."""
         late, self.saves_late = self.saves_late, False
         try:
             super().autosave_cell()
@@ -149,7 +149,7 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
             self.saves_late = late
 
     def stop(self) -> None:
-        """Save what there is; the cell that runs has failed."""
+        """Save the notebook, with the running cell marked as failed."""
         self.saves_late = False
         for index, cell in enumerate(self.nb.cells):
             if cell.metadata.papermill["status"] == self.RUNNING:
@@ -158,7 +158,7 @@ class Cells(NotebookExecutionManager):  # type: ignore[misc]
 
 
 class Client(PapermillNotebookClient):  # type: ignore[misc]
-    """papermill's client with limited output, a private transport and the jobs' own Python."""
+    """papermill's client with limited output, private sockets and the Python of jobs."""
 
     def __init__(self, manager: Cells, **options: Any) -> None:
         options["log_output"] = True
@@ -174,7 +174,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         return self.km
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-        """Let a message through as far as the limits allow."""
+        """Process a message as far as the limits of output allow."""
         admitted = self._budget.admit(msg, cell_index)
         return None if admitted is None else super().process_message(admitted, cell, cell_index)
 
@@ -188,7 +188,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
 
 
 class JobKernelManager(AsyncKernelManager):
-    """Starts kernels that say just `python` with the jobs' Python, not with the driver's own."""
+    """Starts kernels whose command is just `python` with the Python of jobs, not the driver's."""
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         """Build the kernel's command line."""
@@ -233,13 +233,13 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Choose the kernel: the one asked for, the notebook's own, or the default."""
+        """Return the kernel to use: the requested one, the notebook's, or the default."""
         wanted = name or nb.metadata.get("kernelspec", {}).get("name") or ""
         return choose_kernel(wanted, _language(nb), is_demand=bool(name))
 
     @classmethod
     def nb_language(cls, nb: Any, language: str | None = None) -> str:
-        """Tell the language; a notebook that does not say is taken as Python."""
+        """Return the language; Python where the notebook names none."""
         try:
             return str(nb_language(nb, language))
         except ValueError:
@@ -247,9 +247,9 @@ class Engine(NBClientEngine):  # type: ignore[misc]
 
 
 class WholeFiles:
-    """papermill's way to files that appear whole or not at all."""
+    """papermill's handler of files, which replaces each in one step."""
 
-    # Secrets of the owner's connections; the job says them.
+    # Secrets of the owner's connections, from the job.
     masked: Sequence[str] = ()
 
     def read(self, path: str) -> str:
@@ -259,7 +259,7 @@ class WholeFiles:
     def write(self, text: str, path: str) -> None:
         """Replace a notebook in one step, without the owner's secrets."""
         masked = Masker([*own_secrets(), *self.masked]).mask_text(text)
-        # Papermill saves after every cell: a disk's pace must not become the notebook's.
+        # papermill saves after every cell: waiting for the disk would slow the notebook down.
         write_whole(Path(path), masked.encode("utf-8", "replace"), sync=False)
 
     def listdir(self, path: str) -> list[str]:
@@ -303,13 +303,13 @@ _said: set[str] = set()
 
 
 def choose_kernel(wanted: str, language: str, *, is_demand: bool) -> str:
-    """Return a kernel that exists, where the choice is safe.
+    """Return the requested kernel, or the default where that is missing and Python will do.
 
     Args:
         wanted: kernel name; empty where the notebook names none.
         language: the notebook's, in small letters; empty where it names none.
-        is_demand: whether the event names the kernel: then nothing else will do.
-    Returns: a kernel name; an unknown one is returned as it is and fails at the start.
+        is_demand: whether the event names the kernel: then no other is used.
+    Returns: a kernel name. One that is unknown is returned as it is, and fails to start.
     """
     if not wanted:
         return DEFAULT_KERNEL

@@ -1,7 +1,7 @@
-"""The driver: runs one notebook with papermill, as its owner, inside a run's directory.
+"""The driver: run one notebook with papermill, as its owner, in the directory of the run.
 
-Reads its job as JSON from standard input: input, notebook (its path for people), output, cwd,
-parameters, kernel, masked (what no output may show). Writes the log to standard output and reports
+Reads its job as JSON from standard input: input, notebook (the path to show), output, cwd,
+parameters, kernel, masked (secrets to hide). Writes the log to standard output and reports
 to the progress descriptor.
 """
 
@@ -30,16 +30,16 @@ CODE_STOPPED = 143
 
 
 def main() -> int:
-    """Run the job on standard input; returns 0, 1 (a cell failed) or 2 (it could not run)."""
+    """Run the job on standard input; return 0, 1 (a cell failed) or 2 (it could not run)."""
     return drive(json.load(sys.stdin))
 
 
 def drive(job: dict[str, Any], engine_class: Any = None) -> int:
-    """Run one notebook as a process of its own does.
+    """Run one notebook: prepare output, logging and signals of this process, then `run`.
 
     Args:
         job: the keys of the module's first lines.
-        engine_class: papermill's engine; None: `engine.Engine`.
+        engine_class: papermill's engine; `engine.Engine` by default.
     Returns: exit code.
     """
     from vixtract.notebooks import engine
@@ -59,7 +59,7 @@ def drive(job: dict[str, Any], engine_class: Any = None) -> int:
 
 
 def take_any_text() -> None:
-    """Have standard output and error take what UTF-8 cannot say: lone surrogates."""
+    """Have standard output and error escape lone surrogates, which UTF-8 cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -73,14 +73,14 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
         engine_class: papermill's engine.
     Returns: exit code.
     Raises:
-        NotebookError: the file is no notebook that can be run.
+        NotebookError: the file is not a notebook, or its metadata is wrong.
     """
     import papermill
 
     from vixtract.notebooks import engine
 
     name = Path(job["notebook"]).name
-    # Before papermill sees it, whose messages are for programmers.
+    # Before papermill reads it: its messages are for programmers.
     notebook = load_notebook(Path(job["input"]).read_bytes(), name)
     timeout_s = cell_timeout(notebook, name)
     output = Path(job["output"])
@@ -90,7 +90,7 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
     try:
         papermill.execute_notebook(
             job["input"],
-            # papermill fills braces in paths with parameters; a name has none to fill.
+            # papermill replaces braces in paths by parameters; this name must stay.
             job["output"].replace("{", "{{").replace("}", "}}"),
             parameters=job["parameters"],
             engine_name=engine.NAME,
@@ -113,9 +113,9 @@ def cell_timeout(notebook: Any, name: str) -> int | None:
     Args:
         notebook: of nbformat; `execution.timeout` is where jupyter-cache looks, too.
         name: how to call it in messages.
-    Returns: seconds; None: as long as it likes.
+    Returns: seconds, or None for no limit.
     Raises:
-        NotebookError: what stands there is no such number.
+        NotebookError: the value is neither a positive whole number nor -1.
     """
     execution = notebook.metadata.get("execution")
     value = execution.get("timeout") if isinstance(execution, dict) else None
@@ -130,7 +130,7 @@ def cell_timeout(notebook: Any, name: str) -> int | None:
 
 
 def report_cell_error(error: Any, output: str) -> int:
-    """Say which cell failed and how.
+    """Report the cell that failed, and its error.
 
     Args:
         error: papermill's.
@@ -155,12 +155,12 @@ def report_cell_error(error: Any, output: str) -> int:
 
 
 def report_failure(error: Exception, kernel: str, output: str) -> int:
-    """Say why the notebook could not be run to its end.
+    """Report why the notebook stopped, where it was not an error of a cell.
 
     Args:
         error: of papermill or what it uses.
         kernel: name asked for.
-        output: path of the executed notebook, which may not be there yet.
+        output: path of the executed notebook, which may not exist yet.
     """
     from vixtract.notebooks import engine
 
@@ -178,7 +178,7 @@ def report_failure(error: Exception, kernel: str, output: str) -> int:
 
 
 def _stop(*_: object) -> NoReturn:
-    """Keep what the notebook has so far; the supervisor ends the kernel."""
+    """Save the notebook as it is; the supervisor ends the kernel."""
     from vixtract.notebooks import engine
 
     cells = engine.Cells.current

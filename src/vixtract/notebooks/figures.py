@@ -1,7 +1,7 @@
 """Seconds that a run spent on extracting, transforming and loading, by the tags of its cells.
 
-Computed from the executed notebook, in the limited process that makes its HTML: papermill notes how
-long each cell took, the person says with tags what a cell is for.
+Computed from the executed notebook, in the limited process that makes its HTML: papermill records
+how long each cell took, and the author's tags say what a cell is for.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def measure(cells: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def clean(figures: object) -> dict[str, float]:
-    """Keep what can be a run's figures.
+    """Return those values that are valid figures.
 
     Args:
-        figures: as the owner's process reported them.
+        figures: as reported by the owner's process, which may send anything.
     """
     if not isinstance(figures, Mapping):
         return {}
@@ -47,7 +47,7 @@ def clean(figures: object) -> dict[str, float]:
 
 
 def tell(figures: Mapping[str, float]) -> None:
-    """Report to the supervisor, where it listens.
+    """Report the figures to the supervisor, where its descriptor is open.
 
     Args:
         figures: of `measure`.

@@ -1,4 +1,4 @@
-"""What a notebook says about itself: its parameters, its kernel. Nothing of it is ever run.
+"""Read a notebook's parameters and kernel without running anything of it.
 
 The cell tagged `parameters` is read with Python's own parser: names, literal values, annotations
 and comments. Papermill, which replaces the values at run time, takes its names from the same cell.
@@ -15,18 +15,24 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from vixtract.errors import RequestError
+from vixtract.errors import Failure, RequestError
 
 MAX_PARAMETERS = 100
 MAX_TEXT = 2000
 TAG = "parameters"
 KINDS = ("text", "integer", "number", "yes_no", "date", "choice", "json")
 _NAMES = {
-    "str": "text", "int": "integer", "float": "number", "bool": "yes_no", "date": "date",
-    "datetime.date": "date", "list": "json", "dict": "json",
-}  # fmt: skip
+    "str": "text",
+    "int": "integer",
+    "float": "number",
+    "bool": "yes_no",
+    "date": "date",
+    "datetime.date": "date",
+    "list": "json",
+    "dict": "json",
+}
 _CHOICES = re.compile(r"^\s*(?:choices|one of)\s*:\s*(.+)$", re.IGNORECASE)
-# Also a path of an interpreter, which some specifications have in the language's place.
+# Also the path of an interpreter, which some kernel specifications give as their language.
 _PYTHON = re.compile(r"(?:^|/)python[0-9.]*$")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -39,19 +45,25 @@ def inspect_notebook(text: str) -> dict[str, Any]:
     Returns: `parameters` (list of name, kind, default, help, choices), `kernel`, `language`, and
         `problem`: why there are no parameters, or empty.
     Raises:
-        RequestError: it is no notebook.
+        RequestError: the text is not a notebook.
     """
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise RequestError(
-            "The file is no notebook: it is not JSON.", "Save it again in JupyterLab."
+            "The file is no notebook: it is not JSON.",
+            "Save it again in JupyterLab.",
+            Failure("notebook.not_a_notebook"),
         ) from None
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
-        raise RequestError("The file is no notebook: it has no cells.", "Use format 4.")
+        raise RequestError(
+            "The file is no notebook: it has no cells.",
+            "Use format 4.",
+            Failure("notebook.not_a_notebook"),
+        )
     metadata = _mapping(notebook.get("metadata"))
     kernel = _mapping(metadata.get("kernelspec"))
-    # What the kernel said of itself counts before what its specification says; so in papermill.
+    # As in papermill: the kernel's own language info comes before its specification.
     told = _mapping(metadata.get("language_info")).get("name") or kernel.get("language")
     language = str(told or "python")[:100]
     if _PYTHON.search(language):
@@ -84,15 +96,15 @@ def _find_source(cells: list[Any]) -> str | None:
 
 
 def read_parameters(source: str) -> list[dict[str, Any]]:
-    """Read the assignments of a parameters cell, in their order.
+    """Return the assignments of a parameters cell, in order.
 
     Args:
         source: Python code.
     Returns: name, kind (one of KINDS), default (JSON value or None), help, choices, required.
     Raises:
-        SyntaxError: the code is no Python.
+        SyntaxError: the code is not Python.
     """
-    # Lines of magics and shell commands are no Python; the rest of the cell still is.
+    # Magics and shell commands are not Python; the rest of the cell is.
     lines = ["" if re.match(r"\s*[%!]", line) else line for line in source.split("\n")]
     source = "\n".join(lines)
     comments = _read_comments(source)
@@ -122,7 +134,7 @@ def _describe(
 ) -> dict[str, Any] | None:
     is_known, default = _read_value(node.value)
     if node.value is not None and not is_known:
-        # Computed at run time: a form could only show it wrongly.
+        # Computed at run time: a form cannot know the value.
         return None
     annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
     kind, choices = _read_annotation(annotation)
@@ -141,7 +153,7 @@ def _describe(
 
 
 def _read_value(node: ast.expr | None) -> tuple[bool, Any]:
-    """Return whether a value is a plain one, and the value as JSON has it."""
+    """Return whether a value is a literal, and its JSON value."""
     if node is None:
         return False, None
     day = _read_date_call(node)
@@ -149,7 +161,7 @@ def _read_value(node: ast.expr | None) -> tuple[bool, Any]:
         return True, day
     try:
         value = ast.literal_eval(node)
-        # What JSON cannot hold (bytes, sets, complex numbers) no form can send either.
+        # A form cannot send what JSON cannot hold: bytes, sets, complex numbers.
         return True, json.loads(json.dumps(value, allow_nan=False))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False, None
@@ -203,7 +215,7 @@ def _guess_kind(node: ast.expr | None, default: Any) -> str:
 
 
 def _read_comments(source: str) -> dict[int, str]:
-    """Return line number to the text of its comment."""
+    """Return the comment of each line by line number."""
     found: dict[int, str] = {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -217,7 +229,7 @@ def _read_comments(source: str) -> dict[int, str]:
 def _find_help(
     node: ast.stmt, comments: Mapping[int, str], lines: list[str]
 ) -> tuple[str, list[str]]:
-    """Return the help and the choices that stand beside an assignment, or in comments above it."""
+    """Return help and choices from the comment beside an assignment, or from those above it."""
     texts: list[str] = []
     above = node.lineno - 1
     while above in comments and lines[above - 1].lstrip().startswith("#"):
@@ -233,14 +245,14 @@ def _find_help(
         if match:
             listed = [part.strip().strip("'\"") for part in match[1].split(",") if part.strip()]
             text = text[: match.start()].rstrip(" .;,(-")
-        # `# type: int` is papermill's own, older way to say the type.
+        # `# type: int` is papermill's older notation for the type.
         if text and not text.startswith("type:"):
             kept.append(text)
     return " ".join(kept), listed[:200]
 
 
 def _read_choice(text: str, default: Any) -> Any:
-    """Give a choice that stands in a comment the type of the default."""
+    """Return a choice from a comment in the type of the default."""
     try:
         if isinstance(default, bool):
             return text.lower() in ("true", "yes")

@@ -1,4 +1,4 @@
-"""Errors of the notebook libraries, in words for the person whose notebook it is."""
+"""Explain errors of the notebook libraries to the author of the notebook."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def load_notebook(data: bytes, name: str) -> Any:
 
     Args:
         data: the file's content.
-        name: how to call it in messages.
+        name: the name to use in messages.
     Returns: nbformat's notebook node.
     Raises:
-        NotebookError: says what the file is instead.
+        NotebookError: the file is not a notebook; the message says what it is.
     """
     import nbformat
 
@@ -73,12 +73,12 @@ def _check_shape(content: Any, name: str) -> None:
 
 
 def explain_failure(error: BaseException, cell: int, kernel: str) -> tuple[str, str]:
-    """Put an error of the machinery (not of a cell) into words.
+    """Explain an error that is not one of a cell.
 
     Args:
         error: from papermill, nbclient or jupyter_client.
         cell: number of the cell that ran, 0 before the first.
-        kernel: kernel's name, where it is known.
+        kernel: name of the kernel, or empty.
     Returns: what happened, and what to do.
     """
     name = type(error).__name__
@@ -120,7 +120,7 @@ def _explain_kernel(error: BaseException, cell: int) -> tuple[str, str] | None:
 
 
 def hint_for(name: str, message: str) -> str:
-    """Return what a person may not know about an error in their own cell; mostly nothing.
+    """Return a hint about an error in a cell, or an empty text.
 
     Args:
         name: the exception's class.
@@ -134,7 +134,7 @@ def hint_for(name: str, message: str) -> str:
 
 
 def plain_traceback(lines: list[str]) -> str:
-    """Return the end of a traceback without colours.
+    """Return the last lines of a traceback without colours.
 
     Args:
         lines: as the kernel sent them.

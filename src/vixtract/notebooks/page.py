@@ -1,4 +1,4 @@
-"""The page of an executed notebook: nbconvert's, cleaned of all that could run or load."""
+"""The page of an executed notebook: nbconvert's, without anything that could run or load."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.exporters import TemplateExporter
-from nbconvert.filters.highlight import _pygments_highlight
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
+from vixtract.known_libraries import find_unknown
 from vixtract.notebooks import cleaning
 
 _v4: Any = nbformat.v4
@@ -24,11 +24,11 @@ _FROM_BODY = "{% extends 'index.html.j2' %}{% block header %}{% endblock %}"
 
 @dataclass(frozen=True)
 class Common:
-    """What all pages have in common.
+    """The part that is the same for all pages.
 
     Args:
         exporter: nbconvert's, whose template begins at the body.
-        head: all before it, styles and all; the same for every notebook but for the title.
+        head: the document up to the body, with its styles and a placeholder for the title.
     """
 
     exporter: Any
@@ -37,13 +37,13 @@ class Common:
 
 @cache
 def prepare() -> Common:
-    """Compile the templates, and make the head, which is most of a page's bytes."""
+    """Compile the templates and make the head, which is most of a page."""
     whole = _make(_exporter(), _v4.new_notebook(), _PLACE_OF_TITLE)
     return Common(_exporter(raw_template=_FROM_BODY), cleaning.clean_head(whole))
 
 
 def _exporter(**traits: Any) -> Any:
-    # The notebook is validated after each of them, also after those that are switched off.
+    # nbconvert validates the notebook after each preprocessor, even after disabled ones.
     wanted = ["nbconvert.preprocessors.HighlightMagicsPreprocessor"]
     config = Config({"Exporter": {"default_preprocessors": wanted}})
     make: Any = HTMLExporter
@@ -53,21 +53,25 @@ def _exporter(**traits: Any) -> Any:
 def _make(exporter: Any, notebook: Any, name: str) -> str:
     # HTMLExporter's own method parses the page once more, for tab stops and texts of images, which
     # takes as long as making it; and makes the filter `highlight_code`.
-    exporter.register_filter("highlight_code", _highlighter(notebook))
+    make: Any = HTMLExporter if find_unknown("nbconvert") else TemplateExporter
+    if make is TemplateExporter:
+        exporter.register_filter("highlight_code", _highlighter(notebook))
     with warnings.catch_warnings():
-        # IPython is the kernels' and not in this environment; Python's own colours do as well.
+        # IPython belongs to the kernels, not to this environment; Python's lexer will do.
         warnings.filterwarnings("ignore", "IPython3? lexer unavailable")
         resources = {"metadata": {"name": name}}
-        page, _ = TemplateExporter.from_notebook_node(exporter, notebook, resources)
-    return page
+        page, _ = make.from_notebook_node(exporter, notebook, resources)
+    return str(page)
 
 
 def _highlighter(notebook: Any) -> Any:
+    from nbconvert.filters.highlight import _pygments_highlight
+
     info = notebook.metadata.get("language_info", {})
     usual = info.get("pygments_lexer", info.get("name")) or "ipython3"
 
     def highlight_code(source: str, language: str | None = None, metadata: Any = None) -> Any:
-        """Do as nbconvert's filter, which makes a style sheet for each cell."""
+        """Highlight as nbconvert does, without a new style sheet for each cell."""
         chosen = language or usual
         return _pygments_highlight(  # type: ignore[no-untyped-call]
             source or " ", _formatter(chosen), chosen, metadata
@@ -85,7 +89,7 @@ def export(notebook: Any, name: str) -> str:
     """Return a notebook's page.
 
     Args:
-        notebook: of nbformat; what its outputs cannot show without a script is removed.
+        notebook: of nbformat; outputs that need a script are removed from it.
         name: for the title.
     """
     cleaning.keep_what_shows(notebook)
@@ -96,7 +100,7 @@ def export(notebook: Any, name: str) -> str:
 
 
 def rehearse() -> None:
-    """Render a notebook of our own, so that templates, expressions and tables are in memory."""
+    """Render a small notebook, so that templates, expressions and tables are in memory."""
     table = {"text/html": "<table><tr><td>&lt;1&gt;</td></tr></table>", "text/plain": "1"}
     outputs = [
         _v4.new_output("execute_result", table, execution_count=1),

@@ -1,6 +1,6 @@
-"""The `papermill` command of shell jobs: papermill's own, except that homes are read-only.
+"""The `papermill` command of shell jobs, which write no files below the read-only homes.
 
-An output path below the homes goes to the run's directory instead, with a line that says where.
+An output path below the homes is replaced by one in the run's directory, with a line that says so.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def redirect(output: str, *, homes: Path, run_dir: Path) -> Path | None:
-    """Find the place of an output that would lie below the read-only homes.
+    """Return another path for an output below the read-only homes.
 
     Args:
         output: path as the script gives it, relative to the working directory.
         homes: directory of the homes.
         run_dir: the run's directory.
-    Returns: path in the run's directory, or None where the output may stay where it is.
+    Returns: path in the run's directory, or None where the output path can stay.
     """
     if output in ("", "-") or "://" in output:
         return None
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_invoke(original, params))
 
     command.callback = callback
-    # click's own main parses, and ends the process with its usual messages and codes.
+    # click's main parses the words, and ends the process with its usual messages and codes.
     command.main(args=arguments, prog_name="papermill")
 
 

@@ -1,7 +1,7 @@
 """Executed notebook to HTML without scripts. Runs as the owner in a limited process of its own.
 
-A hundred kilobytes of `[` in a markdown cell keep nbconvert busy for a minute, so the limits of the
-process are what ends it.
+A hundred kilobytes of `[` in a markdown cell keep nbconvert busy for a minute: only the limits of
+the process end that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vixtract.notebooks import figures
 
 
 def render(source: Path, target: Path) -> None:
-    """Write the HTML of a notebook in one step; its figures are reported before.
+    """Report the figures of a notebook, then write its HTML in one step.
 
     Args:
         source: executed notebook.
@@ -26,7 +26,7 @@ def render(source: Path, target: Path) -> None:
     """
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
-    # Imports the greater part of the libraries: the figures are told even if that takes too long.
+    # Imported late: the figures are reported even where the libraries take too long.
     from vixtract.notebooks.page import export
 
     page = export(notebook, source.name.removesuffix(".ipynb"))

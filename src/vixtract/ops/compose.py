@@ -1,7 +1,7 @@
-"""Compose in both generations: found, paired with the engine, and its argument lists.
+"""Compose in both generations: found, checked against the engine, and its commands.
 
-Only subcommands and options that 1.29 and v2 share are used; containers are found by labels, for
-the generations name them differently.
+Only subcommands and options that 1.29 and v2 share are used. Containers are found by their labels,
+because the generations name them differently.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from vixtract.errors import PreconditionError
 from vixtract.ops.console import Session
 from vixtract.ops.engine import (
-    Engine,
+    ContainerEngine,
     build_compose_packages,
     install_packages,
     list_available,
     parse_version,
 )
-from vixtract.ops.host import Host
+from vixtract.ops.host import Completed, Host
 from vixtract.ops.instance import Instance
 
 FILE = "docker-compose.yml"
-#: Goes along where CRONICLE_PORT is set: a compose file cannot leave a port out by itself.
+#: Added if CRONICLE_PORT is set: a compose file cannot leave a port out by itself.
 PORT_FILE = "docker-compose.cronicle-port.yml"
-#: What docker-compose 1.29.2 speaks; it asks for no other (facts of docker-py 5.0.3).
+#: The one API version that docker-compose 1.29.2 speaks (docker-py 5.0.3).
 COMPOSE_1_API = (1, 41)
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -32,28 +32,19 @@ SERVICE_LABEL = "com.docker.compose.service"
 
 @dataclass(frozen=True)
 class Compose:
-    """An installed compose.
-
-    Args:
-        command: program and first arguments.
-        version: its version.
-    """
+    """An installed compose."""
 
     command: tuple[str, ...]
     version: str
 
     @property
     def generation(self) -> int:
-        """1 for docker-compose 1.29, 2 for everything later."""
+        """1 for docker-compose 1.29, 2 for everything newer."""
         return 1 if parse_version(self.version)[:1] == (1,) else 2
 
 
 def find_compose(host: Host) -> Compose | None:
-    """Find compose, the plugin first.
-
-    Args:
-        host: the machine.
-    """
+    """Return the installed compose, the plugin if there are both, or None."""
     for command in (("docker", "compose"), ("docker-compose",)):
         answer = host.run([*command, "version", "--short"], timeout_s=20)
         version = answer.stdout.strip()
@@ -62,13 +53,8 @@ def find_compose(host: Host) -> Compose | None:
     return None
 
 
-def check_pair(compose: Compose, engine: Engine) -> str:
-    """Say what is wrong with a pair of compose and engine; empty when they fit.
-
-    Args:
-        compose: the compose.
-        engine: the running engine.
-    """
+def check_pair(compose: Compose, engine: ContainerEngine) -> str:
+    """Return why a compose does not suit an engine, or an empty string."""
     if compose.generation == 1 and engine.oldest_api > COMPOSE_1_API:
         oldest = ".".join(map(str, engine.oldest_api))
         return (
@@ -78,14 +64,11 @@ def check_pair(compose: Compose, engine: Engine) -> str:
     return ""
 
 
-def ensure_compose(session: Session, engine: Engine) -> Compose:
-    """Find a compose that fits the engine; install one where there is none.
+def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
+    """Return a compose that suits the engine; install one if there is none.
 
-    Args:
-        session: this call.
-        engine: the running engine.
     Raises:
-        PreconditionError: none can be had.
+        PreconditionError: there is none and none can be installed.
     """
     found = find_compose(session.host)
     problem = check_pair(found, engine) if found else "compose is not installed"
@@ -107,13 +90,7 @@ def ensure_compose(session: Session, engine: Engine) -> Compose:
 
 
 def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]) -> list[str]:
-    """Build a compose command for one appliance.
-
-    Args:
-        compose: the compose.
-        instance: the appliance.
-        arguments: subcommand and its options.
-    """
+    """Return a compose command for one appliance."""
     command = [*compose.command, "--project-name", instance.project]
     command += ["--project-directory", str(instance.root)]
     if instance.env_path.is_file():
@@ -123,41 +100,42 @@ def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]
     return [*command, *arguments]
 
 
+def run_compose(
+    session: Session,
+    compose: Compose,
+    instance: Instance,
+    arguments: Sequence[str],
+    timeout_s: float,
+) -> Completed:
+    """Run compose; its output shows as progress, and stays with --debug."""
+    return session.host.stream(
+        build_compose(compose, instance, arguments),
+        timeout_s=timeout_s,
+        on_line=session.console.say if session.debug else session.console.detail,
+        environment=instance.variables(),
+    )
+
+
 def build_up() -> list[str]:
-    """Build the arguments that start all services."""
+    """Return the arguments that start all services."""
     return ["up", "--detach", "--no-build", "--remove-orphans"]
 
 
 def build_down(*, volumes: bool) -> list[str]:
-    """Build the arguments that remove containers and network.
-
-    Args:
-        volumes: whether all data goes too.
-    """
-    return ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
+    """Return the arguments that remove containers and network, and all data with `volumes`."""
+    options = ["--volumes"] if volumes else []
+    return ["down", "--remove-orphans", *options]
 
 
 def build_logs(
     services: Sequence[str], *, follow: bool, tail: str, colour: bool = True
 ) -> list[str]:
-    """Build the arguments that show logs.
+    """Return the arguments that show logs.
 
     Args:
-        services: names; all when empty.
-        follow: whether to go on until interrupted.
+        services: names; all services if empty.
         tail: number of lines per service, or `all`.
-        colour: whether the output goes to a terminal; 1.29 paints into files too.
+        colour: whether to keep colours; 1.29 writes them into files too.
     """
     options = [*(["--follow"] if follow else []), *([] if colour else ["--no-color"])]
     return ["logs", "--tail", tail, *options, *services]
-
-
-def build_container_list(project: str) -> list[str]:
-    """Build the command that lists the containers of a project, stopped ones too."""
-    label = f"label={PROJECT_LABEL}={project}"
-    return ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
-
-
-def build_volume_list(project: str) -> list[str]:
-    """Build the command that lists the volumes of a project."""
-    return ["docker", "volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={project}"]

@@ -1,4 +1,4 @@
-"""What the parts of this package say to a person, and ask; `cli.py` prints it."""
+"""The messages and questions of this package; `cli.py` prints them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Console(Protocol):
         """Show progress inside a step; a terminal may overwrite it."""
 
     def ask(self, question: str) -> bool | None:
-        """Ask yes or no; None where nobody can answer."""
+        """Return the answer to a yes-or-no question, or None without a terminal."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,6 @@ class Session:
     """One call of the command.
 
     Args:
-        host: the machine.
-        console: where messages go.
         assume_yes: whether changes of the machine are agreed to beforehand.
         debug: whether long programs show all of their output.
     """
@@ -41,13 +39,13 @@ class Session:
     debug: bool = False
 
     def agree(self, what: str, refusal: str) -> None:
-        """Go on only where the person agrees.
+        """Ask for consent to a change of the machine.
 
         Args:
             what: what will be done, as a sentence without full stop.
             refusal: what the person can do instead.
         Raises:
-            PreconditionError: the person said no, or nobody can answer.
+            PreconditionError: the person said no, or there is no terminal to ask on.
         """
         if self.assume_yes:
             return
@@ -60,8 +58,6 @@ class Session:
     def privileged(self, argv: Sequence[str]) -> list[str]:
         """Return an argument list that runs as root.
 
-        Args:
-            argv: program and arguments.
         Raises:
             PreconditionError: this is not root and there is no sudo.
         """

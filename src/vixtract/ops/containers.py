@@ -1,4 +1,4 @@
-"""What the engine says of the appliance's containers, and waiting for their health."""
+"""The state of the appliance's containers, and waiting until they are healthy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.ops.compose import SERVICE_LABEL, build_container_list
+from vixtract.ops.compose import PROJECT_LABEL, SERVICE_LABEL
 from vixtract.ops.console import Session
 from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES
 
 HEALTHY_S = 300.0
-#: Restarts after which a container will not come up by itself.
+#: A container that restarted so often will not recover by itself.
 RESTARTS = 2
 UNHEALTHY_S = 60.0
 REFUSED = 3
@@ -30,14 +30,10 @@ class Container:
     """One service's container.
 
     Args:
-        service: compose service.
-        name: container name.
         state: created, running, restarting, exited, paused or dead.
         health: healthy, starting, unhealthy, or empty where the image has no check.
-        image: name it was started from.
         started: when it started, UTC.
         restarts: how often the engine restarted it.
-        exit_code: of its last end.
         ports: published ports as `address:port->port`.
         last_check: what the last health check printed.
     """
@@ -65,11 +61,7 @@ class Container:
 
 
 def parse_container(entry: Mapping[str, Any]) -> Container:
-    """Read one entry of `docker inspect`.
-
-    Args:
-        entry: the JSON object.
-    """
+    """Read one entry of `docker inspect`."""
     state = entry["State"]
     health = state.get("Health") or {}
     checks = health.get("Log") or []
@@ -96,42 +88,31 @@ def parse_container(entry: Mapping[str, Any]) -> Container:
 
 
 def list_containers(host: Host, project: str) -> dict[str, Container]:
-    """Return the project's containers by service.
-
-    Args:
-        host: the machine.
-        project: compose project name.
-    """
-    listed = host.run(build_container_list(project), timeout_s=30)
-    numbers = listed.stdout.split()
+    """Return the project's containers by service, stopped ones included."""
+    label = f"label={PROJECT_LABEL}={project}"
+    command = ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
+    numbers = host.run(command, timeout_s=30).stdout.split()
     if not numbers:
         return {}
     answer = host.run(["docker", "inspect", *numbers], timeout_s=30)
-    # One that vanished between the two questions makes the exit code 1; the others are listed.
+    # A container that vanished since the first call makes the exit code 1; the others are listed.
     entries = json.loads(answer.stdout or "[]")
     found = [parse_container(entry) for entry in entries]
     return {c.service: c for c in found if c.service}
 
 
 def last_log(host: Host, container: str, lines: int = 10) -> list[str]:
-    """Return the last log lines of a container.
-
-    Args:
-        host: the machine.
-        container: its name.
-        lines: how many.
-    """
+    """Return the last log lines of a container."""
     answer = host.run(["docker", "logs", "--tail", str(lines), container], timeout_s=30)
     return [line for line in (answer.stdout + answer.stderr).splitlines() if line.strip()]
 
 
 def judge(found: Mapping[str, Container], before: Mapping[str, int]) -> tuple[list[str], str]:
-    """Say what is awaited and which service will not come up by itself.
+    """Return the services still to wait for, and one that will not recover by itself.
 
     Args:
-        found: containers by service.
         before: restarts of each service when the wait began.
-    Returns: what is awaited, as `service (state)`; the service that failed, or an empty text.
+    Returns: each service to wait for as `service (state)`; the failed service, or an empty text.
     """
     awaited = []
     for service in SERVICES:
@@ -158,15 +139,10 @@ def wait_healthy(
     timeout_s: float = HEALTHY_S,
     services: Sequence[str] = SERVICES,
 ) -> dict[str, Container]:
-    """Wait until services are up.
+    """Wait until services are up, and return the containers.
 
     Args:
-        session: this call.
-        project: compose project name.
         before: restarts of each service before the start.
-        timeout_s: seconds until the wait is given up.
-        services: those that are awaited.
-    Returns: the containers.
     Raises:
         UnhealthyError: a service ended, keeps restarting or is not up in time; its last log lines
             were shown.

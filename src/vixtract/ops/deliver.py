@@ -1,9 +1,8 @@
-"""Hands secret settings to the containers through a volume: `docker inspect` shows none."""
+"""Give secret settings to the containers in a volume, so that `docker inspect` shows none."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from vixtract.errors import VixtractError
 from vixtract.ops.compose import PROJECT_LABEL
@@ -23,31 +22,28 @@ class DeliveryError(VixtractError):
 
 
 def build_volume(instance: Instance) -> list[str]:
-    """Build the command that makes the volume as compose would; nothing happens where it is."""
+    """Build the command that makes the volume as compose would; harmless where it exists."""
     labels = {PROJECT_LABEL: instance.project, "com.docker.compose.volume": VOLUME}
     words = [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
     return ["docker", "volume", "create", *words, f"{instance.project}_{VOLUME}"]
 
 
 def build_delivery(instance: Instance) -> list[str]:
-    """Build the command that takes the values on standard input, in a container of its own."""
-    return [
-        *("docker", "run", "--rm", "--interactive", "--network", "none"),
-        *("--volume", f"{instance.project}_{VOLUME}:/srv/secrets"),
-        *("--entrypoint", "/opt/jupyterhub/bin/python", instance.image("jupyter")),
-        *("-I", "-m", "vixtract.hub.rotation", "deliver"),
-    ]
+    """Build the command of a one-off container that reads the values from standard input."""
+    command = ["docker", "run", "--rm", "--interactive", "--network", "none"]
+    command += ["--volume", f"{instance.project}_{VOLUME}:/srv/secrets"]
+    command += ["--entrypoint", "/opt/jupyterhub/bin/python", instance.image("jupyter")]
+    return [*command, "-I", "-m", "vixtract.hub.rotation", "deliver"]
 
 
 def deliver_secrets(session: Session, instance: Instance) -> list[str]:
-    """Write the secrets that are not the documented ones into the volume.
+    """Write those secrets that differ from the documented defaults into the volume.
 
     Args:
-        session: this call.
         instance: the appliance; its images are here.
-    Returns: names whose value differs from what the volume had.
+    Returns: names of the values that changed in the volume.
     Raises:
-        DeliveryError: it could not be done.
+        DeliveryError: the volume could not be made or written.
     """
     settings = instance.settings
     values = {n: settings[n] for n in SECRET_NAMES if settings[n] not in ("", BY_NAME[n].default)}
@@ -61,8 +57,3 @@ def deliver_secrets(session: Session, instance: Instance) -> list[str]:
                 "Run: ./vixtract doctor",
             )
     return done.stdout.split()
-
-
-def build_restart(instance: Instance, services: Sequence[str] = READERS) -> list[str]:
-    """Build the command that starts services again, so that they read their secrets."""
-    return ["docker", "restart", *(instance.container(service) for service in services)]

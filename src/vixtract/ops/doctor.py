@@ -1,4 +1,4 @@
-"""Finds what is wrong with machine and appliance, each with its cure; changes nothing."""
+"""Find problems of the machine and the appliance, each with its cure; change nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from vixtract.ops.compose import check_pair, find_compose
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, last_log, list_containers
-from vixtract.ops.engine import Engine, engine_error, look_at_engine
+from vixtract.ops.engine import ContainerEngine, engine_error, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.net import Answer, ask_registry
@@ -27,19 +27,17 @@ DISK_BYTES = 10 * 10**9
 MEMORY_KB = 3_700_000  # a machine of 4 GiB, less what the kernel keeps
 CPUS = 2
 CLOCK_S = 120.0
-#: The oldest moment that a right clock can show: when this version was written.
+#: When this version was written: a clock that shows an earlier time is wrong.
 WRITTEN = datetime.datetime(2025, 1, 1, tzinfo=datetime.timezone.utc).timestamp()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        check: what was looked at.
         level: ok, note (nothing to do), warning or serious.
-        text: what was found.
-        cure: what to do; empty where nothing is.
+        cure: what to do, or an empty text.
     """
 
     check: str
@@ -51,20 +49,14 @@ class Finding:
 def run_doctor(
     session: Session, instance: Instance, ask: Callable[[Mapping[str, str]], Answer] = ask_registry
 ) -> list[Finding]:
-    """Look at everything.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-        ask: asks the public registry.
-    Returns: findings in the order in which they are best cured.
-    """
+    """Run all checks; return findings in the order in which to cure them."""
     host = session.host
     engine = look_at_engine(host)
     answer = ask(host.environment)
     findings = [check_engine(engine), check_compose(host, engine)]
     findings += [check_disk(host), check_memory(host), check_cpus()]
     findings += [check_clock(answer, time.time(), instance.root), check_registry(answer)]
+    findings += [check_settings(instance)]
     findings += [check_proxy(instance, answer), check_passwords(instance)]
     running = engine.state == "running"
     found = list_containers(host, instance.project) if running else {}
@@ -85,7 +77,7 @@ def as_json(findings: list[Finding]) -> list[dict[str, str]]:
     return [dataclasses.asdict(finding) for finding in findings]
 
 
-def check_engine(engine: Engine) -> Finding:
+def check_engine(engine: ContainerEngine) -> Finding:
     """Judge the container engine."""
     if engine.state == "running":
         return Finding("engine", "ok", f"container engine {engine.version} runs")
@@ -93,7 +85,7 @@ def check_engine(engine: Engine) -> Finding:
     return Finding("engine", "serious", f"{error.message} {engine.message}".strip(), error.hint)
 
 
-def check_compose(host: Host, engine: Engine) -> Finding:
+def check_compose(host: Host, engine: ContainerEngine) -> Finding:
     """Judge compose and whether it fits the engine."""
     compose = find_compose(host)
     if compose is None:
@@ -104,6 +96,16 @@ def check_compose(host: Host, engine: Engine) -> Finding:
         cure = "Install Compose v2 (package docker-compose-v2 or docker-compose-plugin)."
         return Finding("compose", "serious", problem, cure)
     return Finding("compose", "ok", f"compose {compose.version}")
+
+
+def check_settings(instance: Instance) -> Finding:
+    """Judge the names in the file of settings; wrong values have stopped the command already."""
+    if instance.warnings:
+        cure = (
+            "Correct the names, or remove the lines: docs/reference/settings.md has all settings."
+        )
+        return Finding("settings", "warning", "; ".join(instance.warnings), cure)
+    return Finding("settings", "ok", "every name in the file of settings is known")
 
 
 def check_disk(host: Host) -> Finding:
@@ -142,7 +144,6 @@ def check_clock(answer: Answer, now: float, root: Path) -> Finding:
     """Judge the clock: schedules and logins depend on it.
 
     Args:
-        answer: the registry's answer, which carries its time.
         now: this machine's time, seconds since 1970.
         root: repository, whose files cannot be from the future.
     """
@@ -171,12 +172,7 @@ def check_registry(answer: Answer) -> Finding:
 
 
 def check_proxy(instance: Instance, answer: Answer) -> Finding:
-    """Judge proxies and whether TLS is opened on the way.
-
-    Args:
-        instance: the appliance.
-        answer: the registry's answer.
-    """
+    """Judge proxies and whether TLS is opened on the way."""
     named = [n for n in ("HTTP_PROXY", "HTTPS_PROXY") if instance.settings[n]]
     through = f"{' and '.join(named)} set" if named else "no proxy set"
     if answer.untrusted:
@@ -208,16 +204,9 @@ def check_passwords(instance: Instance) -> Finding:
 
 
 def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Judge whether somebody else listens on the appliance's ports.
-
-    Args:
-        instance: the appliance.
-        host: the machine.
-        found: containers by service.
-    """
-    own = {text.split("->")[0] for text in found["nginx"].ports} if "nginx" in found else set()
+    """Check that no other program listens on the ports of the appliance."""
     findings = []
-    for name, text in find_taken(instance, host, own).items():
+    for name, text in find_taken(instance, host, found).items():
         option = f"--{name.lower().replace('_', '-')}"
         cure = f"Stop it, or choose another: ./vixtract up {option} NUMBER"
         findings.append(Finding("ports", "serious", text, cure))
@@ -225,12 +214,7 @@ def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) 
 
 
 def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Judge each container.
-
-    Args:
-        host: the machine.
-        found: containers by service.
-    """
+    """Judge each container."""
     if not found:
         return [Finding("services", "note", "the appliance is not started", "./vixtract up")]
     findings = []
@@ -243,7 +227,7 @@ def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding
             why = container.last_check if container.health == "unhealthy" else ""
             said = why or (lines[-1] if lines else "no log")
             text = f"{container.condition}: {' '.join(said.split())[-300:]}"
-            # A health check that has not failed yet needs nothing but time.
+            # A health check that has not failed yet only needs time.
             level = "warning" if container.health == "starting" else "serious"
             findings.append(Finding(service, level, text, f"./vixtract logs {service}"))
         else:
@@ -251,7 +235,7 @@ def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding
     return findings
 
 
-#: What must belong to root inside the jupyter container, or to the owner of the name.
+#: Folders of the jupyter container and their owners: root, or the person of that name.
 OWNERS = """
 stat -c '%u %n' /srv/secrets /srv/jupyterhub /usr/local /home
 stat -c '%u %n' /home/*/ 2>/dev/null || true
@@ -259,12 +243,7 @@ stat -c '%u %n' /home/*/ 2>/dev/null || true
 
 
 def check_volumes(host: Host, instance: Instance) -> Finding:
-    """Judge the owners of the volumes' folders.
-
-    Args:
-        host: the machine.
-        instance: the appliance, whose jupyter container runs.
-    """
+    """Judge the owners of the volumes' folders, which the running jupyter container sees."""
     command = ["docker", "exec", instance.container("jupyter"), "/bin/sh", "-c", OWNERS]
     answer = host.run(command, timeout_s=30)
     if not answer.ok:

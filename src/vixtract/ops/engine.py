@@ -1,4 +1,4 @@
-"""The container engine: seen, installed from the distribution, started with systemd or without."""
+"""The container engine: find it, install it from the distribution, start it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
 
 @dataclass(frozen=True)
-class Engine:
-    """What is known of the container engine.
+class ContainerEngine:
+    """The state of the container engine.
 
     Args:
         state: running, missing, stopped, forbidden (no permission) or remote (DOCKER_HOST, no
@@ -48,24 +48,18 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
-def build_version_query() -> list[str]:
-    """Build the command that asks the engine for its versions."""
-    return ["docker", "version", "--format", "{{json .}}"]
-
-
-def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
-    """Judge the engine by its client's answer.
+def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> ContainerEngine:
+    """Return the engine's state from what `docker version --format '{{json .}}'` answers.
 
     Args:
-        answer: outcome of `build_version_query`.
-        has_daemon: whether dockerd is installed here.
+        has_daemon: whether dockerd is installed on this machine.
         remote: whether DOCKER_HOST names another engine.
     """
     server = None
     if answer.stdout.strip().startswith("{"):
         server = json.loads(answer.stdout.strip().splitlines()[0]).get("Server")
     if server and answer.ok:
-        return Engine(
+        return ContainerEngine(
             "running",
             server.get("Version", ""),
             parse_version(server.get("ApiVersion", "")),
@@ -73,22 +67,17 @@ def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Engine:
         )
     message = answer.last_line
     if "permission denied" in message.lower():
-        return Engine("forbidden", message=message)
+        return ContainerEngine("forbidden", message=message)
     if answer.returncode == 127:
-        return Engine("missing", message=message)
+        return ContainerEngine("missing", message=message)
     if remote:
-        return Engine("remote", message=message)
-    return Engine("stopped" if has_daemon else "missing", message=message)
+        return ContainerEngine("remote", message=message)
+    return ContainerEngine("stopped" if has_daemon else "missing", message=message)
 
 
-def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> Engine:
-    """Ask the engine; changes nothing.
-
-    Args:
-        host: the machine.
-        timeout_s: seconds that the client may take.
-    """
-    answer = host.run(build_version_query(), timeout_s=timeout_s)
+def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> ContainerEngine:
+    """Ask the engine; changes nothing."""
+    answer = host.run(["docker", "version", "--format", "{{json .}}"], timeout_s=timeout_s)
     remote = host.environment.get("DOCKER_HOST", "")
     return read_engine(
         answer,
@@ -98,21 +87,13 @@ def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> Engine:
 
 
 def build_engine_packages(available: Collection[str]) -> list[str]:
-    """Choose the packages of the container engine.
-
-    Args:
-        available: packages that the distribution offers.
-    """
+    """Choose the packages of the engine and of compose among those that can be installed."""
     found = [name for name in ENGINE_PACKAGES if name in available]
     return found + build_compose_packages(available)
 
 
 def build_compose_packages(available: Collection[str]) -> list[str]:
-    """Choose the one package of compose; the second generation where there is a choice.
-
-    Args:
-        available: packages that the distribution offers.
-    """
+    """Choose the package of compose: the second generation where both can be installed."""
     names = ("docker-compose-v2", "docker-compose-plugin", "docker-compose")
     return [name for name in names if name in available][:1]
 
@@ -131,18 +112,14 @@ def read_available(policy: str) -> set[str]:
 
 def build_apt_install(packages: Sequence[str]) -> list[str]:
     """Build the command that installs packages without a question."""
-    return [
-        "env", "DEBIAN_FRONTEND=noninteractive", *APT, "install", "--yes",
-        "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", *packages,
-    ]  # fmt: skip
+    options = ["--yes", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"]
+    return ["env", "DEBIAN_FRONTEND=noninteractive", *APT, "install", *options, *packages]
 
 
 def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> None:
     """Install Debian packages, after asking.
 
     Args:
-        session: this call.
-        wanted: packages.
         purpose: what they are for, in a few words.
     Raises:
         PreconditionError: no apt, no consent, or apt failed.
@@ -177,12 +154,7 @@ def _update_package_lists(session: Session) -> None:
 
 
 def list_available(session: Session, names: Sequence[str]) -> set[str]:
-    """Return which packages can be installed, package lists brought up to date before.
-
-    Args:
-        session: this call.
-        names: packages.
-    """
+    """Return which packages can be installed, package lists brought up to date before."""
     if not session.host.which("apt-cache"):
         return set()
     if session.assume_yes:
@@ -190,27 +162,20 @@ def list_available(session: Session, names: Sequence[str]) -> set[str]:
     return read_available(session.host.run(["apt-cache", "policy", *names], timeout_s=60).stdout)
 
 
-def has_systemd(root: Path) -> bool:
-    """Say whether systemd runs this machine (sd_booted(3))."""
-    return (root / "run/systemd/system").is_dir()
+def ensure_engine(session: Session) -> ContainerEngine:
+    """Return the running container engine; install and start it where that is needed.
 
-
-def ensure_engine(session: Session) -> Engine:
-    """Make the container engine answer: install and start it where that is needed.
-
-    Args:
-        session: this call.
-    Returns: the running engine.
     Raises:
-        PreconditionError: it cannot be had; the hint names the cure.
+        PreconditionError: it cannot be installed or started; the hint names the cure.
     """
     host = session.host
     engine = look_at_engine(host)
     if engine.state == "missing":
         compose = ["docker-compose-v2", "docker-compose"]
+        plugin = ["docker", "compose", "version"]
         available = list_available(session, [*ENGINE_PACKAGES, *compose])
         packages = build_engine_packages(available) or ["docker.io"]
-        if find_compose_client(host):
+        if host.which("docker-compose") or host.run(plugin, timeout_s=ASK_S).ok:
             packages = [name for name in packages if name not in compose]
         install_packages(session, packages, "the container engine")
         # The package's own script starts the daemon where the machine has an init system.
@@ -222,14 +187,8 @@ def ensure_engine(session: Session) -> Engine:
     return engine
 
 
-def find_compose_client(host: Host) -> bool:
-    """Say whether some compose is installed."""
-    plugin = host.run(["docker", "compose", "version"], timeout_s=ASK_S)
-    return plugin.ok or bool(host.which("docker-compose"))
-
-
-def engine_error(engine: Engine) -> PreconditionError:
-    """Name the cure for an engine that does not run."""
+def engine_error(engine: ContainerEngine) -> PreconditionError:
+    """Return the error for an engine that does not run, with its cure."""
     cures = {
         "forbidden": "Run it with sudo, or: sudo usermod -aG docker $USER, and log in again.",
         "missing": "Run `./vixtract up --yes`, which installs it, or: apt-get install docker.io",
@@ -241,11 +200,9 @@ def engine_error(engine: Engine) -> PreconditionError:
     return PreconditionError(f"The container engine {state}.", cures[engine.state])
 
 
-def start_engine(session: Session) -> Engine:
+def start_engine(session: Session) -> ContainerEngine:
     """Start the installed daemon and wait until it answers.
 
-    Args:
-        session: this call.
     Raises:
         PreconditionError: no consent, or it does not answer in time (its last log line is given).
     """
@@ -254,7 +211,7 @@ def start_engine(session: Session) -> Engine:
     session.console.say("Starting the container engine")
     log = host.root / LOG
     ended = None
-    if has_systemd(host.root):
+    if (host.root / "run/systemd/system").is_dir():  # sd_booted(3)
         start = session.privileged(["systemctl", "start", "docker"])
         host.run(start, timeout_s=START_S)
     elif not find_process(host.root, "dockerd"):
@@ -264,7 +221,7 @@ def start_engine(session: Session) -> Engine:
         if removed:
             session.console.detail(f"removed {removed} leftovers of a daemon that died")
         if not any((host.root / CGROUPS).glob("*")):
-            # Where no init system does it, somebody must.
+            # Without an init system, this command has to start it.
             host.run(["mount", "-t", "cgroup2", "cgroup2", f"/{CGROUPS}"], timeout_s=10)
         ended = host.spawn([host.which("dockerd") or "dockerd"], log)
     end = host.clock() + START_S

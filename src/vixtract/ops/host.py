@@ -31,10 +31,10 @@ class CommandError(VixtractError):
 
 @dataclass(frozen=True)
 class Completed:
-    """What a program left behind.
+    """The outcome of a program.
 
     Args:
-        returncode: its exit code; 124 when it was ended at its deadline.
+        returncode: its exit code; 127 when it was not found, 124 when it was ended at its deadline.
         stdout: standard output; for streamed programs the last lines of both outputs.
         stderr: standard error; empty for streamed programs.
     """
@@ -50,7 +50,7 @@ class Completed:
 
     @property
     def last_line(self) -> str:
-        """The last line that says something, errors first."""
+        """The last line that is not empty, of standard error where it has one."""
         for text in (self.stderr, self.stdout):
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if lines:
@@ -63,7 +63,6 @@ class Host:
 
     Args:
         root: top of the file system that is looked at; another one only in tests.
-        environment: variables that programs get.
     """
 
     def __init__(
@@ -100,15 +99,7 @@ class Host:
         environment: Mapping[str, str] | None = None,
         input_text: str = "",
     ) -> Completed:
-        """Run a short program and keep its output.
-
-        Args:
-            argv: program and arguments.
-            timeout_s: seconds after which it is killed.
-            environment: variables beside the host's own.
-            input_text: standard input.
-        Returns: exit code and outputs; 127 when there is no such program, 124 at the deadline.
-        """
+        """Run a short program and keep its output; `environment` is added to the own variables."""
         try:
             done = subprocess.run(
                 list(argv),
@@ -121,7 +112,7 @@ class Host:
                 env=self._variables(environment),
             )
         except FileNotFoundError:
-            return Completed(127, "", f"{argv[0]}: no such program")
+            return Completed(127, "", f"{argv[0]}: program not found")
         except subprocess.TimeoutExpired:
             return Completed(124, "", f"{argv[0]} did not answer within {timeout_s:.0f} s")
         return Completed(done.returncode, done.stdout, done.stderr)
@@ -138,17 +129,24 @@ class Host:
         """Run a long program and hand over its output line by line.
 
         Args:
-            argv: program and arguments.
-            timeout_s: seconds after which it is ended.
             on_line: called with each line of standard output and standard error.
-            first_line_s: seconds within which the first line must come; 0 means no such limit.
-            environment: variables beside the host's own.
-        Returns: exit code and last lines; 127 when there is no such program, 124 at a deadline.
+            first_line_s: seconds within which the first line must come; 0 means no limit.
+        Returns: exit code and last lines, see `Completed`.
         """
         try:
-            process = self._start(argv, environment)
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                env=self._variables(environment),
+                # A process group of its own can be ended as a whole at the deadline.
+                start_new_session=True,
+            )
         except FileNotFoundError:
-            return Completed(127, f"{argv[0]}: no such program")
+            return Completed(127, f"{argv[0]}: program not found")
         assert process.stdout is not None
         lines = _lines_of(process.stdout)
         kept: deque[str] = deque(maxlen=KEPT_LINES)
@@ -168,21 +166,6 @@ class Host:
         finally:
             _end_group(process)
 
-    def _start(
-        self, argv: Sequence[str], environment: Mapping[str, str] | None
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env=self._variables(environment),
-            # An own process group can be ended as a whole at the deadline.
-            start_new_session=True,
-        )
-
     def attach(
         self,
         argv: Sequence[str],
@@ -193,12 +176,7 @@ class Host:
     ) -> int:
         """Run a program on the person's own terminal.
 
-        Args:
-            argv: program and arguments.
-            timeout_s: seconds after which it is killed.
-            environment: variables beside the host's own.
-            directory: where it runs.
-        Returns: its exit code; 127 when there is no such program, 124 at the deadline.
+        Returns: its exit code; 127 when it was not found, 124 at the deadline.
         """
         try:
             done = subprocess.run(
@@ -215,12 +193,9 @@ class Host:
         return done.returncode
 
     def spawn(self, argv: Sequence[str], log: Path) -> Callable[[], int | None]:
-        """Start a program that outlives this one.
+        """Start a program that outlives this one and appends its output to a log.
 
-        Args:
-            argv: program and arguments.
-            log: file that gets its output, appended.
-        Returns: a function that tells its exit code, or None while it runs.
+        Returns: a function that returns its exit code, or None while it runs.
         """
         with log.open("ab") as output:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The appliance's images: which there are, whether each is fresh, and the commands for them."""
+"""The images of the appliance: how each is built, and whether one matches the sources."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from vixtract.settings import is_loopback
 
 SOURCE_LABEL = "vixtract.source"
 CA_LABEL = "vixtract.ca"
-#: What stands in for a public image is named after it, and has its tag.
-STAND_INS = {"debian-offline": "trixie-slim", "postgres-offline": "17"}
-#: No registry serves this: an image of that name is made on this machine, or not there.
+#: Labels of PostgreSQL's image: name and ID of the image that it was built on.
+BASE_LABEL = "vixtract.base"
+BASE_ID_LABEL = "vixtract.base.id"
+#: From the setting that names a public image to the recipe of its stand-in where no registry is.
+STAND_INS = {"DEBIAN_IMAGE": "debian-offline", "POSTGRES_IMAGE": "postgres-offline"}
+#: A stand-in has the tag of the image that it replaces.
+STAND_IN_TAGS = {"debian-offline": "trixie-slim", "postgres-offline": "17"}
+#: No registry serves names that begin so: such an image is made on this machine, or absent.
 LOCAL = "localhost/"
 DEBIAN_SCRIPT = "docker/offline/debian/build.sh"
-#: Passed on by name alone: addresses may hold a password, and argument lists are for all to read.
+#: Passed to builds by name: their values may hold a password, and argument lists are public.
 PASSED_ON = ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -29,9 +34,9 @@ class Recipe:
     """How one image is built.
 
     Args:
-        name: service or part.
+        name: last part of the image's name.
         dockerfile: relative to the repository, which is the build context.
-        parent: name of the recipe that it builds on; empty for Debian itself.
+        parent: name of the recipe that it builds on; empty for a public image.
     """
 
     name: str
@@ -47,61 +52,48 @@ RECIPES = {
         Recipe("cronicle", "cronicle/Dockerfile", "base"),
         Recipe("cronicle-edge", "cronicle/Dockerfile.edge", "cronicle"),
         Recipe("nginx", "nginx/Dockerfile"),
+        Recipe("postgresql", "postgresql/Dockerfile"),
         Recipe("postgres-offline", "docker/offline/postgresql/Dockerfile"),
     )
 }
 #: The images of our own that the services run.
-SERVICE_RECIPES = ("jupyter", "cronicle", "nginx")
+SERVICE_RECIPES = ("postgresql", "jupyter", "cronicle", "nginx")
 
 
 def name_image(instance: Instance, recipe: str) -> str:
-    """Return the full name of an own image or of a stand-in."""
-    if recipe in STAND_INS:
-        return f"{instance.settings['IMAGE_PREFIX']}/{recipe}:{STAND_INS[recipe]}"
+    """Return the full name of an image of ours, stand-ins included."""
+    if recipe in STAND_IN_TAGS:
+        return f"{instance.settings['IMAGE_PREFIX']}/{recipe}:{STAND_IN_TAGS[recipe]}"
     return instance.image(recipe)
 
 
-def source_number(root: Path, recipe: str) -> str:
-    """Return the number of the files that go into an image and into those below it.
-
-    Args:
-        root: repository.
-        recipe: name in RECIPES.
-    """
+def source_hash(root: Path, recipe: str) -> str:
+    """Return a hash of the files that go into an image and into the images below it."""
     entry = RECIPES[recipe]
-    below = source_number(root, entry.parent) if entry.parent else ""
+    below = source_hash(root, entry.parent) if entry.parent else ""
     return hash_files(root, list_files(root, entry.dockerfile), below)
 
 
 def find_authorities(host: Host) -> Path | None:
-    """Find the bundle of certificate authorities that this machine trusts.
-
-    Args:
-        host: the machine.
-    """
+    """Find the bundle of certificate authorities that this machine trusts."""
     named = host.environment.get("SSL_CERT_FILE", "")
     usual = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt")
     places = ([Path(named)] if named else []) + [host.root / path for path in usual]
     return next((path for path in places if path.is_file()), None)
 
 
-def authorities_number(host: Host) -> str:
-    """Return the number of this machine's authorities, `none` where it has no bundle."""
+def authorities_hash(host: Host) -> str:
+    """Return a hash of this machine's certificate authorities, or `none` where it has no bundle."""
     bundle = find_authorities(host)
     return hash_files(bundle.parent, [bundle.name], CA_FILE) if bundle else "none"
 
 
 def copy_authorities(host: Host, root: Path) -> None:
-    """Put the machine's authorities where the build takes them from; only when they changed.
-
-    Args:
-        host: the machine.
-        root: repository.
-    """
+    """Copy the machine's certificate authorities into the build context, if they have changed."""
     bundle = find_authorities(host)
     target = root / CA_FILE
     content = bundle.read_bytes() if bundle else b""
-    # Writing the same bytes again would do no harm to the layer cache, but to its time stamps.
+    # Writing the same bytes again would change the time stamp for nothing.
     if not target.is_file() or target.read_bytes() != content:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -109,26 +101,27 @@ def copy_authorities(host: Host, root: Path) -> None:
 
 
 def build_image(
-    instance: Instance, recipe: str, debian: str, labels: Mapping[str, str], *, no_cache: bool
+    instance: Instance,
+    recipe: str,
+    bases: Mapping[str, str],
+    labels: Mapping[str, str],
+    *,
+    no_cache: bool,
 ) -> list[str]:
-    """Build the command that builds one image, with either builder.
+    """Return the command that builds an image; it suits the classic builder and BuildKit.
 
     Args:
-        instance: the appliance.
-        recipe: name in RECIPES.
-        debian: image of Debian to build on.
-        labels: labels of the image.
-        no_cache: whether every layer is made anew.
+        bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the image to build on.
     """
     entry = RECIPES[recipe]
     declared = list_arguments((instance.root / entry.dockerfile).read_text("utf-8"))
     command = ["docker", "build", "--tag", name_image(instance, recipe)]
     command += ["--file", str(instance.root / entry.dockerfile)]
     values = {
-        "DEBIAN_IMAGE": debian,
         "BASE_IMAGE": instance.image("base"),
         "SCHEDULER_BASE": instance.image("cronicle"),
         "CRONICLE_IMAGE": instance.settings["CRONICLE_IMAGE"],
+        **bases,
     }
     for name in sorted(declared & set(values)):
         command += ["--build-arg", f"{name}={values[name]}"]
@@ -144,12 +137,9 @@ def build_image(
 
 
 def _is_local_proxy(instance: Instance) -> bool:
-    """Whether a proxy listens on this machine's loopback, which a build would not reach."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-        host = urlsplit(instance.settings[name]).hostname
-        if host and is_loopback(host):
-            return True
-    return False
+    """Return whether a proxy listens on loopback, which a build's own network does not reach."""
+    names = ("HTTP_PROXY", "HTTPS_PROXY")
+    return any(is_loopback(urlsplit(instance.settings[name]).hostname or "") for name in names)
 
 
 def build_environment(instance: Instance) -> dict[str, str]:
@@ -157,44 +147,31 @@ def build_environment(instance: Instance) -> dict[str, str]:
     return {name: instance.settings[name] for name in PASSED_ON if instance.settings[name]}
 
 
-def build_inspect(image: str) -> list[str]:
-    """Build the command that shows an image's labels."""
-    return ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
-
-
 def look_at_image(host: Host, image: str) -> dict[str, str] | None:
-    """Return an image's labels, None where this machine does not have it.
-
-    Args:
-        host: the machine.
-        image: its name.
-    """
-    answer = host.run(build_inspect(image), timeout_s=30)
+    """Return an image's labels, or None if this machine does not have it."""
+    command = ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
+    answer = host.run(command, timeout_s=30)
     return (json.loads(answer.stdout) or {}) if answer.ok else None
 
 
-def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
-    """Return the labels that a fresh image has.
+def find_image_id(host: Host, image: str) -> str:
+    """Return an image's ID, or an empty string if this machine does not have it."""
+    command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
+    answer = host.run(command, timeout_s=30)
+    return answer.stdout.strip() if answer.ok else ""
 
-    Args:
-        host: the machine.
-        root: repository.
-        recipe: name in RECIPES.
-    """
-    labels = {SOURCE_LABEL: source_number(root, recipe)}
+
+def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
+    """Return the labels of an image that is built from the present sources."""
+    labels = {SOURCE_LABEL: source_hash(root, recipe)}
     if recipe in ("base", "jupyter", "cronicle", "cronicle-edge"):
-        labels[CA_LABEL] = authorities_number(host)
+        labels[CA_LABEL] = authorities_hash(host)
     return labels
 
 
 def is_fresh(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    """Say whether an image matches the sources.
-
-    Args:
-        found: its labels; None where it is absent.
-        wanted: outcome of `build_labels`.
-    """
+    """Return whether labels of an image (None: it is absent) match those of `build_labels`."""
     if found is None or found.get(SOURCE_LABEL) != wanted[SOURCE_LABEL]:
         return False
-    # A published image holds no host's authorities and says so.
+    # A published image holds the authorities of no host, and its label says none.
     return found.get(CA_LABEL, "none") in (wanted.get(CA_LABEL, "none"), "none")

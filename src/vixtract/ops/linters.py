@@ -1,4 +1,4 @@
-"""The linters of `./vixtract test lint`: each looks at every file of its kind that git tracks."""
+"""The linters of `./vixtract test lint`: each checks all files of its kind that git tracks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vixtract.ops.host import CommandError, Host
 
 NGINX_LINT = "nginx/site/lint.py"
 COMPOSE_LINT = "tests/lint_compose.py"
-#: Where the linter of JavaScript has its lock file and its rules, and is installed.
+#: Folder of eslint: its lock file, its rules, and its installation.
 JAVASCRIPT = "tests/javascript"
-#: Names of files by what they hold; shell scripts show in their first line.
+#: Names of files by their kind. Scripts without a suffix are found by their first line.
 DOCKERFILE = re.compile(
     r"(Dockerfile|Containerfile)(\.(?!dockerignore).*)?|.*\.Dockerfile", re.IGNORECASE
 )
@@ -29,7 +29,7 @@ INSTALL_S = 600.0
 
 
 def list_tracked(host: Host, root: Path) -> list[str]:
-    """Return the files of the repository, as git lists them or as they lie there.
+    """Return the files that git tracks, or all files of the folder where git cannot say.
 
     Args:
         host: the machine.
@@ -44,7 +44,7 @@ def list_tracked(host: Host, root: Path) -> list[str]:
 
 
 def select_scripts(root: Path, names: Sequence[str], programs: AbstractSet[bytes]) -> list[str]:
-    """Return those files that one of some programs runs, by their first line.
+    """Return the files whose first line names one of some interpreters.
 
     Args:
         root: repository.
@@ -62,12 +62,12 @@ def select_scripts(root: Path, names: Sequence[str], programs: AbstractSet[bytes
 
 
 def ensure_eslint(session: Session, root: Path) -> bool:
-    """Install the linter of JavaScript as its lock file says, unless that is done.
+    """Install eslint from its lock file, unless that is done.
 
     Args:
         session: this call.
         root: repository.
-    Returns: whether it is there; False where Node is absent and may not be installed.
+    Returns: False where Node is absent and may not be installed.
     Raises:
         CommandError: npm could not install it.
     """
@@ -112,7 +112,7 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
 
     shell = [name for name in names if name.endswith(".sh")]
     shell += [name for name in select_scripts(root, names, SHELLS) if name not in shell]
-    # ruff finds by itself what ends in .py.
+    # ruff finds files that end in .py by itself.
     commands = [name for name in select_scripts(root, names, PYTHONS) if name[-3:] != ".py"]
     modules = f"{JAVASCRIPT}/node_modules/.bin/eslint"
     rules = f"{JAVASCRIPT}/eslint.config.mjs"

@@ -1,4 +1,4 @@
-"""Asks the public registry whether it is there; its answer also tells the time."""
+"""Ask the public registry whether it can be reached; its answer also tells the time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What asking led to.
+    """The answer, or why there is none.
 
     Args:
-        status: HTTP status; 0 where nobody answered.
-        date: the answer's Date.
-        problem: why nobody answered.
-        untrusted: whether the certificate was not signed by anybody known here.
+        status: HTTP status; 0 without an answer.
+        date: header Date of the answer.
+        problem: why there is no answer.
+        untrusted: whether this machine does not know who signed the certificate.
     """
 
     status: int = 0
@@ -30,10 +30,10 @@ class Answer:
 
 
 def ask_registry(environment: Mapping[str, str]) -> Answer:
-    """Ask the public registry for nothing in particular; it answers 401 to strangers.
+    """Ask the public registry for its root, which answers 401 without a login.
 
     Args:
-        environment: variables, of which the proxies count.
+        environment: variables that name the proxies.
     """
     proxies = {}
     for scheme in ("http", "https"):

@@ -1,41 +1,45 @@
-"""Gets every image that the services need: what is here and fresh, else pulled, else built."""
+"""Provides the images that the services need: present and fresh, else pulled, else built."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vixtract.errors import PreconditionError, UsageError, VixtractError
 from vixtract.ops.console import Session
 from vixtract.ops.engine import install_packages, list_available
 from vixtract.ops.images import (
+    BASE_ID_LABEL,
+    BASE_LABEL,
     CA_LABEL,
     DEBIAN_SCRIPT,
     LOCAL,
     RECIPES,
     SERVICE_RECIPES,
+    STAND_INS,
     build_environment,
     build_image,
     build_labels,
     copy_authorities,
+    find_image_id,
     is_fresh,
     look_at_image,
     name_image,
 )
 from vixtract.ops.instance import Instance
+from vixtract.ops.sources import list_arguments
 from vixtract.settings import BY_NAME
 
 FIRST_ANSWER_S = 20.0
 PULL_S = 1800.0
 BUILD_S = 3600.0
-#: What a registry says that answers, but does not have (or not give) the image.
+#: Answers of a registry that does not have the image or does not give it away.
 REFUSALS = ("pull access denied", "manifest unknown", "not found", "does not exist", "unauthorized")
 
 
-def strip_colours(line: str) -> str:
-    """Return a line without the terminal's colours."""
+def _strip_colours(line: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
@@ -45,36 +49,31 @@ class BuildError(VixtractError):
 
 @dataclass
 class Supply:
-    """Gets images for one call of the command.
+    """Provides images during one call of the command.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        no_cache: whether builds make every layer anew.
-        registry_answers: whether a registry answered; None until one was asked.
-        debian: image of Debian that was chosen; empty until one is needed.
-        built: recipes that were built in this call.
+        registry_answers: whether a registry answered; None before the first question.
+        bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the chosen image.
+        built: recipes built in this call.
     """
 
     session: Session
     instance: Instance
     no_cache: bool = False
     registry_answers: bool | None = None
-    debian: str = ""
+    bases: dict[str, str] = field(default_factory=dict)
     built: list[str] = field(default_factory=list)
 
     def has(self, image: str) -> bool:
-        """Say whether this machine has an image."""
+        """Return whether this machine has an image."""
         return look_at_image(self.session.host, image) is not None
 
     def pull(self, image: str) -> bool:
-        """Try to pull an image; after the first silence no registry is asked again.
+        """Try to pull an image. Once a registry did not answer, none is asked again.
 
         What is named `localhost/...` is never asked for: whoever served it could run code as root
         here, and its labels, made of public sources, would prove nothing.
 
-        Args:
-            image: its name.
         Returns: whether the image is here now.
         """
         if image.startswith(LOCAL) or self.registry_answers is False:
@@ -88,7 +87,7 @@ class Supply:
             on_line=lambda line: console.detail(f"{image}: {line}"),
         )
         refused = any(word in done.stdout.lower() for word in REFUSALS)
-        # "lookup …: no such host" and time-outs name the registry as the one that is away.
+        # "lookup …: no such host" and "dial …" mean that the registry itself was not reached.
         away = "lookup " in done.stdout or "dial " in done.stdout
         self.registry_answers = done.ok or (refused and not away)
         if done.ok:
@@ -97,27 +96,36 @@ class Supply:
             console.say("No registry answers: what is missing is built on this machine.")
         return done.ok
 
-    def ensure_debian(self) -> str:
-        """Return the image of Debian to build on, made from a mirror where it must be."""
-        if not self.debian:
-            self.debian = self._choose_debian()
-        return self.debian
+    def ensure_base(self, setting: str) -> str:
+        """Return the public image to build on, or its stand-in where it cannot be pulled.
 
-    def _choose_debian(self) -> str:
-        wanted = self.instance.settings["DEBIAN_IMAGE"]
-        if self.has(wanted):
-            return wanted
-        if wanted != BY_NAME["DEBIAN_IMAGE"].default:
-            if self.pull(wanted):
+        Raises:
+            PreconditionError: the operator set an image that is absent and cannot be pulled.
+        """
+        if setting not in self.bases:
+            self.bases[setting] = self._choose_base(setting)
+        return self.bases[setting]
+
+    def _choose_base(self, setting: str) -> str:
+        wanted = self.instance.settings[setting]
+        stand_in = name_image(self.instance, STAND_INS[setting])
+        if wanted != stand_in and self.instance.is_set(setting, self.session.host.environment):
+            if self.has(wanted) or self.pull(wanted):
                 return wanted
             raise PreconditionError(
-                f"DEBIAN_IMAGE={wanted} is not here and cannot be pulled.",
-                "Correct or remove DEBIAN_IMAGE.",
+                f"{setting}={wanted} is not here and cannot be pulled.",
+                f"Correct or remove {setting}.",
             )
-        stand_in = name_image(self.instance, "debian-offline")
-        if self.has(stand_in):
-            return stand_in
-        return wanted if self.pull(wanted) else self._bootstrap_debian()
+        # A stand-in that is here was built on before. It stays when a registry answers one day:
+        # the data must not get another PostgreSQL unasked.
+        if wanted != stand_in and not self.has(stand_in):
+            if self.has(wanted) or self.pull(wanted):
+                return wanted
+            self.session.console.say(f"{stand_in} stands in for {wanted}")
+        if setting == "DEBIAN_IMAGE":
+            return stand_in if self.has(stand_in) else self._bootstrap_debian()
+        self.build(STAND_INS[setting])
+        return stand_in
 
     def _bootstrap_debian(self) -> str:
         session, image = self.session, name_image(self.instance, "debian-offline")
@@ -132,38 +140,54 @@ class Supply:
         return image
 
     def build(self, recipe: str) -> None:
-        """Build an image, those below it first, unless it is fresh.
+        """Build an image unless it is fresh; the images below it come first.
 
-        Args:
-            recipe: name in RECIPES.
         Raises:
-            BuildError: the build failed; its last lines were shown.
+            BuildError: the build failed; its last lines have been shown.
         """
         instance, session = self.instance, self.session
         if recipe in self.built:
             return
-        labels = build_labels(session.host, instance.root, recipe)
         image = name_image(instance, recipe)
-        parent = RECIPES[recipe].parent
-        if parent:
-            self.build(parent)
-        if not self.no_cache and is_fresh(look_at_image(session.host, image), labels):
+        if RECIPES[recipe].parent:
+            self.build(RECIPES[recipe].parent)
+        if not self.no_cache and self.is_fresh(recipe, look_at_image(session.host, image)):
             return
-        debian = "" if parent else self.ensure_debian()
+        declared = list_arguments((instance.root / RECIPES[recipe].dockerfile).read_text("utf-8"))
+        bases = {name: self.ensure_base(name) for name in STAND_INS if name in declared}
+        labels = build_labels(session.host, instance.root, recipe)
+        if recipe == "postgresql":
+            base = bases["POSTGRES_IMAGE"]
+            labels.update({BASE_LABEL: base, BASE_ID_LABEL: find_image_id(session.host, base)})
         if CA_LABEL in labels:
             copy_authorities(session.host, instance.root)
-        session.console.say(f"Building {image}" + (f" on {debian}" if debian else ""))
+        session.console.say(" on ".join([f"Building {image}", *bases.values()]))
         start = session.host.clock()
-        command = build_image(instance, recipe, debian, labels, no_cache=self.no_cache)
-        self._run(command, image)
+        self._run(build_image(instance, recipe, bases, labels, no_cache=self.no_cache), image)
         self.built.append(recipe)
         session.console.say(f"Built {image} in {session.host.clock() - start:.0f} s")
+
+    def is_fresh(self, recipe: str, found: Mapping[str, str] | None) -> bool:
+        """Return whether an image's labels match the sources and, for PostgreSQL's, its base."""
+        host, instance = self.session.host, self.instance
+        if found is None or not is_fresh(found, build_labels(host, instance.root, recipe)):
+            return False
+        if recipe != "postgresql":
+            return True
+        base, wanted = found.get(BASE_LABEL, ""), instance.settings["POSTGRES_IMAGE"]
+        if instance.is_set("POSTGRES_IMAGE", host.environment) and base != wanted:
+            return False
+        stand_in = name_image(instance, STAND_INS["POSTGRES_IMAGE"])
+        if base == stand_in and self.has(stand_in):
+            self.build(STAND_INS["POSTGRES_IMAGE"])
+        # A minor release comes by pulling the base. Without it here, the finished image counts.
+        return find_image_id(host, base) in ("", found.get(BASE_ID_LABEL))
 
     def _run(self, command: Sequence[str], image: str) -> None:
         console = self.session.console
 
         def show(line: str) -> None:
-            line = strip_colours(line)
+            line = _strip_colours(line)
             if self.session.debug:
                 console.say(line)
             elif re.match(r"Step \d+/\d+|#\d+ \[", line):
@@ -176,10 +200,10 @@ class Supply:
             environment=build_environment(self.instance),
         )
         if not done.ok:
-            lines = [line for line in map(strip_colours, done.stdout.splitlines()) if line.strip()]
+            lines = [line for line in map(_strip_colours, done.stdout.splitlines()) if line.strip()]
             for line in lines[-20:]:
                 console.say(f"  {line}")
-            # The classic builder ends with the whole RUN step, which says less than its last words.
+            # The classic builder ends with the whole RUN step; the line before it names the cause.
             said = [line for line in lines if not line.startswith("The command '")]
             raise BuildError(
                 f"{image} could not be built: {said[-1][:200] if said else done.last_line}",
@@ -187,12 +211,12 @@ class Supply:
             )
 
     def ensure_service(self, recipe: str) -> None:
-        """Make one of our own images be here and match the sources.
+        """Make sure that an image of ours is here and matches the sources.
 
         Args:
             recipe: name in RECIPES, or of an image that the operator made (SCHEDULER_IMAGE).
         Raises:
-            PreconditionError: it cannot be built from these sources, and is not here.
+            PreconditionError: it is absent, and cannot be built from these sources.
         """
         instance, host = self.instance, self.session.host
         image = name_image(instance, recipe)
@@ -205,34 +229,17 @@ class Supply:
                 )
             return
         if not _is_own_version(instance):
-            # The sources here are of another version: they must not go under this version's name.
+            # These sources are of another version: no image of that name may come from them.
             if labels is None and not self.pull(image):
                 raise PreconditionError(
                     f"{image} is not here and cannot be pulled.",
                     "Remove VIXTRACT_VERSION from the settings to run this checkout's version.",
                 )
             return
-        wanted = build_labels(host, instance.root, recipe)
         if labels is None and self.pull(image):
             labels = look_at_image(host, image)
-        if not is_fresh(labels, wanted):
+        if not self.is_fresh(recipe, labels):
             self.build(recipe)
-
-    def ensure_postgres(self) -> None:
-        """Make PostgreSQL's image be here; the stand-in is chosen where nothing can be pulled."""
-        wanted = self.instance.settings["POSTGRES_IMAGE"]
-        stand_in = name_image(self.instance, "postgres-offline")
-        if wanted == stand_in:
-            self.build("postgres-offline")
-        elif not self.has(wanted) and not self.pull(wanted):
-            if self.instance.is_set("POSTGRES_IMAGE", self.session.host.environment):
-                raise PreconditionError(
-                    f"POSTGRES_IMAGE={wanted} is not here and cannot be pulled.",
-                    "Correct or remove POSTGRES_IMAGE.",
-                )
-            self.build("postgres-offline")
-            self.session.console.say(f"PostgreSQL runs from {stand_in}")
-            self.instance = self.instance.changed({"POSTGRES_IMAGE": stand_in})
 
 
 def _is_own_version(instance: Instance) -> bool:
@@ -241,41 +248,28 @@ def _is_own_version(instance: Instance) -> bool:
     return not released or version == BY_NAME["VIXTRACT_VERSION"].default
 
 
-def ensure_images(session: Session, instance: Instance, supply: Supply | None = None) -> Instance:
-    """Make all images be here and fresh.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-        supply: what has asked a registry already, if anything has.
-    Returns: the appliance, with the image of PostgreSQL that was chosen.
-    """
+def ensure_images(session: Session, instance: Instance, supply: Supply | None = None) -> None:
+    """Make sure that all images are here and fresh; `supply` may have asked a registry already."""
     supply = supply or Supply(session, instance)
     supply.instance = instance
-    supply.ensure_postgres()
     for recipe in SERVICE_RECIPES:
         supply.ensure_service(
             instance.settings["SCHEDULER_IMAGE"] if recipe == "cronicle" else recipe
         )
-    return supply.instance
 
 
 def build_images(
     session: Session, instance: Instance, names: Sequence[str], *, no_cache: bool
 ) -> list[str]:
-    """Build images from the checkout, without asking a registry for them.
+    """Build images from the checkout; none of them is pulled.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        names: recipes; the services' own when empty.
-        no_cache: whether every layer is made anew.
-    Returns: the recipes that were built; those that were fresh are not among them.
+        names: recipes; those of the services if empty.
+    Returns: the recipes that were built, without those that were fresh.
     Raises:
-        UsageError: there is no such image.
+        UsageError: a name is no recipe.
     """
-    aliases = {"postgresql": "postgres-offline"}
-    recipes = [aliases.get(name, name) for name in names] or list(SERVICE_RECIPES)
+    recipes = list(names or SERVICE_RECIPES)
     unknown = [name for name in recipes if name not in RECIPES]
     if unknown:
         raise UsageError(f"No image {', '.join(unknown)}.", f"There are: {', '.join(RECIPES)}")

@@ -1,19 +1,25 @@
-"""Write the files that are generated from the table of settings.
+"""Write what is generated from the tables of settings and stores.
 
-Run `python3 -m vixtract.ops.reference` from the repository's root after a change to the table; a
-test compares the files with what this module makes.
+Run `python3 -m vixtract.ops.reference` from the repository's root after a change to a table; a test
+compares the files with what this module makes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from vixtract.settings import SETTINGS
+from vixtract.settings import CONTAINERS, SETTINGS, list_read
+from vixtract.stores import HOST_STORES, STORES, Store
 
-HEADER = "Generated from src/vixtract/settings.py by `python3 -m vixtract.ops.reference`."
+HEADER = "Generated from src/vixtract/settings_table.py by `python3 -m vixtract.ops.reference`."
+STORES_BEGIN = (
+    "<!-- Generated from src/vixtract/stores.py by `python3 -m vixtract.ops.reference`. -->"
+)
+STORES_END = "<!-- End of what is generated. -->"
 
 
-def build_env_example() -> str:
+def build_env_example(_: str = "") -> str:
     """Return `.env.example`: every setting, commented out, passwords without a value."""
     lines = [
         "# Settings of ViXtract. Copy to .env beside docker-compose.yml and change what you need.",
@@ -29,7 +35,7 @@ def build_env_example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def build_settings_page() -> str:
+def build_settings_page(_: str = "") -> str:
     """Return `docs/reference/settings.md`: one table a group."""
     lines = [
         "# Settings",
@@ -37,19 +43,62 @@ def build_settings_page() -> str:
         f"<!-- {HEADER} -->",
         "",
         "Settings are environment variables, read from `.env` beside `docker-compose.yml`. "
-        "After a change run `./vixtract up` again.",
+        "After a change run `./vixtract up` again: it starts the containers anew that are handed "
+        "the setting.",
+        "",
+        "`./vixtract up` checks all values before it starts anything, and each container checks "
+        "those that it is handed. A wrong value stops with exit code 3; all wrong ones are named "
+        "at once, with file and line. A name that is not a setting gets a warning, and stops if "
+        "it is one letter away from a setting's name. Names that begin with `COMPOSE_`, "
+        "`DOCKER_`, `BUILDKIT_` or `WORKER_` are others'.",
     ]
     group = ""
     for setting in SETTINGS:
         if setting.group != group:
             group = setting.group
-            lines += ["", f"## {group}", "", "| setting | default | meaning |", "|---|---|---|"]
+            head = "| setting | default | meaning | containers |"
+            lines += ["", f"## {group}", "", head, "|---|---|---|---|"]
         default = f"`{setting.default}`" if setting.default else ""
-        lines.append(f"| `{setting.name}` | {default} | {setting.help} |")
+        handed = ", ".join(name for name in CONTAINERS if setting.name in list_read(name))
+        lines.append(f"| `{setting.name}` | {default} | {setting.help} | {handed} |")
     return "\n".join(lines) + "\n"
 
 
-GENERATED = {".env.example": build_env_example, "docs/reference/settings.md": build_settings_page}
+def _list_rows(stores: Iterable[Store]) -> Iterable[str]:
+    for store in stores:
+        backup = "yes" if store.in_backup else "no"
+        access = store.access if store.mounts else ""
+        cells = (store.owner, store.holds, store.loss, backup, store.prunable, access)
+        yield f"| `{store.name}` | {' | '.join(cells)} |"
+
+
+def fill_stores(page: str) -> str:
+    """Return `docs/reference/architecture.md` with the present table of stores.
+
+    Args:
+        page: its text; the table stands between `STORES_BEGIN` and `STORES_END`.
+    """
+    before, _, rest = page.partition(STORES_BEGIN)
+    after = rest.partition(STORES_END)[2]
+    table = [
+        STORES_BEGIN,
+        "",
+        "| volume | owner | holds | lost without it | in a backup | may be pruned | in a cluster |",
+        "|---|---|---|---|---|---|---|",
+        *_list_rows(STORES),
+        *_list_rows(HOST_STORES),
+        "",
+        STORES_END,
+    ]
+    return before + "\n".join(table) + after
+
+
+#: File to the function that makes its text from the present one.
+GENERATED: Mapping[str, Callable[[str], str]] = {
+    ".env.example": build_env_example,
+    "docs/reference/settings.md": build_settings_page,
+    "docs/reference/architecture.md": fill_stores,
+}
 
 
 def write_reference(root: Path) -> None:
@@ -57,7 +106,8 @@ def write_reference(root: Path) -> None:
     for name, build in GENERATED.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(build(), encoding="utf-8")
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        path.write_text(build(before), encoding="utf-8")
 
 
 if __name__ == "__main__":

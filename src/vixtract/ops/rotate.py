@@ -1,7 +1,7 @@
-"""Changing all secrets of an appliance: people's servers and loaded data live on, no job is lost.
+"""Change all secrets of an appliance without losing servers, data or jobs.
 
-Every step may be cut off: whatever was reached, the same command brings it to its end. What a
-person chose by a file or a variable outside of this folder is left alone, and said.
+Any step may be cut off; the same command then finishes the rest. A value that comes from a file or
+a variable outside of this folder is left alone and reported.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from vixtract.ops.up import ensure_postgres_password, require_running
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.secret_settings import SECRET_NAMES
 
-#: Settings that are the appliance's own. A Hub administrator's password is that person's; SMTP and
-#: the like are other machines'.
+#: Secrets that the appliance itself owns. The password of a Hub administrator belongs to that
+#: person, those of SMTP and the like to other machines.
 ROTATED = ("POSTGRES_PASSWORD", "BI_PASSWORD", "CRONICLE_ADMIN_PASSWORD")
 ROTATION = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.rotation")
 STOP_S = 60.0
 ROTATE_S = 300.0
 CALL_S = 30.0
-#: Part of a minute in which the scheduler is away shortly without missing a due time.
+#: Seconds of a minute in which a short restart of the scheduler misses no due time.
 EARLIEST_S, LATEST_S = 3, 30
 
 
 class RotationError(VixtractError):
-    """The secrets were not all changed; the message says how far it went."""
+    """Some secrets were not changed; the message says which step failed."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,11 @@ class Rotated:
     """What was changed.
 
     Args:
-        instance: the appliance with its new settings.
-        passwords: new values of settings, to be shown once.
-        kept: settings that come from elsewhere and were left alone.
+        passwords: new values of settings, shown once.
+        kept: settings that are set outside of this folder and were left alone.
         keys: names of the keys in the secrets volume that changed.
         people: number of people whose database password changed.
-        servers: people whose running server holds the old one.
+        servers: people whose running server still has the old password.
     """
 
     instance: Instance
@@ -62,13 +61,7 @@ def choose_passwords(
     environment: Mapping[str, str],
     generate: Callable[[], str] = generate_password,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return new passwords, and the settings that must stay: they come from elsewhere.
-
-    Args:
-        instance: the appliance.
-        environment: the command's own environment.
-        generate: makes one password.
-    """
+    """Return new passwords, and the settings left alone because they are set elsewhere."""
     kept = tuple(
         name
         for name in ROTATED
@@ -80,15 +73,13 @@ def choose_passwords(
 
 
 def run_rotation(session: Session, instance: Instance, wait_s: float) -> Rotated:
-    """Change all secrets.
+    """Change all secrets of the appliance, which is up.
 
     Args:
-        session: this call.
-        instance: the appliance; it must be up.
         wait_s: seconds that running jobs get to end.
     Raises:
         PreconditionError: it is not up, or jobs run on; nothing was changed.
-        RotationError: a later step failed; the same command goes on from there.
+        RotationError: a later step failed; the same command continues from there.
     """
     host = session.host
     require_running(session)
@@ -121,13 +112,8 @@ def wait_for_jobs(
 ) -> None:
     """Wait for a moment without jobs in which none is due.
 
-    Args:
-        session: this call.
-        instance: the appliance, up.
-        wait_s: seconds until it is given up.
-        wall: the time of day.
     Raises:
-        PreconditionError: jobs run on.
+        PreconditionError: jobs still run after `wait_s` seconds.
     """
     host = session.host
     end = host.clock() + wait_s
@@ -135,7 +121,7 @@ def wait_for_jobs(
         running = count_jobs(session, instance)
         if not running and EARLIEST_S <= wall() % 60 <= LATEST_S:
             return
-        # A free moment of a minute comes within a minute: only jobs are given up on.
+        # The right part of a minute comes within a minute, so only jobs can end the wait.
         if running and host.clock() > end:
             raise PreconditionError(
                 f"{running} jobs still run after {wait_s:.0f} s; nothing was changed.",
@@ -146,19 +132,14 @@ def wait_for_jobs(
 
 
 def count_jobs(session: Session, instance: Instance) -> int:
-    """Return the number of running jobs.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Return the number of running jobs."""
     command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
     key = session.host.run(command, timeout_s=30).stdout.strip()
     try:
         client = SchedulerClient(f"{instance.base_url}/cronicle", key, CALL_S)
         return len(client.get_active_jobs())
     except SchedulerError:
-        return 0  # it knows an older key: a rotation was cut off
+        return 0  # it still has the old key: a rotation was cut off
 
 
 def _run(session: Session, command: list[str], timeout_s: float) -> str:
@@ -172,12 +153,10 @@ def _run(session: Session, command: list[str], timeout_s: float) -> str:
 
 
 def check_shown(name: str) -> str:
-    """Return the name of a secret setting.
+    """Return the name of a secret setting as typed.
 
-    Args:
-        name: as typed.
     Raises:
-        UsageError: there is no such one.
+        UsageError: no secret setting has this name.
     """
     if name not in SECRET_NAMES:
         raise UsageError(
@@ -187,22 +166,21 @@ def check_shown(name: str) -> str:
 
 
 def render_rotated(rotated: Rotated) -> list[str]:
-    """Return what the operator is told, new passwords included.
-
-    Args:
-        rotated: outcome of `run_rotation`.
-    """
+    """Return what the operator is told, new passwords included."""
     accounts = {"BI_PASSWORD": "PostgreSQL, reading (bi)"}
     if rotated.instance.settings["VIXTRACT_ENGINE"] == "cronicle":
         accounts["CRONICLE_ADMIN_PASSWORD"] = "Cronicle (admin)"  # noqa: S105 - a label
     lines = [
         f"Changed: {len(rotated.passwords)} passwords, {len(rotated.keys)} keys, the database "
         f"passwords of {rotated.people} people, and the Hub's cookies.",
-        *(f"{label}: {rotated.passwords[name]}" for name, label in accounts.items()
-          if name in rotated.passwords),
+        *(
+            f"{label}: {rotated.passwords[name]}"
+            for name, label in accounts.items()
+            if name in rotated.passwords
+        ),
         "Shown this once; ./vixtract secrets show BI_PASSWORD tells it again.",
         "Now: give the new password of bi to BI tools. Everybody signs in again.",
-    ]  # fmt: skip
+    ]
     if rotated.servers:
         lines.append(
             "Kernels that run keep their open connections; before they open new ones, restart them "

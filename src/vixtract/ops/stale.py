@@ -1,7 +1,7 @@
-"""What a container daemon that died without farewell leaves behind, and would trip over.
+"""Files that a killed container daemon leaves behind, and that keep it from starting.
 
 dockerd refuses to start while its pid file names any living process, even one that is no dockerd
-(after a reboot without a fresh /run, numbers belong to others); the same holds for the containerd
+(after a reboot that kept /run, the number may belong to another program); so does the containerd
 that it manages. Left-over state of containers makes runc say "container with given ID already
 exists". All of it lies in /run and holds no data; /var/lib/docker is never touched.
 """
@@ -30,11 +30,7 @@ CONTAINER_STATE = (
 
 
 def process_names(root: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and name of every living process; zombies are dead.
-
-    Args:
-        root: folder that holds `proc`.
-    """
+    """Yield number and name of every living process; zombies are dead."""
     for folder in (root / "proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
             text = (folder / "stat").read_text("utf-8", "replace")
@@ -45,10 +41,9 @@ def process_names(root: Path) -> Iterator[tuple[int, str]]:
 
 
 def find_process(root: Path, prefix: str) -> int:
-    """Return the number of a living process whose name begins so, 0 where there is none.
+    """Return the id of a living process whose name has a prefix, or 0.
 
     Args:
-        root: folder that holds `proc`.
         prefix: beginning of the name, 15 characters at most as the kernel keeps it.
     """
     numbers = (number for number, name in process_names(root) if name.startswith(prefix))
@@ -56,18 +51,17 @@ def find_process(root: Path, prefix: str) -> int:
 
 
 def find_stale_files(root: Path) -> list[Path]:
-    """Name what must go before dockerd can start; changes nothing.
+    """Return what must be removed before dockerd can start; change nothing.
 
-    Args:
-        root: top of the file system.
-    Returns: files and folders without a mount in them; none while a dockerd lives.
+    Returns: files and folders without a mount in them; nothing while a dockerd runs.
     """
     if find_process(root, "dockerd"):
         return []
     run = root / RUN
     stale = [run / "docker.pid"]
     containerd = run / "docker/containerd"
-    if _pid_in(containerd / "containerd.pid") not in _numbers_of(root, "containerd"):
+    living = {number for number, name in process_names(root) if name == "containerd"}
+    if _pid_in(containerd / "containerd.pid") not in living:
         stale += [containerd / name for name in CONTAINERD_FILES]
     # Living shims still hold containers: dockerd finds them by this state and ends them itself.
     if not find_process(root, "containerd-shim"):
@@ -97,17 +91,8 @@ def _pid_in(file: Path) -> int:
     return 0
 
 
-def _numbers_of(root: Path, name: str) -> set[int]:
-    return {number for number, found in process_names(root) if found == name}
-
-
 def remove_stale_files(paths: Sequence[Path]) -> int:
-    """Remove what `find_stale_files` named.
-
-    Args:
-        paths: files and folders.
-    Returns: how many are gone.
-    """
+    """Remove files and folders; return how many are gone."""
     removed = 0
     for path in paths:
         if path.is_dir() and not path.is_symlink():

@@ -21,7 +21,10 @@ from vixtract.ops.provision import Supply, ensure_images
 
 TIERS = ("unit", "contract", "images", "stack", "browser")
 # Most tests wait for a container: two at a time. tests/conftest.py says which stay together.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+# With Cronicle's image there are twenty minutes more, in which tests wait for its clock.
+PROCESSES = "2"
+PROCESSES_WITH_CRONICLE = "3"
+SIDE_BY_SIDE = ("-n", PROCESSES, "--dist", "loadscope", "--no-loadscope-reorder", "--durations=20")
 DOCKER_TIERS = ("images", "stack", "browser")
 LINT = "lint"
 BENCH = "bench"
@@ -44,7 +47,7 @@ BENCH_S = 900.0
 
 @dataclass
 class Outcome:
-    """What the tests led to.
+    """The outcome of linters, tests and measurement.
 
     Args:
         failed: names of the steps that failed.
@@ -57,7 +60,7 @@ class Outcome:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def note(self, name: str, code: int) -> None:
-        """Take down one step's exit code, translated to this command's own.
+        """Record the exit code of a step.
 
         Args:
             name: the step.
@@ -174,11 +177,12 @@ def _list_files(root: Path, paths: Sequence[str]) -> list[str]:
 
 
 def _has_long_tests(path: Path) -> bool:
-    return path.is_file() and f"mark.{LONG}" in path.read_text("utf-8")
+    mark = rf"(^\s*|marks=|= |\[)@?pytest\.mark\.{LONG}\b"
+    return path.is_file() and bool(re.search(mark, path.read_text("utf-8"), re.MULTILINE))
 
 
 def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
-    """Return the files with a word of an expression in their names or their tests' names.
+    """Return the files whose name, or whose tests' names, contain a part of an expression.
 
     pytest still applies the expression; reading fewer files only makes that quicker. Names that
     pytest makes from parameters are not in a file: where no file matches, none is left out.
@@ -199,17 +203,17 @@ def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
 
 
 def stamp_of(requirements: bytes, version: str) -> str:
-    """Return what marks an environment as made from these requirements.
+    """Return the stamp of an environment that was made from these requirements.
 
     Args:
         requirements: content of the lock file.
-        version: of the Python that it was made with.
+        version: of its Python.
     """
     return hashlib.sha256(requirements + version.encode()).hexdigest()
 
 
 def ensure_environment(session: Session, root: Path) -> Path:
-    """Make the tests' own Python environment, unless it is there and matches the lock file.
+    """Make the Python environment of the tests, unless it matches the lock file already.
 
     Args:
         session: this call.
@@ -347,7 +351,11 @@ def run_tests(
     if outcome.failed:
         session.console.say(f"Failed so far: {', '.join(outcome.failed)}")
     if paths:
-        words = [*paths, *selection.options, *arguments]
+        options = list(selection.options)
+        shares_images = "-n" in options and "images" in selection.tiers and not problem
+        if shares_images and Supply(session, instance).has(instance.settings["CRONICLE_IMAGE"]):
+            options[options.index("-n") + 1] = PROCESSES_WITH_CRONICLE
+        words = [*paths, *options, *arguments]
         outcome.note("pytest", run_pytest(session, root, words, selection.timeout_s))
     if selection.bench:
         run_bench(session, root, programs, outcome)
@@ -384,7 +392,7 @@ def run_bench(session: Session, root: Path, programs: Path, outcome: Outcome) ->
         session: this call.
         root: repository.
         programs: the environment's folder of programs.
-        outcome: takes down a failure, or that it did not run.
+        outcome: records a failure, or that it did not run.
     """
     if not any(Path("/usr/lib").glob(CONTRACT_PACKAGES["postgresql"])):
         outcome.left_out[BENCH] = "PostgreSQL is not installed here; --yes installs it"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vixtract.credentials import generate_password, is_scram_of, scram_verifier
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.ops.compose import (
+    PROJECT_LABEL,
     Compose,
-    build_compose,
     build_up,
-    build_volume_list,
     ensure_compose,
     find_compose,
+    run_compose,
 )
 from vixtract.ops.console import Session
-from vixtract.ops.containers import Container, list_containers, wait_healthy
-from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
-from vixtract.ops.engine import Engine, engine_error, ensure_engine, look_at_engine
+from vixtract.ops.containers import list_containers, wait_healthy
+from vixtract.ops.deliver import READERS, deliver_secrets
+from vixtract.ops.engine import ContainerEngine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
@@ -37,23 +37,18 @@ class StartError(VixtractError):
 
 @dataclass(frozen=True)
 class Started:
-    """What a start led to.
+    """The result of a start.
 
     Args:
         instance: the appliance with its final settings.
-        containers: by service, all up.
-        passwords: generated in this start, to be shown once.
-        engine: scheduler engine.
-        reason: why that engine.
-        seconds: how long it took.
+        passwords: passwords that were generated in this start and are shown once.
     """
 
     instance: Instance
-    containers: Mapping[str, Container]
-    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
-    engine: str = "embedded"
-    reason: str = ""
-    seconds: float = 0.0
+    passwords: Mapping[str, str] = field(repr=False)
+    engine: str
+    reason: str
+    seconds: float
 
 
 def choose_engine(
@@ -62,13 +57,12 @@ def choose_engine(
     """Choose the scheduler's engine.
 
     Args:
-        requested: auto, cronicle or embedded.
-        cronicle_image: image that Cronicle would come from.
-        has: says whether an image is here.
-        pull: tries to get one, and says whether it is here now.
-    Returns: the engine, and why it was chosen in a few words.
+        cronicle_image: image that Cronicle is taken from.
+        has: returns whether this machine has an image.
+        pull: tries to pull an image and returns whether it is here now.
+    Returns: the engine, and the reason in a few words.
     Raises:
-        PreconditionError: Cronicle was asked for, and its image cannot be had.
+        PreconditionError: Cronicle was requested, and its image is absent and cannot be pulled.
     """
     if requested == "embedded":
         return "embedded", "as set"
@@ -85,14 +79,10 @@ def choose_engine(
 
 
 def find_present_engine(host: Host, instance: Instance) -> str:
-    """Return the engine that the appliance has, empty where there is no appliance yet.
+    """Return the engine of an existing appliance, or an empty string if there is none yet.
 
-    Its container says which. Where that is gone and the schedules are still there, it is
-    the default one: the settings would name another.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
+    The container of the scheduler names it. If the container is gone and the schedules are still
+    there, it is the default engine: had it been the other, the settings would name it.
     """
     form = "{{range .Config.Env}}{{println .}}{{end}}"
     command = ["docker", "inspect", "--format", form, instance.container("cronicle")]
@@ -107,14 +97,11 @@ def find_present_engine(host: Host, instance: Instance) -> str:
 def settle_engine(
     session: Session, instance: Instance, supply: Supply, asked: str
 ) -> tuple[str, str]:
-    """Choose the engine, and ask before schedules move from one to the other.
+    """Choose the engine, and ask before schedules move from one engine to the other.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        supply: gets images.
-        asked: auto, cronicle or embedded; empty for what the settings say.
-    Returns: the engine, and why it was chosen.
+        asked: auto, cronicle or embedded; empty for the engine of the settings.
+    Returns: the engine, and the reason in a few words.
     """
     if not asked:
         is_set = instance.is_set("VIXTRACT_ENGINE", session.host.environment)
@@ -126,20 +113,18 @@ def settle_engine(
     chosen, reason = choose_engine(asked, image, has=supply.has, pull=supply.pull)
     if present and chosen != present:
         session.agree(
-            f"Switch the scheduler's engine from {present} to {chosen}: schedules are taken over, "
-            "running jobs end, and the page of runs begins anew (their files stay)",
+            f"Switch the scheduler's engine from {present} to {chosen}: schedules and history are "
+            "taken over, and running jobs end",
             f"Run it with --engine {present} to stay, or add --yes.",
         )
     return chosen, reason
 
 
-def require_running(session: Session) -> tuple[Engine, Compose]:
-    """Return engine and compose where they already run; changes nothing.
+def require_running(session: Session) -> tuple[ContainerEngine, Compose]:
+    """Return engine and compose if they run already; this changes nothing.
 
-    Args:
-        session: this call.
     Raises:
-        PreconditionError: one of them is missing.
+        PreconditionError: the engine does not run, or compose is missing.
     """
     engine = look_at_engine(session.host)
     if engine.state != "running":
@@ -154,11 +139,9 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     """Bring the appliance up.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        requested_engine: auto, cronicle or embedded; empty for what the settings say.
+        requested_engine: auto, cronicle or embedded; empty for the engine of the settings.
     Raises:
-        VixtractError: it could not be brought up; message and hint say why and what to do.
+        VixtractError: the start failed; message and hint say why and what to do.
     """
     host = session.host
     start = host.clock()
@@ -171,33 +154,30 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     check_ports_free(session, instance)
     passwords = build_passwords(instance)
     instance = instance.changed({**passwords, **engine_settings(instance, chosen)})
-    instance = ensure_images(session, instance, supply)
-    # Kept before anything starts with them: a password that nobody knows would lock people out.
+    ensure_images(session, instance, supply)
+    # Stored before a service starts with them: a lost password would lock everybody out.
     instance.keep()
-    # Again: building may have taken minutes, in which somebody else came.
+    # Again: during minutes of building another program may have taken a port.
     check_ports_free(session, instance)
     running = [name for name in list_containers(host, instance.project) if name in READERS]
     changed = deliver_secrets(session, instance)
     compose_up(session, compose, instance)
     if changed and running:
-        host.run(build_restart(instance, running), timeout_s=RESTART_S)
+        # They read their secrets when they start.
+        restart = ["docker", "restart", *map(instance.container, running)]
+        host.run(restart, timeout_s=RESTART_S)
     found = list_containers(host, instance.project)
     before = {service: container.restarts for service, container in found.items()}
     wait_healthy(session, instance.project, before=before, services=("postgresql",))
     ensure_postgres_password(session, instance)
-    found = wait_healthy(session, instance.project, before=before)
+    wait_healthy(session, instance.project, before=before)
     if "HUB_ADMIN_PASSWORD" in passwords and f"{instance.project}_jupyter-data" in volumes:
         set_hub_password(session, instance)
-    return Started(instance, found, passwords, chosen, reason, host.clock() - start)
+    return Started(instance, passwords, chosen, reason, host.clock() - start)
 
 
 def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
-    """Return the settings that an engine needs; an image of the operator's own stays.
-
-    Args:
-        instance: the appliance.
-        engine: embedded or cronicle.
-    """
+    """Return the settings that an engine needs; an image that the operator made stays."""
     own = {"embedded": "cronicle", "cronicle": "cronicle-edge"}
     image = instance.settings["SCHEDULER_IMAGE"]
     return {
@@ -207,11 +187,7 @@ def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
 
 
 def check_ports_differ(instance: Instance) -> None:
-    """Refuse one port for two purposes.
-
-    Args:
-        instance: the appliance.
-    """
+    """Refuse settings that use one port twice."""
     numbers = [instance.settings[name] for name in PUBLISHED]
     if len(set(numbers)) < len(numbers):
         raise SettingsError(
@@ -221,15 +197,8 @@ def check_ports_differ(instance: Instance) -> None:
 
 
 def check_ports_free(session: Session, instance: Instance) -> None:
-    """Refuse to start on ports that somebody else listens on.
-
-    Args:
-        session: this call.
-        instance: the appliance; ports that it publishes itself already are no obstacle.
-    """
-    nginx = list_containers(session.host, instance.project).get("nginx")
-    own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
-    taken = find_taken(instance, session.host, own)
+    """Refuse to start on ports that another program listens on; its own are no obstacle."""
+    taken = find_taken(instance, session.host, list_containers(session.host, instance.project))
     bind = instance.settings["VIXTRACT_BIND"]
     if taken:
         options = " ".join(f"--{name.lower().replace('_', '-')} NUMBER" for name in taken)
@@ -240,52 +209,34 @@ def check_ports_free(session: Session, instance: Instance) -> None:
 
 
 def list_volumes(session: Session, instance: Instance) -> list[str]:
-    """Return the names of the volumes that hold the appliance's data.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-    """
-    answer = session.host.run(build_volume_list(instance.project), timeout_s=30)
-    return sorted(answer.stdout.split())
+    """Return the names of the appliance's volumes, sorted."""
+    label = f"label={PROJECT_LABEL}={instance.project}"
+    command = ["docker", "volume", "ls", "--quiet", "--filter", label]
+    return sorted(session.host.run(command, timeout_s=30).stdout.split())
 
 
 def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
-    """Start all services.
-
-    Args:
-        session: this call.
-        compose: the compose.
-        instance: the appliance.
-    """
-    command = build_compose(compose, instance, build_up())
-    show = session.console.say if session.debug else session.console.detail
-    done = session.host.stream(
-        command, timeout_s=COMPOSE_S, on_line=show, environment=instance.variables()
-    )
+    """Start all services."""
+    done = run_compose(session, compose, instance, build_up(), COMPOSE_S)
     if not done.ok:
         for line in done.stdout.splitlines()[-10:]:
             session.console.say(f"  {line}")
-        # The last line only says that there were errors.
+        # The last line says only that there were errors.
         said = [line for line in done.stdout.splitlines() if re.search(r"error\W.*\w", line, re.I)]
         why = " ".join((said[-1] if said else done.last_line).split())
         raise StartError(f"Compose failed: {why[:300]}", "Run: ./vixtract doctor")
 
 
 def build_local_psql(container: str) -> list[str]:
-    """Build the command that runs SQL from standard input as postgres over the local socket."""
+    """Return the command that runs SQL from its standard input as postgres over the socket."""
     psql = ["psql", "--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
     return ["docker", "exec", "--interactive", "--user", "postgres", container, *psql]
 
 
 def ensure_postgres_password(session: Session, instance: Instance) -> None:
-    """Give the account postgres the password of the settings, where its volume has another.
+    """Give the account postgres the password of the settings if the volume has another.
 
-    PostgreSQL takes POSTGRES_PASSWORD only when the volume is first made.
-
-    Args:
-        session: this call.
-        instance: the appliance; its PostgreSQL is up.
+    PostgreSQL, which is up, reads POSTGRES_PASSWORD itself only when it fills an empty volume.
     """
     container = instance.container("postgresql")
     password = instance.settings["POSTGRES_PASSWORD"]
@@ -310,30 +261,17 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
 def build_passwords(
     instance: Instance, generate: Callable[[], str] = generate_password
 ) -> dict[str, str]:
-    """Return new passwords for all that are documented defaults, where others can reach the ports.
-
-    Args:
-        instance: the appliance with the address that it will be published on.
-        generate: makes one password.
-    Returns: setting to password; empty on loopback.
-    """
+    """Return new passwords by setting for all documented defaults in force; none on loopback."""
     if is_loopback(instance.settings["VIXTRACT_BIND"]):
         return {}
     return {name: generate() for name in instance.settings.default_passwords()}
 
 
 def set_hub_password(session: Session, instance: Instance) -> None:
-    """Give the first Hub administrator the generated password: the account is there already.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Give the first Hub administrator, whose account exists already, the generated password."""
     name = instance.settings["HUB_ADMIN"]
-    command: Sequence[str] = [
-        "docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR,
-        "user", "add", "--admin", "--password-stdin", "--", name,
-    ]  # fmt: skip
+    command = ["docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR]
+    command += ["user", "add", "--admin", "--password-stdin", "--", name]
     password = instance.settings["HUB_ADMIN_PASSWORD"] + "\n"
     done = session.host.run(command, timeout_s=60, input_text=password)
     if not done.ok:

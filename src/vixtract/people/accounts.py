@@ -1,6 +1,6 @@
-"""OS accounts: they own files and processes, have no password, and follow the owners of /home.
+"""OS accounts of people: they own files and processes, and have no password.
 
-No volume holds /etc, so each new container makes them again; the owner of a home is the memory.
+No volume holds /etc: each new container makes the accounts again, from the owners of the homes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from vixtract.errors import VixtractError
@@ -38,8 +38,11 @@ SECRETS = Path("/srv/secrets")
 RUNTIME = Path("/run/vixtract")
 PREFIX = "/opt/jupyterhub"
 HUB = (
-    *(f"{PREFIX}/bin/python", "-I", f"{PREFIX}/bin/jupyterhub"),
-    *("-f", f"{PREFIX}/etc/jupyterhub_config.py"),
+    f"{PREFIX}/bin/python",
+    "-I",
+    f"{PREFIX}/bin/jupyterhub",
+    "-f",
+    f"{PREFIX}/etc/jupyterhub_config.py",
 )
 
 # useradd and gpasswd lock /etc/passwd and give up at once when it is taken.
@@ -87,7 +90,7 @@ def recreate_accounts(
     """Make the accounts of all homes again; one bad home stops no other.
 
     Args:
-        home_root: directory of the homes; what is no person's home in it is left alone.
+        home_root: directory of the homes; entries that are no person's home are left alone.
         preferred: names that come first where two homes have one owner (a copied home).
     Returns: names whose account exists now, sorted.
     """
@@ -111,9 +114,9 @@ def next_uid(home_root: Path) -> int:
     """
     owners = [entry.lstat().st_uid for entry in home_root.iterdir()]
     accounts = [account.pw_uid for account in pwd.getpwall()]
-    # Files of people who left may still be somewhere: their uids are never given out again.
+    # Files of people who left may still exist: their uids are never used again.
     left = [uid for _, uid in list_left(home_root)]
-    # 60000 and up is nobody's and the engine's own range.
+    # 60000 and up belong to the system's account `nobody` and to the container engine.
     used = [uid for uid in owners + accounts + left if uid < 60000]
     return max([FIRST_UID - 1, *used]) + 1
 
@@ -123,14 +126,14 @@ def remove_account(name: str, uid: int) -> bool:
 
     Args:
         name: account.
-        uid: that it must have; somebody new of this name has another one.
+        uid: that it must have; a new person of this name has another one.
     Returns: whether there was such an account.
     Raises:
         AccountError: userdel failed.
     """
     if not FIRST_UID <= uid < 60000:
         raise AccountError(f"Uid {uid} is no person's.")
-    end_processes(uid)
+    end_processes(lambda owner: owner == uid)
     with _lock:
         account = _find_account(name)
         if account is None or account.pw_uid != uid:
@@ -140,33 +143,33 @@ def remove_account(name: str, uid: int) -> bool:
     return True
 
 
-def end_processes(uid: int, timeout_s: float = 2.0) -> int:
-    """End all processes of one person in this container: SIGTERM, then SIGKILL until none is left.
+def end_processes(is_meant: Callable[[int], bool], timeout_s: float = 2.0) -> int:
+    """End all processes of some accounts in this container: SIGTERM, then SIGKILL.
 
     Args:
-        uid: a person's, 2000 or more.
+        is_meant: returns for a uid whether its processes end.
         timeout_s: seconds between the two.
     Returns: how many there were at first.
     """
-    first = found = _signal_all(uid, signal.SIGTERM)
+    first = found = _signal_all(is_meant, signal.SIGTERM)
     end = time.monotonic() + timeout_s
     while found and time.monotonic() < end:
         time.sleep(0.05)
-        found = _signal_all(uid, None)
-    # Whoever forks all the time is caught by one of many rounds.
+        found = _signal_all(is_meant, None)
+    # A process that forks all the time is caught by one of many rounds.
     for _ in range(50):
         if not found:
             break
-        found = _signal_all(uid, signal.SIGKILL)
+        found = _signal_all(is_meant, signal.SIGKILL)
         time.sleep(0.02)
     return len(first)
 
 
-def _signal_all(uid: int, number: signal.Signals | None) -> list[int]:
+def _signal_all(is_meant: Callable[[int], bool], number: signal.Signals | None) -> list[int]:
     found = []
     for path in Path("/proc").iterdir():
         try:
-            if not path.name.isdigit() or path.stat().st_uid != uid:
+            if not path.name.isdigit() or not is_meant(path.stat().st_uid):
                 continue
             if b"\nState:\tZ" in (path / "status").read_bytes():
                 continue
@@ -174,7 +177,7 @@ def _signal_all(uid: int, number: signal.Signals | None) -> list[int]:
                 os.kill(int(path.name), number)
             found.append(int(path.name))
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended by itself
+            continue  # it has ended
     return found
 
 
@@ -204,7 +207,7 @@ def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
         AccountError: a group of that name has another number, or a command failed.
     """
     with _lock:
-        if not _has_group(name):
+        if not has_group(name):
             _run(["/usr/sbin/groupadd", "--gid", str(gid), name])
         found = grp.getgrnam(name)
         if found.gr_gid != gid:
@@ -237,7 +240,7 @@ def remove_group(name: str, gid: int) -> None:
         gid: number that it must have.
     """
     with _lock:
-        if _has_group(name) and grp.getgrnam(name).gr_gid == gid:
+        if has_group(name) and grp.getgrnam(name).gr_gid == gid:
             _run(["/usr/sbin/groupdel", name])
 
 
@@ -282,15 +285,15 @@ def _owner(home: Path) -> int:
 
 def _add_account(name: str, uid: int, home: Path) -> None:
     group = ["/usr/sbin/groupadd", "--gid", str(uid), name]
-    if not _has_group(name):
+    if not has_group(name):
         _run(group)
-    _run(
-        ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home",
-         "--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
-    )  # fmt: skip
+    command = ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home"]
+    command += ["--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
+    _run(command)
 
 
-def _has_group(name: str) -> bool:
+def has_group(name: str) -> bool:
+    """Return whether the container has a group of this name."""
     try:
         grp.getgrnam(name)
     except KeyError:
@@ -299,7 +302,7 @@ def _has_group(name: str) -> bool:
 
 
 def _make_home(home: Path, uid: int) -> None:
-    """Fill a new home under a name that is nobody's, then rename it: there is no half home."""
+    """Fill a new home under a temporary name, then rename it: no home is ever half made."""
     new = home.parent / f".new-{home.name}"
     if new.exists():
         shutil.rmtree(new)
@@ -321,9 +324,14 @@ def _make_home(home: Path, uid: int) -> None:
 def _run(command: list[str], *, group: int | None = None) -> None:
     # The environment is empty: an admin can write /usr/local, and no variable may lead there.
     result = subprocess.run(
-        command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True,
-        timeout=30, check=False, group=group,
-    )  # fmt: skip
+        command,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        group=group,
+    )
     if result.returncode != 0:
         raise AccountError(
             f"{Path(command[0]).name} failed for {command[-1]!r}: {result.stderr.strip()}"

@@ -1,7 +1,7 @@
-"""Files of people who left: moved to a place that only root reads, packed, or handed over.
+"""Files of people who left: moved to a directory that only root reads, packed, or handed over.
 
-The place is `/home/.vixtract`, so it travels with the homes. `left/<name>.<uid>` says who left: a
-uid in there is nobody's any more and is never given out again, also not after a restore.
+The directory is `/home/.vixtract`, on the volume of the homes. `left/<name>.<uid>` records who
+left: a uid in there is never used again, also not after a restore.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def ensure_place(home_root: Path, folder: str = "") -> Path:
 
 
 def list_left(home_root: Path) -> list[tuple[str, int]]:
-    """Return name and former uid of everybody who left; empty where nobody did.
+    """Return name and former uid of all people who left.
 
     Args:
-        home_root: directory of the homes; only root may read the place in it.
+        home_root: directory of the homes; only root may read `.vixtract` in it.
     """
     try:
         names = sorted(entry.name for entry in (home_root / PLACE / "left").iterdir())
@@ -56,7 +56,7 @@ def list_left(home_root: Path) -> list[tuple[str, int]]:
 
 
 def generation(name: str, home_root: Path) -> int:
-    """Say how many people of this name left before: theirs was another PostgreSQL password.
+    """Return how many people of this name left before; each had another PostgreSQL password.
 
     Args:
         name: person.
@@ -66,7 +66,7 @@ def generation(name: str, home_root: Path) -> int:
 
 
 def find_moved(name: str, home_root: Path) -> Path | None:
-    """Return where the last home of this name that is not handed over yet stands.
+    """Return the last home of this name that is not handed over yet.
 
     Args:
         name: person.
@@ -80,15 +80,15 @@ def find_moved(name: str, home_root: Path) -> Path | None:
 
 
 def take_home(name: str, home_root: Path, folder: str) -> Path | None:
-    """Move a home out of everybody's reach, in one step.
+    """Move a home, in one step, to where only root can reach it.
 
     Args:
         name: person whose processes have ended.
         home_root: directory of the homes.
         folder: archive (to be packed), kept, or moving (to be handed over).
-    Returns: the new place; None where there is no home any more.
+    Returns: the new path; None where there is no home any more.
     Raises:
-        ArchiveError: something foreign is in the home's place, or it cannot be moved.
+        ArchiveError: the path is not a person's home, or it cannot be moved.
     """
     home = home_root / name
     try:
@@ -100,7 +100,7 @@ def take_home(name: str, home_root: Path, folder: str) -> Path | None:
     label = f"{name}.{status.st_uid}"
     target = ensure_place(home_root, folder) / label
     try:
-        # First the record: from here on the uid is nobody's.
+        # First the record: from here on the uid is not used again.
         write_whole(ensure_place(home_root, "left") / label, "")
         home.rename(target)
     except OSError as error:
@@ -124,7 +124,7 @@ def choose_folder(name: str, to: str, home_root: Path) -> str:
 
 
 def hand_over_home(name: str, to: str, folder: str, home_root: Path) -> Path | None:
-    """Give a home to another person, as a folder in theirs; may be cut off and run again.
+    """Give a home to another person, as a folder in theirs; may be interrupted and run again.
 
     Args:
         name: person who leaves; their processes have ended.
@@ -146,7 +146,7 @@ def hand_over_home(name: str, to: str, folder: str, home_root: Path) -> Path | N
     runs = moving / "runs"
     if runs.is_symlink():
         runs.unlink()
-    # The tree was out of everybody's reach; what the receiver puts in the way now is not followed.
+    # Only root reached the tree so far; what the receiver puts at the target now is not followed.
     try:
         moving.rename(target)
     except OSError as error:
@@ -155,11 +155,11 @@ def hand_over_home(name: str, to: str, folder: str, home_root: Path) -> Path | N
 
 
 def _give(top: Path, uid: int, to: int) -> None:
-    """Change the owner of all that is a person's own in a tree that nobody else can reach."""
+    """Change the owner of all files of a person in a tree that only root can reach."""
     for folder, folders, files in os.walk(top):
         for name in (*folders, *files):
             path = os.path.join(folder, name)  # noqa: PTH118 - millions of files
-            # A hard link to somebody else's file stays theirs.
+            # A hard link to another person's file stays theirs.
             if os.lstat(path).st_uid == uid:
                 os.chown(path, to, to, follow_symlinks=False)
     os.chown(top, to, to, follow_symlinks=False)
@@ -178,12 +178,12 @@ class Packer:
         self._thread = threading.Thread(target=self._run, name="packer", daemon=True)
 
     def start(self) -> None:
-        """Start; what an earlier life left is packed first."""
+        """Start; what an earlier container left is packed first."""
         self._wake.set()
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something to pack; returns at once."""
+        """Have the thread look for something to pack; return at once."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -197,7 +197,7 @@ class Packer:
 
 
 def pack(home_root: Path) -> list[Path]:
-    """Pack all directories in the archive; a cut leaves the directory or the whole file.
+    """Pack all directories in the archive; an interruption leaves the directory or the whole file.
 
     Args:
         home_root: directory of the homes.
@@ -219,12 +219,17 @@ def pack(home_root: Path) -> list[Path]:
 
 
 def _tar(directory: Path, target: Path) -> None:
+    command = ["/usr/bin/nice", "-n", "15", "/usr/bin/tar", "--create", "--gzip"]
+    command += ["--numeric-owner", "--file", str(target), "--directory", str(directory.parent)]
     done = subprocess.run(
-        ["/usr/bin/nice", "-n", "15", "/usr/bin/tar", "--create", "--gzip", "--numeric-owner",
-         "--file", str(target), "--directory", str(directory.parent), "--", directory.name],
-        env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=PACK_S, check=False,
-    )  # fmt: skip
-    # 1: a socket was left out. It is none of a person's data.
+        [*command, "--", directory.name],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=PACK_S,
+        check=False,
+    )
+    # 1: a socket was left out, which holds no data.
     if done.returncode not in (0, 1):
         raise ArchiveError(f"{directory} was not packed: {done.stderr.strip()[-200:]}")
     target.chmod(0o600)

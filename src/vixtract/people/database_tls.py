@@ -1,4 +1,4 @@
-"""PostgreSQL's TLS: an authority of the appliance's own, and a certificate handed to the server.
+"""PostgreSQL's TLS: the appliance's own authority, and a certificate for the server.
 
 The authority's key stays in the secrets volume. The server gets its certificate by SQL of the
 superuser, so any image of PostgreSQL will do, and a renewal needs no restart.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vixtract.certificates.make import issue, make_authority
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
 from vixtract.files import write_whole
-from vixtract.people.roles import RoleError, open_connection
+from vixtract.people.roles import RoleError, open_connection, run
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -54,8 +54,8 @@ class DatabaseTls:
         """Return the authority, making it first where there is none.
 
         Raises:
-            CertificateError: its file cannot be read; making another one would lock out everybody
-                who trusts it.
+            CertificateError: its file cannot be read. A new authority would lock out all clients
+                that trust this one.
         """
         path = self.directory / AUTHORITY
         now = _now()
@@ -74,7 +74,7 @@ class DatabaseTls:
             ) from error
 
     def ensure_server_certificate(self) -> Pair:
-        """Return the server's certificate, made anew where it is old or for other names."""
+        """Return the server's certificate, a new one where it is old or for other names."""
         authority = self.ensure_authority()
         path = self.directory / SERVER
         now = _now()
@@ -87,7 +87,7 @@ class DatabaseTls:
         except (OSError, CertificateError):
             pass
         made = issue(authority, self.names, now)
-        # The authority goes along: a client that got it some other way need not keep it apart.
+        # With the authority: clients need not get it in another way.
         content = made.chain + authority.chain
         pair = read_pair(content, made.key, None, now)
         _keep(path, pair)
@@ -95,7 +95,7 @@ class DatabaseTls:
         return pair
 
     def ensure_served(self, conninfo: str) -> None:
-        """Let the server use the certificate; nothing is written where it does already.
+        """Make the server use the certificate; nothing is written where it does already.
 
         Args:
             conninfo: superuser's connection text.
@@ -112,7 +112,7 @@ class DatabaseTls:
                 if _is_served(connection, content):
                     return
                 connection.execute("SET statement_timeout = '30s'")
-                # The key is in a statement's text: whatever the server logs, not this one.
+                # The key is in the text of a statement, which must not be logged.
                 connection.execute(
                     "SET log_statement = 'none'; SET log_min_duration_statement = -1; "
                     "SET log_min_duration_sample = -1; SET log_min_error_statement = panic"
@@ -136,7 +136,7 @@ def _keep(path: Path, pair: Pair) -> None:
 
 
 def _is_served(connection: Connection, content: str) -> bool:
-    """Say whether the file is the server's and in force."""
+    """Return whether the server has this file and uses it."""
     row = connection.execute(
         "SELECT encode(sha256(pg_read_binary_file(%s, 0, 1000000, true)), 'hex')", [SERVED]
     ).fetchone()
@@ -147,7 +147,7 @@ def _is_served(connection: Connection, content: str) -> bool:
 
 
 def _hand_over(connection: Connection, content: str) -> None:
-    """Write the file: under another name, then on disk, then in its place."""
+    """Write the file: under a temporary name, synced, then renamed."""
     from psycopg import sql
 
     script = (
@@ -161,10 +161,6 @@ def _hand_over(connection: Connection, content: str) -> None:
 
 
 def _switch_on(connection: Connection) -> None:
-    from psycopg import sql
-
     for name, value in SETTINGS.items():
-        connection.execute(
-            sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), sql.Literal(value))
-        )
+        run(connection, "ALTER SYSTEM SET {} = {value}", name, value=value)
     connection.execute("SELECT pg_reload_conf()")

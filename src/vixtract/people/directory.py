@@ -1,4 +1,4 @@
-"""Who is who: people as the Hub's database knows them, and `people.json` for other services."""
+"""People as the Hub's database knows them, and `people.json` for other services."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE_NAME = "people.json"
 
 
 @dataclass(frozen=True)
-class Person:
+class HubUser:
     """One user of the Hub.
 
     Args:
@@ -28,14 +28,14 @@ class Person:
     is_admin: bool
 
 
-def read_people(database: Path) -> list[Person]:
+def read_people(database: Path) -> list[HubUser]:
     """Return the Hub's users, sorted by name.
 
     Args:
         database: the Hub's SQLite file; an absent file or an empty database has no users.
     """
     rows = _select(database, "users", "SELECT name, admin FROM users ORDER BY name")
-    return [Person(name, bool(admin)) for name, admin in rows]
+    return [HubUser(name, bool(admin)) for name, admin in rows]
 
 
 def read_stamps(database: Path) -> dict[str, str]:
@@ -120,7 +120,7 @@ def publish_admins(
 
 
 def read_admins(directory: Path) -> frozenset[str]:
-    """Read the admins' names; nobody is an admin where the file is absent or unreadable as JSON.
+    """Return the admins' names; none where the file is missing or is not valid JSON.
 
     Args:
         directory: usually /srv/secrets.
@@ -129,7 +129,7 @@ def read_admins(directory: Path) -> frozenset[str]:
 
 
 def read_blocked(directory: Path) -> frozenset[str]:
-    """Read the names of people for whom nothing may run: disabled, or being removed.
+    """Return the names of people for whom nothing may run: disabled, or being removed.
 
     Args:
         directory: usually /srv/secrets.

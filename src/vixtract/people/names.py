@@ -1,4 +1,4 @@
-"""Which names a person may have: one name serves Hub, OS account and PostgreSQL role."""
+"""Rules for names of people: one name is used in the Hub, the OS and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,19 +17,34 @@ FIRST_TEAM_GID, LAST_TEAM_GID = 30000, 39999
 
 _PATTERN = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 
-# Names that mean something to PostgreSQL, to the appliance or to the path of a home.
+# Names with a meaning for PostgreSQL, for the appliance or in /home.
 _RESERVED = frozenset(
     {
-        "root", "postgres", "vixtract", "cronicle", "portal", "bi", "bi_readers", "etl_users",
-        "vixtract_teams", "bi_access", "vixtract_sharing", "etl",
-        "public", "none", "information_schema", "current_user", "session_user", "current_role",
+        "root",
+        "postgres",
+        "vixtract",
+        "cronicle",
+        "portal",
+        "bi",
+        "bi_readers",
+        "etl_users",
+        "vixtract_teams",
+        "bi_access",
+        "vixtract_sharing",
+        "etl",
+        "public",
+        "none",
+        "information_schema",
+        "current_user",
+        "session_user",
+        "current_role",
         "lost-found",
     }
-)  # fmt: skip
+)
 
 
 class InvalidNameError(VixtractError):
-    """A name that no person may have."""
+    """The name cannot be a person's."""
 
 
 def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = None) -> None:
@@ -44,9 +59,9 @@ def check_name(name: str, *, lookup_uid: Callable[[str], int | None] | None = No
     """
     hint = "Use 1 to 32 of a-z, 0-9, dot, dash and underscore, beginning with a letter."
     if not _PATTERN.fullmatch(name):
-        raise InvalidNameError(f"{_shorten(name)} is no usable name.", hint)
+        raise InvalidNameError(f"{_shorten(name)} is not a valid name.", hint)
     if ".." in name or name.endswith("."):
-        raise InvalidNameError(f"{name!r} has a dot where none may stand.", hint)
+        raise InvalidNameError(f"{name!r} has a dot where none is allowed.", hint)
     if name in _RESERVED or name.startswith("pg_"):
         raise InvalidNameError(f"{name!r} is a reserved name.", "Choose another name.")
     uid = (lookup_uid or _lookup_id)(name)
@@ -62,12 +77,12 @@ def is_name(text: str) -> bool:
 
 
 def _shorten(name: str) -> str:
-    """Quote what somebody typed so that it can stand in a log line."""
+    """Quote typed text so that it is safe in a log line."""
     return repr(name if len(name) <= 40 else name[:40] + "…")
 
 
 def _lookup_id(name: str) -> int | None:
-    """A group counts too: each person has one of their own name (`sudo`, `libadmin`, `users`)."""
+    """Return the number of an account or group: each person has a group of their own name."""
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:

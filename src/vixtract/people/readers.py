@@ -18,17 +18,18 @@ from vixtract.people.roles import (
     connect,
     find_role,
     is_member,
+    run,
 )
 from vixtract.people.sharing import ensure_sharing
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# Marks the logins that are made here, and lets them in from outside; readers of everything are in
+# The logins that are made here; they may connect from other machines. Readers of everything are in
 # `bi_readers` too.
 GROUP = "bi_access"
 CONNECTIONS = 20
-# A reader may set the first three for a session of theirs: grants are the wall. The last one holds.
+# A reader may change the first three in a session: the grants protect the data. The last one stays.
 SETTINGS = {
     "default_transaction_read_only": "on",
     "statement_timeout": "5min",
@@ -39,7 +40,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Reader:
-    """What a reader sees.
+    """A read-only login.
 
     Args:
         name: login.
@@ -53,7 +54,7 @@ class Reader:
 
 
 def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
-    """Make a login, or give one that is there more schemas.
+    """Make a login, or give an existing one more schemas.
 
     Args:
         conninfo: superuser's connection text.
@@ -63,31 +64,25 @@ def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
         InvalidNameError: the name is malformed or reserved.
         RoleError: a schema is missing, the name is taken, or PostgreSQL is away.
     """
-    from psycopg import sql
-
     check_name(reader.name, lookup_uid=lambda _: None)
     if not reader.schemas and not reader.sees_all:
         raise RoleError("No schema is named.", "Add --schema NAME, or --all.")
-    role, password = sql.Identifier(reader.name), ""
+    name, password = reader.name, ""
     with connect(conninfo, ETL) as connection:
         ensure_sharing(connection)
         _check_schemas(connection, reader.schemas)
-        if find_role(connection, reader.name) is None:
+        if find_role(connection, name) is None:
             password = generate_password()
-            _create(connection, reader.name, password)
-        elif not is_member(connection, reader.name, GROUP):
-            raise RoleError(f"{reader.name!r} is a name that PostgreSQL uses already.")
+            _create(connection, name, password)
+        elif not is_member(connection, name, GROUP):
+            raise RoleError(f"{name!r} is a name that PostgreSQL uses already.")
         if reader.sees_all:
-            statement = sql.SQL("GRANT {} TO {}").format(sql.Identifier(READERS_GROUP), role)
-            connection.execute(statement)
+            run(connection, "GRANT {} TO {}", READERS_GROUP, name)
         for schema in reader.schemas:
-            pair = (sql.Identifier(schema), role)
-            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(*pair))
-            connection.execute(
-                sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(*pair)
-            )
+            run(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, name)
+            run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", schema, name)
     what = "every published schema" if reader.sees_all else ", ".join(reader.schemas)
-    answer = {"lines": [f"PostgreSQL: {reader.name} reads {what}, also tables made later"]}
+    answer = {"lines": [f"PostgreSQL: {name} reads {what}, also tables made later"]}
     return {**answer, "password": password} if password else answer
 
 
@@ -98,16 +93,13 @@ def reset_password(conninfo: str, name: str) -> str:
         conninfo: superuser's connection text.
         name: reader.
     Raises:
-        RoleError: there is no such reader.
+        RoleError: the reader does not exist.
     """
-    from psycopg import sql
-
     password = generate_password()
     with connect(conninfo, ETL) as connection:
         _require(connection, name)
-        statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
-        parts = (sql.Identifier(name), sql.Literal(scram_verifier(password)))
-        connection.execute(statement.format(*parts))
+        verifier = scram_verifier(password)
+        run(connection, "ALTER ROLE {} PASSWORD {verifier}", name, verifier=verifier)
     retire.end_sessions(conninfo, name)
     return password
 
@@ -119,7 +111,7 @@ def remove_reader(conninfo: str, name: str) -> None:
         conninfo: superuser's connection text.
         name: reader.
     Raises:
-        RoleError: there is no such reader.
+        RoleError: the reader does not exist.
     """
     with connect(conninfo, ETL) as connection:
         _require(connection, name)
@@ -152,19 +144,12 @@ def list_readers(conninfo: str) -> list[dict[str, Any]]:
 
 
 def _create(connection: Connection, name: str, password: str) -> None:
-    from psycopg import sql
-
-    role = sql.Identifier(name)
-    verifier = sql.Literal(scram_verifier(password))
-    connection.execute(
-        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
-            role, verifier, sql.Literal(CONNECTIONS)
-        )
-    )
-    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(GROUP), role))
+    verifier = scram_verifier(password)
+    create = "CREATE ROLE {} LOGIN PASSWORD {verifier} CONNECTION LIMIT {limit}"
+    run(connection, create, name, verifier=verifier, limit=CONNECTIONS)
+    run(connection, "GRANT {} TO {}", GROUP, name)
     for setting, value in SETTINGS.items():
-        statement = sql.SQL("ALTER ROLE {} SET {} = {}")
-        connection.execute(statement.format(role, sql.Identifier(setting), sql.Literal(value)))
+        run(connection, "ALTER ROLE {} SET {} = {value}", name, setting, value=value)
 
 
 def _check_schemas(connection: Connection, schemas: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL when somebody is disabled or leaves: shut out, archive, hand over."""
+"""PostgreSQL when a person is disabled or leaves: lock, archive or hand over their role."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vixtract.people.roles import (
     PEOPLE_GROUP,
     READERS_GROUP,
     connect,
-    find_role,
     is_member,
+    run,
 )
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# No name of a person, team or reader has a colon.
+# Names of people, teams and readers have no colon.
 ARCHIVED = "removed:"
 
 
 def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
-    """Shut a role out and end its sessions; what it owns stays.
+    """Lock a role and end its sessions; what it owns stays.
 
     Args:
         conninfo: superuser's connection text.
@@ -33,12 +33,10 @@ def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
-    from psycopg import sql
-
     with connect(conninfo) as connection:
         if not is_member(connection, name, group):
             return False
-        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
+        run(connection, "ALTER ROLE {} NOLOGIN", name)
     # After the commit: until then a new session could begin.
     end_sessions(conninfo, name)
     return True
@@ -64,28 +62,25 @@ def end_sessions(conninfo: str, name: str) -> int:
 def archive_role(
     conninfo: str, name: str, now: datetime.datetime, group: str = PEOPLE_GROUP
 ) -> str:
-    """Rename a role that is no more: it keeps what it owns and granted, so readers go on reading.
+    """Rename the role of a person who left: it keeps what it owns and granted, for readers.
 
     Args:
         conninfo: superuser's connection text.
         name: role.
         now: present time, part of the new name.
         group: that the role must belong to.
-    Returns: the archive's role, empty where there is no such role any more.
+    Returns: name of the archived role; empty where the role is gone.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
-    from psycopg import sql
-
     archived = f"{ARCHIVED}{name}:{now:%Y%m%d%H%M%S}"
     with connect(conninfo, ETL) as connection:
         if not is_member(connection, name, group):
             return ""
         _leave_groups(connection, name)
-        old, new = sql.Identifier(name), sql.Identifier(archived)
         _mark_schema(connection, name, now)
-        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(old))
-        connection.execute(sql.SQL("ALTER ROLE {} RENAME TO {}").format(old, new))
+        run(connection, "ALTER ROLE {} NOLOGIN PASSWORD NULL", name)
+        run(connection, "ALTER ROLE {} RENAME TO {}", name, archived)
     end_sessions(conninfo, archived)
     return archived
 
@@ -93,8 +88,8 @@ def archive_role(
 def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) -> bool:
     """Give all tables and schemas of a role to another, then drop it.
 
-    Functions that ran with the leaver's rights run with their caller's from then on: they would be
-    a way into the other person's.
+    SECURITY DEFINER functions become SECURITY INVOKER: otherwise they would run with the rights of
+    the new owner.
 
     Args:
         conninfo: superuser's connection text.
@@ -105,8 +100,6 @@ def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) ->
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
-    from psycopg import sql
-
     if not lock_role(conninfo, name):
         return False
     with connect(conninfo, ETL) as connection:
@@ -116,17 +109,15 @@ def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) ->
             connection.execute("SET LOCAL statement_timeout = '120s'")
             _disarm_functions(connection, name)
             schemas = _list_published(connection, name)
-            pair = (sql.Identifier(name), sql.Identifier(to))
-            connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(*pair))
-            connection.execute(sql.SQL("DROP OWNED BY {}").format(pair[0]))
+            run(connection, "REASSIGN OWNED BY {} TO {}", name, to)
+            run(connection, "DROP OWNED BY {}", name)
             for schema in schemas:
-                grant = sql.SQL(
+                grant = (
                     "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
                 )
-                readers = sql.Identifier(READERS_GROUP)
-                connection.execute(grant.format(pair[1], sql.Identifier(schema), readers))
+                run(connection, grant, to, schema, READERS_GROUP)
     with connect(conninfo, ETL) as connection:
-        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+        run(connection, "DROP ROLE {}", name)
     return True
 
 
@@ -137,37 +128,29 @@ def drop_role(conninfo: str, name: str) -> None:
         conninfo: superuser's connection text.
         name: role.
     """
-    from psycopg import sql
-
-    role = sql.Identifier(name)
     for database in _list_databases(conninfo):
         with connect(conninfo, database) as connection:
-            connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+            run(connection, "DROP OWNED BY {}", name)
     with connect(conninfo) as connection:
-        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+        run(connection, "DROP ROLE {}", name)
 
 
 def _leave_groups(connection: Connection, name: str) -> None:
-    """Take a role out of all groups, and everybody out of it."""
-    from psycopg import sql
-
+    """Take a role out of all groups, and all members out of it."""
     query = """
         SELECT grp.rolname, member.rolname FROM pg_auth_members
         JOIN pg_roles grp ON grp.oid = pg_auth_members.roleid
         JOIN pg_roles member ON member.oid = pg_auth_members.member
         WHERE grp.rolname = %(name)s OR member.rolname = %(name)s"""
     for group, member in connection.execute(query, {"name": name}).fetchall():
-        pair = (sql.Identifier(group), sql.Identifier(member))
-        connection.execute(sql.SQL("REVOKE {} FROM {}").format(*pair))
+        run(connection, "REVOKE {} FROM {}", group, member)
 
 
 def _mark_schema(connection: Connection, name: str, now: datetime.datetime) -> None:
-    from psycopg import sql
-
     query = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = %s"
     if connection.execute(query, [name]).fetchone() == (name,):
-        text = sql.Literal(f"{LEFT_MARK}{now:%Y%m%d}")
-        connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), text))
+        text = f"{LEFT_MARK}{now:%Y%m%d}"
+        run(connection, "COMMENT ON SCHEMA {} IS {text}", name, text=text)
 
 
 def _disarm_functions(connection: Connection, name: str) -> None:
@@ -186,7 +169,7 @@ def _disarm_functions(connection: Connection, name: str) -> None:
 
 
 def _list_published(connection: Connection, owner: str) -> list[str]:
-    """Name the schemas whose later tables the owner lets BI read."""
+    """Return the schemas in which BI may read the tables that the owner makes later."""
     query = (
         "SELECT n.nspname FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace"
         " WHERE d.defaclobjtype = 'r' AND pg_get_userbyid(d.defaclrole) = %s AND EXISTS ("
@@ -200,14 +183,3 @@ def _list_databases(conninfo: str) -> list[str]:
     with connect(conninfo) as connection:
         query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
         return [row[0] for row in connection.execute(query).fetchall()]
-
-
-def role_exists(conninfo: str, name: str) -> bool:
-    """Say whether PostgreSQL has a role of this name, whoever made it.
-
-    Args:
-        conninfo: superuser's connection text.
-        name: role.
-    """
-    with connect(conninfo) as connection:
-        return find_role(connection, name) is not None

@@ -1,8 +1,8 @@
 """PostgreSQL: the databases, the groups, and a role and schema per person.
 
-Passwords are never stored: each is an HMAC of the role's name, so that the Hub and the scheduler
-compute the same one. Grants are made when a role or schema is, never again: what a person or a
-database administrator changes afterwards stays.
+Passwords are never stored: each is an HMAC of the role's name, which the Hub and the scheduler both
+compute. Grants are made once, together with the role or schema: what a person or a database
+administrator changes afterwards stays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString, NamedTuple
 from urllib.parse import quote
 
 from vixtract.credentials import is_scram_of, scram_verifier
@@ -35,14 +35,22 @@ PEOPLE_GROUP = "etl_users"
 READERS_GROUP = "bi_readers"
 BI_LOGIN = "bi"
 LEFT_MARK = "ViXtract: its owner was removed on "
-"""Begins the comment of a schema whose name may be wanted again; a date follows."""
+"""Start of the comment of a schema whose owner was removed; a date follows."""
 
-# Two services may make the same role at once; whoever has this lock goes first. Any number will do.
+# One dashboard must not take all of PostgreSQL's connections, or run for hours.
+READER_CONNECTIONS = 40
+READER_LIMITS = {
+    "statement_timeout": "15min",
+    "idle_in_transaction_session_timeout": "10min",
+    "temp_file_limit": "8GB",
+}
+
+# Two services may make the same role at once: this lock puts them in order. Any number will do.
 _LOCK = 7_614_001
 
 
 class RoleError(VixtractError):
-    """PostgreSQL could not be reached, or a role is not ours to change."""
+    """PostgreSQL could not be reached, or the role was not made by ViXtract."""
 
 
 def role_password(key: str, name: str, generation: int = 0) -> str:
@@ -51,7 +59,7 @@ def role_password(key: str, name: str, generation: int = 0) -> str:
     Args:
         key: content of the secret `role_key`.
         name: role.
-        generation: number of people of this name who left before, who knew another password.
+        generation: number of people of this name who left before; each had another password.
     """
     text = f"pg:{name}:{generation}" if generation else f"pg:{name}"
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -95,7 +103,7 @@ def login_environment(name: str, password: str, *, host: str, port: int) -> dict
 def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s: int = 3) -> str:
     """Return the connection text of the superuser, with short deadlines; it holds no secret.
 
-    PostgreSQL takes this account over a socket alone, and asks the kernel who is there.
+    PostgreSQL accepts this account over a socket only, and asks the kernel which account connects.
 
     Args:
         directory: where PostgreSQL's socket lies.
@@ -105,10 +113,14 @@ def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(
-        host=str(directory), port=port, user=SUPERUSER, dbname="postgres",
-        connect_timeout=timeout_s, application_name="vixtract-people",
+        host=str(directory),
+        port=port,
+        user=SUPERUSER,
+        dbname="postgres",
+        connect_timeout=timeout_s,
+        application_name="vixtract-people",
         options="-c statement_timeout=5000 -c lock_timeout=3000 -c log_min_error_statement=panic",
-    )  # fmt: skip
+    )
 
 
 def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
@@ -121,15 +133,13 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
-    from vixtract.people.role_limits import ensure_reader_limits
-
     with connect(conninfo) as connection:
         for group in (PEOPLE_GROUP, READERS_GROUP):
-            _ensure_group(connection, group)
+            ensure_group(connection, group)
         _ensure_login(connection, BI_LOGIN, bi_password, group=READERS_GROUP)
         ensure_reader_limits(connection, BI_LOGIN)
         _ensure_login(connection, VIXTRACT, role_password(key, VIXTRACT))
-        # Nobody connects to a database without a grant; only new connections ask.
+        # No role connects to a database without a grant; this is checked for new connections only.
         connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
     ensure_database(conninfo, ETL, owner=SUPERUSER)
     ensure_database(conninfo, VIXTRACT, owner=VIXTRACT)
@@ -162,11 +172,11 @@ def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> N
 
 
 def void_documented_password(conninfo: str) -> bool:
-    """Leave the superuser without a password where it has the documented one.
+    """Remove the superuser's password where it is the documented one.
 
     Args:
         conninfo: superuser's connection text, which needs no password.
-    Returns: whether it had that one.
+    Returns: whether it was.
     Raises:
         RoleError: PostgreSQL is away.
     """
@@ -180,9 +190,9 @@ def void_documented_password(conninfo: str) -> bool:
 
 @contextmanager
 def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Connection]:
-    """Connect, but not to the server of a first boot, which is about to end.
+    """Connect, but not to the temporary server of a first boot.
 
-    It listens on the same socket as the real one, and makes a database meanwhile.
+    That one listens on the same socket as the real one, makes the database and ends.
 
     Args:
         conninfo: superuser's connection text.
@@ -202,7 +212,7 @@ def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Conn
 
 @contextmanager
 def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
-    """Open one transaction under the lock that everybody takes who changes roles.
+    """Open one transaction under the lock that every change of roles takes.
 
     Args:
         conninfo: superuser's connection text.
@@ -226,59 +236,85 @@ def _dbname(database: str | None) -> dict[str, str]:
     return {} if database is None else {"dbname": database}
 
 
-def _ensure_group(connection: Connection, name: str) -> None:
+def run(connection: Connection, statement: LiteralString, *names: str, **values: object) -> None:
+    """Run a statement into which names and values are put, each quoted.
+
+    Args:
+        connection: superuser's.
+        statement: SQL with `{}` or `{0}` for a name, and `{key}` for a value.
+        names: of roles, schemas, databases or settings.
+        values: literals by key.
+    """
     from psycopg import sql
 
+    literals = {key: sql.Literal(value) for key, value in values.items()}
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names), **literals))
+
+
+def ensure_group(connection: Connection, name: str) -> None:
+    """Make a group role where it is missing.
+
+    Args:
+        connection: superuser's.
+        name: role.
+    """
     if find_role(connection, name) is None:
-        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+        run(connection, "CREATE ROLE {} NOLOGIN", name)
 
 
 def _ensure_login(
     connection: Connection, name: str, password: str, *, group: str | None = None
 ) -> None:
     """Make a login with this password; a role of that name outside the group is left alone."""
-    from psycopg import sql
-
-    role = sql.Identifier(name)
     found = find_role(connection, name)
     if found is None:
-        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
+        run(connection, "CREATE ROLE {} NOLOGIN", name)
         if group:
-            connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), role))
+            run(connection, "GRANT {} TO {}", group, name)
     elif found.is_superuser or (group and not is_member(connection, name, group)):
         raise RoleError(
             f"The PostgreSQL role {name!r} exists and was not made by ViXtract.",
             f"Rename it, or let ViXtract have it: GRANT {group} TO {name!r}.",
         )
     if found is None or not found.can_login or not is_scram_of(found.verifier, password):
-        verifier = sql.Literal(scram_verifier(password))
-        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, verifier))
+        verifier = scram_verifier(password)
+        run(connection, "ALTER ROLE {} LOGIN PASSWORD {verifier}", name, verifier=verifier)
+
+
+def ensure_reader_limits(connection: Connection, name: str) -> None:
+    """Limit a reader's login, once: what a database administrator sets afterwards stays.
+
+    Args:
+        connection: superuser's.
+        name: login; nothing happens where it is missing or has limits.
+    """
+    query = """
+        SELECT rolconnlimit FROM pg_roles
+        WHERE rolname = %s AND rolconnlimit = -1 AND rolconfig IS NULL"""
+    if connection.execute(query, [name]).fetchone() is None:
+        return
+    run(connection, "ALTER ROLE {} CONNECTION LIMIT {limit}", name, limit=READER_CONNECTIONS)
+    for setting, value in READER_LIMITS.items():
+        run(connection, "ALTER ROLE {} SET {} = {value}", name, setting, value=value)
 
 
 def _ensure_schema(connection: Connection, name: str) -> None:
-    from psycopg import sql
-
     if not claim_schema(connection, name):
         return
-    role = sql.Identifier(name)
-    readers = sql.Identifier(READERS_GROUP)
-    connection.execute(sql.SQL("CREATE SCHEMA {0} AUTHORIZATION {0}").format(role))
-    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(role, readers))
-    connection.execute(
-        sql.SQL(
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {0} IN SCHEMA {0} GRANT SELECT ON TABLES TO {1}"
-        ).format(role, readers)
-    )
+    run(connection, "CREATE SCHEMA {0} AUTHORIZATION {0}", name)
+    run(connection, "GRANT USAGE ON SCHEMA {} TO {}", name, READERS_GROUP)
+    grant = "ALTER DEFAULT PRIVILEGES FOR ROLE {0} IN SCHEMA {0} GRANT SELECT ON TABLES TO {1}"
+    run(connection, grant, name, READERS_GROUP)
 
 
 def claim_schema(connection: Connection, name: str) -> bool:
-    """Say whether a schema is still to be made; one of somebody who was removed steps aside.
+    """Return whether a schema is still to be made; that of a removed person is renamed first.
 
     Args:
         connection: superuser's, to the schema's database.
         name: role and schema.
     Raises:
-        RoleError: the schema belongs to somebody else.
+        RoleError: the schema belongs to another role.
     """
     query = (
         "SELECT pg_get_userbyid(nspowner), coalesce(obj_description(oid, 'pg_namespace'), '')"
@@ -299,21 +335,18 @@ def claim_schema(connection: Connection, name: str) -> bool:
 
 
 def _step_aside(connection: Connection, name: str, day: str) -> None:
-    """Rename the schema of a person who left: somebody new has the name."""
-    from psycopg import sql
-
+    """Rename the schema of a person who left: another person has the name now."""
     query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
     number, free = 1, f"{name}_until_{day}"
     while connection.execute(query, [free]).fetchone() is not None:
         number += 1
         free = f"{name}_until_{day}_{number}"
-    pair = (sql.Identifier(name), sql.Identifier(free))
-    connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(*pair))
-    log.warning("The schema %s of somebody who was removed is %s now.", name, free)
+    run(connection, "ALTER SCHEMA {} RENAME TO {}", name, free)
+    log.warning("The schema %s of a person who was removed is %s now.", name, free)
 
 
 def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
-    """Make a database; losing a race to it is as good as winning.
+    """Make a database where it is missing; another process may make it at the same time.
 
     Args:
         conninfo: superuser's connection text.
@@ -323,7 +356,6 @@ def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
         RoleError: PostgreSQL is away or refuses.
     """
     import psycopg
-    from psycopg import sql
 
     try:
         with open_connection(conninfo, autocommit=True) as connection:
@@ -331,21 +363,19 @@ def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
             connection.execute("SET statement_timeout = '60s'")
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             if connection.execute(query, [name]).fetchone() is None:
-                statement = sql.SQL("CREATE DATABASE {} OWNER {}")
-                connection.execute(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+                run(connection, "CREATE DATABASE {} OWNER {}", name, owner)
     except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
         return
     except psycopg.Error as error:
         raise RoleError(f"PostgreSQL: {str(error).strip().partition(chr(10))[0]}") from error
 
 
-class _Role:
+class _Role(NamedTuple):
     """What pg_authid says of one role."""
 
-    def __init__(self, is_superuser: bool, can_login: bool, verifier: str | None) -> None:
-        self.is_superuser = is_superuser
-        self.can_login = can_login
-        self.verifier = verifier
+    is_superuser: bool
+    can_login: bool
+    verifier: str | None
 
 
 def find_role(connection: Connection, name: str) -> _Role | None:
@@ -357,11 +387,11 @@ def find_role(connection: Connection, name: str) -> _Role | None:
     """
     query = "SELECT rolsuper, rolcanlogin, rolpassword FROM pg_authid WHERE rolname = %s"
     row = connection.execute(query, [name]).fetchone()
-    return None if row is None else _Role(row[0], row[1], row[2])
+    return None if row is None else _Role(*row)
 
 
 def is_member(connection: Connection, name: str, group: str) -> bool:
-    """Say whether a role was put into a group, itself.
+    """Return whether a role is a direct member of a group.
 
     Args:
         connection: superuser's.

@@ -1,7 +1,7 @@
-"""PostgreSQL's part of teams and readers: groups, and what happens to tables made later.
+"""PostgreSQL's part of teams and readers: groups, and the rights on tables made later.
 
-Default privileges go by who creates a table, and a team has many who do. So an event trigger looks
-at each new table: in a team's schema it becomes the team's, and the schema's readers may read it.
+Default privileges depend on who creates a table, and each member of a team may. So an event trigger
+handles each new table: in a team's schema it becomes the team's, and its readers may read it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from vixtract.people.roles import (
     claim_schema,
     connect,
     ensure_database,
+    ensure_group,
     find_role,
     is_member,
+    run,
 )
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 TEAMS_GROUP = "vixtract_teams"
 READERS_MARK = "bi_access"
 
-# In a schema of the superuser's own, with a fixed path: it runs with the rights of whoever makes a
-# table, and nobody else may change it. What goes wrong in it must not stop anybody's work.
+# In a schema of the superuser, with a fixed path: it runs with the rights of the role that makes a
+# table, and only the superuser may change it. An error in it must not make the statement fail.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION vixtract_sharing.adopt() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
@@ -79,11 +81,8 @@ def ensure_sharing(connection: Connection) -> None:
     Args:
         connection: superuser's, in a transaction under the lock.
     """
-    from psycopg import sql
-
     for group in (TEAMS_GROUP, READERS_MARK):
-        if find_role(connection, group) is None:
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(group)))
+        ensure_group(connection, group)
     if connection.info.dbname == ETL:
         connection.execute("GRANT CONNECT ON DATABASE etl TO bi_access")
     connection.execute("CREATE SCHEMA IF NOT EXISTS vixtract_sharing")
@@ -104,22 +103,19 @@ def ensure_team_role(conninfo: str, name: str, *, is_private: bool, database: st
     Raises:
         RoleError: the name is taken in PostgreSQL, or PostgreSQL is away.
     """
-    from psycopg import sql
-
-    role, readers = sql.Identifier(name), sql.Identifier(READERS_GROUP)
     with connect(conninfo, database) as connection:
         ensure_sharing(connection)
         if find_role(connection, name) is None:
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(role))
-            mark = sql.Identifier(TEAMS_GROUP)
-            connection.execute(sql.SQL("GRANT {} TO {}").format(mark, role))
+            run(connection, "CREATE ROLE {} NOLOGIN", name)
+            run(connection, "GRANT {} TO {}", TEAMS_GROUP, name)
         elif not is_member(connection, name, TEAMS_GROUP):
             raise RoleError(f"{name!r} is a name that PostgreSQL uses already.")
         if claim_schema(connection, name):
-            connection.execute(sql.SQL("CREATE SCHEMA {0} AUTHORIZATION {0}").format(role))
-        verb = sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}" if is_private
-                       else "GRANT USAGE ON SCHEMA {} TO {}")  # fmt: skip
-        connection.execute(verb.format(role, readers))
+            run(connection, "CREATE SCHEMA {0} AUTHORIZATION {0}", name)
+        if is_private:
+            run(connection, "REVOKE ALL ON SCHEMA {} FROM {}", name, READERS_GROUP)
+        else:
+            run(connection, "GRANT USAGE ON SCHEMA {} TO {}", name, READERS_GROUP)
 
 
 def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
@@ -130,22 +126,20 @@ def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
         name: team, whose role is there.
         is_private: whether BI may not connect.
     Raises:
-        RoleError: a database of that name is somebody else's, or PostgreSQL is away.
+        RoleError: a database of that name has another owner, or PostgreSQL is away.
     """
-    from psycopg import sql
-
     with connect(conninfo) as connection:
         query = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s"
         found = connection.execute(query, [name]).fetchone()
     if found is not None and found[0] != name:
         raise RoleError(f"The database {name!r} belongs to {found[0]!r}.")
     ensure_database(conninfo, name, owner=name)
-    database, readers = sql.Identifier(name), sql.Identifier(READERS_GROUP)
     with connect(conninfo, name) as connection:
-        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-        verb = sql.SQL("REVOKE ALL ON DATABASE {} FROM {}" if is_private
-                       else "GRANT CONNECT ON DATABASE {} TO {}")  # fmt: skip
-        connection.execute(verb.format(database, readers))
+        run(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+        if is_private:
+            run(connection, "REVOKE ALL ON DATABASE {} FROM {}", name, READERS_GROUP)
+        else:
+            run(connection, "GRANT CONNECT ON DATABASE {} TO {}", name, READERS_GROUP)
         connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     ensure_team_role(conninfo, name, is_private=is_private, database=name)
 
@@ -156,14 +150,11 @@ def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool)
     Args:
         conninfo: superuser's connection text.
         team: team.
-        person: person; nothing is to be taken from a role that is missing.
+        person: person; a missing role has no membership to remove.
         is_member_wanted: membership wanted.
     Raises:
         RoleError: one of the roles is missing or not made by ViXtract, or PostgreSQL is away.
     """
-    from psycopg import sql
-
-    pair = (sql.Identifier(team), sql.Identifier(person))
     with connect(conninfo) as connection:
         is_team = is_member(connection, team, TEAMS_GROUP)
         is_person = is_member(connection, person, PEOPLE_GROUP)
@@ -173,6 +164,6 @@ def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool)
                     f"PostgreSQL has no role of {person if is_team else team} yet.",
                     "Run the same command again in a moment.",
                 )
-            connection.execute(sql.SQL("GRANT {} TO {}").format(*pair))
+            run(connection, "GRANT {} TO {}", team, person)
         elif is_team and is_person:
-            connection.execute(sql.SQL("REVOKE {} FROM {}").format(*pair))
+            run(connection, "REVOKE {} FROM {}", team, person)

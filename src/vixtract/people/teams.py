@@ -1,12 +1,11 @@
-"""Teams: who is in them, their group of the OS, and their shared folder.
+"""Teams: their members, their OS group and their shared folder.
 
-The list is `/home/.vixtract/teams.json`, beside the homes: both containers and a restore have it.
-No volume holds /etc, so each new container makes the groups again with the same numbers.
+The list is `/home/.vixtract/teams.json`, on the volume of the homes, which both containers mount.
+No volume holds /etc: each new container makes the groups again, with the same numbers.
 """
 
 from __future__ import annotations
 
-import grp
 import json
 import logging
 import os
@@ -31,8 +30,8 @@ log = logging.getLogger(__name__)
 
 FOLDERS = ".teams"
 
-# POSIX ACL, version 2: read, write and enter for owner and group, nothing for others. As a default
-# it takes the umask's place, so that what one member makes another may change.
+# POSIX ACL, version 2: read, write and enter for owner and group, nothing for others. A default ACL
+# replaces the umask: each member may change what another one makes.
 _ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, permissions, 0xFFFFFFFF)
     for tag, permissions in ((0x01, 7), (0x04, 7), (0x20, 0))
@@ -63,7 +62,7 @@ class Team:
 
 
 def read_teams(home_root: Path = Path("/home")) -> dict[str, Team]:
-    """Return all teams by name; none where the list is missing or not for this process.
+    """Return all teams by name; none where the list is missing or this process may not read it.
 
     Args:
         home_root: directory of the homes; only root may read the list in it.
@@ -95,7 +94,7 @@ def team_groups(name: str, home_root: Path) -> tuple[int, ...]:
 def add_team(
     name: str, home_root: Path, *, is_private: bool = False, has_database: bool = False
 ) -> Team:
-    """Make a team with its group and folder; one that is there stays as it is.
+    """Make a team with its group and folder, or change whether it is private.
 
     Args:
         name: by the rules of people's names.
@@ -110,9 +109,9 @@ def add_team(
     team = _parse(content).get(name)
     if team is None:
         check_name(name)
-        if os.path.lexists(home_root / name) or _has_group(name):
+        if os.path.lexists(home_root / name) or accounts.has_group(name):
             raise InvalidNameError(f"{name!r} is a person's name.", "Choose another name.")
-        # Numbers of removed teams are not given out again.
+        # Numbers of removed teams are not used again.
         gid = max(FIRST_TEAM_GID - 1, int(content.get("last_gid", 0))) + 1
         if gid > LAST_TEAM_GID:
             raise TeamError("There are no more numbers for groups of teams.")
@@ -134,7 +133,7 @@ def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> T
         is_member: membership wanted.
     Returns: the team as it is now.
     Raises:
-        TeamError: there is no such team.
+        TeamError: the team does not exist.
     """
     content = _load(home_root)
     team = find_team(name, home_root)
@@ -164,12 +163,12 @@ def find_team(name: str, home_root: Path) -> Team:
 
 
 def remove_team(name: str, home_root: Path) -> Path | None:
-    """Forget a team and its group; its folder goes to the archive.
+    """Remove a team and its group; its folder goes to the archive.
 
     Args:
         name: team.
         home_root: directory of the homes.
-    Returns: the folder's new place; None where it was gone.
+    Returns: the folder's new path; None where there was none.
     """
     content = _load(home_root)
     team = find_team(name, home_root)
@@ -186,11 +185,11 @@ def remove_team(name: str, home_root: Path) -> Path | None:
 
 
 def ensure_teams(home_root: Path = Path("/home")) -> list[str]:
-    """Make all groups, memberships, folders and links again; one bad team stops no other.
+    """Make all groups, memberships, folders and links again; a team that fails is skipped.
 
     Args:
         home_root: directory of the homes.
-    Returns: names of the teams that are as they should be.
+    Returns: names of the teams that are complete.
     """
     made = []
     for name, team in sorted(read_teams(home_root).items()):
@@ -277,11 +276,3 @@ def _store(home_root: Path, content: dict[str, Any], team: Team) -> None:
 def _write(home_root: Path, content: Mapping[str, Any]) -> None:
     path = ensure_place(home_root) / "teams.json"
     write_whole(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def _has_group(name: str) -> bool:
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True

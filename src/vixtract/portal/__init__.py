@@ -1,4 +1,4 @@
-"""The portal: schedules and runs for people who know neither cron nor papermill.
+"""The portal: web pages and an API for schedules, runs, tables and connections.
 
 A service that the Hub starts and that speaks to the scheduler through its REST contract alone, so
 it works the same with either engine. It runs as an account of its own and cannot read homes.

@@ -33,7 +33,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # The Hub's library tells of every plugin of its database tool, which the portal never uses.
+    # The Hub's library logs each plugin of a database tool that the portal never uses.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     parent = os.getppid()
     try:
@@ -52,7 +52,7 @@ def main() -> int:
             app,
             access_log=False,
             log_config=None,
-            # The front door's addresses are of no interest here, and must not be believed.
+            # nginx is the only client: forwarded addresses are not needed.
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,

@@ -1,7 +1,7 @@
 """Who may see and do what: every question of ownership is answered here.
 
 A schedule belongs to its author and to the owner of the notebook it runs; a run belongs to the
-same people. Everybody else is told that there is no such thing. Hub admins see everything.
+same people. Everybody else gets "not found". Administrators of the Hub see everything.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from vixtract.portal.errors import AwayError, ForbiddenError, FormError, NotFoun
 from vixtract.portal.identity import User
 from vixtract.portal.models import Run, Schedule, read_run, read_schedule
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
-from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.events import find_owner
 
 log = logging.getLogger(__name__)
 
 BLOCK = 200
 # Each call of the engine reads all events, so few calls are better than small answers.
 EVENT_BLOCK = 1000
-# Words of the scheduler for "ask again later"; everything else is about the request itself.
+# The scheduler's codes for "try again later"; all others are about the request itself.
 AWAY_CODES = frozenset({"unreachable", "answer", "timeout", "manager", "session", "internal"})
 IDENTIFIER = re.compile(r"\w{1,64}", re.ASCII)
 
@@ -44,7 +44,7 @@ class Access:
         """Return one schedule.
 
         Raises:
-            NotFoundError: there is none, or it is not this person's.
+            NotFoundError: it does not exist, or the person may not see it.
         """
         check_identifier(identifier)
         try:
@@ -60,7 +60,7 @@ class Access:
         """Return one run, ended or not.
 
         Raises:
-            NotFoundError: there is none, or it is not this person's.
+            NotFoundError: it does not exist, or the person may not see it.
         """
         check_identifier(identifier)
         try:
@@ -72,7 +72,7 @@ class Access:
             raise no_run()
         return run
 
-    # Who may.
+    # Ownership.
 
     @cached_property
     def own_events(self) -> dict[str, Mapping[str, Any]]:
@@ -92,22 +92,22 @@ class Access:
                 return
 
     def owns_event(self, event: Mapping[str, Any]) -> bool:
-        """Say whether an event is this person's to see and change."""
+        """Return whether the person may see and change an event."""
         author, params = str(event.get("username") or ""), event.get("params")
         owner = find_owner(params if isinstance(params, Mapping) else {}, author)
         return self.person.admin or self.person.name in (author, owner)
 
     def owns_run(self, run: Run) -> bool:
-        """Say whether a run is this person's to see."""
+        """Return whether the person may see a run."""
         if self.person.admin:
             return True
         if run.author or run.owner:
             return self.person.name in (run.author, run.owner)
-        # Cronicle's history names nobody: the schedule decides.
+        # Cronicle's history has no owner: the schedule's decides.
         return run.schedule in self.own_events
 
     def check_params(self, event: Mapping[str, Any]) -> None:
-        """The runner decides at run time; refusing here says it while the form is open."""
+        """Refuse another person's notebook while the form is open; the runner would at run time."""
         owner = (event.get("params") or {}).get("owner", self.person.name)
         if not self.person.admin and owner != self.person.name:
             raise ForbiddenError("Only admins may run another person's notebook.")
@@ -163,23 +163,23 @@ class Access:
 
 
 def check_identifier(identifier: str) -> None:
-    """Refuse what cannot be an id."""
+    """Raise NotFoundError for a text that cannot be an id."""
     if not IDENTIFIER.fullmatch(identifier):
-        raise NotFoundError("There is no such page.")
+        raise NotFoundError("Page not found.")
 
 
 def no_schedule() -> NotFoundError:
-    """Return the one answer for schedules that are not there or not one's own."""
-    return NotFoundError("There is no such schedule.", "It may have been deleted.")
+    """Return the error for a schedule that does not exist or belongs to another person."""
+    return NotFoundError("Schedule not found.", "It may have been deleted.")
 
 
 def no_run() -> NotFoundError:
-    """Return the one answer for runs that are not there or not one's own."""
-    return NotFoundError("There is no such run.", "Old runs are deleted after a while.")
+    """Return the error for a run that does not exist or belongs to another person."""
+    return NotFoundError("Run not found.", "Old runs are deleted after a while.")
 
 
 def is_away(error: SchedulerError) -> bool:
-    """Say whether a later try may work."""
+    """Return whether the scheduler is away, so that a later try may work."""
     if error.message == "Invalid API Key":
         log.error("the scheduler does not know the portal's key")
         return True

@@ -1,4 +1,4 @@
-"""The same as the pages, as JSON for programs: `/portal/api`, described by its OpenAPI document.
+"""What the pages offer, as JSON for programs: `/portal/api`, described by its OpenAPI document.
 
 Programs send a token of the Hub (`Authorization: token …`). The portal's own pages may use their
 cookie, and then need the form token in the header `X-Form-Token` for changes.
@@ -19,15 +19,10 @@ from vixtract.language import Language
 from vixtract.portal.api_models import (
     AgainIn,
     AgainOut,
-    Choice,
     ComparisonOut,
     ConsoleOut,
-    DiskOut,
     ErrorOut,
-    FileOut,
-    InspectionOut,
     NextOut,
-    NotebooksOut,
     OverviewOut,
     PersonOut,
     RunOut,
@@ -35,20 +30,22 @@ from vixtract.portal.api_models import (
     ScheduleIn,
     ScheduleOut,
     ScheduleRowOut,
-    StartedOut,
     TimeOut,
+    TimingIn,
 )
+from vixtract.portal.archive import RunFile
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import build_event, read_event
-from vixtract.portal.library import LibraryError, explain
+from vixtract.portal.library import Inspection, LibraryError, Listing, explain
 from vixtract.portal.models import Run, Schedule
 from vixtract.portal.overview import make_overview
 from vixtract.portal.runs import ArchiveDep, OffsetQuery, QueryDep, make_comparison
 from vixtract.portal.schedule_fields import STORED, ScheduleForm
 from vixtract.portal.schedule_form import get_library, preview
 from vixtract.portal.schedule_rows import ScheduleRow
-from vixtract.portal.scheduler_access import SchedulerAccess
+from vixtract.portal.scheduler_access import SchedulerAccess, StartedRun
 from vixtract.portal.schedules import list_next
+from vixtract.portal.timing_choice import describe_timing
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
@@ -57,12 +54,11 @@ from vixtract.portal.web import (
     find_zone,
     get_pages,
 )
-from vixtract.portal.when import describe_timing
 
 router = APIRouter(
     prefix="/api",
     responses={
-        401: {"model": ErrorOut, "description": "Nobody is signed in"},
+        401: {"model": ErrorOut, "description": "Not signed in"},
         403: {"model": ErrorOut, "description": "Not from a page of the portal, or not allowed"},
         503: {"model": ErrorOut, "description": "The scheduler or the Hub does not answer"},
     },
@@ -83,7 +79,7 @@ LOG: dict[int | str, dict[str, Any]] = {
 
 @router.get("/me")
 async def me(person: PersonDep) -> PersonOut:
-    """Say who is signed in."""
+    """Return who is signed in."""
     return PersonOut(name=person.name, admin=person.admin)
 
 
@@ -91,7 +87,7 @@ async def me(person: PersonDep) -> PersonOut:
 async def list_schedules(
     request: Request, access: AccessDep, language: LanguageDep
 ) -> list[ScheduleOut]:
-    """List one's own schedules; an admin's list has everybody's."""
+    """List the person's schedules; all schedules for an administrator."""
     schedules = await run_in_threadpool(access.list_schedules)
     return [_show(request, schedule, language) for schedule in schedules]
 
@@ -139,17 +135,16 @@ async def delete_schedule(access: ChangingAccessDep, identifier: str) -> None:
 
 
 @router.post("/schedules/{identifier}/run", responses={**MISSING, **REFUSED})
-async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedOut:
+async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedRun:
     """Start a schedule now."""
-    started = await run_in_threadpool(access.run_schedule, identifier)
-    return StartedOut(run=started.run, waiting=started.waiting)
+    return await run_in_threadpool(access.run_schedule, identifier)
 
 
 @router.get("/next")
 async def show_next(
-    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[Choice, Query()]
+    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[TimingIn, Query()]
 ) -> NextOut:
-    """Say when a choice of the form would run, before it is saved."""
+    """Return when the form's timing would run, before it is saved."""
     form = ScheduleForm(**{**choice.model_dump(), "weekdays": tuple(choice.weekdays[:7])})
     found = preview(form, language, get_pages(request).config.timezone)
     return NextOut(
@@ -160,10 +155,9 @@ async def show_next(
 
 
 @router.get("/notebooks")
-async def list_notebooks(request: Request, person: PersonDep) -> NotebooksOut:
-    """Name one's own notebooks, newest first, and the kernels that can run them."""
-    listing = await run_in_threadpool(get_library(request).list, person.name)
-    return NotebooksOut(notebooks=list(listing.notebooks), kernels=dict(listing.kernels))
+async def list_notebooks(request: Request, person: PersonDep) -> Listing:
+    """List the person's notebooks, newest first, and the kernels that can run them."""
+    return await run_in_threadpool(get_library(request).list, person.name)
 
 
 @router.get("/notebooks/parameters", responses={**INVALID})
@@ -172,16 +166,15 @@ async def show_parameters(
     person: PersonDep,
     language: LanguageDep,
     notebook: Annotated[str, Query(max_length=1024)],
-) -> InspectionOut:
-    """Return the parameters of one of one's own notebooks."""
+) -> Inspection:
+    """Return the parameters of one of the person's notebooks."""
     form = ScheduleForm(notebook=notebook, owner=person.name)
     try:
-        found = await run_in_threadpool(
+        return await run_in_threadpool(
             get_library(request).inspect, person.name, form.notebook_path
         )
     except LibraryError as error:
         raise FormError({"notebook": explain(error, language)}) from error
-    return InspectionOut.model_validate(found)
 
 
 @router.get("/overview")
@@ -194,7 +187,7 @@ async def get_overview(request: Request, access: AccessDep) -> OverviewOut:
         running=[show_run_model(run) for run in overview.running],
         upcoming=[_show_row(row) for row in overview.upcoming],
         services=dict(overview.services),
-        disks=[DiskOut(name=d.name, free=d.free, total=d.total) for d in overview.disks],
+        disks=list(overview.disks),
         schedules=overview.schedules,
     )
 
@@ -223,7 +216,7 @@ async def _build(request: Request, form: ScheduleForm, language: Language) -> di
 
 
 def _fill(form: ScheduleForm, values: ScheduleIn, access: SchedulerAccess) -> ScheduleForm:
-    """Lay given fields over a form, which then checks them as it checks what people type."""
+    """Return a form with the given fields in it; it checks them as it checks typed ones."""
     changes: dict[str, Any] = {}
     for name, value in values.model_dump(exclude_none=True, exclude={"pin"}).items():
         changes[name] = value if isinstance(value, (bool, str)) else json.dumps(value)
@@ -280,16 +273,15 @@ async def show_run(access: AccessDep, identifier: str) -> RunOut:
 
 
 @router.get("/runs/{identifier}/files", responses={**MISSING})
-async def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) -> list[FileOut]:
+async def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) -> list[RunFile]:
     """List the files that a run wrote."""
     run = await run_in_threadpool(access.find_run, identifier)
-    files = await run_in_threadpool(archive.list_files, run)
-    return [FileOut.model_validate(file) for file in files]
+    return await run_in_threadpool(archive.list_files, run)
 
 
 @router.get("/runs/{identifier}/compare", responses={**MISSING})
 async def compare(access: AccessDep, archive: ArchiveDep, identifier: str) -> ComparisonOut:
-    """Put a run beside the one before it."""
+    """Compare a run with the previous one of its schedule."""
     comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
     return ComparisonOut.model_validate(comparison)
 
@@ -304,7 +296,7 @@ async def run_again(access: ChangingAccessDep, identifier: str, how: AgainIn) ->
 async def show_console(
     access: AccessDep, identifier: str, offset: Annotated[int, Query(ge=0, le=10**12)] = 0
 ) -> ConsoleOut:
-    """Return the log of a run that has not ended, from an offset on."""
+    """Return the log of an open run from an offset on."""
     part = await run_in_threadpool(access.read_console, identifier, offset)
     run = show_run_model(part["run"])
     return ConsoleOut(run=run, data=part["data"], next=part["next"], done=not part["run"].is_open)
@@ -324,4 +316,5 @@ async def abort_run(access: ChangingAccessDep, identifier: str) -> None:
 
 def show_run_model(run: Run) -> RunOut:
     """Turn a run into what the API answers."""
-    return RunOut.model_validate(run)
+    model: RunOut = RunOut.model_validate(run)
+    return model

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from vixtract.portal.models import STATES
+from vixtract.portal.compare import CellChange, Difference
+from vixtract.portal.models import RUN_FIELDS, Run
+from vixtract.portal.overview import Disk
 from vixtract.portal.schedule_fields import FIELDS, STORED, FormField, list_group
 
 
@@ -16,7 +18,7 @@ class ErrorOut(BaseModel):
 
     error: str
     hint: str = ""
-    problems: dict[str, str] = Field(default={}, description="Field to what is wrong with it")
+    problems: dict[str, str] = Field(default={}, description="Field to the message about it")
 
 
 class PersonOut(BaseModel):
@@ -26,40 +28,21 @@ class PersonOut(BaseModel):
     admin: bool
 
 
-class RunOut(BaseModel):
+_TYPES = get_type_hints(Run)
+_PUBLIC: dict[str, Any] = {
+    name: (_TYPES[name], Field(description=each.help or None))
+    for name, each in RUN_FIELDS.items()
+    if not each.hidden
+}
+_Run: Any = create_model("_Run", **_PUBLIC)
+
+
+class RunOut(_Run):  # type: ignore[misc]  # made of the table of a run's fields
     """A run."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: str
-    schedule: str = Field(description="Id of its schedule, which may be gone")
-    title: str
-    state: str = Field(description="One of " + ", ".join(STATES))
-    owner: str
-    author: str
-    source: str
-    start: datetime | None
-    elapsed: float | None = Field(description="Seconds")
-    progress: float | None = Field(description="0 to 1")
-    memo: str
-    code: int
-    description: str
-    output: str = Field(description="Path of the executed notebook")
-    folder: str
-    notebook: str
-    parameters: dict[str, Any] = Field(description="What it ran with; empty in lists")
     why: str = Field(description="schedule, catch-up, retry or hand")
-    attempts: int
-    end: datetime | None
-    peak_mb: float | None = Field(description="Most memory at once, MiB")
-    figures: dict[str, float] = Field(
-        description="Seconds of the cells tagged extract, transform and load"
-    )
-    loads: list[dict[str, Any]] = Field(
-        description="table, mode, rows, bytes and seconds of each load into PostgreSQL"
-    )
-    error: dict[str, Any] = Field(description="cell, name and message of what a cell raised")
-    hint: str
 
 
 class RunsOut(BaseModel):
@@ -71,49 +54,17 @@ class RunsOut(BaseModel):
     total: int | None = Field(description="How many match in all, where the engine knows")
 
 
-class FileOut(BaseModel):
-    """A file that a run wrote."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    path: str = Field(description="Below the run's folder; fetch it at /portal/runs/ID/files/PATH")
-    size: int
-    changed: datetime
-
-
-class DifferenceOut(BaseModel):
-    """One value in two runs."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    before: str | int | None
-    now: str | int | None
-
-
-class CellChangeOut(BaseModel):
-    """A cell that put out something else."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    number: int
-    source: str
-    before: str
-    now: str
-    edited: bool
-
-
 class ComparisonOut(BaseModel):
-    """A run beside the one before it."""
+    """A run compared with the previous one."""
 
     model_config = ConfigDict(from_attributes=True)
 
     run: RunOut
     previous: RunOut
-    tables: list[DifferenceOut] = Field(description="Rows loaded")
-    files: list[DifferenceOut] = Field(description="Sizes of files that differ")
-    parameters: list[DifferenceOut]
-    cells: list[CellChangeOut]
+    tables: list[Difference] = Field(description="Rows loaded")
+    files: list[Difference] = Field(description="Sizes of files that differ")
+    parameters: list[Difference]
+    cells: list[CellChange]
     same_cells: int
 
 
@@ -190,7 +141,7 @@ class ScheduleIn(_Given):  # type: ignore[misc]  # made of the form's table
     )
 
 
-class Choice(_When):  # type: ignore[misc]
+class TimingIn(_When):  # type: ignore[misc]
     """The form's fields that say when."""
 
     timezone: str = Field(default="", description="Empty for the appliance's own")
@@ -204,41 +155,11 @@ class TimeOut(BaseModel):
 
 
 class NextOut(BaseModel):
-    """When a choice would run."""
+    """When a timing would run."""
 
     when: str
     next: list[TimeOut]
-    problems: dict[str, str] = Field(description="Field to what is wrong with it")
-
-
-class NotebooksOut(BaseModel):
-    """What can be scheduled."""
-
-    notebooks: list[str]
-    kernels: dict[str, str] = Field(description="Name to title")
-
-
-class ParameterOut(BaseModel):
-    """One variable of a notebook's parameters cell."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    kind: str
-    default: Any
-    help: str
-    choices: list[Any]
-    required: bool
-
-
-class InspectionOut(BaseModel):
-    """What a notebook says about itself."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    parameters: list[ParameterOut]
-    kernel: str
-    problem: str
+    problems: dict[str, str] = Field(description="Field to the message about it")
 
 
 class ScheduleRowOut(BaseModel):
@@ -251,28 +172,13 @@ class ScheduleRowOut(BaseModel):
     late: datetime | None = Field(description="Since when a run is missing")
 
 
-class DiskOut(BaseModel):
-    """A volume, in bytes."""
-
-    name: str
-    free: int
-    total: int
-
-
 class OverviewOut(BaseModel):
-    """What needs a look first."""
+    """The overview."""
 
     bad: list[ScheduleRowOut]
     bad_total: int
     running: list[RunOut]
     upcoming: list[ScheduleRowOut]
     services: dict[str, str]
-    disks: list[DiskOut]
+    disks: list[Disk]
     schedules: int
-
-
-class StartedOut(BaseModel):
-    """A started run."""
-
-    run: str = Field(description="Job id; empty where it waits and has none yet")
-    waiting: int = Field(description="Place in the queue; 0 when it runs")

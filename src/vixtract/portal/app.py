@@ -135,18 +135,18 @@ def create_app(config: PortalConfig) -> FastAPI:
 
 
 async def show_health() -> dict[str, str]:
-    """Say that the portal answers; it needs no login and asks nobody."""
+    """Return that the portal answers; needs no login and no other service."""
     return {"status": "ok", "version": __version__}
 
 
 async def translate_texts(
     language: LanguageDep, text: Annotated[list[Text], Query(max_length=50)]
 ) -> dict[str, str]:
-    """Return texts of Lab's extension in the reader's language; it needs no login.
+    """Return texts of Lab's extension in the reader's language; needs no login.
 
     Args:
         language: of the reader.
-        text: in English; a text that no catalog knows comes back as it is.
+        text: in English; returned as it is where no catalog knows it.
     """
     return {each: language.say(each) for each in text}
 
@@ -180,8 +180,8 @@ def _describe(error: Exception) -> Mapping[str, Any]:
         return _problem(422, mark("A field is wrong."), "", problems)
     if isinstance(error, StarletteHTTPException):
         texts = {
-            404: mark("There is no such page."),
-            405: mark("This address does not do that."),
+            404: mark("Page not found."),
+            405: mark("This address does not support this method."),
         }
         return _problem(error.status_code, texts.get(error.status_code, str(error.detail)))
     log.error("unexpected error", exc_info=error)

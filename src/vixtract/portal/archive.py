@@ -1,7 +1,7 @@
-"""The files of runs, through the homes server: the portal's account may open none of them itself.
+"""The files of runs, read by the homes server: the portal's account cannot open them.
 
-Who may see a run is decided before (`access`); here only folders that a run of this owner can have
-are asked for.
+Whether the person may see a run is decided before (`access`). Only folders that a run of this
+owner can have are asked for.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class OpenFile:
     """A file that is open for reading; iterate over it once, which closes it.
 
     Args:
-        file: closed at the latest when nobody has it any more.
+        file: closed when it is garbage-collected, if not before.
         size: bytes when it was opened.
     """
 
@@ -74,7 +74,7 @@ class OpenFile:
     size: int
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the content, as much as there was when it was opened."""
+        """Yield the content up to the size that the file had when it was opened."""
         left = self.size
         with self.file:
             while left > 0 and (data := self.file.read(min(CHUNK, left))):
@@ -93,7 +93,7 @@ class Archive:
         self._path = socket_path
 
     def list_files(self, run: Run) -> list[RunFile]:
-        """Name what a run wrote; nothing where its folder is gone.
+        """List the files that a run wrote; empty where its folder is gone.
 
         Args:
             run: any.
@@ -114,7 +114,7 @@ class Archive:
         ]
 
     def list_cells(self, run: Run) -> list[Cell]:
-        """Read the code cells of the executed notebook; none where there is none.
+        """Return the code cells of the executed notebook; empty where there is none.
 
         Args:
             run: any.
@@ -127,11 +127,15 @@ class Archive:
             return []
         return [
             Cell(
-                int(cell["number"]), str(cell["id"]), str(cell["source"]), str(cell["digest"]),
-                str(cell["text"]), bool(cell["failed"]),
+                int(cell["number"]),
+                str(cell["id"]),
+                str(cell["source"]),
+                str(cell["digest"]),
+                str(cell["text"]),
+                bool(cell["failed"]),
             )
             for cell in answer.get("cells") or []
-        ]  # fmt: skip
+        ]
 
     def open(self, run: Run, path: str) -> OpenFile:
         """Open a file of a run.
@@ -140,7 +144,7 @@ class Archive:
             run: any.
             path: below its folder.
         Raises:
-            NotFoundError: there is no such regular file.
+            NotFoundError: there is no regular file at this path.
             AwayError: the homes server does not answer.
         """
         answer, descriptors = self._ask(run, do="open", path=path)
@@ -157,7 +161,7 @@ def find_record(run: Run) -> str:
     """Return the name of a run's folder.
 
     Args:
-        run: its `folder` is believed only where such a run can have it.
+        run: its `folder` is used only if a run of this id can have it.
     Raises:
         NotFoundError: the run has none.
     """
@@ -169,8 +173,8 @@ def find_record(run: Run) -> str:
 
 
 def no_file() -> NotFoundError:
-    """Return the one answer for files that are not there or not to be shown."""
-    return NotFoundError("There is no such file.", "Old runs are deleted after a while.")
+    """Return the error for a file that does not exist or may not be shown."""
+    return NotFoundError("File not found.", "Old runs are deleted after a while.")
 
 
 def ask_homes(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any], list[int]]:
@@ -181,7 +185,7 @@ def ask_homes(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any
         question: as `vixtract.homes.server` describes it.
     Returns: the answer, and the descriptors that came with it, which the caller closes.
     Raises:
-        NotFoundError: the homes server has no such thing.
+        NotFoundError: the homes server did not find it.
         AwayError: it does not answer.
     """
     files: list[int] = []

@@ -1,8 +1,8 @@
-"""What PostgreSQL holds, read with the rights of the person who asks.
+"""The tables of database `etl`, read with the rights of the person who asks.
 
 Each question is a session of the person's own role, with the person's own password, which the homes
 server tells for one person at a time. A role of the portal's that may `SET ROLE` to people was
-turned down: a function in a view could `RESET ROLE` inside such a session and become anybody. In
+turned down: a function in a view could `RESET ROLE` inside such a session and become any role. In
 a person's own session there is nothing to reset to.
 """
 
@@ -28,7 +28,7 @@ MAX_TABLES = 500
 MAX_COLUMNS = 200
 SAMPLE = 20
 SHOWN = 200
-# Counting a larger table would take longer than its page may.
+# Counting the rows of a larger table would take too long for a page.
 COUNTED_BYTES = 64 * 1024 * 1024
 
 READABLE = """
@@ -46,7 +46,7 @@ SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
             FROM pg_partition_tree(c.oid))::bigint END AS size
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE """
-# ICU's collation folds all letters, also in a database whose own locale is C.
+# ICU's collation ignores the case of all letters, also where the database's locale is C.
 MATCHES: LiteralString = """
     AND (position(lower(%(word)s COLLATE "und-x-icu") IN lower((n.nspname || '.' || c.relname
             || ' ' || coalesce(obj_description(c.oid, 'pg_class'), '')) COLLATE "und-x-icu")) > 0
@@ -76,7 +76,7 @@ class Table:
         owner: role that owns it.
         rows: estimate of the planner, or None where there is none.
         size: bytes with indexes, or None.
-        loaded: row of `vixtract.freshness`, or empty.
+        loaded: row of `vixtract.freshness`, or None.
     """
 
     schema: str
@@ -86,12 +86,12 @@ class Table:
     owner: str
     rows: int | None
     size: int | None
-    loaded: Mapping[str, Any]
+    loaded: Mapping[str, Any] | None
 
     @property
     def is_late(self) -> bool:
         """Whether its next load should have come by now."""
-        return bool(self.loaded.get("is_late"))
+        return bool(self.loaded and self.loaded.get("is_late"))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Catalog:
             schema: its schema.
             name: its name.
         Raises:
-            NotFoundError: there is none that the person may read.
+            NotFoundError: it does not exist, or the person may not read it.
             AwayError: PostgreSQL does not answer, or the person has no role yet.
         """
         if "\0" in schema + name:
@@ -166,7 +166,7 @@ class Catalog:
         return Details(table, columns, rows, sample, refusal)
 
     def _refuse(self, table: Table) -> str:
-        """Say why no rows may be taken: reading a view runs its owner's code as the reader."""
+        """Return why no rows may be read: reading a view runs its owner's code as the reader."""
         if table.kind == "foreign":
             return "foreign"
         return "view" if table.kind == "view" and table.owner != self._person.name else ""
@@ -184,13 +184,19 @@ class Catalog:
             raise _no_role() from error
         try:
             with psycopg.connect(
-                host=host, port=port, user=name, password=str(answer["password"]), dbname="etl",
-                connect_timeout=4, tcp_user_timeout=8000, application_name="vixtract-portal",
+                host=host,
+                port=port,
+                user=name,
+                password=str(answer["password"]),
+                dbname="etl",
+                connect_timeout=4,
+                tcp_user_timeout=8000,
+                application_name="vixtract-portal",
                 row_factory=dict_row,
                 # row_security off: a policy's functions do not run, PostgreSQL refuses instead.
                 options="-c statement_timeout=4000 -c lock_timeout=1000 -c row_security=off"
                 " -c default_transaction_read_only=on -c search_path=pg_catalog",
-            ) as connection:  # fmt: skip
+            ) as connection:
                 yield connection
         except psycopg.OperationalError as error:
             text = str(error)
@@ -204,9 +210,15 @@ class Catalog:
 
 def _make_table(row: Mapping[str, Any], fresh: Mapping[tuple[str, str], Any]) -> Table:
     return Table(
-        row["schema"], row["name"], KINDS[row["kind"]], row["comment"], row["owner"],
-        row["rows"], row["size"], fresh.get((row["schema"], row["name"]), {}),
-    )  # fmt: skip
+        row["schema"],
+        row["name"],
+        KINDS[row["kind"]],
+        row["comment"],
+        row["owner"],
+        row["rows"],
+        row["size"],
+        fresh.get((row["schema"], row["name"])),
+    )
 
 
 def _read_freshness(connection: Connection[dict[str, Any]]) -> dict[tuple[str, str], Any]:
@@ -223,7 +235,7 @@ def _read_freshness(connection: Connection[dict[str, Any]]) -> dict[tuple[str, s
 def _take_sample(
     connection: Connection[dict[str, Any]], table: Table, columns: Sequence[Mapping[str, Any]]
 ) -> tuple[list[list[str | None]] | None, str]:
-    """Return some rows, cut short by the database; or None and what it said."""
+    """Return some rows, shortened by the database; or None and the database's message."""
     import psycopg
     from psycopg import sql
     from psycopg.rows import tuple_row
@@ -260,7 +272,7 @@ def _count(connection: Connection[dict[str, Any]], table: Table) -> int | None:
 
 
 def _no_table() -> NotFoundError:
-    return NotFoundError("There is no such table.", "It may have been dropped, or is not shared.")
+    return NotFoundError("Table not found.", "It may have been dropped, or is not shared.")
 
 
 def _no_role() -> AwayError:

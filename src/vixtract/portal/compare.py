@@ -1,4 +1,4 @@
-"""What changed between two runs of the same schedule. Pure: everything is given."""
+"""What changed between two runs of the same schedule. Pure functions of the given runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vixtract.portal.models import Run
 
 MAX_SHOWN = 50
 MAX_TEXT = 300
-# Shorter runs differ by what else the machine does.
+# The duration of shorter runs depends on what else the machine does.
 SHORT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that both runs may have.
+    """One value of two runs: a table's rows, a file's size or a parameter.
 
     Args:
         name: table, file or parameter.
@@ -31,7 +31,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class CellChange:
-    """A cell whose output, or whose text, is another one.
+    """A cell whose output or text differs.
 
     Args:
         number: in this run, as a person counts.
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """How long this one took in terms of the earlier one, or None."""
+        """This run's duration divided by the earlier one's, or None."""
         if not self.previous.elapsed or (self.run.elapsed or 0) < SHORT_S:
             return None
         return (self.run.elapsed or 0) / self.previous.elapsed
@@ -84,7 +84,7 @@ def compare_runs(
     cells: tuple[Sequence[Cell], Sequence[Cell]],
     files: tuple[Sequence[RunFile], Sequence[RunFile]],
 ) -> Comparison:
-    """Put two runs side by side.
+    """Compare two runs.
 
     Args:
         run: the later one.
@@ -117,7 +117,7 @@ def count_rows(run: Run) -> dict[str, int]:
 
 
 def _texts(values: Mapping[str, object], others: Mapping[str, object]) -> dict[str, str]:
-    """Return the values that others have not, shortened."""
+    """Return the values that differ from the others, shortened."""
     return {
         name: str(value)[:MAX_TEXT]
         for name, value in values.items()
@@ -131,7 +131,7 @@ def _join(before: Mapping[str, str | int], now: Mapping[str, str | int]) -> list
 
 
 def _compare_cells(now: Sequence[Cell], before: Sequence[Cell]) -> tuple[list[CellChange], int]:
-    # Old notebooks have no ids; there the number has to do.
+    # Cells of old notebooks have no ids; their numbers are compared instead.
     earlier: dict[str | int, Cell] = {cell.id or cell.number: cell for cell in before}
     changed, same = [], 0
     for cell in now:

@@ -1,4 +1,4 @@
-"""What the portal is told by its environment; read once, at start."""
+"""The portal's settings, read from its environment once, at start."""
 
 from __future__ import annotations
 

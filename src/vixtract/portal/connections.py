@@ -26,7 +26,7 @@ from vixtract.portal.web import (
     make_page,
     read_form,
 )
-from vixtract.vault import wire
+from vixtract.vault import client
 from vixtract.vault.errors import NoVaultError
 from vixtract.vault.fields import PROBLEMS
 from vixtract.vault.kind import Kind
@@ -51,20 +51,20 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
     """Ask the vault for a person.
 
     Raises:
-        NotFoundError: there is no such connection for this person.
+        NotFoundError: the connection does not exist, or the person may not use it.
         FormError: has the code of each field's problem.
         AwayError: the vault does not answer.
     """
     path = get_pages(request).config.vault
     whole = {"person": person.name, **question}
     try:
-        answer = await run_in_threadpool(wire.ask, whole, path=path, timeout_s=ANSWER_S)
+        answer = await run_in_threadpool(client.ask, whole, path=path, timeout_s=ANSWER_S)
     except NoVaultError as error:
-        raise AwayError("Connections cannot be looked at now.", "Try again.") from error
+        raise AwayError("Connections cannot be read now.", "Try again.") from error
     if answer.get("problems"):
         raise FormError(answer["problems"])
     if answer.get("unknown"):
-        raise NotFoundError("There is no such connection.")
+        raise NotFoundError("Connection not found.")
     if answer.get("error"):
         raise PortalError("The connection cannot be saved or read.", str(answer["error"]))
     return answer
@@ -139,7 +139,7 @@ async def _take_form(request: Request, person: User, number: int) -> Response:
     language = get_language(request)
     kind = fields.get("kind", "")
     if kind not in KINDS:
-        raise NotFoundError("There is no such kind of connection.")
+        raise NotFoundError("Unknown kind of connection.")
     draft = _read_draft(kind, fields, number)
     result, problems = None, {}
     try:

@@ -1,4 +1,4 @@
-"""Cron expressions to the scheduler's timing object; what that cannot say is refused in words.
+"""From cron expressions to the scheduler's timing object.
 
 Five fields: minute, hour, day of the month, month, weekday. Cron runs when the day *or* the weekday
 matches, where both are given; the scheduler's object means *and*, so such an expression is refused.
@@ -11,21 +11,29 @@ import re
 from vixtract.errors import VixtractError
 
 FIELDS = (
-    ("minutes", 0, 59), ("hours", 0, 23), ("days", 1, 31), ("months", 1, 12), ("weekdays", 0, 7),
-)  # fmt: skip
+    ("minutes", 0, 59),
+    ("hours", 0, 23),
+    ("days", 1, 31),
+    ("months", 1, 12),
+    ("weekdays", 0, 7),
+)
 NAMES = {
     "months": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     "weekdays": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
 }
 WORDS = {
-    "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *",
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
-}  # fmt: skip
+}
 
 
 class CronError(VixtractError):
-    """An expression that cannot be used; `values` fill the message's `%(name)s` places.
+    """An expression that cannot be used; `values` fill placeholders such as `%(name)s`.
 
     Args:
         text: English message, to be translated before it is filled in.

@@ -1,4 +1,4 @@
-"""What can go wrong for a person who uses the portal."""
+"""The portal's errors, each with its HTTP status."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from vixtract.errors import VixtractError
 
 
 class PortalError(VixtractError):
-    """Something that a page can say; `status` is the HTTP status it says it with."""
+    """An error that a page shows; `status` is its HTTP status."""
 
     status = 500
 
 
 class NotFoundError(PortalError):
-    """No such schedule or run, or it belongs to somebody else: the answer is the same."""
+    """It does not exist, or belongs to another person: the answer is the same."""
 
     status = 404
 
 
 class LoginError(PortalError):
-    """Nobody is signed in, or the Hub does not let this person use the portal."""
+    """The visitor is not signed in, or the Hub does not let them use the portal."""
 
     status = 401
 
@@ -41,7 +41,7 @@ class FormError(PortalError):
     """A form that cannot be saved as it is.
 
     Args:
-        problems: name of a field to what is wrong with it, in the person's language.
+        problems: name of a field to the message about it, in the person's language.
     """
 
     status = 422
@@ -50,6 +50,6 @@ class FormError(PortalError):
         super().__init__("; ".join(f"{name}: {text}" for name, text in problems.items()))
         self.problems = dict(problems)
 
-    def __reduce__(self) -> tuple[type[FormError], tuple[dict[str, str]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[FormError], tuple[dict[str, str]]]:
         """Pickle with the fields."""
         return type(self), (self.problems,)

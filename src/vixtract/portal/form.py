@@ -1,6 +1,6 @@
 """From the form of a schedule to the scheduler's event, and back.
 
-Nothing is looked up here: whether the notebook exists is for the runner to see when it runs.
+Nothing is looked up here: whether the notebook exists is checked by the runner.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vixtract.language import Language
 from vixtract.portal.cron import CronError, parse_cron
 from vixtract.portal.errors import FormError
 from vixtract.portal.schedule_fields import FIELDS, STORED, Checker, ScheduleForm
-from vixtract.portal.when import KINDS, When, build_when_timing, read_when
+from vixtract.portal.timing_choice import KINDS, TimingChoice, build_timing_of_choice, read_choice
 from vixtract.scheduler.events import check_event
 from vixtract.scheduler.timing import check_timing
 
@@ -24,7 +24,7 @@ Typed = Mapping[str, Sequence[str]]
 
 
 def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
-    """Check a form and make the event's fields of it.
+    """Check a form and return the event's fields.
 
     Args:
         form: as typed.
@@ -37,7 +37,7 @@ def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
     check = Checker(language)
     event: dict[str, Any] = {
         "plugin": form.plugin,
-        "timing": build_when_timing(_read_choice(form, check)),
+        "timing": build_timing_of_choice(_read_choice(form, check)),
     }
     for each in STORED.values():
         if not each.is_of_notebook:
@@ -54,7 +54,7 @@ def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
 
 
 def _check_whole(event: Mapping[str, Any], check: Checker) -> None:
-    """Let the scheduler's own rules look at an event; they come after the form's."""
+    """Apply the scheduler's own rules to an event; the form's come first."""
     # The first field of `params` stands for all of them.
     names = {each.stored.partition(".")[0]: name for name, each in reversed(STORED.items())}
     is_fine = not check.problems
@@ -66,9 +66,9 @@ def _check_whole(event: Mapping[str, Any], check: Checker) -> None:
             check.problems.setdefault(name, problem.message)
 
 
-def _read_choice(form: ScheduleForm, check: Checker) -> When:
+def _read_choice(form: ScheduleForm, check: Checker) -> TimingChoice:
     if form.kind == "hourly":
-        return When("hourly", check.number("minute", form.minute, 0, 59))
+        return TimingChoice("hourly", check.number("minute", form.minute, 0, 59))
     if form.kind == "cron":
         return _read_cron(form.cron, check)
     if form.kind == "custom":
@@ -76,41 +76,43 @@ def _read_choice(form: ScheduleForm, check: Checker) -> When:
     if form.kind == "manual" or form.kind not in KINDS:
         if form.kind != "manual":
             check.add("kind", "Choose when it runs.")
-        return When("manual")
+        return TimingChoice("manual")
     return _read_day(form, *_read_clock(form.time, check), check)
 
 
-def _read_cron(text: str, check: Checker) -> When:
+def _read_cron(text: str, check: Checker) -> TimingChoice:
     try:
         timing = parse_cron(text)
     except CronError as error:
         check.add("cron", error.text, **error.values)
-        return When("manual")
+        return TimingChoice("manual")
     problems = check_timing(timing)
     if problems:
         check.add("cron", "This never happens: no date has such a day and month.")
-        return When("manual")
-    return When("custom", timing=timing)
+        return TimingChoice("manual")
+    return TimingChoice("custom", timing=timing)
 
 
-def _read_day(form: ScheduleForm, hour: int, minute: int, check: Checker) -> When:
+def _read_day(form: ScheduleForm, hour: int, minute: int, check: Checker) -> TimingChoice:
     if form.kind == "weekly":
         days = tuple(sorted({int(day) for day in form.weekdays if re.fullmatch("[0-6]", day)}))
         if not days:
             check.add("weekdays", "Choose at least one day.")
-        return When("weekly", minute, hour, weekdays=days or (1,))
+        return TimingChoice("weekly", minute, hour, weekdays=days or (1,))
     if form.kind == "monthly":
-        return When("monthly", minute, hour, day=check.number("day", form.day or "?", 1, 31))
+        return TimingChoice(
+            "monthly", minute, hour, day=check.number("day", form.day or "?", 1, 31)
+        )
     if form.kind == "once":
-        return When("once", minute, hour, date=_read_date(form.date.strip(), check))
-    return When(form.kind, minute, hour)
+        return TimingChoice("once", minute, hour, date=_read_date(form.date.strip(), check))
+    return TimingChoice(form.kind, minute, hour)
 
 
 def _read_clock(text: str, check: Checker) -> tuple[int, int]:
     # Browsers may add seconds to the value of a time field.
     match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::00)?", text.strip())
     if match is None:
-        check.add("time", "Give a time such as 06:30.")
+        check.add("time", "Enter a time such as 06:30.")
         return 0, 0
     return int(match[1]), int(match[2])
 
@@ -121,25 +123,28 @@ def _read_date(text: str, check: Checker) -> date:
     except ValueError:
         day = None
     if day is None or not 1970 <= day.year < 9999:
-        check.add("date", "Give a date such as 2027-01-31.")
+        check.add("date", "Enter a date such as 2027-01-31.")
         return date(2027, 1, 31)
     return day
 
 
-def _read_custom(text: str, check: Checker) -> When:
+def _read_custom(text: str, check: Checker) -> TimingChoice:
     try:
         timing = json.loads(text)
     except (ValueError, RecursionError):
         timing = None
     if not isinstance(timing, dict):
-        check.add("timing", "Give a JSON object with lists, such as %(example)s.",
-                  example='{"hours": [6, 18], "minutes": [30]}')  # fmt: skip
-        return When("manual")
+        check.add(
+            "timing",
+            "Enter a JSON object with lists, such as %(example)s.",
+            example='{"hours": [6, 18], "minutes": [30]}',
+        )
+        return TimingChoice("manual")
     problems = check_timing(timing)
     if problems:
         check.problems.setdefault("timing", "; ".join(problems))
-        return When("manual")
-    return When("custom", timing=timing)
+        return TimingChoice("manual")
+    return TimingChoice("custom", timing=timing)
 
 
 def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
@@ -150,7 +155,7 @@ def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
         timezone: zone shown for an event that names none.
     """
     params = event.get("params") or {}
-    when = read_when(event.get("timing"))
+    when = read_choice(event.get("timing"))
     stored = {
         name: each.load(
             params.get(each.stored.removeprefix("params."))
@@ -175,14 +180,14 @@ def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
             "parameters": _write_parameters(params.get("parameters")),
             "version": "keep" if params.get("pinned") else "latest",
             "pinned": str(params.get("pinned") or ""),
-            # A schedule without an address begins with the choice that is wanted most.
+            # Without an address, start with the choice that most people want.
             "web_hook_error": bool(event.get("web_hook_error", not event.get("web_hook"))),
         }
     )
 
 
 def read_typed(typed: Typed, before: ScheduleForm, admin: bool) -> ScheduleForm:
-    """Lay what was typed over the form as it was; absent boxes are unticked.
+    """Return the form with what was typed in it; boxes that are absent are unticked.
 
     Args:
         typed: fields of the request.

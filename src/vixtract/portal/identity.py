@@ -1,7 +1,7 @@
-"""Who is asking: the Hub's tokens and its OAuth login.
+"""Who is signed in: the Hub's tokens and its OAuth login.
 
 A browser holds the Hub's OAuth token in a cookie for `/portal` alone, so that people's own servers
-under `/jupyter` never receive it. Nothing is kept here: a restart signs nobody out.
+under `/jupyter` never receive it. Nothing is kept here, so a restart signs no one out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who is signed in.
+    """A person who is signed in.
 
     Args:
         name: account name, the same in the Hub, the OS and PostgreSQL.
@@ -53,11 +53,11 @@ class User:
 
     @property
     def form_token(self) -> str:
-        """What every form carries; other sites cannot know it, for they cannot know the token."""
+        """The token that every form carries; other sites cannot know it."""
         return hmac.new(self.token.encode(), b"vixtract portal form", hashlib.sha256).hexdigest()
 
     def check_form_token(self, given: str) -> None:
-        """Refuse a change that no page of the portal asked for.
+        """Refuse a change that does not come from a page of the portal.
 
         Args:
             given: text that came with the request.
@@ -129,7 +129,7 @@ class HubLogin:
         )
 
     async def find_person(self, token: str, *, by_cookie: bool) -> User | None:
-        """Ask the Hub whose token this is; answers are kept for ten seconds.
+        """Return whose token this is; the Hub's answers are cached for ten seconds.
 
         Args:
             token: as the request brought it.
@@ -152,7 +152,7 @@ class HubLogin:
         return User(str(answer["name"]), bool(answer.get("admin")), token, by_cookie)
 
     def start_login(self, next_path: str) -> LoginStart:
-        """Prepare the way to the Hub's login and back.
+        """Return what a browser needs to sign in at the Hub and come back.
 
         Args:
             next_path: page to return to; anything else leads to the start page.

@@ -1,6 +1,6 @@
 """People's notebooks as the portal sees them: read as their owner by the homes server.
 
-What comes back was written by people: it is checked for shape here, and never more than shown.
+The answers contain text that people wrote: their shape is checked here, and they are only shown.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a notebook says about itself.
+    """What the homes server finds in a notebook.
 
     Args:
         parameters: in the cell's order.
@@ -68,7 +68,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a person has.
+    """A person's notebooks and kernels.
 
     Args:
         notebooks: paths below the home, newest first.
@@ -79,32 +79,29 @@ class Listing:
     kernels: Mapping[str, str] = field(default_factory=dict)
 
 
-# What the homes server says of people's files, in both languages; the rest is shown as it is.
-KNOWN = (
-    (": not found.", mark("There is no such notebook in the home folder.")),
-    ("special files are not opened", mark("Links and special files are not opened.")),
-    ("may not read", mark("The file may not be read: let its owner read it.")),
-    (
-        "is no notebook",
-        mark("The file is no notebook, or is empty: save it again in JupyterLab."),
+# By the codes of failures; what has no text here is shown in its own words.
+EXPLANATIONS = {
+    "notebook.not_found": mark("The notebook was not found in the home folder."),
+    "notebook.not_in_home": mark("The path leads to no notebook in the home folder."),
+    "notebook.not_a_file": mark("Links and special files are not opened."),
+    "notebook.not_readable": mark("The file may not be read: let its owner read it."),
+    "notebook.not_a_notebook": mark(
+        "The file is no notebook, or is empty: save it again in JupyterLab."
     ),
-    ("is empty", mark("The file is no notebook, or is empty: save it again in JupyterLab.")),
-    ("the limit is", mark("The notebook is too large: clear its outputs.")),
-    ("too large to be read", mark("The notebook is too large: clear its outputs.")),
-    ("cannot be written", mark("The pinned copy cannot be written: look at the free space.")),
-)
+    "notebook.too_large": mark("The notebook is too large: clear its outputs."),
+    "notebook.not_written": mark("The pinned copy cannot be written: look at the free space."),
+}
 
 
 def explain(error: LibraryError, language: Language) -> str:
-    """Say what is wrong with a notebook, in the person's language where it is known.
+    """Return why a notebook cannot be read or pinned, in the person's language.
 
     Args:
-        error: from the homes server.
-        language: of the words.
+        error: from the library.
+        language: of the text.
     """
-    for part, text in KNOWN:
-        if part in error.message:
-            return language.say(text)
+    if error.failure and error.failure.code in EXPLANATIONS:
+        return language.say(EXPLANATIONS[error.failure.code])
     return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
 
 
@@ -146,7 +143,7 @@ class Library:
         return digest
 
     def list(self, person: str) -> Listing:
-        """Name what a person has; what cannot be had now is left out. Blocks."""
+        """Return a person's notebooks and kernels, without unreadable ones. Blocks."""
         kernels: dict[str, str] = {}
         for folder in KERNEL_FOLDERS:
             kernels.update(_read_kernels(folder))
@@ -164,7 +161,7 @@ class Library:
         try:
             return ask(self._path, question)
         except HomesError as error:
-            raise LibraryError(error.message, error.hint) from error
+            raise LibraryError(error.message, error.hint, error.failure) from error
         except UnansweredError as error:
             log.warning("the homes server did not answer: %s", error.message)
             raise LibraryError("The notebook cannot be looked at now.", "Try again.") from error

@@ -1,7 +1,7 @@
-"""Figures for Prometheus: runs and schedules of the appliance, and how long the portal takes.
+"""Metrics for Prometheus: the appliance's runs and schedules, and the portal's response times.
 
-They speak of everybody's runs, so they are for Hub admins: Prometheus sends an admin's token
-(`authorization: {type: token, credentials: …}`). No name of a person or a table is in them.
+They cover all people's runs, so they are for administrators: Prometheus sends the token of one
+(`authorization: {type: token, credentials: …}`). They contain no name of a person or a table.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The portal's own figures, of one process."""
+    """The portal's own metrics, of one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.seconds = Histogram(
-            "vixtract_portal_request_seconds", "Time that the portal took for a request.",
-            ("method", "route", "status"), buckets=BUCKETS, registry=self.registry,
-        )  # fmt: skip
+            "vixtract_portal_request_seconds",
+            "Time that the portal took for a request.",
+            ("method", "route", "status"),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
 
 
 class Stopwatch:
@@ -65,7 +68,7 @@ class Stopwatch:
             await self._app(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            # Only methods that some route has: a client may send any word.
+            # Only the methods of our routes: a client may send any word.
             method = scope["method"] if route != "none" else "none"
             took = time.perf_counter() - begun
             self._metrics.seconds.labels(method, route, str(status)).observe(took)
@@ -73,9 +76,9 @@ class Stopwatch:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def show_metrics(request: Request, access: AccessDep) -> Response:
-    """Return all figures in Prometheus's text format; admins only."""
+    """Return all metrics in Prometheus's text format; for administrators only."""
     if not access.person.admin:
-        raise ForbiddenError("Only admins may read the figures.")
+        raise ForbiddenError("Only administrators may read the metrics.")
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
     families = await run_in_threadpool(collect, access)
@@ -84,7 +87,7 @@ async def show_metrics(request: Request, access: AccessDep) -> Response:
 
 
 class _Given(CollectorRegistry):
-    """A registry of figures that are there already."""
+    """A registry of metrics that are collected already."""
 
     def __init__(self, families: list[GaugeMetricFamily]) -> None:
         super().__init__()
@@ -100,7 +103,7 @@ class _Families:
 
 
 def collect(access: SchedulerAccess) -> list[GaugeMetricFamily]:
-    """Ask the scheduler for the figures; blocks. While it is away, only that is told.
+    """Return the scheduler's metrics; blocks. While it is away, only that it is.
 
     Args:
         access: an admin's.

@@ -1,91 +1,131 @@
 """Schedules and runs as the pages show them, read from what the scheduler answers.
 
 The scheduler's objects come from two engines and from older versions, so every field may be
-missing or of another type; a page must show what there is.
+missing or of another type; a page shows what there is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import PurePosixPath
 from typing import Any
 
-from vixtract.scheduler.handover import find_owner
+from vixtract.language import mark
+from vixtract.scheduler.events import find_owner
 from vixtract.scheduler.timing import TimingInput, check_timing
 
 ABORTED_CODE = 130
 WARNING_CODE = 255
 STATES = ("queued", "running", "waiting", "succeeded", "warning", "failed", "aborted")
 OPEN_STATES = ("queued", "running", "waiting")
-# A run that begins this long after its minute makes up for a downtime, or waited for another.
+# A run that starts this long after its minute was missed while the appliance was down, or waited.
 LATE = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of a schedule.
+class RunField:
+    """One field of a run: where the record has it, what programs are told, how pages show it.
 
     Args:
-        id: job id.
-        schedule: id of its event, which may be gone.
-        title: title of the schedule when it ran.
-        state: one of STATES.
-        owner: whose account it ran under; empty where the record does not say.
-        author: who scheduled it.
-        source: who or what started it: `Scheduler`, or the title of a key.
-        start: when it began; None while it waits.
-        elapsed: seconds, so far or in all.
-        progress: 0 to 1, or None.
-        memo: what it is doing, one line.
-        code: exit code; 0 is success.
-        description: the error in plain words.
-        output: path of the executed notebook, or empty.
-        html: path of the notebook's HTML, or empty.
-        folder: the run's folder, or empty.
-        error: cell, name and message of what a cell raised; empty if none did.
-        hint: what to do about the error, or empty.
-        notebook: path that ran, or empty.
-        parameters: what it ran with.
-        due: the slot it ran for; None where somebody started it.
-        attempts: how often it was tried.
-        loads: what it loaded into PostgreSQL: table, mode, rows, bytes, seconds of each.
-        peak_mb: most memory it had at once, MiB; None where the record does not say.
-        end: when it ended, or None.
-        figures: seconds of the cells tagged extract, transform and load, those that there are.
+        record: its key in the scheduler's job, `chain_data.KEY` for what the runner has reported;
+            empty where it is computed from several.
+        kind: `text`, `number`, `object`, `moment`, `seconds` or `mb` (MiB).
+        help: for programs; empty where the name says it.
+        label: of a column or a fact, in English, marked for translation.
+        is_column: whether the list of runs shows it.
+        is_fact: whether the page of the run shows it, where the record has it.
+        for_admins: whether the list shows it to administrators alone.
+        hidden: whether programs do not get it.
+        name: the field's name; known in RUN_FIELDS.
     """
 
-    id: str
-    schedule: str = ""
-    title: str = ""
-    state: str = "failed"
-    owner: str = ""
-    author: str = ""
-    source: str = ""
-    start: datetime | None = None
-    elapsed: float | None = None
-    progress: float | None = None
-    memo: str = ""
-    code: int = 0
-    description: str = ""
-    output: str = ""
-    html: str = ""
-    folder: str = ""
-    error: Mapping[str, Any] = field(default_factory=dict)
-    hint: str = ""
-    notebook: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    due: datetime | None = None
-    attempts: int = 1
-    loads: Sequence[Mapping[str, Any]] = ()
-    peak_mb: float | None = None
-    end: datetime | None = None
-    figures: Mapping[str, float] = field(default_factory=dict)
+    record: str = ""
+    kind: str = "text"
+    help: str = ""
+    label: str = ""
+    is_column: bool = False
+    is_fact: bool = False
+    for_admins: bool = False
+    hidden: bool = False
+    name: str = ""
+
+    def declare(self, default: Any = "") -> Any:
+        """Return a field of a dataclass with a default value and this description."""
+        if isinstance(default, dict):
+            return field(default_factory=dict, metadata={"field": self})
+        return field(default=default, metadata={"field": self})
+
+    def load(self, job: Mapping[str, Any]) -> Any:
+        """Return the field's value from a job, where it may be missing or of another type."""
+        outer, _, inner = self.record.rpartition(".")
+        value = (_object(job.get(outer)) if outer else job).get(inner)
+        read = {"text": _text, "object": _object, "moment": _moment}.get(self.kind, _number)
+        return read(value)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a schedule."""
+
+    id: str = RunField("id").declare()
+    schedule: str = RunField("event", help="Id of its schedule, which may be gone").declare()
+    title: str = RunField("event_title", help="Title of the schedule when it ran").declare()
+    state: str = RunField(help="One of " + ", ".join(STATES)).declare("failed")
+    start: datetime | None = RunField(  # noqa: RUF009  it is dataclasses.field
+        kind="moment", help="Empty while it waits", label=mark("Started"), is_column=True
+    ).declare(None)
+    elapsed: float | None = RunField(
+        kind="seconds", help="Seconds, so far or in all", label=mark("Duration"), is_column=True
+    ).declare(None)
+    owner: str = RunField(
+        help="Whose account it ran under; empty where the record does not say",
+        label=mark("Owner"),
+        is_column=True,
+        for_admins=True,
+    ).declare()
+    author: str = RunField("username", help="Who scheduled it").declare()
+    source: str = RunField(
+        "source", help="Who or what started it: `Scheduler`, or the title of a key"
+    ).declare()
+    progress: float | None = RunField("progress", "number", help="0 to 1").declare(None)
+    memo: str = RunField(help="What it is doing, one line").declare()
+    code: int = RunField(kind="number", help="Exit code; 0 is success").declare(0)
+    description: str = RunField("description", help="The error in plain words").declare()
+    output: str = RunField("chain_data.output", help="Path of the executed notebook").declare()
+    html: str = RunField("chain_data.html", hidden=True).declare()
+    folder: str = RunField("chain_data.run_dir", help="The run's folder").declare()
+    error: Mapping[str, Any] = RunField(
+        "chain_data.error", "object", help="cell, name and message of what a cell raised"
+    ).declare({})
+    hint: str = RunField("chain_data.hint", help="What to do about the error").declare()
+    notebook: str = RunField(help="Path that ran").declare()
+    parameters: Mapping[str, Any] = RunField(
+        kind="object", help="What it ran with; empty in lists"
+    ).declare({})
+    due: datetime | None = RunField(  # noqa: RUF009
+        "due_at", "moment", hidden=True
+    ).declare(None)
+    attempts: int = RunField(kind="number", help="How often it was tried").declare(1)
+    loads: Sequence[Mapping[str, Any]] = RunField(
+        kind="object", help="table, mode, rows, bytes and seconds of each load into PostgreSQL"
+    ).declare(())
+    peak_mb: float | None = RunField(
+        "chain_data.peak_mb",
+        "mb",
+        help="Most memory at once, MiB",
+        label=mark("Most memory"),
+        is_fact=True,
+    ).declare(None)
+    end: datetime | None = RunField(kind="moment").declare(None)  # noqa: RUF009
+    figures: Mapping[str, float] = RunField(
+        kind="object", help="Seconds of the cells tagged extract, transform and load"
+    ).declare({})
 
     @property
     def why(self) -> str:
-        """What started it: schedule, retry, catch-up or hand."""
+        """What started the run: `schedule`, `retry`, `catch-up` or `hand`."""
         if self.attempts > 1:
             return "retry"
         if self.source != "Scheduler":
@@ -104,6 +144,11 @@ class Run:
         return PurePosixPath(self.output).name if self.output else ""
 
 
+RUN_FIELDS: Mapping[str, RunField] = {
+    each.name: replace(each.metadata["field"], name=each.name) for each in fields(Run)
+}
+
+
 @dataclass(frozen=True)
 class RunPage:
     """Runs that have ended, newest first, and those that have not.
@@ -114,7 +159,7 @@ class RunPage:
         next_offset: where older ones begin, or None at the end.
         previous_offset: where newer ones begin, or None at the start.
         total: how many match in all, or None where that is not known.
-        first: place of the first of them, from 1.
+        first: number of the first of them, from 1.
     """
 
     active: list[Run]
@@ -188,38 +233,27 @@ def read_run(job: Mapping[str, Any]) -> Run:
         job: as the scheduler returned it.
     """
     params = _object(job.get("params"))
-    chain = _object(job.get("chain_data"))
-    author = _text(job.get("username"))
-    start = _number(job.get("time_start"))
-    state = _read_state(job)
-    parameters = params.get("parameters")
+    recorded = {name: each.load(job) for name, each in RUN_FIELDS.items() if each.record}
+    reported = _object(job.get("chain_data"))
+    start, state = _number(job.get("time_start")), _read_state(job)
     return Run(
-        id=_text(job.get("id")),
-        schedule=_text(job.get("event")),
-        title=_text(job.get("event_title")),
-        state=state,
-        owner=_text(chain.get("owner")) or _text(job.get("owner")) or find_owner(params, author),
-        author=author,
-        source=_text(job.get("source")),
-        start=datetime.fromtimestamp(start, timezone.utc) if start and state != "queued" else None,
-        elapsed=_elapsed(job, start, state),
-        progress=_number(job.get("progress")),
-        memo=_text(job.get("memo"))[:300],
-        code=int(_number(job.get("code")) or 0),
-        description=_text(job.get("description")),
-        output=_text(chain.get("output")),
-        html=_text(chain.get("html")),
-        folder=_text(chain.get("run_dir")),
-        error=_object(chain.get("error")),
-        hint=_text(chain.get("hint")),
-        notebook=_text(chain.get("notebook")) or _text(params.get("notebook")),
-        parameters=_object(parameters),
-        due=_moment(job.get("due_at")),
-        attempts=int(_number(job.get("attempt")) or 1),
-        loads=[load for load in _list(chain.get("loads")) if isinstance(load, Mapping)],
-        peak_mb=_number(chain.get("peak_mb")),
-        end=_moment(job.get("time_end")) or _moment(job.get("epoch")),
-        figures=_read_figures(_object(job.get("perf"))),
+        **recorded
+        | {
+            "state": state,
+            "owner": _text(reported.get("owner"))
+            or _text(job.get("owner"))
+            or find_owner(params, recorded["author"]),
+            "start": _moment(start) if state != "queued" else None,
+            "elapsed": _elapsed(job, start, state),
+            "memo": _text(job.get("memo"))[:300],
+            "code": int(_number(job.get("code")) or 0),
+            "notebook": _text(reported.get("notebook")) or _text(params.get("notebook")),
+            "parameters": _object(params.get("parameters")),
+            "attempts": int(_number(job.get("attempt")) or 1),
+            "loads": [each for each in _list(reported.get("loads")) if isinstance(each, Mapping)],
+            "end": _moment(job.get("time_end")) or _moment(job.get("epoch")),
+            "figures": _read_figures(_object(job.get("perf"))),
+        }
     )
 
 
@@ -231,7 +265,7 @@ def _read_figures(perf: Mapping[str, Any]) -> dict[str, float]:
 def _read_state(job: Mapping[str, Any]) -> str:
     code = int(_number(job.get("code")) or 0)
     if not job.get("complete") and job.get("action") != "job_complete":
-        # Cronicle tells no state: what it lists as active runs.
+        # Cronicle has no state: what it lists as active is running.
         state = _text(job.get("state")) or "running"
         return state if state in OPEN_STATES else "running"
     if code == 0:

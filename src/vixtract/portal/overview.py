@@ -1,4 +1,4 @@
-"""The overview: what went wrong first, what runs, what comes next, how the services do."""
+"""The overview: failed and late schedules, open runs, the next ones, services and disks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def show_overview(request: Request, access: AccessDep) -> Response:
 
 @router.get("/overview/fragment", response_class=HTMLResponse)
 async def show_fragment(request: Request) -> Response:
-    """Show it for the home page; nothing where nobody is signed in."""
+    """Show it for the home page; empty (204) where no one is signed in."""
     try:
         person = await get_person(request)
         access = get_access(request, person)
@@ -119,7 +119,7 @@ def make_overview(access: SchedulerAccess, timezone: str) -> Overview:
 
 
 def is_bad(row: ScheduleRow) -> bool:
-    """Say whether somebody should look at a schedule."""
+    """Return whether a schedule failed last time or is late."""
     if row.late is not None:
         return True
     ended = row.bars[-1].run if row.bars else None
@@ -127,14 +127,14 @@ def is_bad(row: ScheduleRow) -> bool:
 
 
 def _newest_first(row: ScheduleRow) -> tuple[bool, float]:
-    """Sort what failed before what is late, the newest first."""
+    """Return a key that sorts failed ones before late ones, the newest first."""
     ended = row.bars[-1].run if row.bars else None
     start = ended.start.timestamp() if ended and ended.start else 0.0
     return (row.late is not None and not (ended and ended.state in BAD), -start)
 
 
 def find_services(access: SchedulerAccess) -> dict[str, str]:
-    """Say how the services do; the Hub is up, for it has just let somebody in."""
+    """Return each service's state; the Hub is up, because the person has just been let in."""
     try:
         status = access.call("status")
     except AwayError:
@@ -148,7 +148,7 @@ def find_services(access: SchedulerAccess) -> dict[str, str]:
 
 
 def find_disks() -> list[Disk]:
-    """Measure the volumes; two on one file system count once."""
+    """Return the size of each volume; two on one file system count once."""
     found: dict[tuple[int, int, int], Disk] = {}
     for name, path in DISKS:
         try:

@@ -1,8 +1,8 @@
-"""The fields of a form that stand for a notebook's parameters: from the notebook, and back.
+"""Fields of the form for a notebook's parameters: made of the notebook, and read back.
 
 Each field comes with two hidden ones that say its kind and its default, so that what was typed can
-be read without the notebook. They are hints and no secret: whoever sends others sends parameters
-that they could have sent as JSON anyway.
+be read without the notebook. They are hints, not a protection: changing
+them allows nothing that JSON parameters do not allow.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def make_widgets(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> 
 
 
 def _fit_kind(kind: str, value: Any) -> str:
-    """Take the field for JSON where the narrow one could not show a value."""
+    """Return the kind of field that can show a value: JSON where the narrow kind cannot."""
     if value is None or kind in ("choice", "json"):
         return kind
     fits = {
@@ -98,14 +98,14 @@ def _fit_kind(kind: str, value: Any) -> str:
         "number": isinstance(value, (int, float)) and not isinstance(value, bool),
         "yes_no": isinstance(value, bool),
         "date": isinstance(value, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\d", value)),
-        # A line break would not survive a field of one line.
+        # A field of one line would lose line breaks.
         "text": isinstance(value, str) and "\n" not in value,
     }[kind]
     return kind if fits else "json"
 
 
 def keep_typed(widgets: Sequence[Widget], typed: Mapping[str, Sequence[str]]) -> list[Widget]:
-    """Show again what was typed, right or wrong.
+    """Return the fields with what was typed, right or wrong.
 
     Args:
         widgets: made of the notebook.
@@ -151,7 +151,7 @@ def read_widgets(
         except (ValueError, RecursionError):
             problems[VALUE + name] = _say_wrong(kind, language)
             continue
-        # What is the notebook's own value goes on following the notebook.
+        # A value equal to the notebook's own goes on following the notebook.
         if value != default or type(value) is not type(default):
             values[name] = value
     return values, problems
@@ -178,11 +178,11 @@ def _read_value(kind: str, text: str) -> Any:
 
 def _say_wrong(kind: str, language: Language) -> str:
     texts = {
-        "integer": language.say("Give a whole number, such as 42."),
-        "number": language.say("Give a number, such as 0.5."),
-        "date": language.say("Give a date such as 2027-01-31."),
+        "integer": language.say("Enter a whole number, such as 42."),
+        "number": language.say("Enter a number, such as 0.5."),
+        "date": language.say("Enter a date such as 2027-01-31."),
         "choice": language.say("Choose one of the values."),
-        "json": language.say('Give JSON, such as ["a", "b"] or {"a": 1}.'),
+        "json": language.say('Enter JSON, such as ["a", "b"] or {"a": 1}.'),
     }
     return texts.get(kind, language.say("This value cannot be used."))
 

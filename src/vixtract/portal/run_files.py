@@ -1,4 +1,4 @@
-"""What a run wrote, sent to a browser. All of it is hostile until proven otherwise.
+"""Files of runs, sent to a browser. All of them are treated as hostile.
 
 Files are downloads and never pages. The rendered notebook is a page of an origin of its own: the
 header `Content-Security-Policy: sandbox` takes scripts, forms, cookies and storage from it also
@@ -41,10 +41,10 @@ HOSTILE_HEADERS = {
 
 @router.get("/runs/{identifier}/notebook", response_class=HTMLResponse)
 async def show_notebook(access: AccessDep, archive: ArchiveDep, identifier: str) -> Response:
-    """Return the executed notebook as a page that can do nothing."""
+    """Return the executed notebook as a page without scripts, forms and network."""
     run = await run_in_threadpool(access.find_run, identifier)
     if not run.html:
-        raise NotFoundError("There is no rendering of this run's notebook.")
+        raise NotFoundError("This run's notebook cannot be shown as a page.")
     return await send_file(archive, run, HTML, "text/html; charset=utf-8")
 
 
@@ -64,7 +64,7 @@ async def send_file(archive: Archive, run: Run, path: str, kind: str = "") -> St
         path: below the run's folder.
         kind: content type; empty for a download.
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: the file does not exist.
     """
     file = await run_in_threadpool(archive.open, run, path)
     # No length: its owner may shorten the file while it is sent.

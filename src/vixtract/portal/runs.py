@@ -18,7 +18,7 @@ from vixtract.language import Language
 from vixtract.portal.archive import Archive, Cell
 from vixtract.portal.compare import Comparison, compare_runs
 from vixtract.portal.errors import AwayError, FormError, NotFoundError
-from vixtract.portal.models import Run, Schedule
+from vixtract.portal.models import RUN_FIELDS, Run, Schedule
 from vixtract.portal.scheduler_access import ENDED_STATES, RunFilter, SchedulerAccess
 from vixtract.portal.web import (
     AccessDep,
@@ -32,14 +32,15 @@ from vixtract.portal.web import (
 )
 
 router = APIRouter(include_in_schema=False)
-# A page shows the end of a log, where the error is; the whole of it is one link away.
+# A page shows the end of a log, where the error is, and links to the whole log.
 LOG_SHOWN = 200_000
+FACTS = [each for each in RUN_FIELDS.values() if each.is_fact]
 OffsetQuery = Annotated[int, Query(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)
 class RunQuery:
-    """The filters of a list of runs as an address has them.
+    """The filters of a list of runs, as in the address.
 
     Args:
         schedule: id.
@@ -58,13 +59,13 @@ class RunQuery:
     word: str
 
     def to_filter(self, zone: ZoneInfo) -> RunFilter:
-        """Read the days in a time zone; what makes no sense filters nothing."""
+        """Read the days in a time zone; values that are not valid filter nothing."""
         state = self.state if self.state in (*ENDED_STATES, "open") else ""
         since, until = read_day(self.since, zone), read_day(self.until, zone, 1)
         return RunFilter(self.schedule, state, self.owner, since, until, self.word)
 
     def to_query(self, **more: object) -> str:
-        """Write them as the query of an address, empty ones left out."""
+        """Return them as the query of an address, without empty ones."""
         values = {**vars(self), **more}
         return urlencode({name: value for name, value in values.items() if value})
 
@@ -77,7 +78,7 @@ def read_query(
     until: Annotated[str, Query(max_length=20)] = "",
     word: Annotated[str, Query(max_length=200)] = "",
 ) -> RunQuery:
-    """Take the filters from the address."""
+    """Return the filters of an address."""
     return RunQuery(schedule, state, owner.strip(), since, until, word.strip())
 
 
@@ -85,7 +86,7 @@ QueryDep = Annotated[RunQuery, Depends(read_query)]
 
 
 def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
-    """Read a day as the moment it begins, or None.
+    """Return the moment at which a day begins, or None if the text is not a day.
 
     Args:
         text: `2026-11-21`, or anything.
@@ -101,7 +102,7 @@ def read_day(text: str, zone: ZoneInfo, days_later: int = 0) -> datetime | None:
 
 
 def get_archive(request: Request) -> Archive:
-    """Return the way to the files of runs."""
+    """Return the client for the files of runs."""
     return Archive(get_pages(request).config.homes)
 
 
@@ -118,7 +119,17 @@ async def show_runs(
     found = (
         await run_in_threadpool(access.find_schedule, query.schedule) if query.schedule else None
     )
-    values = {"page": page, "schedule": found, "query": query, "states": ("open", *ENDED_STATES)}
+    values = {
+        "page": page,
+        "schedule": found,
+        "query": query,
+        "states": ("open", *ENDED_STATES),
+        "columns": [
+            each
+            for each in RUN_FIELDS.values()
+            if each.is_column and (access.person.admin or not each.for_admins)
+        ],
+    }
     return make_page(request, "runs.html", access.person, values)
 
 
@@ -131,9 +142,13 @@ async def show_run(
 
 
 async def _show_run(
-    request: Request, access: SchedulerAccess, archive: Archive, identifier: str, typed: str = "",
+    request: Request,
+    access: SchedulerAccess,
+    archive: Archive,
+    identifier: str,
+    typed: str = "",
     problems: Mapping[str, str] | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     base = get_pages(request).config.base_url
     run, values = await run_in_threadpool(_read_run, access, archive, identifier, base)
     parameters = json.dumps(dict(run.parameters), ensure_ascii=False, indent=1)
@@ -155,6 +170,7 @@ def _read_run(
             files = None  # the page says so; all else of the run can be shown
     return run, {
         "run": run,
+        "facts": FACTS,
         "log": log[-LOG_SHOWN:],
         "log_cut": len(log) > LOG_SHOWN,
         "schedule": _find_schedule(access, run),
@@ -177,26 +193,26 @@ async def show_log(access: AccessDep, identifier: str) -> Response:
 async def show_comparison(
     request: Request, access: AccessDep, archive: ArchiveDep, identifier: str
 ) -> Response:
-    """Put a run beside the one before it."""
+    """Compare a run with the previous one of its schedule."""
     comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
-    values = {"run": comparison.run, "comparison": comparison}
+    values = {"run": comparison.run, "comparison": comparison, "facts": FACTS}
     return make_page(request, "run_compare.html", access.person, values)
 
 
 def make_comparison(access: SchedulerAccess, archive: Archive, identifier: str) -> Comparison:
-    """Compare a run with the one before it; blocks.
+    """Compare a run with the previous one; blocks.
 
     Args:
         access: of who asks.
         archive: the runs' files.
         identifier: of the later run.
     Raises:
-        NotFoundError: there is no such run, or none before it.
+        NotFoundError: the run does not exist, or is the first one.
     """
     run = access.find_run(identifier)
     previous = access.find_previous(run)
     if previous is None:
-        raise NotFoundError("There is no run before this one.")
+        raise NotFoundError("The schedule has no earlier run.")
     previous = access.find_run(previous.id)  # a history's row has no parameters
     return compare_runs(
         run,
@@ -227,7 +243,7 @@ def read_parameters(text: str, language: Language) -> dict[str, Any] | None:
         text: a JSON object.
         language: of the message.
     Raises:
-        FormError: it is none.
+        FormError: it is not a JSON object.
     """
     if not text.strip():
         return None
@@ -236,7 +252,9 @@ def read_parameters(text: str, language: Language) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        problem = language.say("Give a JSON object, such as %(example)s.", example='{"year": 2026}')
+        problem = language.say(
+            "Enter a JSON object, such as %(example)s.", example='{"year": 2026}'
+        )
         raise FormError({"parameters": problem})
     return values
 
@@ -251,8 +269,7 @@ async def abort(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
 def make_lab_link(run: Run, name: str, base: str) -> str:
     """Return the address of the executed notebook in the person's own Lab, or an empty text.
 
-    It leads through the Hub's spawn page, which starts the person's server where it sleeps and
-    goes on at once where it runs.
+    It leads through the Hub's spawn page, which starts the person's server if it is not running.
 
     Args:
         run: any run.

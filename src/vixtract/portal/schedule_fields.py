@@ -20,12 +20,12 @@ MAX_PARAMETERS = 65_536
 WEEK = 10_080
 YEAR = 527_040
 ANY_DAY = "daily workdays weekly monthly once"
-MAIL_REFUSED = mark("Give mail addresses with commas between, such as anna@example.com.")
+MAIL_REFUSED = mark("Enter mail addresses separated by commas, such as anna@example.com.")
 
 
 @dataclass
 class Checker:
-    """Collects problems field by field, in the person's language."""
+    """Collects messages by field, in the person's language."""
 
     language: Language
     problems: dict[str, str] = field(default_factory=dict)
@@ -37,22 +37,22 @@ class Checker:
         text = text.strip() or "0"
         if re.fullmatch(r"[0-9]{1,9}", text) and low <= int(text) <= high:
             return int(text)
-        self.add(name, "Give a whole number from %(low)s to %(high)s.", low=low, high=high)
+        self.add(name, "Enter a whole number from %(low)s to %(high)s.", low=low, high=high)
         return low
 
 
 @dataclass(frozen=True)
 class FormField:
-    """What is known of one field.
+    """Description of one field.
 
     Args:
-        label: beside it, in English, marked for translation.
+        label: text beside it, in English, marked for translation.
         group: part of the page: `notebook`, `when`, `runs`, `version`, `messages` or `limits`.
         kind: how it is shown and read: `text`, `area`, `number`, `date`, `time`, `tick`, `days`,
             `choice`, `zone`, or `own` where the page has markup of its own.
         stored: its key in the event, `params.KEY` for one of the plugin's parameters; empty where
             it is a part of the timing.
-        help: below it, in English, marked for translation.
+        help: text below it, in English, marked for translation.
         low: least number.
         high: largest number.
         unit: a number is stored times this; 60 where minutes are typed and seconds stored.
@@ -60,9 +60,9 @@ class FormField:
         required: whether it may not be empty.
         placeholder: an example, shown while it is empty.
         shown_for: kinds of timing that it belongs to, with blanks between; empty for all.
-        refused: said, marked for translation, where the scheduler would refuse what is typed;
-            empty for the scheduler's own message.
-        read: returns what is stored, and adds what is wrong to the checker; None for the text.
+        refused: message if the scheduler would refuse the value, marked for translation; empty
+            for the scheduler's own message.
+        read: returns the stored value, and adds problems to the checker; None for the text itself.
         name: the field's name; known in FIELDS.
         default: what an empty form holds; known in FIELDS.
     """
@@ -101,7 +101,7 @@ class FormField:
         return field(default=default, metadata={"field": self})
 
     def store(self, form: ScheduleForm, check: Checker) -> Any:
-        """Return what the event keeps of a form; what is wrong goes to the checker."""
+        """Return the value that the event stores; problems are added to the checker."""
         value = getattr(form, self.name)
         if self.read is not None:
             return self.read(form, check)
@@ -124,15 +124,15 @@ class FormField:
 
 
 def _read_notebook(form: ScheduleForm, check: Checker) -> str:
-    """Return the path below the owner's home, whichever of three ways it was typed in."""
+    """Return the path below the owner's home; it may be typed absolute, or with `~/`."""
     path = form.notebook_path
     parts = path.split("/")
     if not path:
-        check.add("notebook", "Say which notebook is to run.")
+        check.add("notebook", "Choose the notebook to run.")
     elif not path.isprintable() or len(path) > 1024:
-        check.add("notebook", "This is no path of a file.")
+        check.add("notebook", "This is not a file path.")
     elif path.startswith("/") or any(part in {"", ".", ".."} for part in parts):
-        check.add("notebook", "Give the path below the home folder, such as etl/load.ipynb.")
+        check.add("notebook", "Enter the path below the home folder, such as etl/load.ipynb.")
     elif not path.endswith(".ipynb") or parts[-1] == ".ipynb":
         check.add("notebook", "The name of a notebook ends in .ipynb.")
     return path
@@ -140,7 +140,7 @@ def _read_notebook(form: ScheduleForm, check: Checker) -> str:
 
 def _read_title(form: ScheduleForm, check: Checker) -> str:
     if not form.title.strip():
-        check.add("title", "Give the schedule a name.")
+        check.add("title", "Enter a name for the schedule.")
     return form.title.strip()
 
 
@@ -149,7 +149,7 @@ def _read_zone(form: ScheduleForm, check: Checker) -> str:
     try:
         get_zone(name)
     except TimingError:
-        check.add("timezone", "There is no such time zone; use a name such as Europe/Moscow.")
+        check.add("timezone", "Unknown time zone; use a name such as Europe/Moscow.")
     return name
 
 
@@ -165,20 +165,21 @@ def _read_parameters(form: ScheduleForm, check: Checker) -> dict[str, Any]:
     if not text.strip():
         return {}
     if len(text) > MAX_PARAMETERS:
-        check.add("parameters", "At most %(count)s characters, please.", count=MAX_PARAMETERS)
+        check.add("parameters", "Enter at most %(count)s characters.", count=MAX_PARAMETERS)
         return {}
     try:
         values = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        check.add("parameters", "This is no JSON: line %(line)s, column %(column)s: %(what)s.",
-                  line=error.lineno, column=error.colno, what=error.msg)  # fmt: skip
+        text = mark("This is not valid JSON: line %(line)s, column %(column)s: %(what)s.")
+        place = {"line": error.lineno, "column": error.colno, "what": error.msg}
+        check.add("parameters", text, **place)
         return {}
     except (ValueError, RecursionError):
-        check.add("parameters", "A value cannot be used: it is too large, or no JSON.")
+        check.add("parameters", "A value cannot be used: it is too large or not valid JSON.")
         return {}
     if not isinstance(values, dict):
-        check.add("parameters", "Give a JSON object, such as %(example)s.",
-                  example='{"year": 2026}')  # fmt: skip
+        example = '{"year": 2026}'
+        check.add("parameters", "Enter a JSON object, such as %(example)s.", example=example)
         return {}
     wrong = next((name for name in values if not name.isidentifier()), None)
     if wrong is not None:
@@ -212,7 +213,7 @@ class ScheduleForm:
         "notebook",
         "text",
         "params.owner",
-        help=mark("The account whose notebook it is."),
+        help=mark("The account that owns the notebook."),
         longest=32,
     ).declare()
     title: str = FormField(
@@ -234,7 +235,7 @@ class ScheduleForm:
         low=1,
         high=31,
         shown_for="monthly",
-        help=mark("Months that do not have this day are left out."),
+        help=mark("Months without this day are skipped."),
     ).declare("1")
     # `yyyy-mm-dd`, and `hh:mm` for the time.
     date: str = FormField(mark("Date"), "when", "date", shown_for="once").declare()
@@ -248,7 +249,7 @@ class ScheduleForm:
         placeholder="30 6 * * mon-fri",
     ).declare()
     timing: str = FormField(
-        mark("Own timing"),
+        mark("Custom timing"),
         "when",
         shown_for="custom",
         help=mark(
@@ -300,7 +301,7 @@ class ScheduleForm:
         longest=2000,
         help=mark("Gets each ended run as JSON by POST; its “text” is what chat servers show."),
         placeholder="https://chat.example.com/hook",
-        refused=mark("Give an address such as https://chat.example.com/hook."),
+        refused=mark("Enter an address such as https://chat.example.com/hook."),
     ).declare()
     web_hook_error: bool = FormField(
         mark("Only failures"), "messages", "tick", "web_hook_error"
@@ -315,7 +316,7 @@ class ScheduleForm:
         "number",
         "params.memory_mb",
         high=10_000_000,
-        help=mark("0 is the usual limit."),
+        help=mark("0 means the default limit."),
     ).declare("0")
     timeout_minutes: str = FormField(
         mark("Stop after, minutes"),
@@ -324,13 +325,13 @@ class ScheduleForm:
         "timeout",
         high=YEAR,
         unit=60,
-        help=mark("0 is the usual limit."),
+        help=mark("0 means the default limit."),
     ).declare("0")
     retries: str = FormField(
-        mark("Tries after a failure"), "limits", "number", "retries", high=100
+        mark("Retries after a failure"), "limits", "number", "retries", high=100
     ).declare("0")
     retry_delay_minutes: str = FormField(
-        mark("Minutes between tries"), "limits", "number", "retry_delay", high=WEEK, unit=60
+        mark("Minutes between retries"), "limits", "number", "retry_delay", high=WEEK, unit=60
     ).declare("5")
     parameters: str = FormField(
         mark("Parameters"),
@@ -347,7 +348,7 @@ class ScheduleForm:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The typed parameters by name; none where they are no JSON object."""
+        """The typed parameters by name; empty where they are not a JSON object."""
         try:
             values = json.loads(self.parameters or "{}")
         except (ValueError, RecursionError):
@@ -356,7 +357,7 @@ class ScheduleForm:
 
     @property
     def notebook_path(self) -> str:
-        """The notebook's path below the home, whichever of three ways it was typed in."""
+        """The notebook's path below the home; it may be typed absolute, or with `~/`."""
         path = self.notebook.strip().removeprefix("~/")
         return path.removeprefix(f"/home/{self.owner}/")
 
@@ -370,7 +371,7 @@ STORED = {name: each for name, each in FIELDS.items() if each.stored}
 
 
 def list_group(group: str) -> list[str]:
-    """Name the fields of a part of the page, in its order."""
+    """Return the names of a group's fields, in the order of the page."""
     return [name for name, each in FIELDS.items() if each.group == group]
 
 

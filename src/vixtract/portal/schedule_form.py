@@ -23,6 +23,7 @@ from vixtract.portal.parameters import KIND, keep_typed, make_widgets, read_widg
 from vixtract.portal.schedule_fields import FIELDS, ScheduleForm, list_group
 from vixtract.portal.schedule_rows import BARS_SHOWN, make_row
 from vixtract.portal.scheduler_access import SchedulerAccess
+from vixtract.portal.timing_choice import KINDS, describe_timing
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
@@ -34,7 +35,6 @@ from vixtract.portal.web import (
     now,
     read_form,
 )
-from vixtract.portal.when import KINDS, describe_timing
 from vixtract.scheduler.timing import TimingError, next_due
 
 router = APIRouter(include_in_schema=False)
@@ -43,12 +43,12 @@ NEXT_TIMES = 5
 
 @lru_cache(maxsize=1)
 def list_zones() -> list[str]:
-    """Name all time zones; looking for them reads some hundred files."""
+    """Return the names of all time zones; finding them reads hundreds of files."""
     return sorted(available_timezones())
 
 
 def get_library(request: Request) -> Library:
-    """Return the process's way to people's notebooks."""
+    """Return the client for people's notebooks."""
     return Library(get_pages(request).config.homes)
 
 
@@ -57,12 +57,12 @@ LibraryDep = Annotated[Library, Depends(get_library)]
 
 @dataclass
 class ScheduleDraft:
-    """A form while it is being filled in.
+    """A form that is being filled in.
 
     Args:
         form: as typed.
         typed: all fields of the request; empty for a form that is shown first.
-        problems: field to what is wrong with it.
+        problems: field to the message about it.
         schedule: that is being changed, if any.
         values: parameters that the schedule sets.
     """
@@ -119,7 +119,7 @@ async def show_schedule(
 async def create(
     request: Request, access: ChangingAccessDep, library: LibraryDep, language: LanguageDep
 ) -> Response:
-    """Store a new schedule, or show what is wrong with it."""
+    """Store a new schedule, or show the form with its problems."""
     before = ScheduleForm(owner=access.person.name)
     return await _take(request, access, library, language, ScheduleDraft(before))
 
@@ -132,11 +132,11 @@ async def update(
     language: LanguageDep,
     identifier: str,
 ) -> Response:
-    """Change a schedule, or show what is wrong with the change."""
+    """Change a schedule, or show the form with its problems."""
     schedule = await run_in_threadpool(access.find_schedule, identifier)
     before = read_event(schedule.event, get_pages(request).config.timezone)
     if not access.person.admin:
-        # What somebody changes runs with their rights, in their home.
+        # A changed schedule runs with the rights of the person who changed it, in their home.
         before = replace(before, owner=access.person.name)
     return await _take(request, access, library, language, ScheduleDraft(before, schedule=schedule))
 
@@ -155,7 +155,7 @@ async def _take(
     draft.values = {**draft.form.values, **values}
     before = draft.schedule.notebook if draft.schedule else draft.form.notebook
     if draft.form.version == "keep" and draft.form.notebook_path != before:
-        # The copy is another notebook's.
+        # The pinned copy belongs to another notebook.
         draft.form = replace(draft.form, version="now")
     if "look" in draft.typed:
         return await _show_form(request, access, library, draft)
@@ -185,7 +185,15 @@ async def _take(
 
 
 def _build(draft: ScheduleDraft, language: Language, problems: Mapping[str, str]) -> dict[str, Any]:
-    """Build the event; problems of the parameters' fields and of all others come together."""
+    """Return the event of a draft.
+
+    Args:
+        draft: as typed.
+        language: of the messages.
+        problems: of the fields for the notebook's parameters.
+    Raises:
+        FormError: has these problems and those of all other fields.
+    """
     found = dict(problems)
     event: dict[str, Any] = {}
     try:
@@ -208,7 +216,7 @@ async def _show_form(
     widgets = make_widgets(inspection.parameters, draft.values)
     shown = {widget.name for widget in widgets}
     if inspection.found:
-        # Fields of a notebook that was named before this one.
+        # Fields of the notebook that was chosen before this one.
         shown |= {key[len(KIND) :] for key in draft.typed if key.startswith(KIND)}
     rest = {name: value for name, value in draft.values.items() if name not in shown}
     broken = draft.form.parameters if "parameters" in draft.problems else ""
@@ -242,7 +250,7 @@ async def _show_form(
 
 
 def list_opened(form: ScheduleForm, problems: Mapping[str, str]) -> set[str]:
-    """Name the groups of fields that are shown at once: with a problem, or a value of their own."""
+    """Return the groups of fields to show open: those with a problem, or a changed value."""
     return {
         each.group
         for name, each in FIELDS.items()
@@ -255,7 +263,7 @@ def list_opened(form: ScheduleForm, problems: Mapping[str, str]) -> set[str]:
 def list_choices(
     form: ScheduleForm, inspection: Inspection, listing: Listing, language: Language
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return the values and labels of each field with a list to choose from.
+    """Return the values and labels of each select field.
 
     Args:
         form: as typed; a value that is in no list is added to it.
@@ -276,7 +284,7 @@ def list_choices(
 
 
 def _look(library: Library, draft: ScheduleDraft, language: Language) -> tuple[Inspection, Listing]:
-    """Read the notebook and what else there is to choose from; blocks."""
+    """Return what is in the notebook, and the person's notebooks and kernels; blocks."""
     form = draft.form
     if form.plugin != "notebook":
         return Inspection(), Listing()
@@ -291,12 +299,12 @@ def _look(library: Library, draft: ScheduleDraft, language: Language) -> tuple[I
 
 @dataclass(frozen=True)
 class Preview:
-    """When a form's choice would run.
+    """When a form's timing would run.
 
     Args:
         words: the choice in words, or empty.
         times: the next ones, aware, in the zone that was chosen.
-        problems: field to what is wrong with the choice.
+        problems: field to the message about it.
     """
 
     words: str = ""
@@ -305,7 +313,7 @@ class Preview:
 
 
 def preview(form: ScheduleForm, language: Language, timezone: str) -> Preview:
-    """Say when a choice would run, from the fields that belong to it alone.
+    """Return when a form's timing would run; other fields are ignored.
 
     Args:
         form: as typed.

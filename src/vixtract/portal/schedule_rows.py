@@ -14,7 +14,7 @@ BARS_SHOWN = 30
 HEIGHT = 24
 LEAST = 5
 BAR, GAP = 6, 2
-# A slot that nothing has begun for after this long is late: queues and busy machines need a moment.
+# A slot without a run after this time is late: queues and busy machines need a moment.
 LATE_AFTER = timedelta(minutes=3)
 BAD = ("failed", "aborted")
 
@@ -44,7 +44,7 @@ class ScheduleRow:
         schedule: with its newest run, which may not have ended.
         bars: its last runs that have ended, oldest first.
         next: when it runs next, aware in its own zone; None where it does not.
-        late: since when a slot is waiting that nothing has begun for, or None.
+        late: the first past slot that no run has started for, or None.
     """
 
     schedule: Schedule
@@ -59,7 +59,7 @@ class ScheduleRow:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many of the bars have which state."""
+        """Number of bars by state."""
         counts: dict[str, int] = {}
         for bar in self.bars:
             counts[bar.run.state] = counts.get(bar.run.state, 0) + 1
@@ -69,7 +69,7 @@ class ScheduleRow:
 def make_row(
     schedule: Schedule, runs: Sequence[Run], timezone_name: str, now: datetime
 ) -> ScheduleRow:
-    """Put a row together.
+    """Make the row of a schedule.
 
     Args:
         schedule: with its newest run.
@@ -83,7 +83,7 @@ def make_row(
 
 
 def make_bars(runs: Sequence[Run]) -> list[Bar]:
-    """Draw runs, newest first, as bars from the oldest on.
+    """Return bars of runs, the oldest first.
 
     Args:
         runs: ended ones.
@@ -109,7 +109,7 @@ def find_next(schedule: Schedule, zone: str, now: datetime) -> datetime | None:
 
 
 def find_late(schedule: Schedule, runs: Sequence[Run], zone: str, now: datetime) -> datetime | None:
-    """Return the first slot that is over and that no run has begun for, or None.
+    """Return the first past slot that no run has started for, or None.
 
     Args:
         schedule: with its newest run.
@@ -121,7 +121,7 @@ def find_late(schedule: Schedule, runs: Sequence[Run], zone: str, now: datetime)
         return None
     last = schedule.last
     if last is not None and last.is_open:
-        # It has begun, or it stands in the queue behind another.
+        # It has started, or waits in the queue.
         return None
     times = [run.due or run.start for run in runs[:5]]
     known = [time for time in times if time is not None]

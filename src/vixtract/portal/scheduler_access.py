@@ -1,4 +1,4 @@
-"""The scheduler as one person may see and change it: schedules and runs.
+"""The scheduler with the rights of one person: schedules and runs.
 
 `access` answers every question of ownership. Everything goes through the scheduler's REST contract,
 so every method blocks: call them in a thread.
@@ -22,7 +22,7 @@ ENDED_STATES = ("succeeded", "warning", "failed", "aborted")
 
 @dataclass(frozen=True)
 class StartedRun:
-    """What "run now" led to.
+    """Result of starting a schedule.
 
     Args:
         run: job id; empty while the run waits and has none yet.
@@ -35,7 +35,7 @@ class StartedRun:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs are asked for; what is empty filters nothing.
+    """Filters of a list of runs; an empty one filters nothing.
 
     Args:
         schedule: id of a schedule.
@@ -54,7 +54,7 @@ class RunFilter:
     word: str = ""
 
     def to_params(self) -> dict[str, object]:
-        """Return the parameters of `get_history` for these, without the schedule."""
+        """Return the filters as parameters of `get_history`, without the schedule."""
         params: dict[str, object] = {
             "state": [self.state] if self.state in ENDED_STATES else [],
             "owner": self.owner,
@@ -67,7 +67,7 @@ class RunFilter:
         return {name: value for name, value in params.items() if value}
 
     def admits(self, run: Run) -> bool:
-        """Say whether a run is one of these."""
+        """Return whether a run passes the filters."""
         moment = run.end or run.start
         word = self.word.casefold()
         return (
@@ -136,10 +136,10 @@ class SchedulerAccess(Access):
         return {identifier: [read_run(row) for row in rows] for identifier, rows in found.items()}
 
     def propose_title(self, wish: str) -> str:
-        """Return a name that no schedule has yet; names are unique in the appliance.
+        """Return an unused name; names of schedules are unique in the appliance.
 
         Args:
-            wish: what it would best be called.
+            wish: the preferred name.
         """
         taken = {str(event.get("title", "")).strip() for event in self.all_events()}
         names = [wish, f"{wish} ({self.person.name})"]
@@ -169,13 +169,13 @@ class SchedulerAccess(Access):
         return str(self.store("create_event", values).get("id", ""))
 
     def update_schedule(self, identifier: str, event: Mapping[str, Any]) -> None:
-        """Change a schedule. What somebody changes runs with that somebody's rights from then on.
+        """Change a schedule; it then runs with the rights of the person who changed it.
 
         Args:
             identifier: event id.
             event: fields to change.
         Raises:
-            NotFoundError: there is none, or it is not this person's.
+            NotFoundError: it does not exist, or the person may not see it.
             FormError: the scheduler does not accept it.
         """
         schedule = self.find_schedule(identifier)
@@ -188,10 +188,10 @@ class SchedulerAccess(Access):
         self.store("update_event", values)
 
     def set_enabled(self, identifier: str, enabled: bool) -> None:
-        """Let a schedule run by itself, or not. Its author stays who it is.
+        """Switch a schedule on or off; its author stays the same.
 
         Raises:
-            NotFoundError: there is none, or it is not this person's.
+            NotFoundError: it does not exist, or the person may not see it.
         """
         self.find_schedule(identifier)
         self.store("update_event", {"id": identifier, "enabled": int(enabled)})
@@ -200,7 +200,7 @@ class SchedulerAccess(Access):
         """Delete a schedule; its runs stay.
 
         Raises:
-            NotFoundError: there is none, or it is not this person's.
+            NotFoundError: it does not exist, or the person may not see it.
         """
         self.find_schedule(identifier)
         self.do("delete_event", id=identifier)
@@ -209,8 +209,8 @@ class SchedulerAccess(Access):
         """Start a schedule now, whether it is enabled or not.
 
         Raises:
-            NotFoundError: there is none, or it is not this person's.
-            PortalError: the scheduler refuses, because its queue is full for example.
+            NotFoundError: it does not exist, or the person may not see it.
+            PortalError: the scheduler refuses, for example because its queue is full.
         """
         self.find_schedule(identifier)
         answer = self.do("run_event", id=identifier)
@@ -226,7 +226,7 @@ class SchedulerAccess(Access):
             offset: rows of the scheduler's history to skip.
             wanted: which runs; None for all.
         Raises:
-            NotFoundError: the schedule is not this person's.
+            NotFoundError: the person may not see the schedule.
         """
         wanted = wanted or RunFilter()
         if wanted.schedule:
@@ -252,7 +252,7 @@ class SchedulerAccess(Access):
         try:
             rows, _ = self.history(0, BLOCK if not until else 10, run.schedule, **until)
         except (SchedulerError, NotFoundError):
-            return None  # the schedule is gone, and its history's address with it
+            return None  # the schedule was deleted, and its history with it
         older = [row for row in rows if row.id < run.id and self.owns_run(row)]
         return older[0] if older else None
 
@@ -264,7 +264,7 @@ class SchedulerAccess(Access):
             parameters: what it runs with; None for those of that run.
         Returns: id of the new run; empty where it waits and has none yet.
         Raises:
-            NotFoundError: there is no such run or its schedule is gone, or not this person's.
+            NotFoundError: the run or its schedule does not exist, or the person may not see it.
             PortalError: the scheduler refuses.
         """
         run = self.find_run(identifier)
@@ -285,7 +285,7 @@ class SchedulerAccess(Access):
             offset: bytes seen so far.
         Returns: `run` (Run), `data` (text), `next` (offset to go on from).
         Raises:
-            NotFoundError: there is no such run, or it is not this person's.
+            NotFoundError: the run does not exist, or the person may not see it.
         """
         run = self.find_run(identifier)
         if not run.is_open:
@@ -301,7 +301,7 @@ class SchedulerAccess(Access):
         """Return the whole log of a run that has ended; empty while it has not.
 
         Raises:
-            NotFoundError: there is no such run, or it is not this person's.
+            NotFoundError: the run does not exist, or the person may not see it.
         """
         if self.find_run(identifier).is_open:
             return ""
@@ -310,13 +310,13 @@ class SchedulerAccess(Access):
         except SchedulerError as error:
             if is_away(error):
                 raise away() from error
-            return ""  # a run that never began has no log
+            return ""  # a run that never started has no log
 
     def abort_run(self, identifier: str) -> None:
         """Stop a run.
 
         Raises:
-            NotFoundError: there is none, or it is not this person's.
+            NotFoundError: it does not exist, or the person may not see it.
             PortalError: it has ended already.
         """
         self.find_run(identifier)

@@ -22,7 +22,7 @@ def list_next(schedule: Schedule, timezone: str, count: int) -> list[Any]:
     """Return when a schedule runs next, as aware times in its own zone.
 
     Args:
-        schedule: a disabled one runs never.
+        schedule: a disabled one never runs.
         timezone: zone of schedules that name none.
         count: how many at most.
     """
@@ -74,21 +74,21 @@ async def run_now(access: ChangingAccessDep, identifier: str) -> RedirectRespons
 
 @router.post("/schedules/{identifier}/enable")
 async def enable(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
-    """Let a schedule run by itself."""
+    """Switch a schedule on."""
     await run_in_threadpool(access.set_enabled, identifier, True)
     return go_to("/", notice="enabled")
 
 
 @router.post("/schedules/{identifier}/disable")
 async def disable(access: ChangingAccessDep, identifier: str) -> RedirectResponse:
-    """Let a schedule run no more by itself."""
+    """Switch a schedule off."""
     await run_in_threadpool(access.set_enabled, identifier, False)
     return go_to("/", notice="disabled")
 
 
 @router.get("/schedules/{identifier}/delete", response_class=HTMLResponse)
 async def ask_delete(request: Request, access: AccessDep, identifier: str) -> Response:
-    """Ask whether a schedule is really to go."""
+    """Ask whether to delete a schedule."""
     schedule = await run_in_threadpool(access.find_schedule, identifier)
     return make_page(request, "delete.html", access.person, {"schedule": schedule})
 

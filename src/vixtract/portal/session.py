@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -25,7 +25,7 @@ HubDep = Annotated[HubLogin, Depends(get_hub)]
 
 
 def is_https(request: Request) -> bool:
-    """Say whether the browser came by HTTPS, which the front door tells."""
+    """Return whether the browser uses HTTPS, as nginx says."""
     return request.headers.get("x-scheme", request.url.scheme) == "https"
 
 
@@ -33,7 +33,7 @@ def is_https(request: Request) -> bool:
 async def log_in(
     request: Request, hub: HubDep, next_path: Annotated[str, Query(alias="next")] = ""
 ) -> Response:
-    """Send the browser to the Hub, which knows people and their passwords."""
+    """Send the browser to the Hub's login."""
     return start_login(request, next_path)
 
 
@@ -46,11 +46,23 @@ def start_login(request: Request, next_path: str) -> RedirectResponse:
     """
     start = get_hub(request).start_login(next_path)
     answer = RedirectResponse(start.location, 302, {"Cache-Control": "no-store"})
-    answer.set_cookie(
-        start.cookie_name, start.cookie, max_age=STATE_S, path=CALLBACK,
-        httponly=True, samesite="lax", secure=is_https(request),
-    )  # fmt: skip
+    set_cookie(answer, request, start.cookie_name, start.cookie, path=CALLBACK, max_age=STATE_S)
     return answer
+
+
+def set_cookie(answer: Response, request: Request, name: str, value: str, **options: Any) -> None:
+    """Set a cookie that no script sees.
+
+    Args:
+        answer: that sets it.
+        request: decides whether it is for HTTPS alone.
+        name: of the cookie.
+        value: of the cookie.
+        options: `path` and `max_age` in seconds.
+    """
+    # Lax, not Strict: links from Lab and from mails lead here.
+    https = is_https(request)
+    answer.set_cookie(name, value, httponly=True, samesite="lax", secure=https, **options)
 
 
 @router.get("/oauth_callback")
@@ -64,11 +76,7 @@ async def finish_login(
     token, next_path = await hub.finish_login(code, state, request.cookies.get(name, ""))
     answer = RedirectResponse(next_path, 302, {"Cache-Control": "no-store"})
     answer.delete_cookie(name, path=CALLBACK)
-    # Lax, not Strict: people come here by links from Lab and from mails.
-    answer.set_cookie(
-        SESSION_COOKIE, token, max_age=SESSION_S, path=PREFIX,
-        httponly=True, samesite="lax", secure=is_https(request),
-    )  # fmt: skip
+    set_cookie(answer, request, SESSION_COOKIE, token, path=PREFIX, max_age=SESSION_S)
     return answer
 
 

@@ -1,4 +1,4 @@
-"""What every route shares: who is asking, in which language, and how a page is made."""
+"""What all routes share: the person, the language, and how a page is made."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vixtract import __version__
 from vixtract.language import COOKIE as LANGUAGE_COOKIE
 from vixtract.language import Language, choose_language, load_languages
 from vixtract.portal.config import PREFIX, PortalConfig
 from vixtract.portal.errors import ForbiddenError, LoginError
 from vixtract.portal.identity import SESSION_COOKIE, HubLogin, User, read_authorization
+from vixtract.portal.labels import make_labels
 from vixtract.portal.scheduler_access import SchedulerAccess
-from vixtract.portal.when import describe_timing
-from vixtract.portal.words import make_words
+from vixtract.portal.timing_choice import describe_timing
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.scheduler.timing import TimingError, get_zone
 
@@ -73,58 +72,20 @@ def _make_environment(config: PortalConfig, language: Language) -> Environment:
         base=config.base_url,
         prefix=PREFIX,
         language=language,
-        version=__version__,
         static=_make_static_link(config.files / "static", "static"),
         asset=_make_static_link(config.assets, "assets"),
         default_zone=config.timezone,
-        **_name_choices(language),
-        **make_words(language),
+        **make_labels(language),
         words=lambda timing: describe_timing(timing, language),
         moment=language.moment,
         duration=language.duration,
         viewed=lambda when, zone: when.astimezone(zone) if when else None,
-        in_zone=lambda when, name: (
-            when.astimezone(find_zone(name, config.timezone)) if when else None
-        ),
     )
     return environment
 
 
-def _name_choices(language: Language) -> dict[str, dict[str, str]]:
-    """Return the words for what the code has short names for."""
-    say = language.say
-    return {
-        "state_names": {
-            "queued": say("waiting"),
-            "running": say("running"),
-            "waiting": say("next try soon"),
-            "succeeded": say("succeeded"),
-            "warning": say("warning"),
-            "failed": say("failed"),
-            "aborted": say("stopped"),
-        },
-        "service_names": {
-            "jupyter": "JupyterHub",
-            "scheduler": say("Scheduler"),
-            "runner": say("Job runner"),
-            "postgresql": "PostgreSQL",
-        },
-        "disk_names": {"home": say("Homes"), "runs": say("Runs")},
-        "notices": {
-            "saved": say("Saved."),
-            "deleted": say("Deleted."),
-            "enabled": say("Switched on."),
-            "disabled": say("Switched off: it runs only by hand."),
-            "started": say("Started."),
-            "queued": say("It runs as soon as the run before it has ended."),
-            "aborting": say("It is being stopped."),
-            "connection_deleted": say("The connection is deleted."),
-        },
-    }
-
-
 def _make_static_link(folder: Path, path: str) -> Callable[[str], str]:
-    """Return a function that names a static file with its age, so that a new one is fetched."""
+    """Return a function that gives a static file's address, with its age against old caches."""
 
     def link(name: str) -> str:
         return f"{PREFIX}/{path}/{name}?{int((folder / name).stat().st_mtime)}"
@@ -133,7 +94,7 @@ def _make_static_link(folder: Path, path: str) -> Callable[[str], str]:
 
 
 def find_zone(name: str, fallback: str) -> ZoneInfo:
-    """Return a zone by its name, or the appliance's own where that one means nothing."""
+    """Return a zone by its name, or the fallback where that is not a zone."""
     try:
         return get_zone(name or fallback)
     except TimingError:
@@ -145,7 +106,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-# What routes depend on.
+# Dependencies of routes.
 
 
 def get_pages(request: Request) -> Pages:
@@ -156,14 +117,14 @@ def get_pages(request: Request) -> Pages:
 
 
 def get_hub(request: Request) -> HubLogin:
-    """Return the process's way to the Hub."""
+    """Return the process's client of the Hub."""
     hub = request.app.state.hub
     assert isinstance(hub, HubLogin)
     return hub
 
 
 def get_language(request: Request) -> Language:
-    """Return the language chosen on the home page, else the browser's first known one."""
+    """Return the person's language."""
     cookie = request.cookies.get(LANGUAGE_COOKIE)
     accepted = request.headers.get("accept-language", "")
     return choose_language(cookie, accepted, get_pages(request).languages)
@@ -173,7 +134,7 @@ async def get_person(request: Request) -> User:
     """Return who is signed in.
 
     Raises:
-        LoginError: nobody is.
+        LoginError: no one is signed in.
     """
     header = request.headers.get("authorization", "")
     token = read_authorization(header) if header else request.cookies.get(SESSION_COOKIE, "")
@@ -216,14 +177,14 @@ async def read_form(request: Request) -> dict[str, list[str]]:
 
 
 def get_viewer_zone(request: Request) -> ZoneInfo:
-    """Return the time zone that the browser has told of, else the appliance's own."""
+    """Return the browser's time zone, or the appliance's own where it is not known."""
     return find_zone(
         unquote(request.cookies.get(ZONE_COOKIE, ""))[:100], get_pages(request).config.timezone
     )
 
 
 def get_access(request: Request, person: Annotated[User, Depends(get_person)]) -> SchedulerAccess:
-    """Return the scheduler as this person sees it."""
+    """Return the scheduler with the rights of the person."""
     return SchedulerAccess(get_client(request), person)
 
 
@@ -235,7 +196,7 @@ def get_changing_access(
 
 
 def get_client(request: Request) -> SchedulerClient:
-    """Return the process's way to the scheduler."""
+    """Return the process's client of the scheduler."""
     client = request.app.state.client
     assert isinstance(client, SchedulerClient)
     return client
@@ -255,7 +216,7 @@ def make_page(
     Args:
         request: decides the language.
         name: of the template's file.
-        person: who is signed in, if anybody.
+        person: who is signed in, or None.
         values: what the template uses besides.
         status: HTTP status.
     """

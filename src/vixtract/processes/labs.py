@@ -1,8 +1,8 @@
-"""Keeps one person's Lab from taking the machine from others: memory, processes, disk, processor.
+"""Enforces limits on each person's Lab: memory, processes, disk space and processor time.
 
-A root process beside the Hub. What the limits of `people.limits` cannot hold (they count per
-process, or not at all) is looked at every second; who is over is stopped, the notebook's kernel
-first, and is told why: `people.hub.kernels` shows the notice in the cell that ran.
+A root process beside the Hub. What the limits of `processes.limits` cannot hold (they count per
+process, or not at all) is checked every second. What is over a limit is stopped, kernels of
+notebooks first, and the person gets a notice: `hub.kernels` shows it in the cell that ran.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ from vixtract.processes.usage import (
 from vixtract.settings import Settings
 from vixtract.values import MIB
 
-log = logging.getLogger("vixtract.labwatch")
+log = logging.getLogger("vixtract.labs")
 
 LOOK_S = 1.0
-#: Seconds of using more than half of all processors after which a person's processes step back.
+#: Seconds of using more than half of all processors after which a person's processes get a lower
+#: priority.
 GREEDY_S = 10.0
 _BACKGROUND = 15
 _KERNEL = re.compile(rb"kernel-([0-9a-f-]{36})\.json")
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """When somebody is stopped.
+class LabBounds:
+    """Limits of one person's Lab.
 
     Args:
         memory_mb: of all processes of a person; 0 means no limit.
@@ -63,7 +64,7 @@ class Bounds:
 
 @dataclass
 class Seen:
-    """What was seen of one person at earlier looks."""
+    """Measurements of one person's processes from earlier checks."""
 
     full_since: float | None = None
     greedy_since: float | None = None
@@ -71,23 +72,23 @@ class Seen:
     writes: WriteMeter = field(default_factory=WriteMeter)
 
 
-class Watch:
-    """Looks at everybody's processes.
+class LabWatch:
+    """Checks the processes of all people.
 
     Args:
-        bounds: when to act.
+        bounds: limits of each person.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: LabBounds) -> None:
         self._bounds = bounds
         self._seen: dict[int, Seen] = {}
         self._looked = time.monotonic()
 
-    def look(self, people: Iterable[Person]) -> None:
-        """Look once.
+    def check(self, people: Iterable[Person]) -> None:
+        """Check once.
 
         Args:
-            people: whose processes are looked at.
+            people: whose processes to check.
         """
         now = time.monotonic()
         processes = read_processes()
@@ -108,7 +109,7 @@ class Watch:
         limit = self._bounds.memory_mb * MIB
         if not limit or sum(process.resident for process in own) <= limit:
             return
-        # Pages that processes share were counted several times: look closer.
+        # Shared pages were counted several times: measure exactly.
         used = proportional_bytes([process.pid for process in own], person)
         victims = [process for process in own if not is_server(process, own)]
         if used > limit and victims:
@@ -175,12 +176,12 @@ class Watch:
 
 
 def is_server(process: Process, own: Sequence[Process]) -> bool:
-    """Say whether a process is the person's server: started by the Hub, not by one of their own."""
+    """Return whether a process is the person's server, which the Hub has started."""
     return process.parent > 1 and process.parent not in {other.pid for other in own}
 
 
 def most_crowded(own: Sequence[Process]) -> list[Process]:
-    """Return the session with most threads: a kernel or terminal with all that came from it.
+    """Return the session with most threads: a kernel or terminal with its descendants.
 
     Orphans are in it too; the server's own session only where there is no other.
     """
@@ -193,7 +194,7 @@ def most_crowded(own: Sequence[Process]) -> list[Process]:
 
 
 def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
-    """Kill the most crowded part of a person's processes, with what it forks meanwhile.
+    """Kill the session with most threads of a person, with everything that it still forks.
 
     Args:
         person: their owner.
@@ -205,7 +206,7 @@ def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
     while time.monotonic() < limit:
         own = [process for process in read_processes() if process.uid == person.uid]
         crowd = most_crowded(own) if own and not leader else []
-        # The first round names it; what it forks meanwhile has the same session.
+        # The first round picks the session; everything it forks later belongs to the same one.
         leader = leader or crowd[0].session if crowd else leader
         left = [process for process in own if process.session == leader]
         if not left:
@@ -217,7 +218,7 @@ def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
 
 
 def kernels_of(pid: int) -> list[str]:
-    """Return the id of the kernel that a process is, or is a descendant of."""
+    """Return the id of the kernel that a process is or descends from, in a list; empty if none."""
     for _ in range(20):
         try:
             found = _KERNEL.search(Path(f"/proc/{pid}/cmdline").read_bytes())
@@ -232,7 +233,7 @@ def kernels_of(pid: int) -> list[str]:
 
 
 def write_notice(folder: Path, person: Person, kernels: Sequence[str], note: str) -> None:
-    """Leave a notice for the person's server, as the person: the directory is theirs.
+    """Write a notice for the person's server, with the person's rights.
 
     Args:
         folder: the person's runtime directory.
@@ -266,33 +267,33 @@ def _step_back(pid: int) -> None:
 
 
 def main() -> int:
-    """Watch until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="labwatch: %(levelname)s: %(message)s")
+    """Check every second until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="labs: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings.for_process("labs", os.environ)
     except VixtractError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code
-    bounds = Bounds(
+    bounds = LabBounds(
         memory_mb=settings.integer("SERVER_MEMORY_MB"),
         processes=settings.integer("SERVER_PROCESSES"),
         disk=DiskFloor(settings.integer("DISK_FLOOR_MB"), (Path("/home"), Path("/"))),
     )
-    watch = Watch(bounds)
+    watch = LabWatch(bounds)
     while True:
         started = time.monotonic()
         try:
-            watch.look(list_people())
+            watch.check(list_people())
         except Exception:
-            # Whatever it was, the next look may be the one that matters.
-            log.exception("A look failed")
-        # A look takes longer among many processes; no more than half of one processor for it.
+            # The next check must take place whatever failed in this one.
+            log.exception("A check failed")
+        # A check takes longer with many processes: it may use half of one processor at most.
         time.sleep(max(LOOK_S, time.monotonic() - started))
 
 
 def list_people(home_root: Path = Path("/home")) -> list[Person]:
-    """Return everybody with a home.
+    """Return the people who have a home.
 
     Args:
         home_root: directory of the homes.

@@ -1,6 +1,6 @@
-"""Opening a notebook inside its owner's home, with no way out through links, pipes or devices.
+"""Opens notebooks inside their owner's home, with no way out through links, pipes or devices.
 
-All functions here must be called with the owner's rights (`identity.acting_as`).
+The caller must have the owner's rights: for good, or by `person.acting_as`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from vixtract.errors import RequestError
+from vixtract.errors import Failure, RequestError
 from vixtract.processes.person import Person
 
-# Where the portal keeps the copies of notebooks that people pinned, named by their content.
+# Folder of pinned copies of notebooks in a home; a copy is named by its SHA-256.
 PINNED = (".local", "share", "vixtract", "pinned")
 
 _KINDS = (
@@ -41,13 +41,23 @@ def relative_parts(notebook: str, person: Person, home_root: Path) -> tuple[str,
         home = home_root / person.name
         if not path.is_relative_to(home):
             raise RequestError(
-                f"{notebook} is not in {person.name}'s home.", f"Give a path below {home}."
+                f"{notebook} is not in {person.name}'s home.",
+                f"Give a path below {home}.",
+                Failure("notebook.not_in_home"),
             )
         path = path.relative_to(home)
     if ".." in path.parts:
-        raise RequestError(f"{notebook} goes up with `..`.", "Give the plain path in the home.")
+        raise RequestError(
+            f"{notebook} goes up with `..`.",
+            "Give the plain path in the home.",
+            Failure("notebook.not_in_home"),
+        )
     if not path.parts:
-        raise RequestError("The path names the home itself.", "Give the path of a notebook in it.")
+        raise RequestError(
+            "The path names the home itself.",
+            "Give the path of a notebook in it.",
+            Failure("notebook.not_in_home"),
+        )
     return path.parts
 
 
@@ -60,7 +70,7 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
         limit: largest size in bytes.
     Returns: a file descriptor of a regular file, open for reading.
     Raises:
-        RequestError: says what stands where the notebook should be.
+        RequestError: it does not exist or is not a readable file; the message has the reason.
     """
     shown = "/".join(parts)
     directory = os.open(person.home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -84,7 +94,7 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
 
 
 def open_pinned(person: Person, digest: str, limit: int) -> int:
-    """Open the copy of a notebook that somebody pinned, and see that it still is that copy.
+    """Open a pinned copy of a notebook after checking that its content is unchanged.
 
     Args:
         person: the owner.
@@ -92,7 +102,7 @@ def open_pinned(person: Person, digest: str, limit: int) -> int:
         limit: largest size in bytes.
     Returns: a file descriptor, open for reading from the start.
     Raises:
-        RequestError: the copy is gone, or somebody changed it.
+        RequestError: the copy does not exist, or was changed.
     """
     parts = (*PINNED, f"{digest}.ipynb")
     source = open_notebook(person, parts, limit)
@@ -128,8 +138,23 @@ def copy_notebook(source: int, directory: int, name: str, limit: int) -> None:
             while chunk := reader.read(1 << 20):
                 copied += len(chunk)
                 if copied > limit:
-                    raise RequestError("The notebook grew over the size limit while it was read.")
+                    raise grown()
                 writer.write(chunk)
+
+
+def too_large(message: str) -> RequestError:
+    """Return the error for a notebook that is too large.
+
+    Args:
+        message: what was found.
+    """
+    hint = "Clear its outputs (Edit > Clear Outputs of All Cells) and save it."
+    return RequestError(message, hint, Failure("notebook.too_large"))
+
+
+def grown() -> RequestError:
+    """Return the error for a notebook that became too large while it was read."""
+    return too_large("The notebook grew over the size limit while it was read.")
 
 
 def _open_at(directory: int, part: str, flags: int, place: tuple[str, int], person: Person) -> int:
@@ -139,6 +164,7 @@ def _open_at(directory: int, part: str, flags: int, place: tuple[str, int], pers
         raise RequestError(
             f"There is no {place[0]} in {person.name}'s home: not found.",
             "Check the notebook's path and name.",
+            Failure("notebook.not_found"),
         ) from None
     except OSError as error:
         # The component that stands in the way, which may be a folder above the notebook.
@@ -151,10 +177,13 @@ def _explain(error: OSError, directory: int, part: str, shown: str, person: Pers
         return RequestError(
             f"{shown} is {_what_stands(directory, part)}; links and special files are not opened.",
             "Put the notebook itself there.",
+            Failure("notebook.not_a_file"),
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return RequestError(
-            f"{person.name} may not read {shown}.", "Let its owner read it (chmod u+r)."
+            f"{person.name} may not read {shown}.",
+            "Let its owner read it (chmod u+r).",
+            Failure("notebook.not_readable"),
         )
     return RequestError(f"{shown} cannot be opened: {os.strerror(error.errno or 0)}.")
 
@@ -172,11 +201,18 @@ def _what_stands(directory: int, part: str) -> str:
 def _check_file(status: os.stat_result, shown: str, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "no file")
-        raise RequestError(f"{shown} is {kind}, not a regular file.", "Give a notebook's path.")
-    if status.st_size == 0:
-        raise RequestError(f"{shown} is empty (0 bytes).", "Save it again in JupyterLab.")
-    if status.st_size > limit:
         raise RequestError(
-            f"{shown} has {status.st_size / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB.",
-            "Clear its outputs (Edit > Clear Outputs of All Cells) and save it.",
+            f"{shown} is {kind}, not a regular file.",
+            "Give a notebook's path.",
+            Failure("notebook.not_a_file"),
+        )
+    if status.st_size == 0:
+        raise RequestError(
+            f"{shown} is empty (0 bytes).",
+            "Save it again in JupyterLab.",
+            Failure("notebook.not_a_notebook"),
+        )
+    if status.st_size > limit:
+        raise too_large(
+            f"{shown} has {status.st_size / 1e6:.0f} MB; the limit is {limit / 1e6:.0f} MB."
         )

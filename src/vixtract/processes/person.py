@@ -1,4 +1,4 @@
-"""Whose account a run uses, and acting as that person for a moment."""
+"""Finds a person's account by their home, and takes a person's rights for file access."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def find_person(name: str, home_root: Path) -> Person:
 
 @contextmanager
 def acting_as(person: Person) -> Iterator[None]:
-    """Do file system work with the person's rights and nothing more.
+    """Access files with the person's rights and no others, inside a `with` block.
 
     Only the effective ids change, so the person's processes can neither signal nor trace this one.
     The calling process must have a single thread.
 
     Args:
-        person: whose rights to take; ignored where this process is not root's (unit tests).
+        person: whose rights to take. Nothing changes if this process is not root's (unit tests).
     """
     # Inside another such block the outer one gives the rights back.
     if os.getuid() != 0 or os.geteuid() == person.uid:

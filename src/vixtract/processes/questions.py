@@ -131,7 +131,7 @@ def receive_line(
         files: takes descriptors that come along.
     Returns: the line with its end, or what came before the peer closed. Later lines are dropped.
     Raises:
-        OSError: the peer is gone, sent too much, or took too long.
+        OSError: the connection broke, the line is too long, or the time is over.
     """
     deadline = time.monotonic() + timeout_s
     received = bytearray()

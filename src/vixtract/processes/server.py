@@ -2,8 +2,8 @@
 
 It goes by the credentials that the kernel gives for the other end, which no peer can forge. Each
 question is answered by a process of its own, so that one answer can neither stop nor learn from
-another. A process that takes too long is killed, also one that its owner has stopped; an account
-has so many places and no more.
+another. A process that takes too long is killed, also one that its owner has stopped. The number of
+questions that an account may have open is limited.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class ServerConfig:
         path: the socket's.
         mode: permissions of the socket.
         gid: its group; None leaves root's.
-        uids: accounts that may ask; None lets everybody ask.
-        places: questions that are answered at once.
-        places_of_one: of these, how many an account may have.
+        uids: accounts that may ask; None means any account.
+        max_children: questions that are answered at the same time.
+        max_of_account: of these, how many an account may have.
         question_s: seconds for a whole question to arrive.
         answer_s: seconds after which the process that answers is killed; 0 means never.
         max_question: bytes of the longest question.
@@ -66,8 +66,8 @@ class ServerConfig:
     mode: int = 0o660
     gid: int | None = None
     uids: frozenset[int] | None = None
-    places: int = 64
-    places_of_one: int = 8
+    max_children: int = 64
+    max_of_account: int = 8
     question_s: float = 5.0
     answer_s: float = 30.0
     max_question: int = MAX_LINE
@@ -82,7 +82,7 @@ class _Child:
     deadline: float
 
 
-class Server:
+class QuestionServer:
     """Answers questions until SIGTERM or SIGINT. A server of its own kind overrides `reply`.
 
     Args:
@@ -118,9 +118,9 @@ class Server:
             "hint": "Try again.",
         }
 
-    def places_of(self, peer: Peer) -> int:
+    def limit_of(self, peer: Peer) -> int:
         """Return how many questions of a peer's account are answered at once."""
-        return self.server_config.places_of_one
+        return self.server_config.max_of_account
 
     def start_child(self, connection: socket.socket, peer: Peer) -> int | None:
         """Start the process that answers a connection.
@@ -224,7 +224,7 @@ class Server:
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
-            # Out of descriptors, or the peer was gone already: neither may end the loop.
+            # Out of descriptors, or the peer has closed already: neither may end the loop.
             log.warning("A connection could not be accepted: %s", error)
             time.sleep(0.05)
             return
@@ -243,7 +243,7 @@ class Server:
         if config.uids is not None and peer.uid not in config.uids:
             return "stranger"
         same = sum(child.uid == peer.uid for child in self.children.values())
-        if same >= self.places_of(peer) or len(self.children) >= config.places:
+        if same >= self.limit_of(peer) or len(self.children) >= config.max_children:
             return "busy"
         return ""
 
@@ -255,7 +255,7 @@ class Server:
         try:
             connection.send(encode(refusal))
         except OSError as error:
-            log.info("A peer that was turned away (%s) is gone: %s", reason, error)
+            log.info("A refused peer (%s) has closed already: %s", reason, error)
 
     def _answer_and_end(self, connection: socket.socket, peer: Peer) -> NoReturn:
         try:
@@ -287,7 +287,7 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def open_listener(config: ServerConfig) -> socket.socket:
-    """Open a server's socket, in place of one that an earlier server left.
+    """Open a server's socket, replacing one that an earlier server left.
 
     Args:
         config: its path, mode and group; the path's directory is root's.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -23,10 +22,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.processes import tree
-from vixtract.values import MIB
+from vixtract.processes.limits import Limits, apply
 
 if TYPE_CHECKING:
-    # Short-lived processes use this module, and look nobody up.
+    # Short-lived processes import this module and never look up a person.
     from vixtract.processes.person import Person
 
 _PR_SET_PDEATHSIG = 1
@@ -44,11 +43,6 @@ _FIRST_SPARE_FD = 400
 START_S = 60.0
 _KILLER_S = 2.0
 
-# Allocators of pyarrow and polars reserve 1 GiB arenas that count as data before they are touched,
-# so this limit stands above the run's own; what is really used is watched by the supervisor.
-# RLIMIT_AS is no choice: with 2048 MiB of it polars cannot even start its threads.
-RESERVED_MB = 1152
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -57,26 +51,7 @@ class SpawnError(VixtractError):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one process of a run may take.
-
-    Args:
-        memory_mb: MiB of private memory, before the allocators' reserve; 0 means no limit.
-        processes: threads and processes of the person together.
-        file_bytes: largest file.
-        cpu_s: seconds of processor time; 0 means no limit.
-        nice: priority below the services'.
-    """
-
-    memory_mb: int = 2048
-    processes: int = 1024
-    file_bytes: int = 8192 * MIB
-    cpu_s: int = 0
-    nice: int = 5
-
-
-@dataclass(frozen=True)
-class Command:
+class ProcessSpec:
     """One process to start.
 
     Args:
@@ -114,7 +89,7 @@ def end_with_parent(parent: int | None = None) -> None:
     Args:
         parent: the parent's process id when this process began; None does not check it.
     Raises:
-        PreconditionError: the parent is gone already.
+        PreconditionError: the parent has ended already.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
@@ -140,7 +115,7 @@ def name_process(name: str) -> None:
     _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-def spawn(command: Command, start: Callable[[Command], NoReturn] | None = None) -> int:
+def spawn(command: ProcessSpec, start: Callable[[ProcessSpec], NoReturn] | None = None) -> int:
     """Fork, drop to the person and execute.
 
     Args:
@@ -170,8 +145,8 @@ def wait_for_start(pid: int, errors: int) -> None:
         pid: the process, a child of this one.
         errors: read end of its error pipe; closed here.
     Raises:
-        SpawnError: it failed, or its owner has stopped it between the change of ids and the exec.
-            It is gone then.
+        SpawnError: it failed, or its owner stopped it between the change of ids and the exec; it
+            has been killed.
     """
     problem = _read_whole(errors, START_S)
     if problem == b"":
@@ -182,12 +157,12 @@ def wait_for_start(pid: int, errors: int) -> None:
 
 
 def become(
-    command: Command,
+    command: ProcessSpec,
     parent: int,
     errors: int,
-    start: Callable[[Command], NoReturn] | None = None,
+    start: Callable[[ProcessSpec], NoReturn] | None = None,
 ) -> NoReturn:
-    """Drop to the person in this process, for good, and go on as the command says.
+    """Turn this process into the person's, for good, and execute the command.
 
     Runs between fork and exec of a single-threaded process: system calls alone.
 
@@ -204,12 +179,12 @@ def become(
         os.setsid()
         _arrange_descriptors(command, spare)
         spare = _ERROR_FD
-        _set_limits(command.limits)
+        apply(command.limits)
         drop_to(command.person)
         # Cleared by the change of ids, so it is set after it: the run ends with its supervisor.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            raise SpawnError("the supervisor is gone")
+            raise SpawnError("the supervisor has ended")
         os.umask(0o077)
         os.chdir(command.cwd)
         if start is not None:
@@ -241,7 +216,7 @@ def check_dropped(uid: int, gid: int) -> None:
     """Check that this process is an account's for good.
 
     Args:
-        uid: user id that it must have in all three places.
+        uid: real, effective and saved user id that it must have.
         gid: group id, likewise.
     Raises:
         SpawnError: it is not, or root can be regained; the process must end.
@@ -374,7 +349,7 @@ def kill_everything_of(person: Person) -> None:
 
 
 def _read_whole(descriptor: int, deadline_s: float) -> bytes | None:
-    """Read a pipe until all its writers are gone and close it; None at the deadline."""
+    """Return what a pipe gives until its writers have closed it; None at the deadline."""
     limit = time.monotonic() + deadline_s
     received = bytearray()
     with os.fdopen(descriptor, "rb", buffering=0) as pipe:
@@ -400,7 +375,7 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _arrange_descriptors(command: Command, errors: int) -> None:
+def _arrange_descriptors(command: ProcessSpec, errors: int) -> None:
     """Leave 0, 1, 2, progress and the error pipe (closed by exec), nothing else of the daemon's."""
     stdin = os.open("/dev/null", os.O_RDONLY) if command.stdin is None else command.stdin
     wanted = {0: stdin, 1: command.output, 2: command.output}
@@ -416,27 +391,6 @@ def _arrange_descriptors(command: Command, errors: int) -> None:
     os.dup2(errors, _ERROR_FD, inheritable=False)
     os.closerange(_ERROR_FD + 1, PROGRESS_FD)
     os.closerange(PROGRESS_FD + (PROGRESS_FD in wanted), 1 << 20)
-
-
-def _set_limits(limits: Limits) -> None:
-    if limits.memory_mb:
-        _limit(resource.RLIMIT_DATA, (limits.memory_mb + RESERVED_MB) * MIB)
-    _limit(resource.RLIMIT_NPROC, limits.processes)
-    _limit(resource.RLIMIT_NOFILE, 4096)
-    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
-    _limit(resource.RLIMIT_CORE, 0)
-    if limits.cpu_s:
-        _limit(resource.RLIMIT_CPU, limits.cpu_s)
-    os.setpriority(os.PRIO_PROCESS, 0, limits.nice)
-    # When memory runs out, a job ends before the engine or the daemon does.
-    Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
-
-
-def _limit(which: int, value: int) -> None:
-    _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -21,7 +21,7 @@ def read_stat(pid: int | str) -> list[bytes]:
 
     Args:
         pid: process id.
-    Returns: field N of the manual at index N - 3; nothing where there is no such process.
+    Returns: field N of the manual at index N - 3; empty where the process does not exist.
     Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
     try:
@@ -33,13 +33,13 @@ def read_stat(pid: int | str) -> list[bytes]:
 
 
 def parent(pid: int | str) -> int:
-    """Return the parent of a process; 0 where the process is gone."""
+    """Return the parent of a process; 0 where the process does not exist."""
     fields = read_stat(pid)
     return int(fields[1]) if fields else 0
 
 
 def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 where there is no such process.
+    """Return when a process started, in clock ticks since boot; 0 where it does not exist.
 
     With the process id it names the process for as long as the machine runs.
     """
@@ -48,7 +48,7 @@ def start_time(pid: int) -> int:
 
 
 def is_ending(pid: int) -> bool:
-    """Return whether a process is gone, or its first thread has ended."""
+    """Return whether a process has ended, or its first thread has."""
     fields = read_stat(pid)
     return not fields or fields[0] in (b"Z", b"X")
 
@@ -79,7 +79,7 @@ def resident_bytes(pids: list[int]) -> int:
     """Return the resident memory of processes; pages that several share count several times.
 
     Args:
-        pids: processes; those that are gone count nothing.
+        pids: processes; those that have ended count nothing.
     """
     return sum(resident(pid) for pid in pids)
 
@@ -88,7 +88,7 @@ def reserved_bytes(pids: list[int]) -> int:
     """Return the private memory that processes have asked for, touched or not.
 
     Args:
-        pids: processes; those that are gone count nothing.
+        pids: processes; those that have ended count nothing.
     """
     return sum(_statm(pid, 5) for pid in pids)
 
@@ -129,7 +129,7 @@ def has_children() -> bool:
 
 
 def kill(pid: int) -> None:
-    """Kill a process, which may be gone already. A stopped one ends too."""
+    """Kill a process, running or stopped; it may have ended already."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:

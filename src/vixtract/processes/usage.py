@@ -23,7 +23,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
-# Less than this between two looks fills no disk.
+# Bytes between two measurements below which a process is not filling the disk.
 _WRITER_BYTES = 4 * MIB
 
 # Seconds at the limit of processes before it counts as a fork bomb: a parallel job may touch it.
@@ -61,7 +61,7 @@ class Process:
 
 
 def read_processes() -> list[Process]:
-    """Return all living processes of the container; those that end meanwhile are left out."""
+    """Return all living processes of the container; those that end during the call are left out."""
     found = (_read(int(name)) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208
     return [process for process in found if process is not None]
 
@@ -108,10 +108,10 @@ def _proportional(pid: int) -> int:
 
 
 class WriteMeter:
-    """Tells who writes to disk between two looks.
+    """Measures which processes write to disk between two calls.
 
     Args:
-        is_young: whether the processes began a moment before the first look.
+        is_young: whether the processes started just before the first measurement.
     """
 
     def __init__(self, *, is_young: bool = False) -> None:
@@ -119,7 +119,7 @@ class WriteMeter:
         self._is_first = not is_young
 
     def measure(self, pids: Iterable[int], person: Person) -> dict[int, int]:
-        """Return bytes written since the last look, by process; small amounts are left out.
+        """Return the bytes that processes have written since the last call, without small amounts.
 
         Args:
             pids: processes of the person.
@@ -127,8 +127,8 @@ class WriteMeter:
         """
         with acting_as(person):
             now = {pid: _written(pid) for pid in pids}
-        # A new process has written all of it since the last look. At the first look at old ones
-        # the time of their writing is unknown.
+        # A new process has written everything since the last call. At the first call the counts
+        # of old ones say nothing about when they wrote.
         before = now if self._is_first else self._before
         self._is_first = False
         grown = {pid: size - before.get(pid, 0) for pid, size in now.items()}
@@ -154,7 +154,7 @@ class DiskFloor:
 
     Args:
         floor_mb: MiB; 0 means no floor.
-        paths: a place on each file system that they can write to.
+        paths: a path on each file system that they can write to.
     """
 
     floor_mb: int = 0
@@ -171,7 +171,7 @@ class DiskFloor:
 
 
 def free_mb(path: Path) -> int:
-    """Return free MiB for accounts other than root; much where the path is not there."""
+    """Return free MiB for accounts other than root; a huge number where the path does not exist."""
     try:
         status = os.statvfs(path)
     except OSError:
@@ -180,7 +180,7 @@ def free_mb(path: Path) -> int:
 
 
 class Overuse:
-    """Tells whether one run takes too much from others.
+    """Detects a run that fills the disk or forks without end.
 
     Args:
         person: their owner.
@@ -195,12 +195,12 @@ class Overuse:
         self._writes = WriteMeter(is_young=True)
         self._full_since: float | None = None
 
-    def look(self, pids: Sequence[int]) -> str:
-        """Look once.
+    def check(self, pids: Sequence[int]) -> str:
+        """Return why the run must be stopped, or an empty string.
 
         Args:
             pids: the run's processes.
-        Returns: `DISK_FULL`, `TOO_MANY_PROCESSES`, or an empty text.
+        Returns: `DISK_FULL`, `TOO_MANY_PROCESSES`, or an empty string.
         """
         if self._disk.floor_mb:
             writers = self._writes.measure(pids, self._person)
@@ -209,10 +209,10 @@ class Overuse:
         return TOO_MANY_PROCESSES if self._forks_without_end(pids) else ""
 
     def describe(self, why: str) -> str:
-        """Say for the log why the run is stopped.
+        """Return the log line for a run that is stopped.
 
         Args:
-            why: outcome of `look`.
+            why: result of `check`.
         """
         if why == DISK_FULL:
             return (

@@ -1,4 +1,4 @@
-"""The supervisor's side of the socket, and the run's log: both bounded, neither waited for long."""
+"""The supervisor's side of the socket, and the run's log; both are bounded in size and time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_request(connection: socket.socket) -> RunRequest:
 
 
 class Channel:
-    """Events to the plugin, buffered; a plugin that does not read slows the job down and no more.
+    """Buffered events to the plugin. A plugin that does not read only slows the job down.
 
     Args:
         connection: non-blocking socket.
@@ -94,11 +94,11 @@ class Channel:
             del self._buffer[:sent]
 
     def want_abort(self) -> None:
-        """Have the run stopped at the next look."""
+        """Have the run stopped at the next check."""
         self.abort_wanted = True
 
     def receive(self) -> None:
-        """Take what the plugin says: an abort, or its end."""
+        """Read from the plugin: an abort, or the end of the connection."""
         try:
             data = self._connection.recv(4096)
         except BlockingIOError:
@@ -106,16 +106,16 @@ class Channel:
         except OSError:
             data = b""
         if data:
-            # One request is all that a plugin says, so anything more is the abort.
+            # A plugin sends one request; anything after it is the abort.
             self.abort_wanted = True
         else:
             self.is_open = False
 
     def finish(self, event: Mapping[str, Any], deadline_s: float = 5.0) -> None:
-        """Send the last event and wait until it is gone.
+        """Send the last event and wait until it has been sent.
 
         Args:
-            event: what the run came to.
+            event: the outcome of the run.
             deadline_s: seconds to wait for a plugin that does not read.
         """
         self.send(event)
@@ -128,7 +128,7 @@ class Channel:
 
 
 class RunLog:
-    """The run's log: to `log.txt` and live to the plugin, cut at a limit with a line that says so.
+    """The run's log, written to `log.txt` and sent to the plugin; cut at a limit, with a note.
 
     Args:
         descriptor: open file of the record; closed by `close`.
@@ -189,8 +189,8 @@ class RunLog:
 
 
 class Reports:
-    """Lines that the driver writes about its progress. The owner's code could forge them: they are
-    checked, and say nothing but what is shown of this run.
+    """Progress reports of the driver. The owner's code could forge them, so they are checked, and
+    only affect what is shown of this run.
 
     Args:
         channel: where progress goes.

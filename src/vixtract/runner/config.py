@@ -1,14 +1,16 @@
-"""Where the runner daemon finds things and how much a run may take."""
+"""Configuration of the runner daemon: paths, limits, and who may schedule for whom."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vixtract.errors import RequestError
+from vixtract.runner import accounts
 from vixtract.runner.protocol import SOCKET
+from vixtract.settings import Settings, build_people_environment, read_workers
 from vixtract.values import MIB
 
 SERVICE_AUTHOR = "vixtract"
@@ -77,13 +79,40 @@ class RunnerConfig:
     is_worker: bool = False
 
 
+def load_config(environment: Mapping[str, str]) -> RunnerConfig:
+    """Read the configuration of the runner of an appliance or of a worker.
+
+    Args:
+        environment: usually ``os.environ``; RUNNER_IS_WORKER is in it on a worker.
+    Raises:
+        SettingsError: a setting is missing or wrong.
+    """
+    is_worker = bool(environment.get("RUNNER_IS_WORKER"))
+    process = "worker-runner" if is_worker else "appliance-runner"
+    settings = Settings.for_process(process, environment)
+    config = RunnerConfig(
+        memory_mb=settings.integer("JOB_MEMORY_MB"),
+        timeout_s=settings.integer("JOB_TIMEOUT_S"),
+        processes=settings.integer("JOB_PROCESSES"),
+        disk_floor_mb=settings.integer("DISK_FLOOR_MB"),
+        environment=build_people_environment("job", environment),
+        ensure_account=accounts.ensure_account,
+        fork_server=FORK_SERVER if settings["JOB_WARM"] == "on" else (),
+        is_worker=is_worker,
+    )
+    if not is_worker:
+        return replace(config, workers=read_workers(settings["WORKERS"]))
+    address = (settings["POSTGRES_HOST"], settings.integer("POSTGRES_PORT"))
+    return replace(config, postgresql=address)
+
+
 def is_root() -> bool:
-    """Say whether this process may become other people."""
+    """Return whether this process may change to other accounts."""
     return os.geteuid() == 0
 
 
 def check_author(author: str, owner: str, admins: Collection[str]) -> None:
-    """Refuse an author who may not run things as this owner.
+    """Refuse an author who may not schedule runs for this owner.
 
     Args:
         author: who scheduled the event.
@@ -101,7 +130,7 @@ def check_author(author: str, owner: str, admins: Collection[str]) -> None:
 
 
 def check_blocked(author: str, owner: str, blocked: Collection[str]) -> None:
-    """Refuse what belongs to somebody who is disabled or being removed.
+    """Refuse a run of a person who is disabled or being removed.
 
     Args:
         author: who scheduled the event.
@@ -113,5 +142,5 @@ def check_blocked(author: str, owner: str, blocked: Collection[str]) -> None:
     for name in (owner, author):
         if name in blocked:
             raise RequestError(
-                f"{name!r} is disabled.", "An administrator can say: ./vixtract user enable NAME"
+                f"{name!r} is disabled.", "An administrator can run: ./vixtract user enable NAME"
             )

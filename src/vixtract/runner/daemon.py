@@ -7,7 +7,6 @@ what could take long or fail happens there.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import logging
 import os
@@ -20,28 +19,27 @@ from typing import Any
 
 from vixtract.errors import PreconditionError, VixtractError
 from vixtract.processes import tree
-from vixtract.processes.server import Peer, Server, ServerConfig
+from vixtract.processes.server import Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import set_subreaper
 from vixtract.runner import accounts, supervisor
-from vixtract.runner.config import FORK_SERVER, RunnerConfig, is_root
+from vixtract.runner.config import RunnerConfig, is_root, load_config
 from vixtract.runner.fork_client import ForkServer
 from vixtract.runner.workspace import make_owner_directories, remove_leftovers
-from vixtract.settings import Settings, build_people_environment, read_workers
 
 log = logging.getLogger(__name__)
 
-# Places that the engine's runs leave to root's own questions.
-_SPARE_PLACES = 4
+# Connections that only root may have, beyond those of the engine.
+_SPARE_CHILDREN = 4
 _STOP_S = 6.0
 _ORPHANS_S = 10.0
 _SETTLED_NS = 5_000_000_000
 
 
-class Runner(Server):
+class Runner(QuestionServer):
     """Starts a supervisor for each connection until it is told to stop.
 
     Args:
-        config: places and limits.
+        config: paths and limits.
     """
 
     def __init__(self, config: RunnerConfig) -> None:
@@ -50,8 +48,8 @@ class Runner(Server):
                 config.socket_path,
                 gid=config.engine_gid,
                 uids=frozenset({config.engine_uid, 0}),
-                places=config.max_connections + _SPARE_PLACES,
-                places_of_one=config.max_connections,
+                max_children=config.max_connections + _SPARE_CHILDREN,
+                max_of_account=config.max_connections,
                 # A run has a time limit of its own.
                 answer_s=0,
             )
@@ -74,7 +72,7 @@ class Runner(Server):
         super().run()
 
     def tend(self) -> None:
-        """Keep the fork server and the run directories of everybody who has come."""
+        """Keep the fork server running, and make run directories for new people."""
         # More than once: a process that dies meanwhile leaves others.
         if time.monotonic() < self._orphans_until:
             self._kill_orphans()
@@ -84,10 +82,10 @@ class Runner(Server):
         except OSError:
             return
         if changed != self._homes_changed:
-            # First: a new person may have the name of one who left.
+            # First, because a new person may have the name of a removed one.
             accounts.tidy(self._config.home_root, self._config.runs_root, self._left)
             make_owner_directories(self._config)
-            # A home gets its owner a moment after it is made: look again until it is settled.
+            # A home gets its owner shortly after it is made: check again until it is settled.
             if time.time_ns() - changed > _SETTLED_NS:
                 self._homes_changed = changed
 
@@ -172,33 +170,6 @@ def take_lock(config: RunnerConfig) -> int:
         os.close(lock)
         raise PreconditionError("Another runner listens already.", "Stop it first.") from None
     return lock
-
-
-def load_config(environment: Mapping[str, str]) -> RunnerConfig:
-    """Read the configuration of the runner of an appliance or of a worker.
-
-    Args:
-        environment: usually ``os.environ``; RUNNER_IS_WORKER is in it on a worker.
-    Raises:
-        SettingsError: a setting is missing or wrong.
-    """
-    is_worker = bool(environment.get("RUNNER_IS_WORKER"))
-    process = "worker-runner" if is_worker else "appliance-runner"
-    settings = Settings.for_process(process, environment)
-    config = RunnerConfig(
-        memory_mb=settings.integer("JOB_MEMORY_MB"),
-        timeout_s=settings.integer("JOB_TIMEOUT_S"),
-        processes=settings.integer("JOB_PROCESSES"),
-        disk_floor_mb=settings.integer("DISK_FLOOR_MB"),
-        environment=build_people_environment("job", environment),
-        ensure_account=accounts.ensure_account,
-        fork_server=FORK_SERVER if settings["JOB_WARM"] == "on" else (),
-        is_worker=is_worker,
-    )
-    if not is_worker:
-        return dataclasses.replace(config, workers=read_workers(settings["WORKERS"]))
-    address = (settings["POSTGRES_HOST"], settings.integer("POSTGRES_PORT"))
-    return dataclasses.replace(config, postgresql=address)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The environment of a run: built from nothing, so that no variable of root's leaks into it."""
+"""The environment of a run, built from scratch: no variable of root's leaks into it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vixtract.people.roles import login_environment
 from vixtract.processes.person import Person
 from vixtract.processes.spawn import compute_apart
 from vixtract.runner.config import RunnerConfig
-from vixtract.vault import wire
+from vixtract.vault import client
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ PRIVATE_FOLDERS = ("cache", "ipython", "jupyter", "matplotlib", "tmp")
 def build_environment(
     person: Person, config: RunnerConfig, *, run_dir: Path, private: Path, job: str
 ) -> dict[str, str]:
-    """Put together what a run of this person sees.
+    """Return the environment variables of a person's run.
 
     Args:
         person: the owner.
         config: the daemon's.
-        run_dir: the run's record, which is the place for its files.
+        run_dir: the run's record, the folder for its files.
         private: the run's own temporary directory, with `PRIVATE_FOLDERS` in it.
         job: the engine's job id.
     """
@@ -55,18 +55,19 @@ def build_environment(
 
 
 def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str], list[str]]:
-    """Ask the vault what a run needs that is made from keys of everybody's.
+    """Ask the vault for the owner's database login and the secrets to mask.
 
-    The keys must not be in a supervisor, whose memory goes to what is forked from it.
+    Both are made from keys of all people. These must not be in a supervisor's memory, which its
+    forked processes inherit.
 
     Args:
         person: the owner.
         config: the daemon's.
     Returns: the owner's PostgreSQL variables, and the secrets of their connections, for masking.
     """
-    if wire.SOCKET.parent.is_dir():
+    if client.SOCKET.parent.is_dir():
         try:
-            answer = wire.ask({"do": "run", "person": person.name})
+            answer = client.ask({"do": "run", "person": person.name})
         except VixtractError as error:
             log.warning("Connections' secrets of %s are not masked: %s", person.name, error)
         else:
@@ -81,7 +82,7 @@ def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str]
 
 
 def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
-    """Have a process that ends at once work out `database_environment`.
+    """Return `database_environment`, computed in a process of its own.
 
     For where there is no vault; the key must not stay in a supervisor, as above.
 
@@ -121,7 +122,7 @@ def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, s
 
 
 def received_database(database: Mapping[str, object], config: RunnerConfig) -> dict[str, str]:
-    """Return the PostgreSQL variables that came with a request, with this machine's way to it.
+    """Return the PostgreSQL variables of a request, with the address as seen from this machine.
 
     Args:
         database: of the request.

@@ -1,4 +1,4 @@
-"""The daemon's side of the fork server: starting it, keeping it, and handing connections over."""
+"""The daemon's side of the fork server: starts it, keeps it running, hands connections over."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import os
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import time
+from typing import Any
 
+from vixtract.processes.questions import encode, parse_object
 from vixtract.runner.config import RunnerConfig
 
 log = logging.getLogger(__name__)
 
-# A machine that starts everything at once is slow; runs start cold meanwhile.
+# Slow while the machine starts everything at once; runs start cold until then.
 _READY_S = 600.0
 _ANSWER_S = 10.0
 _FIRST_BACK_OFF_S = 1.0
 _LONGEST_BACK_OFF_S = 60.0
 _STABLE_S = 60.0
-_PID = struct.Struct("i")
-_END = struct.Struct("ii")
 
 
 class ForkServer:
@@ -52,7 +51,7 @@ class ForkServer:
         return self._process.pid if self._process else 0
 
     def keep(self) -> None:
-        """Start it where it is not there; see whether it is ready."""
+        """Start it if it does not run, and check whether it is ready."""
         if not self._config.fork_server:
             return
         now = time.monotonic()
@@ -66,15 +65,16 @@ class ForkServer:
                 self.kill()
 
     def ended(self, code: int) -> None:
-        """Note that its process is gone, collected by the daemon."""
+        """Record that its process has ended; the daemon has collected it."""
         stable = time.monotonic() - self._started > _STABLE_S
         self._back_off_s = (
             _FIRST_BACK_OFF_S if stable else min(self._back_off_s * 2, _LONGEST_BACK_OFF_S)
         )
         log.error(
             "The fork server ended with code %s; runs start cold, it again in %.0f s",
-            code, self._back_off_s,
-        )  # fmt: skip
+            code,
+            self._back_off_s,
+        )
         if self._process is not None:
             self._process.returncode = code
         self._listen()
@@ -89,35 +89,34 @@ class ForkServer:
 
         Args:
             connection: of a checked peer.
-        Returns: the supervisor's process id; 0: it did not work, and nothing runs; None: nobody
-            knows, and the connection must not be used.
+        Returns: the supervisor's process id; 0 if none was started; None if that is unknown, and
+            the connection must not be used.
         """
         if not self._is_ready or self._control is None:
             return 0
         try:
-            socket.send_fds(self._control, [b"1"], [connection.fileno()])
+            socket.send_fds(self._control, [encode({"do": "supervise"})], [connection.fileno()])
         except OSError:
             self.kill()
             return 0
         self._control.settimeout(_ANSWER_S)
-        answer = b""
+        answer: dict[str, Any] = {}
         with contextlib.suppress(OSError):
             answer = self._receive(self._control)
-        if len(answer) != _PID.size:
+        if "pid" not in answer:
             self.kill()
             return None
-        pid: int = _PID.unpack(answer)[0]
-        return max(pid, 0)
+        return max(int(answer["pid"]), 0)
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """What is readable when supervisors have ended."""
+        """Sockets that become readable when supervisors have ended."""
         return [self._control] if self._control is not None and self._is_ready else []
 
     def collect(self) -> dict[int, int]:
         """Return the supervisors that have ended and their exit codes.
 
-        They are this process's children only after the fork server died; then the system says.
+        After the fork server's end they are this process's children: `tree.reap` has them.
         """
         if self._is_ready:
             self._listen()
@@ -125,7 +124,7 @@ class ForkServer:
         return ended
 
     def _listen(self) -> None:
-        """Take what the fork server has said."""
+        """Read the messages that have arrived."""
         if self._control is None:
             return
         self._control.setblocking(False)
@@ -133,14 +132,11 @@ class ForkServer:
             while self._receive(self._control):
                 continue
 
-    def _receive(self, control: socket.socket) -> bytes:
-        """Return the next word that is not the end of a supervisor; those are kept."""
-        while True:
-            word = control.recv(64)
-            if len(word) != _END.size:
-                return word
-            pid, code = _END.unpack(word)
-            self._ended[pid] = code
+    def _receive(self, control: socket.socket) -> dict[str, Any]:
+        """Return the next message; ends of supervisors are stored, not returned."""
+        while "ended" in (message := parse_object(control.recv(256))):
+            self._ended[message["ended"]] = message["code"]
+        return message
 
     def kill(self) -> None:
         """End it; `keep` starts it again."""
@@ -180,7 +176,7 @@ class ForkServer:
         assert self._control is not None
         self._control.setblocking(False)
         try:
-            self._is_ready = self._control.recv(16) == b"ready"
+            self._is_ready = parse_object(self._control.recv(256)).get("ready") is True
         except OSError:
             return
         if self._is_ready:

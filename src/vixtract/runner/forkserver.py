@@ -21,20 +21,55 @@ _RENDERER = (
 # What notebooks of the image's libraries use, and what runs them. Libraries that look at their
 # surroundings when they are imported (plotly, pyplot, dask, tqdm.auto) are not among them.
 LIBRARIES = (
-    "numpy", "pandas", "pyarrow", "pyarrow.csv", "pyarrow.parquet", "polars", "petl", "pgpq",
-    "psycopg", "psycopg2", "sqlalchemy", "sqlalchemy.dialects.postgresql", "requests", "openpyxl",
-    "lxml.etree", "matplotlib", "matplotlib.font_manager", "matplotlib.figure",
-    "matplotlib.backends.backend_agg", "tqdm", "zoneinfo", "sqlite3", "concurrent.futures",
-    "vixtract.loading", "vixtract.loading.petl_methods", "ipykernel.debugger",
-    "IPython.core.magics", "IPython.core.completer", "IPython.display", "jedi",
-    "IPython.core.completerlib", "IPython.core.debugger", "IPython.core.oinspect",
-    "IPython.extensions.storemagic", "IPython.utils.wildcard", "pdb", "readline", "rlcompleter",
-    "encodings.utf_8_sig", "encodings.unicode_escape", "encodings.latin_1", "encodings.idna",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "polars",
+    "petl",
+    "pgpq",
+    "psycopg",
+    "psycopg2",
+    "sqlalchemy",
+    "sqlalchemy.dialects.postgresql",
+    "requests",
+    "openpyxl",
+    "lxml.etree",
+    "matplotlib",
+    "matplotlib.font_manager",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "tqdm",
+    "zoneinfo",
+    "sqlite3",
+    "concurrent.futures",
+    "vixtract.loading",
+    "vixtract.loading.petl_methods",
+    "ipykernel.debugger",
+    "IPython.core.magics",
+    "IPython.core.completer",
+    "IPython.display",
+    "jedi",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "IPython.utils.wildcard",
+    "pdb",
+    "readline",
+    "rlcompleter",
+    "encodings.utf_8_sig",
+    "encodings.unicode_escape",
+    "encodings.latin_1",
+    "encodings.idna",
     "pandas.io.formats.html",
-    "vixtract.notebooks.warm.in_process", "vixtract.notebooks.warm.kernel",
+    "vixtract.notebooks.warm.in_process",
+    "vixtract.notebooks.warm.kernel",
     "vixtract.notebooks.warm.client",
-    "vixtract.runner.supervisor", "vixtract.people.roles",
-)  # fmt: skip
+    "vixtract.runner.supervisor",
+    "vixtract.people.roles",
+)
 
 
 def prepare_path() -> None:
@@ -124,7 +159,7 @@ def main() -> None:
     os.set_inheritable(control.fileno(), False)
     import_libraries()
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
-        # The daemon's own configuration, over a pipe that nobody else has.
+        # The daemon's own configuration, over a pipe that only the daemon has.
         config = pickle.load(pipe)  # noqa: S301
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
@@ -134,16 +169,28 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     sharing.join_pages()
-    control.send(b"ready")
+    send(control, ready=True)
     serve(control, config)
+
+
+def send(control, **message) -> None:  # type: ignore[no-untyped-def]
+    """Send the daemon a message.
+
+    Args:
+        control: the daemon's socket, which keeps the borders of messages.
+        message: JSON object.
+    """
+    from vixtract.processes.questions import encode
+
+    control.send(encode(message))
 
 
 def serve(control, config) -> None:  # type: ignore[no-untyped-def]
     """Fork on request and tell who ended, until the daemon is gone.
 
     Args:
-        control: the daemon's socket: in comes a connection, out goes the process id of its
-            supervisor; and later that id with the exit code.
+        control: the daemon's socket. In comes `{"do": "supervise"}` with a connection, out goes
+            `{"pid"}` of its supervisor, and later `{"ended", "code"}`.
         config: the daemon's.
     """
     import select
@@ -161,7 +208,7 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
             woken.recv(4096)
             tell_ended(control)
         if control in ready:
-            _, descriptors, _, _ = socket.recv_fds(control, 16, 1)
+            _, descriptors, _, _ = socket.recv_fds(control, 256, 1)
             if not descriptors:
                 return
             with socket.socket(fileno=descriptors[0]) as connection:
@@ -170,7 +217,7 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
                     for end in (control, woken, waker):
                         end.close()
                     supervise(connection, config)
-            control.send(pid.to_bytes(4, sys.byteorder, signed=True))
+            send(control, pid=pid)
 
 
 def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
@@ -179,8 +226,6 @@ def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
     Args:
         control: the daemon's socket.
     """
-    import struct
-
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -188,7 +233,7 @@ def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
             return
         if pid == 0:
             return
-        control.send(struct.pack("ii", pid, os.waitstatus_to_exitcode(status)))
+        send(control, ended=pid, code=os.waitstatus_to_exitcode(status))
 
 
 def fork_supervisor() -> int:
@@ -216,15 +261,16 @@ def supervise(connection, config) -> None:  # type: ignore[no-untyped-def]
     import logging
     import signal
 
-    from vixtract.notebooks.warm import in_process as begin
+    from vixtract.notebooks.warm import in_process
     from vixtract.runner import supervisor
-    from vixtract.runner.prepared import Beginnings
+    from vixtract.runner.prepared import WarmStarts
 
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.setpgid(0, 0)
         logging.basicConfig(level=logging.INFO, format="runner: %(levelname)s: %(message)s")
-        supervisor.serve(connection, config, Beginnings(begin.begin, begin.render_notebook))
+        starts = WarmStarts(in_process.run_notebook, in_process.render_notebook)
+        supervisor.serve(connection, config, starts)
     except BaseException:
         logging.getLogger(__name__).exception("A supervisor failed")
         os._exit(1)

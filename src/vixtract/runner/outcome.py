@@ -1,4 +1,4 @@
-"""What a run came to, as a code and in plain words."""
+"""The outcome of a run, as a code and as text."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _describe_stop(watched: Watched, facts: Mapping[str, Any], memory_mb: int) -
 
 def _describe_end(watched: Watched, facts: Mapping[str, Any]) -> str:
     if watched.exit_code:
-        return f"The notebook's driver ended with code {watched.exit_code}; the log says more."
+        return f"The notebook's driver ended with code {watched.exit_code}; see the log."
     return f"All {facts.get('cells_total', 0)} cells ran in {watched.seconds:.1f} s."
 
 

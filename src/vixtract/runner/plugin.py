@@ -1,4 +1,4 @@
-"""What the scheduler starts for a job: speaks Cronicle's plugin protocol, hands work to the runner.
+"""The process that the scheduler starts for a job: Cronicle's plugin protocol, work by the runner.
 
 One line of JSON on standard input; on standard output JSON lines only; the job's own output and the
 runner's lines go to standard error as raw bytes. Runs under the engine's account, with the standard
@@ -27,9 +27,20 @@ from vixtract.runner.protocol import CODE_ABORTED, CODE_FAILED, MAX_EVENT_BYTES,
 _CONNECT_S = 15.0
 _ABORT_S = 8.0
 _CHAIN_KEYS = (
-    "owner", "run_dir", "output", "html", "notebook", "uid", "cells_done", "cells_total", "error",
-    "hint", "loads", "peak_mb", "seconds",
-)  # fmt: skip
+    "owner",
+    "run_dir",
+    "output",
+    "html",
+    "notebook",
+    "uid",
+    "cells_done",
+    "cells_total",
+    "error",
+    "hint",
+    "loads",
+    "peak_mb",
+    "seconds",
+)
 
 
 class RunnerAwayError(VixtractError):
@@ -78,7 +89,7 @@ class Plugin:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the run was told to end."""
+        """Whether the run was asked to end."""
         return self._abort_limit is not None
 
     def _abort(self, *_: object) -> None:
@@ -108,7 +119,7 @@ class Plugin:
         )
 
     def _connect(self) -> socket.socket:
-        """Connect, waiting a moment for a runner that is just being started again."""
+        """Connect; wait for a runner that is being restarted."""
         try:
             return questions.connect(
                 self._socket_path,

@@ -1,7 +1,7 @@
-"""A process for a run that is forked before its supervisor has read a secret.
+"""A process for a run that is forked before its supervisor reads any secret.
 
-A fork takes the parent's whole memory along. So the supervisor of a warm run forks first, while it
-knows nothing but the request; the process waits, still root's, for what it is to become.
+A forked process has its parent's whole memory. So the supervisor of a warm run forks first, while
+it knows nothing but the request; the process waits, still root's, for its command.
 """
 
 from __future__ import annotations
@@ -13,62 +13,62 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from vixtract.processes.spawn import Command, become, wait_for_start
+from vixtract.processes.spawn import ProcessSpec, become, wait_for_start
 
 _NONE = -1
 
 
 @dataclass(frozen=True)
-class Beginnings:
-    """What forked processes do once they are the owner's.
+class WarmStarts:
+    """Functions that forked processes call once they are the owner's.
 
     Args:
         run: drives a notebook.
         render: makes the HTML of one.
     """
 
-    run: Callable[[Command], NoReturn]
-    render: Callable[[Command], NoReturn]
+    run: Callable[[ProcessSpec], NoReturn]
+    render: Callable[[ProcessSpec], NoReturn]
 
 
 @dataclass(frozen=True)
-class Warm:
+class WarmRun:
     """How the processes of one run are forked.
 
     Args:
-        prefork: the process that waits to drive the notebook.
-        render: as of `Beginnings`.
+        prepared: the process that waits to drive the notebook.
+        render: as of `WarmStarts`.
     """
 
-    prefork: Prefork
-    render: Callable[[Command], NoReturn]
+    prepared: PreparedProcess
+    render: Callable[[ProcessSpec], NoReturn]
 
 
-class Prefork:
+class PreparedProcess:
     """The waiting process.
 
     Args:
-        begin: what it does once it is the owner's; must be free of anything of other runs.
+        start: what it does once it is the owner's; free of anything of other runs.
     """
 
-    def __init__(self, begin: Callable[[Command], NoReturn]) -> None:
+    def __init__(self, start: Callable[[ProcessSpec], NoReturn]) -> None:
         self._ours, theirs = socket.socketpair()
         parent = os.getpid()
-        # A warm start: what it becomes is told later, over the socket.
+        # A warm start: its command comes later, over the socket.
         self._pid = os.fork()
         if self._pid == 0:
             self._ours.close()
-            _wait(theirs, parent, begin)
+            _wait(theirs, parent, start)
         theirs.close()
 
-    def start(self, command: Command) -> int:
-        """Let it become the owner's.
+    def start(self, command: ProcessSpec) -> int:
+        """Turn it into the owner's process and start the command.
 
         Args:
             command: as for `spawn.spawn`; its program runs where a warm process will not do.
         Returns: process id.
         Raises:
-            SpawnError: it failed, and is gone.
+            SpawnError: it failed and has ended.
         """
         reader, writer = os.pipe()
         payload = os.memfd_create("command")
@@ -85,16 +85,16 @@ class Prefork:
         return self._pid
 
 
-def _wait(theirs: socket.socket, parent: int, begin: Callable[[Command], NoReturn]) -> NoReturn:
+def _wait(theirs: socket.socket, parent: int, start: Callable[[ProcessSpec], NoReturn]) -> NoReturn:
     try:
         _, descriptors, _, _ = socket.recv_fds(theirs, 1, 5)
         if len(descriptors) == 5:
             payload, errors, stdin, output, progress = descriptors
             with os.fdopen(payload, "rb") as file:
                 file.seek(0)
-                # From this process's own parent, over a socket that nobody else has.
+                # From this process's own parent, over a socket that no other process has.
                 command = pickle.load(file)  # noqa: S301
             command = replace(command, stdin=stdin, output=output, progress=progress)
-            become(command, parent, errors, begin)
+            become(command, parent, errors, start)
     finally:
         os._exit(127)

@@ -1,4 +1,4 @@
-"""What the plugin and the runner daemon say to each other: one JSON object per line.
+"""The protocol between the plugin and the runner daemon: one JSON object per line.
 
 The plugin sends one request and then, at most, `{"abort": true}`. The daemon answers with events:
 
@@ -41,7 +41,7 @@ CODE_WARNING = 255
 
 
 class NoRequestError(RequestError):
-    """The connection closed without a word: somebody only looked whether the runner is up."""
+    """The connection closed without a request: a health check."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RunRequest:
         owner: whose account it runs as.
         author: who scheduled it; `vixtract` is the appliance itself.
         notebook: path in the owner's home, or absolute below it.
-        pinned: SHA-256 of the copy that runs in the notebook's place, or empty.
+        pinned: SHA-256 of the copy that runs instead of the notebook, or empty.
         script: text of a shell job.
         parameters: names to values for the notebook's parameters cell.
         kernel: kernel name; empty takes the notebook's own.
@@ -63,7 +63,7 @@ class RunRequest:
         timeout_s: seconds; 0 takes the appliance's.
         facts: what the record keeps of the event: `event`, `event_title`, `due`.
         target: `workers` for a run on another machine; anything else is this one.
-        database: the owner's database variables; a worker takes them, nobody else does.
+        database: the owner's database variables; only a worker uses them.
     """
 
     kind: str

@@ -35,7 +35,7 @@ def remove_records(runs_root: Path, owner: str, job: str) -> int:
         status = parent.lstat()
     except FileNotFoundError:
         return 0
-    # Root's directory holds the owners' ones, so this uid is no lie. The home may be gone.
+    # The parent is root's, so this owner can be trusted. The home may no longer exist.
     if not stat.S_ISDIR(status.st_mode) or (os.getuid() == 0 and status.st_uid < FIRST_UID):
         raise RequestError(f"{parent} is no person's directory.")
     person = Person(owner, status.st_uid, parent)
@@ -67,7 +67,7 @@ def _remove(name: str, directory: int) -> None:
 
 
 def _open_up(name: str, directory: int) -> None:
-    """Give the owner back the right to delete in folders that the run made read-only."""
+    """Restore the owner's write permission in folders that the run made read-only."""
     os.chmod(name, 0o700, dir_fd=directory)
     for _, folders, _, here in os.fwalk(name, dir_fd=directory):
         for folder in folders:

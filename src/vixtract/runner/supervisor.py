@@ -1,7 +1,7 @@
-"""One connection, one run: from the request to the last event and the record.
+"""Supervises one run, from the request on a connection to the last event and the record.
 
 Each supervisor is a single-threaded process forked by the daemon. It stays root's, takes the
-owner's rights for every touch of their files, and never looks into a notebook.
+owner's rights for every access to their files, and never reads a notebook's content.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from vixtract.errors import VixtractError
 from vixtract.people.directory import read_admins, read_blocked
 from vixtract.processes import tree
+from vixtract.processes.limits import Limits
 from vixtract.processes.notebook_files import (
     copy_notebook,
     open_notebook,
@@ -30,7 +31,7 @@ from vixtract.processes.notebook_files import (
     relative_parts,
 )
 from vixtract.processes.person import acting_as, find_person
-from vixtract.processes.spawn import PROGRESS_FD, Command, Limits, set_subreaper, spawn
+from vixtract.processes.spawn import PROGRESS_FD, ProcessSpec, set_subreaper, spawn
 from vixtract.processes.usage import DiskFloor
 from vixtract.runner import outcome
 from vixtract.runner.channel import Channel, Reports, RunLog, read_request
@@ -40,13 +41,12 @@ from vixtract.runner.environment import (
     build_environment,
     received_database,
 )
-from vixtract.runner.loads import read_loads
-from vixtract.runner.prepared import Beginnings, Prefork, Warm
+from vixtract.runner.prepared import PreparedProcess, WarmRun, WarmStarts
 from vixtract.runner.protocol import NoRequestError, RunRequest
 from vixtract.runner.removal import remove_records
 from vixtract.runner.watch import Bounds, Streams, Watched, Watcher
 from vixtract.runner.workers.client import is_remote, run_on_worker
-from vixtract.runner.workspace import Workspace, make_workspace
+from vixtract.runner.workspace import Workspace, make_workspace, read_loads
 from vixtract.secret_settings import Masker, known_secrets
 from vixtract.values import MIB
 
@@ -64,19 +64,19 @@ _RENDER_S = 60.0
 def serve(
     connection: socket.socket,
     config: RunnerConfig,
-    beginnings: Beginnings | None = None,
+    starts: WarmStarts | None = None,
 ) -> None:
     """Carry out the run that a connection asks for.
 
     Args:
         connection: accepted socket of a peer that was checked already.
         config: the daemon's.
-        beginnings: what forked processes do, where this one is warm.
+        starts: functions of forked processes; None starts them cold.
     """
     os.umask(0o077)
     set_subreaper()
     channel = Channel(connection)
-    # The daemon's end is an abort to its runs, so that each still records its own.
+    # When the daemon ends, its runs are aborted, so that each still writes its record.
     signal.signal(signal.SIGTERM, lambda *_: channel.want_abort())
     try:
         request = read_request(connection)
@@ -90,13 +90,13 @@ def serve(
         if is_remote(request, config):
             run_on_worker(connection, channel, request, config)
             return
-        # Now: the process must not have in its memory what is read from here on.
+        # Forked now, before secrets are read: a fork has this process's memory.
         warm = None
-        if beginnings and request.kind == "notebook":
-            warm = Warm(Prefork(beginnings.run), beginnings.render)
+        if starts and request.kind == "notebook":
+            warm = WarmRun(PreparedProcess(starts.run), starts.render)
         Supervisor(request, config, channel, warm).run()
     except VixtractError as error:
-        # Health checks only knock: they are no news.
+        # Health checks connect without a request, which is not worth a line in the log.
         level = logging.DEBUG if isinstance(error, NoRequestError) else logging.INFO
         log.log(level, "Refused: %s", error.message)
         channel.finish({"type": "refused", "description": error.message, "hint": error.hint})
@@ -117,7 +117,7 @@ class Supervisor:
         request: RunRequest,
         config: RunnerConfig,
         channel: Channel,
-        warm: Warm | None = None,
+        warm: WarmRun | None = None,
     ) -> None:
         self._warm = warm
         if not config.is_worker:
@@ -135,7 +135,7 @@ class Supervisor:
         self._masker = Masker([])
 
     def run(self) -> None:
-        """Prepare, run, record; tell the plugin what came of it."""
+        """Prepare, run and record; send the plugin the outcome."""
         source = self._open_source()
         work = make_workspace(self._person, self._request.job, self._config)
         last = {"type": "refused", "description": "The runner failed.", "hint": "See its log."}
@@ -150,7 +150,7 @@ class Supervisor:
             last["description"] = f"The runner failed: {error}."
             log.exception("The run %s failed", self._request.job)
         finally:
-            # The plugin's answer comes before the cleaning, which can take long.
+            # The plugin gets its answer before the clean-up, which can take long.
             self._channel.finish(last)
             work.close()
 
@@ -195,7 +195,7 @@ class Supervisor:
         masked = [*known_secrets(command.environment), *self._asked[1]]
         self._masker = Masker(masked)
         run_log.mask(masked)
-        pid = self._warm.prefork.start(command) if self._warm else spawn(command)
+        pid = self._warm.prepared.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
         if command.stdin is not None:
@@ -213,29 +213,32 @@ class Supervisor:
         watched = Watcher(pid, self._person, streams, bounds).run()
         os.close(output)
         os.close(progress)
-        # A peak between two looks: the system knows it for the biggest process.
+        # The system knows the peak of the biggest process between two checks.
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         biggest = usage.ru_maxrss * 1024
         if self._warm:
-            # What it shares with this process is not its own.
+            # Pages shared with this process are not counted.
             biggest -= tree.resident_bytes([os.getpid()])
             if not watched.peak_bytes:
-                # Over before the first look: each page that it wrote to was missing once.
+                # Ended before the first check: each page it wrote to caused one fault.
                 biggest = max(biggest, usage.ru_minflt * resource.getpagesize())
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
-    def _command(self, work: Workspace, output: int, progress: int) -> Command:
+    def _command(self, work: Workspace, output: int, progress: int) -> ProcessSpec:
         environment = {
             **build_environment(
-                self._person, self._config, run_dir=work.path, private=work.private,
+                self._person,
+                self._config,
+                run_dir=work.path,
+                private=work.private,
                 job=self._request.job,
             ),
             **self._asked[0],
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
-        }  # fmt: skip
-        command = Command(
+        }
+        command = ProcessSpec(
             argv=self._config.driver,
             environment=environment,
             cwd=work.path,
@@ -254,17 +257,17 @@ class Supervisor:
 
     @functools.cached_property
     def _asked(self) -> tuple[Mapping[str, str], list[str]]:
-        """The database's variables, and what to mask of connections; workers have none."""
+        """The database variables, and the secrets of connections to mask; workers have none."""
         if self._config.is_worker:
             return received_database(self._request.database, self._config), []
         return ask_for_run(self._person, self._config)
 
     def _job_description(self, work: Workspace) -> int:
-        """Give the driver its job on standard input: arguments are public, parameters may not."""
+        """Return a file with the driver's job, for standard input: arguments would be public."""
         folder = self._person.home.joinpath(*self._parts[:-1])
         stem = self._parts[-1].removesuffix(".ipynb")
         with acting_as(self._person):
-            # A pinned copy runs also when its notebook's folder is gone.
+            # A pinned copy also runs when its notebook's folder no longer exists.
             cwd = folder if folder.is_dir() else self._person.home
         description = {
             "input": str(work.path / INPUT),
@@ -282,7 +285,7 @@ class Supervisor:
         return descriptor
 
     def _script(self, work: Workspace) -> tuple[str, ...]:
-        """Put the script into the private directory, and the link that old scripts rely on."""
+        """Write the script to the private directory, and make the link that old scripts rely on."""
         script = self._request.script.replace("\r\n", "\n")
         path = work.private / "script"
         with acting_as(self._person):
@@ -300,7 +303,7 @@ class Supervisor:
         )
 
     def _check_files(self, work: Workspace, facts: dict[str, Any]) -> None:
-        """Believe the driver's paths only where they are this run's own: others will open them."""
+        """Drop reported paths that are not this run's own: others open them later."""
         output = Path(facts.get("output", ""))
         if output.parent != work.path or not work.has_file(output.name):
             facts.pop("output", None)
@@ -312,7 +315,7 @@ class Supervisor:
             work.remove(name)
 
     def _render(self, work: Workspace, output: Path, run_log: RunLog, reports: Reports) -> str:
-        """Make the HTML in a limited process; whatever happens to it, the run stands as it is."""
+        """Make the HTML in a process with limits; its failure does not change the run's outcome."""
         if self._channel.abort_wanted or not self._channel.is_open:
             return ""
         try:
@@ -329,10 +332,13 @@ class Supervisor:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
         environment = build_environment(
-            self._person, self._config, run_dir=work.path, private=work.private,
+            self._person,
+            self._config,
+            run_dir=work.path,
+            private=work.private,
             job=self._request.job,
-        )  # fmt: skip
-        command = Command(
+        )
+        command = ProcessSpec(
             argv=(*self._config.renderer, name, HTML),
             environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
             cwd=work.path,

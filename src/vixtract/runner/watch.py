@@ -1,4 +1,4 @@
-"""Watching one started process: its output, its memory, its time, and the wish to abort it."""
+"""Watches one process: its output, its memory and its time; stops it at a limit or by an abort."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TICK_S = 0.5
 _GLANCE_S = 0.1
 _DRAIN_S = 2.0
 
-# Why a run was stopped from outside.
+# Reasons for which a run is stopped.
 ABORTED = "aborted"
 TIMED_OUT = "timed out"
 OUT_OF_MEMORY = "memory limit"
@@ -52,11 +52,11 @@ class Bounds:
 
 @dataclass
 class Watched:
-    """What came of the process.
+    """How the process ended.
 
     Args:
         exit_code: negative for a signal.
-        stopped: empty, or why it was stopped.
+        stopped: reason, or empty where it ended by itself.
         peak_bytes: most memory seen, all processes together.
         seconds: from start to end.
     """
@@ -70,7 +70,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Streams:
-    """Where the process's bytes go.
+    """Where the process's output goes.
 
     Args:
         output: read end of its standard output and error.
@@ -88,7 +88,7 @@ class Streams:
 
 
 class Watcher:
-    """Looks after one process until it and all its descendants are gone.
+    """Watches one process until it and all its descendants have ended.
 
     Args:
         pid: leader of its own process group, a child of this process.
@@ -105,7 +105,7 @@ class Watcher:
         self._overuse = Overuse(person, bounds.processes, bounds.disk)
         self._started = time.monotonic()
         self._kill_at: float | None = None
-        # Many runs are over by then; looking costs milliseconds, a glance less than one.
+        # Many runs end before the first check, which costs milliseconds; a glance costs less.
         self._next_look = self._started + _TICK_S
         self._next_glance = self._started + _GLANCE_S
         self._shared = tree.reserved_bytes([os.getpid()]) if bounds.is_forked else 0
@@ -114,7 +114,7 @@ class Watcher:
         self._wakeup, self._waker = socket.socketpair()
 
     def run(self) -> Watched:
-        """Wait for the end, whichever way it comes."""
+        """Wait for the process to end by itself, at a limit, or by an abort."""
         self._prepare()
         try:
             while self._pid not in self._result.ended:
@@ -151,7 +151,7 @@ class Watcher:
         channel = self._streams.channel
         if channel.is_pending:
             channel.flush()
-        # A child that ended before the wakeup was set is found by the next tick.
+        # A child that ended before the wakeup was set up is found at the next tick.
         timeout = 0.05 if channel.is_pending or self._kill_at else _TICK_S / 5
         for key, _ in self._selector.select(timeout):
             key.data()
@@ -169,7 +169,7 @@ class Watcher:
             self._selector.unregister(channel)
 
     def _read_output(self) -> None:
-        # A plugin that does not read holds the job back through its full pipe.
+        # While the plugin does not read, the job blocks on its full pipe.
         if self._streams.channel.has_room:
             data = _read(self._streams.output)
             if data is None:
@@ -203,7 +203,7 @@ class Watcher:
             self._look_at_memory()
 
     def _is_suddenly_big(self, now: float) -> bool:
-        """Glance at a run that has just begun: a gigabyte is soon filled.
+        """Return whether a run that has just started reserves more than its limit already.
 
         Args:
             now: of the monotonic clock.
@@ -224,11 +224,11 @@ class Watcher:
         self._result.peak_bytes = max(self._result.peak_bytes, used)
         if limit and used > limit:
             note = f"Stopped: {used // MIB} MB in use, over the memory limit of {limit // MIB} MB."
-            # At once, before the machine suffers; the driver stays a moment to save the notebook.
+            # At once, before the machine runs out; the driver still saves the notebook.
             victim = tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid
             tree.kill(victim)
             self._stop(OUT_OF_MEMORY, note)
-        elif why := self._overuse.look(pids):
+        elif why := self._overuse.check(pids):
             tree.kill(tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid)
             self._stop(why, self._overuse.describe(why))
 
@@ -248,7 +248,7 @@ class Watcher:
             return
 
     def _drain(self) -> None:
-        """Read what the ended processes left in their pipes."""
+        """Read what is left in the pipes after the processes have ended."""
         limit = time.monotonic() + _DRAIN_S
         for descriptor, take in (
             (self._streams.progress, self._streams.reports.feed),
@@ -263,7 +263,7 @@ class Watcher:
 
 
 def _read(descriptor: int) -> bytes | None:
-    """Read what is there; None at the end, nothing when there is nothing now."""
+    """Return what can be read now, which may be nothing; None at the end of the stream."""
     try:
         return os.read(descriptor, 65536) or None
     except BlockingIOError:

@@ -24,11 +24,15 @@ from vixtract.runner.config import RunnerConfig
 from vixtract.runner.environment import PRIVATE_FOLDERS
 
 _MAX_ATTEMPTS = 100
+LOADS = "loads.jsonl"
+MAX_LOADS_BYTES = 256 * 1024
+MAX_LOADS = 100
+_MODES = ("replace", "append", "upsert", "incremental")
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where one run works.
+    """The directories of one run.
 
     Args:
         person: the owner.
@@ -55,7 +59,7 @@ class Workspace:
             write_whole(Path(name), text.encode("utf-8", "replace"), folder=self.directory)
 
     def remove(self, name: str) -> None:
-        """Remove a file or link of the record, where it is there."""
+        """Remove a file or link of the record, if it exists."""
         with acting_as(self.person):
             try:
                 os.unlink(name, dir_fd=self.directory)
@@ -63,7 +67,7 @@ class Workspace:
                 return
 
     def has_file(self, name: str) -> bool:
-        """Say whether a regular file of that name stands in the record."""
+        """Return whether the record has a regular file of that name."""
         with acting_as(self.person):
             try:
                 status = os.stat(name, dir_fd=self.directory, follow_symlinks=False)
@@ -74,7 +78,7 @@ class Workspace:
     def close(self) -> None:
         """Remove the private directory; the record stays."""
         os.close(self.directory)
-        # Relative to open directories, so a link put there meanwhile leads nowhere.
+        # Works relative to open directories: a link put there during the removal is not followed.
         shutil.rmtree(self.private, ignore_errors=True)
 
 
@@ -86,7 +90,7 @@ def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
         job: the engine's job id; a retry of the same job gets `<job>-2` and so on.
         config: the daemon's.
     Raises:
-        RequestError: the disk is full, or something foreign stands in the way.
+        RequestError: the disk is full, or another file has the name.
     """
     try:
         for name, uid in list_left(config.home_root):
@@ -104,7 +108,7 @@ def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
 
 
 def make_owner_directories(config: RunnerConfig) -> None:
-    """Make the run directory of everybody with a home: the link `runs` in a new home leads there.
+    """Make the run directories of all people: the link `runs` in a new home leads there.
 
     Args:
         config: the daemon's.
@@ -113,11 +117,11 @@ def make_owner_directories(config: RunnerConfig) -> None:
         try:
             _ensure_owner_directory(config.runs_root, find_person(home.name, config.home_root))
         except (OSError, VixtractError):
-            continue  # not a person's; where it is, their first run says what is wrong
+            continue  # not a person's home; if it is, their first run reports the problem
 
 
 def remove_leftovers(tmp_root: Path) -> list[str]:
-    """Remove private directories whose supervisor is gone.
+    """Remove private directories whose supervisor has ended.
 
     Args:
         tmp_root: directory of the private directories.
@@ -138,8 +142,8 @@ def _ensure_owner_directory(runs_root: Path, person: Person) -> None:
     except FileExistsError:
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise
-    # Also after a start that was cut between the two steps. Root's own directory holds it, so
-    # nobody can exchange it meanwhile.
+    # Also repairs a start that was interrupted between the two steps. The parent is root's, so no
+    # other account can replace the directory.
     status = path.lstat()
     if (status.st_uid, status.st_gid) != (person.uid, person.gid):
         os.chown(path, person.uid, person.gid, follow_symlinks=False)
@@ -161,7 +165,7 @@ def _make_record(parent: Path, job: str, person: Person) -> tuple[Path, int]:
 
 
 def _make_private(tmp_root: Path, person: Person) -> Path:
-    # A short name: it holds the kernel's sockets, whose paths may have 107 bytes.
+    # Short, because paths of the kernel's sockets in it may have at most 107 bytes.
     private = tmp_root / f"r{os.getpid()}"
     shutil.rmtree(private, ignore_errors=True)
     private.mkdir(mode=0o700)
@@ -170,3 +174,54 @@ def _make_private(tmp_root: Path, person: Person) -> Path:
         for name in PRIVATE_FOLDERS:
             (private / name).mkdir(mode=0o700)
     return private
+
+
+def read_loads(work: Workspace) -> list[dict[str, Any]]:
+    """Return what a run loaded into PostgreSQL, as `vixtract.load` noted it beside the output.
+
+    The file is the owner's to write: it is limited in size, and every field is checked. The caller
+    has the owner's rights.
+
+    Args:
+        work: the run's directories.
+    Returns: table (`schema.table`), mode, rows, bytes and seconds of each; the newest MAX_LOADS.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(LOADS, flags, dir_fd=work.directory)
+    except OSError:
+        return []
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return []
+        text = file.read(MAX_LOADS_BYTES)
+    loads = [load for load in map(parse_load, text.splitlines()) if load is not None]
+    return loads[-MAX_LOADS:]
+
+
+def parse_load(line: bytes) -> dict[str, Any] | None:
+    """Return the known fields of a load's record, or None where the line is not a record.
+
+    Args:
+        line: JSON object.
+    """
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    schema, table = content.get("schema", ""), content.get("table")
+    if not isinstance(table, str) or not table or not isinstance(schema, str):
+        return None
+    table = f"{schema}.{table}" if schema else table
+    if len(table) > 140 or not table.isprintable():
+        return None
+    load: dict[str, Any] = {"table": table}
+    if content.get("mode") in _MODES:
+        load["mode"] = content["mode"]
+    for name in ("rows", "bytes", "seconds"):
+        value = content.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10**15:
+            load[name] = value
+    return load

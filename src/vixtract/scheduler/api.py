@@ -7,16 +7,22 @@ description for people.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.scheduler import store
-from vixtract.scheduler.events import check_event
+from vixtract.scheduler.events import Event, check_event, check_params
 from vixtract.scheduler.store import Caller, StoredEvent
 
+if TYPE_CHECKING:
+    # A job's process imports this module, and not the mail library that the configuration needs.
+    from vixtract.scheduler.config import EngineConfig
+
 Answer = dict[str, Any]
+FOREVER_DAYS = 36500
 
 
 class ApiError(VixtractError):
@@ -119,6 +125,79 @@ def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
     problems = check_event(values, partial=partial)
     if problems:
         raise ApiError("api", "; ".join(str(problem) for problem in problems))
+
+
+def build_event(params: Mapping[str, Any], caller: Caller, config: EngineConfig, now: int) -> Event:
+    """Build the event that a call `create_event` asks for.
+
+    Args:
+        params: of the call, checked.
+        caller: who creates it; only an administrator's key may name another author.
+        config: has the time zone of events that name none.
+        now: epoch seconds.
+    """
+    values = {
+        "timezone": config.timezone,
+        **{name: value for name, value in params.items() if value is not None},
+        "id": str(params.get("id") or "e" + secrets.token_hex(6)).lower(),
+        "username": choose_author(caller, params, caller.username),
+        "created": now,
+        "modified": now,
+    }
+    return Event.from_dict(values)
+
+
+def choose_author(caller: Caller, params: Mapping[str, Any], present: str) -> str:
+    """Return the author that a call asks for, or the present one where the key may not choose."""
+    asked = params.get("username")
+    return str(asked) if asked and caller.is_admin else present
+
+
+def choose_cursor(
+    old: Event, new: Event, params: Mapping[str, Any], config: EngineConfig, now: int
+) -> int | None:
+    """Return the time from which an updated event's slots are settled; None leaves it as it was.
+
+    Args:
+        old: the event before.
+        new: the event now.
+        params: of the call `update_event`; `reset_cursor` goes back to a time, with catch-up.
+        config: says how long runs are kept: older slots are not made up for.
+        now: epoch seconds.
+    """
+    if params.get("reset_cursor") and new.catch_up:
+        # One minute back, so that the slot at that very time is settled again, as in Cronicle.
+        cursor = get_number(params, "reset_cursor", 0) - 60
+        oldest = now - ((config.keep_days or FOREVER_DAYS) - 1) * 86400
+        return max(oldest, min(cursor, now))
+    is_changed = (old.timing, old.timezone, old.enabled) != (new.timing, new.timezone, new.enabled)
+    return now if is_changed else None
+
+
+def override_params(
+    plugin: str, params: Mapping[str, Any], call: Mapping[str, Any], caller: Caller
+) -> dict[str, Any] | None:
+    """Return the plugin's parameters for one run, or None where the event's own are used.
+
+    Args:
+        plugin: the event's.
+        params: the event's parameters.
+        call: parameters of the call `run_event`; its `params` replace single ones. Keys without
+            the privilege `admin` may start what is there, not change what it does, as in Cronicle.
+        caller: who starts the run.
+    Raises:
+        ApiError: the parameters are malformed.
+    """
+    override = call.get("params")
+    if not override or not caller.is_admin:
+        return None
+    if not isinstance(override, Mapping):
+        raise ApiError("api", "Malformed event parameter: params (must be object)")
+    merged = {**params, **override}
+    problems = check_params(plugin, merged)
+    if problems:
+        raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    return merged
 
 
 def page(rows: list[dict[str, Any]], length: int) -> Answer:

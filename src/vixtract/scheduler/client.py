@@ -38,7 +38,7 @@ class SchedulerError(VixtractError):
         super().__init__(message, hint)
         self.code = code
 
-    def __reduce__(self) -> tuple[type[SchedulerError], tuple[str, str, str]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[SchedulerError], tuple[str, str, str]]:
         """Pickle with the code."""
         return type(self), (self.message, self.code, self.hint)
 

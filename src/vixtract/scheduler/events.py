@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,7 +69,7 @@ IGNORED = frozenset(
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with an event.
+    """A problem with one field of an event.
 
     Args:
         field: name of the event's field, for a form to mark it.
@@ -174,8 +175,22 @@ def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
     return cleaned
 
 
+def find_owner(params: Mapping[str, Any], author: str) -> str:
+    """Return the person whose account a job runs under, by the runner's rule.
+
+    Args:
+        params: the event's.
+        author: the event's.
+    """
+    owner = str(params.get("owner") or "")
+    parts = PurePosixPath(str(params.get("notebook") or "")).parts
+    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
+        owner = parts[2]
+    return owner or author
+
+
 def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Problem]:
-    """Find everything wrong with an event as it came in.
+    """Return every problem with an event as a client sent it.
 
     Args:
         values: fields of Event, as JSON types.
@@ -192,7 +207,7 @@ def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Pro
             message = _check_field(name, value)
             problems += [Problem(name, message)] if message else []
         elif name not in IGNORED:
-            problems.append(Problem(str(name), f"{name} is no field of an event"))
+            problems.append(Problem(str(name), f"{name} is not a field of an event"))
     if "timing" in values:
         problems += [Problem("timing", message) for message in check_timing(values["timing"])]
     if isinstance(values.get("params"), Mapping) and "plugin" in values:
@@ -232,7 +247,7 @@ def _check_addresses(value: Any) -> str:
     # Cronicle's own rule for the field, then that of each address.
     addresses = re.split(r"[,\s]+", value.strip()) if value.strip() else []
     good = all(re.fullmatch(r"[\w.-]{1,64}@[\w-]+(\.[\w-]+)*", a, re.ASCII) for a in addresses)
-    return "" if good and len(value) <= 1000 else "these are no mail addresses with commas between"
+    return "" if good and len(value) <= 1000 else "must be mail addresses, separated by commas"
 
 
 def _check_web_hook(value: Any) -> str:
@@ -276,12 +291,12 @@ TEXT_CHECKS: Mapping[str, Callable[[Any], str]] = {
     "notify_success": _check_addresses,
     "notify_fail": _check_addresses,
     "web_hook": _check_web_hook,
-    "username": _matcher(r"[a-z_][a-z0-9._-]{0,31}", "username is no valid account name"),
+    "username": _matcher(r"[a-z_][a-z0-9._-]{0,31}", "username is not a valid account name"),
 }
 
 
 def check_params(plugin: str, params: Mapping[str, Any]) -> list[Problem]:
-    """Find what is wrong with a plugin's parameters.
+    """Return the problems with a plugin's parameters.
 
     Args:
         plugin: notebook or shellplug.

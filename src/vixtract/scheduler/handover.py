@@ -6,11 +6,11 @@ import datetime
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from vixtract.errors import VixtractError
 from vixtract.scheduler.client import SchedulerClient
+from vixtract.scheduler.events import find_owner
 
 # No person has this name: what belongs to it is seen by administrators alone.
 SERVICE = "vixtract"
@@ -29,20 +29,6 @@ class ScheduleChanges:
 
     events: tuple[str, ...] = ()
     jobs: int = 0
-
-
-def find_owner(params: Mapping[str, Any], author: str) -> str:
-    """Return the person whose account a job runs under, by the runner's rule.
-
-    Args:
-        params: the event's.
-        author: the event's.
-    """
-    owner = str(params.get("owner") or "")
-    parts = PurePosixPath(str(params.get("notebook") or "")).parts
-    if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
-        owner = parts[2]
-    return owner or author
 
 
 def pause(scheduler: SchedulerClient, name: str) -> ScheduleChanges:

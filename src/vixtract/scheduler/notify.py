@@ -42,12 +42,12 @@ MAX_TEXT = 4000
 
 
 class NotifyError(VixtractError):
-    """A message was not taken; the text says by whom and why."""
+    """A message was not accepted; the text says by which server and why."""
 
 
 @dataclass(frozen=True)
 class NotifyConfig:
-    """How messages leave.
+    """How messages are sent.
 
     Args:
         host: mail server; empty where no mail is sent.
@@ -82,7 +82,7 @@ class NotifyConfig:
 
 
 def find_targets(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say who is to be told of a run that has ended.
+    """Return the notices that a run which has ended calls for.
 
     Args:
         run: row of the ledger.
@@ -100,7 +100,7 @@ def find_targets(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def describe_run(run: Mapping[str, Any], config: NotifyConfig) -> dict[str, Any]:
-    """Put a run into the object that web hooks get.
+    """Build the object that web hooks get about a run.
 
     Args:
         run: row of the ledger.
@@ -168,7 +168,7 @@ def build_mail(run: Mapping[str, Any], to: str, config: NotifyConfig) -> EmailMe
 
 
 def split_addresses(text: str) -> list[str]:
-    """Return the addresses of a field, which stand with commas or blanks between."""
+    """Return the addresses of a field, which commas or blanks separate."""
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
@@ -179,7 +179,7 @@ def send_mail(message: EmailMessage, config: NotifyConfig) -> None:
         message: complete.
         config: names the server.
     Raises:
-        NotifyError: it was not taken.
+        NotifyError: the server did not accept it.
     """
     if not config.host:
         raise NotifyError("No mail server is set.", "Set SMTP_HOST.")
@@ -245,7 +245,7 @@ def call_web_hook(url: str, content: Mapping[str, Any]) -> None:
             sock = plain
             if is_tls:
                 sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-            # The socket's own limit is for each read; one that answers byte by byte ends here.
+            # The socket's own limit is for each read; a server that answers byte by byte ends here.
             watchdog = threading.Timer(TIMEOUT_S, _cut, (sock,))
             watchdog.start()
             try:
@@ -268,7 +268,7 @@ def _cut(sock: socket.socket) -> None:
 
 
 class Notifier:
-    """Sends what is owed, in a thread of its own.
+    """Sends notices, in a thread of its own.
 
     Args:
         database: the ledger.

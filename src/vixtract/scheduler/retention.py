@@ -14,6 +14,7 @@ from pathlib import Path
 from vixtract.ledger.database import Database
 from vixtract.ledger.history import delete_old_runs, empty_trash, list_trash
 from vixtract.processes.questions import UnansweredError, ask
+from vixtract.scheduler.api import FOREVER_DAYS
 from vixtract.scheduler.config import EngineConfig
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ EVERY_S = 3600.0
 # A thousand folders an hour would not keep up with a busy appliance; what is left goes soon.
 AGAIN_S = 60.0
 ANSWER_S = 60.0
-FOREVER_DAYS = 36500
 STOP_S = 2.0
 
 

@@ -15,8 +15,7 @@ from vixtract.ledger import runs, slots
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import ABORTED, FAILED, GRACE_S, SUCCEEDED, Settlement
 from vixtract.scheduler.clock import ClockWatch
-from vixtract.scheduler.events import Event
-from vixtract.scheduler.handover import find_owner
+from vixtract.scheduler.events import Event, find_owner
 from vixtract.scheduler.store import StoredEvent
 
 logger = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ TimingInput = Union[Mapping[str, Sequence[int]], bool, None]
 
 
 class TimingError(VixtractError):
-    """A timing or a time zone means nothing; the message says which part."""
+    """A timing or a time zone is invalid; the message says which part."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Timing:
 
 
 def check_timing(timing: object) -> list[str]:
-    """Find what is wrong with a timing as it came in.
+    """Return the problems with a timing as a client sent it.
 
     Args:
         timing: object of lists, or false/None for "on demand only".
@@ -116,7 +116,7 @@ def _check_values(key: str, values: object) -> list[str]:
     if not values:
         return [f"timing.{key} is an empty list; leave it out to mean every one"]
     wrong = [v for v in values if type(v) is not int or not low <= v <= high]
-    return [f"timing.{key} has {v!r}, which is no number from {low} to {high}" for v in wrong[:3]]
+    return [f"timing.{key} has {v!r}, not a number from {low} to {high}" for v in wrong[:3]]
 
 
 def _happens(timing: Timing) -> bool:
@@ -125,7 +125,7 @@ def _happens(timing: Timing) -> bool:
 
 
 def build_timing(timing: Mapping[str, Sequence[int]]) -> Timing:
-    """Make a Timing of a checked timing object.
+    """Convert a checked timing object to a Timing.
 
     A list that holds the whole range says the same as no list, so it becomes None: twenty-four
     ticked hours are "every hour", and follow real time.
@@ -142,7 +142,7 @@ def get_zone(name: str) -> ZoneInfo:
     """Return a time zone by its name.
 
     Raises:
-        TimingError: there is no such zone.
+        TimingError: the zone is unknown.
     """
     try:
         return ZoneInfo(name)
@@ -221,7 +221,7 @@ def next_due(
         count: how many at most.
     Returns: aware times in the event's own zone, earliest first, fewer if there are no more.
     Raises:
-        TimingError: the timing or the zone means nothing, or `after` has no zone.
+        TimingError: the timing or the zone is invalid, or `after` has no zone.
     """
     problems = check_timing(timing)
     if problems:

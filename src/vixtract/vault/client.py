@@ -1,68 +1,37 @@
-"""What notebooks call: `vixtract.connection("crm")` and `vixtract.connections()`."""
+"""The client of the vault, on the standard library alone."""
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from vixtract.vault import wire
-from vixtract.vault.connection import Connection
-from vixtract.vault.errors import UnknownNameError, VaultError
-from vixtract.vault.registry import KINDS
+from vixtract.processes import questions
+from vixtract.processes.questions import UnansweredError
+from vixtract.vault.errors import NoVaultError
+
+SOCKET = Path("/run/vixtract-vault/vault.sock")
+# For tests and other containers; it grants no rights, because the vault checks the uid.
+SOCKET_VARIABLE = "VIXTRACT_VAULT_SOCKET"
+PATIENCE_S = 10.0
 
 
-def connection(name: str) -> Any:
-    """Return a connection by its name, ready to use.
+def ask(
+    question: Mapping[str, Any], *, path: Path | None = None, timeout_s: float = 15.0
+) -> dict[str, Any]:
+    """Ask the vault, and wait PATIENCE_S for one that is being restarted.
 
-    A database has `.url` (of SQLAlchemy), `.connect()` (DB-API) and `.engine()`; HTTP has
-    `.client()` (a `requests.Session` with the token and the address) and `.headers`; S3 has
-    `.client()` (`pyarrow.fs.S3FileSystem`), `.storage_options` (of polars) and `.file(path)`; SFTP
-    has `.client()` (of paramiko) and `.file(path)`. Each value is an attribute: `.host`, `.user`.
-
-    Args:
-        name: as in the portal under Connections; `team/name` where two teams have one of that name.
-    Raises:
-        UnknownNameError: the person has no connection of this name; the hint has similar names.
-        NoVaultError: the vault does not answer.
-    """
-    if not isinstance(name, str) or not name.strip():
-        raise VaultError("A connection is asked for by its name.", "For example: connection('crm')")
-    found = _ask(do="get", name=name.strip())["connection"]
-    return make(found["kind"], found["values"], name=found["name"], owner=found["owner"][1])
-
-
-def connections() -> list[str]:
-    """Return the names of the person's own connections and of those of their teams, sorted.
-
+    Returns: the answer; or `error` and `hint` if the vault refuses.
     Raises:
         NoVaultError: the vault does not answer.
     """
-    found = _ask(do="list")["connections"]
-    count = Counter(each["name"].casefold() for each in found)
-    names = [
-        each["name"]
-        if count[each["name"].casefold()] == 1 or each["owner"][0] == "person"
-        else f"{each['owner'][1]}/{each['name']}"
-        for each in found
-    ]
-    return sorted(names, key=str.casefold)
-
-
-def make(kind: str, values: dict[str, str], *, name: str = "", owner: str = "") -> Connection:
-    """Return the object of a connection.
-
-    Args:
-        kind: a name in `vixtract.vault.registry.KINDS`.
-        values: of all its fields.
-        name: of the connection.
-        owner: the person or team that has it.
-    """
-    return KINDS[kind].connection(name, owner, values)
-
-
-def _ask(**question: str) -> dict[str, Any]:
-    answer = wire.ask(question)
-    if answer.get("error"):
-        kind = UnknownNameError if answer.get("unknown") else VaultError
-        raise kind(str(answer["error"]), str(answer.get("hint") or ""))
-    return answer
+    where = path or Path(os.environ.get(SOCKET_VARIABLE) or SOCKET)
+    try:
+        return questions.ask(where, question, timeout_s=timeout_s, patience_s=PATIENCE_S)
+    except UnansweredError as error:
+        raise NoVaultError(
+            f"The vault of connections does not answer ({error.message}).",
+            "Try again; if it stays so, the operator's `./vixtract logs jupyter` (in a job:"
+            " `cronicle`) says why.",
+        ) from error

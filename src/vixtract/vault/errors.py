@@ -41,6 +41,6 @@ class ConnectionFormError(VaultError):
         super().__init__(f"The connection cannot be saved: {listed}.")
         self.problems = dict(problems)
 
-    def __reduce__(self) -> tuple[type[ConnectionFormError], tuple[dict[str, str]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[ConnectionFormError], tuple[dict[str, str]]]:
         """Pickle with the problems."""
         return type(self), (self.problems,)

@@ -1,8 +1,8 @@
-"""The vault: the root process that hands people their connections.
+"""The vault: the root process that gives people their connections.
 
-One runs in each container that people's processes run in. Everybody may connect to its unix socket;
-the answer goes by the uid that the kernel gives for the other end. Each question is answered by a
-process of its own, so that none keeps more than one person's values, and none for long.
+One runs in each container that has processes of people. Every process may connect to its unix
+socket; the answer depends on the uid that the kernel reports for the other end. Each question is
+answered in a child process, so that no process has the values of more than one person.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.processes.server import Answer, Peer, Server, ServerConfig
+from vixtract.processes.server import Answer, Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import end_with_parent, hide_memory
-from vixtract.vault.answers import VaultConfig, answer
 from vixtract.vault.cipher import Cipher
-from vixtract.vault.wire import SOCKET
+from vixtract.vault.client import SOCKET
+from vixtract.vault.requests import VaultConfig, answer
 
 log = logging.getLogger(__name__)
 
@@ -29,33 +29,29 @@ MAX_CHILDREN = 64
 MAX_OF_ONE = 8
 
 
-class Vault(Server):
-    """Answers questions until it is told to stop.
-
-    Args:
-        config: paths and accounts.
-    """
+class Vault(QuestionServer):
+    """Answers questions until it is told to stop."""
 
     def __init__(self, config: VaultConfig) -> None:
         super().__init__(
             ServerConfig(
-                config.socket_path, mode=0o666, places=MAX_CHILDREN, places_of_one=MAX_OF_ONE
+                config.socket_path, mode=0o666, max_children=MAX_CHILDREN, max_of_account=MAX_OF_ONE
             )
         )
         self._config = config
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        # The key is there before the first question, and a wrong one is told at once.
+        # Make a missing key before the first question, and report a damaged one at once.
         Cipher(self._config.secrets_dir)
-        # Its directory is root's: nobody else can put a socket of theirs there.
+        # Its directory is root's: no other account can put a socket there.
         folder = self._config.socket_path.parent
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder.chmod(0o755)
         super().run()
 
-    def places_of(self, peer: Peer) -> int:
-        """Return half of all places for the portal and root, which act for everybody."""
+    def limit_of(self, peer: Peer) -> int:
+        """Return half of all places for the portal and root, which act for all people."""
         if peer.uid in (0, self._config.portal_uid):
             return MAX_CHILDREN // 2
         return MAX_OF_ONE

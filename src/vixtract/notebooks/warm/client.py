@@ -23,7 +23,7 @@ from nbclient.exceptions import (
 )
 
 from vixtract.notebooks.engine import Cells, Client
-from vixtract.notebooks.warm.wire import Wire
+from vixtract.notebooks.warm.message_socket import MessageSocket
 
 _START_S = 120.0
 _SHUTDOWN_S = 5.0
@@ -87,7 +87,7 @@ class Printed:
         return text
 
 
-class Link:
+class ForkedKernel:
     """A forked kernel: its process, its messages and its printed text.
 
     Args:
@@ -104,8 +104,8 @@ class Link:
             end.close()
         for _, writer in pipes:
             os.close(writer)
-        self.messages = Wire(messages)
-        self.requests = Wire(requests)
+        self.messages = MessageSocket(messages)
+        self.requests = MessageSocket(requests)
         self._sockets = (messages, requests)
         self.printed = [Printed(pipes[i][0], name) for i, name in enumerate(_STREAMS)]
         self.death = os.pidfd_open(self.pid)
@@ -166,12 +166,12 @@ class WarmClient(Client):
 
     Args:
         manager: papermill's state of the run.
-        link: the kernel.
+        kernel: the forked kernel.
     """
 
-    def __init__(self, manager: Cells, link: Link, **options: Any) -> None:
+    def __init__(self, manager: Cells, kernel: ForkedKernel, **options: Any) -> None:
         super().__init__(manager, **options)
-        self._link = link
+        self._forked = kernel
         self._parent: dict[str, Any] = {}
 
     def execute(self, **_: Any) -> Any:
@@ -188,7 +188,7 @@ class WarmClient(Client):
             try:
                 self.nb_man.save_now()
             finally:
-                self._link.close()
+                self._forked.close()
         return self.nb
 
     def execute_cell(
@@ -224,16 +224,24 @@ class WarmClient(Client):
         identity = uuid4().hex
         header = {"msg_id": identity, "msg_type": "execute_request", "username": "", "session": ""}
         content = {
-            "code": cell.source, "silent": False, "store_history": store_history,
-            "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
-        }  # fmt: skip
+            "code": cell.source,
+            "silent": False,
+            "store_history": store_history,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
         self._parent = header
         request = {
-            "header": header, "msg_id": identity, "msg_type": "execute_request",
-            "parent_header": {}, "metadata": {}, "content": content,
-        }  # fmt: skip
+            "header": header,
+            "msg_id": identity,
+            "msg_type": "execute_request",
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+        }
         try:
-            self._link.requests.send(request)
+            self._forked.requests.send(request)
         except OSError:
             raise DeadKernelError("Kernel died") from None
         return identity
@@ -244,7 +252,7 @@ class WarmClient(Client):
         reply = self._follow(cell, index, identity, limit_s)
         if reply is None:
             # As a kernel of its own is ended: the traceback in the cell shows where it was.
-            os.kill(self._link.pid, signal.SIGINT)
+            os.kill(self._forked.pid, signal.SIGINT)
             with contextlib.suppress(DeadKernelError):
                 self._follow(cell, index, identity, _INTERRUPT_S)
             raise CellTimeoutError.error_from_timeout_and_cell(
@@ -259,7 +267,7 @@ class WarmClient(Client):
         limit = time.monotonic() + limit_s if limit_s else None
         reply: dict[str, Any] | None = None
         while True:
-            for message in self._link.wait(self._patience(limit)):
+            for message in self._forked.wait(self._patience(limit)):
                 if message["parent_header"].get("msg_id") != identity:
                     continue
                 message["header"]["date"] = parse_date(message["header"].get("date"))
@@ -277,7 +285,7 @@ class WarmClient(Client):
             self._flush(cell, index)
             if self.nb_man.save_where_due():
                 continue
-            if not (self._link.is_alive and self._link.may_speak):
+            if not (self._forked.is_alive and self._forked.may_speak):
                 self._take_rest(cell, index)
                 raise DeadKernelError("Kernel died")
             if limit is not None and time.monotonic() > limit:
@@ -285,7 +293,7 @@ class WarmClient(Client):
                 return reply
 
     def _patience(self, limit: float | None) -> float:
-        times = [printed.due for printed in self._link.printed if printed.is_waiting]
+        times = [printed.due for printed in self._forked.printed if printed.is_waiting]
         if self.nb_man.save_due:
             times.append(self.nb_man.save_due)
         if limit is not None:
@@ -295,18 +303,22 @@ class WarmClient(Client):
 
     def _flush(self, cell: Any, index: int, *, is_all: bool = False) -> None:
         """Give gathered text to the cell, the older stream first."""
-        waiting = [printed for printed in self._link.printed if printed.is_waiting]
+        waiting = [printed for printed in self._forked.printed if printed.is_waiting]
         is_all = is_all or len(waiting) > 1 or any(printed.is_due for printed in waiting)
         for printed in sorted(waiting, key=lambda one: one.due) if is_all else ():
             content = {"name": printed.name, "text": printed.take()}
             message = {
-                "header": {"msg_type": "stream"}, "parent_header": self._parent, "metadata": {},
-                "msg_type": "stream", "content": content, "buffers": [],
-            }  # fmt: skip
+                "header": {"msg_type": "stream"},
+                "parent_header": self._parent,
+                "metadata": {},
+                "msg_type": "stream",
+                "content": content,
+                "buffers": [],
+            }
             self.process_message(message, cell, index)
 
     def _take_rest(self, cell: Any, index: int) -> None:
-        for printed in self._link.printed:
+        for printed in self._forked.printed:
             while printed.is_open and printed.read():
                 continue
         self._flush(cell, index, is_all=True)
@@ -314,11 +326,11 @@ class WarmClient(Client):
     def _wait_for_kernel(self) -> dict[str, Any]:
         limit = time.monotonic() + _START_S
         while time.monotonic() < limit:
-            for message in self._link.wait(limit - time.monotonic()):
+            for message in self._forked.wait(limit - time.monotonic()):
                 if message["msg_type"] == "kernel_info_reply":
                     return dict(message["content"]["language_info"])
-            if not self._link.is_alive:
-                text = "".join(printed.take() for printed in self._link.printed)
+            if not self._forked.is_alive:
+                text = "".join(printed.take() for printed in self._forked.printed)
                 print(text, end="", flush=True)
                 raise DeadKernelError("Kernel died")
         raise RuntimeError("Kernel didn't respond in time")

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from vixtract.notebooks import engine, execute
 from vixtract.notebooks.warm import client as warm_client
 from vixtract.notebooks.warm import kernel, suitability
-from vixtract.processes.spawn import PROGRESS_FD, Command, name_process
+from vixtract.processes.spawn import PROGRESS_FD, ProcessSpec, name_process
 
 # Not `libraries`: the same list that `forkserver` has imported from.
 _IMAGE_PATH = list(sys.path)
@@ -33,7 +33,7 @@ RENDERERS = "/opt/vixtract"
 _hidden: dict[str, Any] = {}
 
 
-def begin(command: Command) -> NoReturn:
+def run_notebook(command: ProcessSpec) -> NoReturn:
     """Run the notebook whose job is on standard input; falls back to the command itself.
 
     Args:
@@ -62,7 +62,7 @@ def begin(command: Command) -> NoReturn:
         os._exit(code)
 
 
-def render_notebook(command: Command) -> NoReturn:
+def render_notebook(command: ProcessSpec) -> NoReturn:
     """Make the HTML of an executed notebook.
 
     Unlike a run's process it stays hidden from the owner's others: it was forked late.
@@ -148,14 +148,14 @@ def run(job: dict[str, Any]) -> int:
     os.dup2(null, 0)
     os.close(null)
     # Before anything of the driver's: its log, its filters for warnings, the notebook.
-    link = warm_client.Link(lambda *ends: fork_kernel(job["cwd"], *ends))
+    forked = warm_client.ForkedKernel(lambda *ends: fork_kernel(job["cwd"], *ends))
 
     class Engine(engine.Engine):
         """papermill's engine with the forked kernel."""
 
         @classmethod
         def make_client(cls, manager: engine.Cells, **options: Any) -> engine.Client:
-            return warm_client.WarmClient(manager, link, **options)
+            return warm_client.WarmClient(manager, forked, **options)
 
     return execute.drive(job, Engine)
 

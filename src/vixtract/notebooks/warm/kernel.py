@@ -31,7 +31,7 @@ from jupyter_client.session import Session
 from tornado.ioloop import IOLoop
 from traitlets.config import Config
 
-from vixtract.notebooks.warm.wire import Wire
+from vixtract.notebooks.warm.message_socket import MessageSocket
 
 LAUNCHER = "/usr/lib/python3/dist-packages/ipykernel_launcher.py"
 HISTORY = "--HistoryManager.hist_file=:memory:"
@@ -99,10 +99,10 @@ class Outputs:
         return False
 
 
-class WireSession(Session):  # type: ignore[misc]
-    """Jupyter's session over a wire; says nothing from processes that a cell forked."""
+class MessageSession(Session):  # type: ignore[misc]
+    """Jupyter's session over a socket pair; sends nothing from processes that a cell forked."""
 
-    wire: Wire
+    messages: MessageSocket
     outputs: Outputs
 
     def send(self, stream: Any, msg_or_type: Any, *arguments: Any, **options: Any) -> Any:
@@ -124,7 +124,7 @@ class WireSession(Session):  # type: ignore[misc]
             return message
         if message["msg_type"] != "status":
             self.outputs.settle()
-        self.wire.send({**message, "buffers": options.get("buffers") or ()})
+        self.messages.send({**message, "buffers": options.get("buffers") or ()})
         return message
 
 
@@ -153,7 +153,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
 class KernelApp(IPKernelApp):  # type: ignore[misc]
     """ipykernel's application (profile, configuration, start-up files, plots), without sockets."""
 
-    session_of_run: WireSession
+    session_of_run: MessageSession
 
     def _nothing(self, *_: Any) -> None:
         """Stand for a step that needs sockets."""
@@ -210,11 +210,11 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         connection = f"{os.environ.get('JUPYTER_RUNTIME_DIR', '/tmp')}/k.json"  # noqa: S108 (only a name)
         sys.argv = [LAUNCHER, "-f", connection, HISTORY]
         sys.orig_argv = ["/usr/bin/python3", "-m", "ipykernel_launcher", *sys.argv[1:]]
-        session = WireSession(wire=None, username=os.environ.get("USER", ""))
-        session.wire, session.outputs = Wire(messages), outputs
+        session = MessageSession(messages=None, username=os.environ.get("USER", ""))
+        session.messages, session.outputs = MessageSocket(messages), outputs
         code = asyncio.run(_serve(session, requests))
     except BaseException as error:
-        # What a cell's forked child stumbles over on its way back is nobody's news.
+        # An error of a process that a cell forked is not one of the kernel.
         if os.getpid() == owner:
             text = f"The kernel failed: {type(error).__name__}: {error}\n"
             os.write(2, text.encode(errors="backslashreplace"))
@@ -223,7 +223,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         os._exit(code)
 
 
-async def _serve(session: WireSession, requests: socket.socket) -> int:
+async def _serve(session: MessageSession, requests: socket.socket) -> int:
     owner = os.getpid()
     app = KernelApp.instance()
     app.session_of_run = session
@@ -241,7 +241,7 @@ async def _serve(session: WireSession, requests: socket.socket) -> int:
         stop=stopped.set,
         asyncio_loop=loop,
     )
-    wire = Wire(requests)
+    incoming = MessageSocket(requests)
     arrived = asyncio.Event()
     loop.add_reader(requests, arrived.set)
     session.send(None, "kernel_info_reply", {"language_info": kernel.language_info})
@@ -252,7 +252,7 @@ async def _serve(session: WireSession, requests: socket.socket) -> int:
         next_one.cancel()
         arrived.clear()
         try:
-            requested = wire.receive()
+            requested = incoming.receive()
         except EOFError:
             break
         for message in requested:

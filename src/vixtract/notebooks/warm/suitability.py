@@ -15,6 +15,8 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
+from vixtract.known_libraries import find_unknown
+
 KERNEL = "python3"
 KERNEL_FOLDER = "/usr/share/jupyter/kernels/python3"
 _IMAGE = ("/usr/lib/",)
@@ -44,6 +46,9 @@ def find_obstacle(job: dict[str, Any], warm: Collection[str], hooks: int) -> str
     Returns: the reason for a kernel of its own, or an empty text.
     """
     cwd = Path(job["cwd"])
+    unknown = find_unknown("ipykernel", "jupyter_client", "nbclient", "papermill")
+    if unknown:
+        return f"{unknown} is not a release that the warm process knows"
     if len(sys.meta_path) + len(sys.path_hooks) != hooks:
         return "a library of yours changes how libraries are imported"
     own = [path for path in sys.path if path and not path.startswith(_IMAGE)]

@@ -1,6 +1,6 @@
-"""A run on a worker, as the appliance's runner sees it: checked here, done there, told on.
+"""Runs on a worker, from the side of the appliance: checked here, executed there.
 
-Who may run what is decided here, by this machine's list of people. The worker gets the request and
+This machine decides who may run what, by its list of people. The worker gets the request and
 the one owner's database login; the appliance's secrets stay.
 """
 
@@ -23,7 +23,7 @@ from vixtract.runner.channel import Channel
 from vixtract.runner.config import RunnerConfig, check_author
 from vixtract.runner.environment import database_environment
 from vixtract.runner.protocol import WORKERS, RunRequest
-from vixtract.runner.workers.link import KEY_NAME, Pump, connect, read_line
+from vixtract.runner.workers.connection import KEY_NAME, Pump, connect, read_line
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ _READY_S = 15.0
 
 
 def is_remote(request: RunRequest, config: RunnerConfig) -> bool:
-    """Say whether a request is for a worker."""
+    """Return whether a request is for a worker."""
     return request.target == WORKERS and not config.is_worker
 
 
 def run_on_worker(
     connection: socket.socket, channel: Channel, request: RunRequest, config: RunnerConfig
 ) -> None:
-    """Hand a run to a worker and pass on what it tells.
+    """Hand a run to a worker and pass on its events.
 
     Args:
         connection: of the plugin; non-blocking.
@@ -78,7 +78,7 @@ def _read_key(config: RunnerConfig) -> str:
 def _find_worker(
     config: RunnerConfig, key: str, channel: Channel
 ) -> tuple[str, ssl.SSLSocket] | None:
-    """Return a worker with a free place, None when the run was aborted while it waited."""
+    """Return a worker that has room, or None if the run was aborted while it waited."""
     if not config.workers:
         raise RequestError(
             "The schedule's target is workers, and there are none.",

@@ -1,7 +1,7 @@
-"""A worker's door: takes runs from the appliance and hands them to the runner of this machine.
+"""A worker's server: takes runs from the appliance and hands them to the runner of this machine.
 
-Runs under the engine's account, without rights of its own. Whoever has the worker's key may run
-anything as anybody here, as the appliance may; nobody else gets further than the handshake.
+Runs under the engine's account, without further rights. Whoever has the worker's key may run
+anything as any person here, like the appliance; others do not get past the handshake.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from pathlib import Path
 from vixtract.errors import SettingsError
 from vixtract.processes.questions import UnansweredError, connect, encode
 from vixtract.runner.protocol import SOCKET
-from vixtract.runner.workers.link import PORT, Pump, keep_alive, server_context
+from vixtract.runner.workers.connection import PORT, Pump, keep_alive, server_context
 from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 5.0
-# Connections that have not shown the key yet; more are closed at once.
+# Connections before the handshake is done; more are closed at once.
 MAX_STRANGERS = 32
 _RUNNER_S = 10.0
 
 
-class Door:
+class WorkerServer:
     """Accepts connections.
 
     Args:
         key: content of the secret `worker_key`.
-        max_jobs: runs at once; more are told that the worker is busy.
+        max_jobs: runs at the same time; more get the answer `busy`.
         runner: socket of this machine's runner.
     """
 
@@ -96,14 +96,14 @@ class Door:
 
 
 def is_well(key: str, port: int = PORT) -> str:
-    """Ask the worker of this machine for its runner; used by the health check.
+    """Check the worker of this machine and its runner; used by the health check.
 
     Args:
         key: content of the secret `worker_key`.
-        port: the door's.
-    Returns: what is wrong, or an empty text.
+        port: the server's.
+    Returns: the problem, or an empty string.
     """
-    from vixtract.runner.workers.link import connect, read_line
+    from vixtract.runner.workers.connection import connect, read_line
 
     try:
         with connect(("127.0.0.1", port), key) as connection:
@@ -113,23 +113,23 @@ def is_well(key: str, port: int = PORT) -> str:
             answer = json.loads(read_line(connection))
     except (OSError, ValueError) as error:
         return f"The worker does not answer: {error}"
-    return "" if answer.get("code") == 0 else f"The runner says: {answer}"
+    return "" if answer.get("code") == 0 else f"The runner answers: {answer}"
 
 
 def main() -> int:
     """Serve until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="door: %(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="server: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         max_jobs = Settings.for_process("worker-server", os.environ).integer("MAX_JOBS")
     except SettingsError as error:
         log.error("%s %s", error.message, error.hint)
         return error.exit_code
-    door = Door(os.environ.pop("WORKER_KEY"), max_jobs)
+    server = WorkerServer(os.environ.pop("WORKER_KEY"), max_jobs)
     listener = socket.create_server(("", PORT), backlog=64)
     log.info("Taking runs on port %d", PORT)
     with contextlib.closing(listener):
-        door.serve(listener)
+        server.serve(listener)
     return 0
 
 

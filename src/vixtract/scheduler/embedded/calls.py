@@ -7,7 +7,6 @@ without its code.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,23 @@ from vixtract.scheduler import store
 from vixtract.scheduler.api import (
     Answer,
     ApiError,
+    build_event,
     check_values,
+    choose_author,
+    choose_cursor,
     find_event,
     get_id,
     get_number,
+    override_params,
     page,
     require,
 )
 from vixtract.scheduler.config import ENGINE_VERSION
 from vixtract.scheduler.embedded.engine import EmbeddedEngine, LaunchError
-from vixtract.scheduler.events import CATEGORIES, PLUGINS, Event, check_params
+from vixtract.scheduler.events import CATEGORIES, PLUGINS, Event
 from vixtract.scheduler.ledger_calls import LEDGER_CALLS, get_limit
-from vixtract.scheduler.retention import FOREVER_DAYS
 from vixtract.scheduler.shapes import job_shape, queue_shape
-from vixtract.scheduler.store import Caller, StoredEvent
+from vixtract.scheduler.store import Caller
 
 logger = logging.getLogger(__name__)
 
@@ -59,24 +61,11 @@ def _get_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]
     return {**answer, "jobs": active} if active else answer
 
 
-def _choose_author(caller: Caller, values: Mapping[str, Any], present: str) -> str:
-    asked = values.get("username")
-    return str(asked) if asked and caller.is_admin else present
-
-
 def _create_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "create_events")
     check_values(params, partial=False)
     now = int(engine.now())
-    values = {
-        "timezone": engine.config.timezone,
-        **{name: value for name, value in params.items() if value is not None},
-        "id": str(params.get("id") or "e" + secrets.token_hex(6)).lower(),
-        "username": _choose_author(caller, params, caller.username),
-        "created": now,
-        "modified": now,
-    }
-    event = Event.from_dict(values)
+    event = build_event(params, caller, engine.config, now)
     with engine.database.transaction():
         taken = store.get_event(engine.database, id=event.id) or store.get_event(
             engine.database, title=event.title
@@ -102,7 +91,7 @@ def _update_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, A
         stored = find_event(engine.database, caller, {"id": identifier})
         changes = {k: v for k, v in params.items() if k not in ("id", "created")}
         check_values({"plugin": stored.event.plugin, **changes}, partial=True)
-        changes["username"] = _choose_author(caller, params, stored.event.username)
+        changes["username"] = choose_author(caller, params, stored.event.username)
         changes["modified"] = int(engine.now())
         event = stored.event.updated(changes)
         if "plugin" in changes and "params" not in changes:
@@ -110,7 +99,9 @@ def _update_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, A
         namesake = store.get_event(engine.database, title=event.title)
         if namesake is not None and namesake.event.id != event.id:
             raise ApiError("event", f'Event with title "{event.title}" already exists')
-        store.put_event(engine.database, event, _choose_cursor(engine, stored, event, params))
+        now = int(engine.now())
+        cursor = choose_cursor(stored.event, event, params, engine.config, now)
+        store.put_event(engine.database, event, cursor)
     engine.alarms.set(event)
     if not event.enabled and params.get("abort_jobs"):
         _abort_jobs(engine, caller, event)
@@ -118,22 +109,6 @@ def _update_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, A
     engine.dispatch()
     logger.info("event %s (%s) updated by %s", event.id, event.title, caller.title)
     return {}
-
-
-def _choose_cursor(
-    engine: EmbeddedEngine, stored: StoredEvent, event: Event, params: Mapping[str, Any]
-) -> int | None:
-    """Say from when on an updated event's slots are settled; None leaves it as it was."""
-    now = int(engine.now())
-    old = stored.event
-    if params.get("reset_cursor"):
-        # One minute back, so that the slot at that very time is settled again, as in Cronicle.
-        cursor = get_number(params, "reset_cursor", 0) - 60
-        oldest = now - ((engine.config.keep_days or FOREVER_DAYS) - 1) * 86400
-        return max(oldest, min(cursor, now)) if event.catch_up else None
-    if (old.timing, old.timezone, old.enabled) != (event.timing, event.timezone, event.enabled):
-        return now
-    return None
 
 
 def _abort_jobs(engine: EmbeddedEngine, caller: Caller, event: Event) -> None:
@@ -161,15 +136,9 @@ def _delete_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, A
 def _run_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:
     require(caller, "run_events")
     event = find_event(engine.database, caller, params).event
-    override = params.get("params")
-    # Other keys may start what is there, not change what it does; Cronicle drops theirs too.
-    if override and caller.is_admin:
-        if not isinstance(override, Mapping):
-            raise ApiError("api", "Malformed event parameter: params (must be object)")
-        event = event.updated({"params": {**event.params, **override}})
-        problems = check_params(event.plugin, event.params)
-        if problems:
-            raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    merged = override_params(event.plugin, event.params, params, caller)
+    if merged is not None:
+        event = event.updated({"params": merged})
     try:
         run, waiting = engine.launch(event, f"API Key ({caller.title})")
     except LaunchError as error:

@@ -238,7 +238,7 @@ class EmbeddedEngine:
         Args:
             identifier: job id.
             reason: one line; becomes part of the job's description.
-        Returns: False when there is no such run, or it has ended.
+        Returns: False when the run is unknown or has ended.
         """
         with self._lock:
             if self.jobs.stop(identifier, "abort", reason):
@@ -280,7 +280,7 @@ class EmbeddedEngine:
             self.dispatch()
 
     def reconcile(self) -> None:
-        """Find what was lost: runs whose process is gone, and slots nobody claimed."""
+        """Find what was lost: runs whose process is gone, and slots without a run."""
         self._reconciled_at = time.monotonic()
         with self._lock:
             for run in runs.open_runs(self.database, "running"):

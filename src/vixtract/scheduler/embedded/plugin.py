@@ -154,7 +154,7 @@ class PluginProcess:
             on_started(process.pid, start_time(process.pid))
             self._supervise(process)
         finally:
-            # The leader is not reaped yet, so the group's id cannot belong to anybody else.
+            # The leader is not reaped yet, so the group's id cannot belong to other processes.
             signal_group(process.pid, signal.SIGKILL)
             exit_code = process.wait(timeout=KILL_AFTER_S)
             for stream in (process.stdin, process.stdout, process.stderr):
@@ -269,7 +269,7 @@ def _feed(selector: selectors.BaseSelector, stdin: IO[bytes] | None, pending: by
     except BlockingIOError:
         return pending
     except OSError:
-        pending = b""  # the plugin closed its input: its own affair
+        pending = b""  # the plugin closed its input, as it may
     if not pending:
         selector.unregister(stdin.fileno())
         _close(stdin)

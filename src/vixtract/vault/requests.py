@@ -1,8 +1,8 @@
-"""What the vault answers, and to whom.
+"""The vault's answers, which depend on who asks.
 
-A person's own process gets that person's and their teams' connections with all values. The portal
-names the person it acts for, may change what that person sees, and never gets a secret value. Root
-may ask as anybody, and for what a run of somebody's needs.
+A person's process gets the connections of that person and their teams, with all values. The portal
+names the person it acts for, may change that person's connections, and never gets a secret value.
+Root may ask for any person, and for what a person's run needs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from vixtract.people.archive import generation
 from vixtract.people.names import check_name
 from vixtract.people.roles import role_password
 from vixtract.processes.server import Peer
-from vixtract.vault import owners, trial
+from vixtract.vault import owners
 from vixtract.vault.errors import ConnectionFormError, UnknownNameError, VaultError
+from vixtract.vault.isolated_test import IsolatedTest
 from vixtract.vault.records import Draft, Owner, Saved
 from vixtract.vault.registry import KINDS
 from vixtract.vault.store import SECRETS, Store
@@ -26,33 +27,26 @@ from vixtract.vault.store import SECRETS, Store
 
 @dataclass(frozen=True)
 class VaultConfig:
-    """Places and accounts of one vault.
+    """The paths and accounts of a vault.
 
     Args:
-        socket_path: where it listens.
-        secrets_dir: holds the store and its key.
-        home_root: homes, whose owners are the people.
-        portal_uid: the portal's; -1 where there is none.
-        trial_uid: account that a test runs under.
-        tester: how the Test button's process is started.
+        secrets_dir: directory of the store and its key.
+        portal_uid: of the portal; -1 if there is none.
+        test_uid: account of the tests' processes.
     """
 
     socket_path: Path
     secrets_dir: Path = SECRETS
     home_root: Path = Path("/home")
     portal_uid: int = -1
-    trial_uid: int = 65534
-    tester: trial.Trial = field(default_factory=trial.Trial)
+    test_uid: int = 65534
+    tester: IsolatedTest = field(default_factory=IsolatedTest)
 
 
 def answer(question: Mapping[str, Any], peer: Peer, config: VaultConfig) -> dict[str, Any]:
     """Answer one question.
 
-    Args:
-        question: as it came, of any shape.
-        peer: who asks.
-        config: of the vault.
-    Returns: what was asked for, or `error`, `hint` and, for a form, `problems`.
+    Returns: the answer; or `error` and `hint`, with `problems` for a form.
     """
     try:
         if peer.uid == config.portal_uid:
@@ -86,9 +80,9 @@ def _answer_person(question: Mapping[str, Any], person: str, config: VaultConfig
 
 
 def _answer_run(person: str, config: VaultConfig) -> dict[str, Any]:
-    """Answer root, which starts a run: what to mask, and the password of the person's role.
+    """Answer root, which starts a run, with the texts to mask and the role's password.
 
-    Both are made from keys of everybody's, which must not be in a process that a run comes from.
+    Both need keys for all people, which must not be in a process that forks runs.
     """
     seen = owners.owners_seen_by(person, config.home_root)
     try:
@@ -100,7 +94,7 @@ def _answer_run(person: str, config: VaultConfig) -> dict[str, Any]:
 
 
 def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str, Any]:
-    """Answer the portal, which acts for a person that is signed in there."""
+    """Answer the portal, which acts for a signed-in person."""
     person = _text(question, "person", 32)
     check_name(person)
     store, seen = Store(config.secrets_dir), owners.owners_seen_by(person, config.home_root)
@@ -108,7 +102,7 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
     if task == "list":
         return {"connections": [_describe(saved) for saved in store.list_of(seen)]}
     if task == "owners":
-        return {"owners": [[owner.kind, owner.name] for owner in seen]}
+        return {"owners": list(map(list, seen))}
     identifier = question.get("id", 0)
     old = _find(store, seen, identifier) if identifier else None
     if task == "show" and old:
@@ -118,8 +112,7 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
         return {"deleted": old.name}
     if task == "save":
         draft = _read_draft(question, seen, old)
-        number = store.save(draft, person, old.id if old else 0, seen=seen)
-        return {"id": number}
+        return {"id": store.save(draft, person, old.id if old else 0, seen=seen)}
     if task == "test":
         return _test(question, store, seen, old, config)
     raise VaultError("The vault does not answer this question.")
@@ -132,20 +125,20 @@ def _test(
     old: Saved | None,
     config: VaultConfig,
 ) -> dict[str, Any]:
-    """Try a connection: a stored one as it is, or what stands in a form."""
+    """Test a stored connection, or the values of a form."""
     if old and "values" not in question:
         kind, values = old.kind, dict(old.values)
     else:
         draft = _read_draft({"name": "test", **question}, seen, old)
         kind, values = draft.kind, store.complete(draft, old)
-    return {"test": config.tester.run(kind, values, config.trial_uid)}
+    return {"test": config.tester.run(kind, values, config.test_uid)}
 
 
 def _find(store: Store, seen: Sequence[Owner], identifier: object) -> Saved:
     saved = store.get(identifier) if type(identifier) is int else None
     if saved is None or saved.owner not in seen:
-        # Whether somebody else has one of this number is nobody's business.
-        raise UnknownNameError("There is no such connection, or it is somebody else's.")
+        # The error does not tell whether another person has a connection of this number.
+        raise UnknownNameError("You have no such connection.")
     return saved
 
 
@@ -160,23 +153,18 @@ def _read_draft(question: Mapping[str, Any], seen: Sequence[Owner], old: Saved |
     if owner not in seen:
         raise ConnectionFormError({"owner": "not_an_owner"})
     texts = {str(name): str(value) for name, value in values.items()}
-    return Draft(
-        _text(question, "name", 200),
-        owner,
-        _text(question, "kind", 30),
-        texts,
-        list(map(str, kept)),
-    )
+    name, kind = _text(question, "name", 200), _text(question, "kind", 30)
+    return Draft(name, owner, kind, texts, list(map(str, kept)))
 
 
 def _describe(saved: Saved) -> dict[str, Any]:
-    """Say of a connection what every page may show."""
+    """Return what every page may show of a connection."""
     kind = KINDS[saved.kind]
     return {
         "id": saved.id,
         "name": saved.name,
         "kind": saved.kind,
-        "owner": [saved.owner.kind, saved.owner.name],
+        "owner": list(saved.owner),
         "changed_at": saved.changed_at,
         "changed_by": saved.changed_by,
         "where": saved.values.get("host") or saved.values.get("address") or kind.title,
@@ -184,16 +172,15 @@ def _describe(saved: Saved) -> dict[str, Any]:
 
 
 def _show(store: Store, saved: Saved) -> dict[str, Any]:
-    """Say everything of a connection but its secrets; of those, whether there is one."""
+    """Return a connection without its secrets, but with the names of those that are set."""
     secrets = KINDS[saved.kind].secrets
-    history = store.changes(saved.id)
     return {
         **_describe(saved),
         "values": {name: value for name, value in saved.values.items() if name not in secrets},
         "set": [name for name in secrets if saved.values.get(name)],
         "changes": [
             {"at": at, "who": who, "what": what, "fields": fields.split()}
-            for at, who, what, fields in history
+            for at, who, what, fields in store.changes(saved.id)
         ],
     }
 
@@ -201,5 +188,5 @@ def _show(store: Store, saved: Saved) -> dict[str, Any]:
 def _text(question: Mapping[str, Any], name: str, longest: int) -> str:
     value = question.get(name)
     if not isinstance(value, str) or len(value) > longest or "\0" in value:
-        raise VaultError(f"The question has no usable {name}.")
+        raise VaultError(f"The question has no valid {name}.")
     return value

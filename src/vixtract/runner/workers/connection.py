@@ -1,8 +1,8 @@
-"""The connection from the appliance to a worker: TLS with a key that both ends know, and the pump.
+"""The connection from the appliance to a worker: TLS with a key that both ends have.
 
 The key proves each end to the other and encrypts what goes between; no certificates. Only cipher
-suites with that key and a fresh exchange are offered, so that nobody else's server is talked to,
-and a key that leaks later opens no recorded connection.
+suites with that key and a fresh exchange are offered: a server without the key is never talked to,
+and a key that leaks later does not decrypt recorded connections.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CIPHERS = "ECDHE-PSK-CHACHA20-POLY1305"
 _CHUNK = 65536
 _HIGH_WATER = 1024 * 1024
 _TICK_S = 0.5
-# A machine that is gone says nothing: found out after idle + interval * count seconds.
+# A machine that has gone away is noticed after idle + interval * count seconds.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 4))
 _UNANSWERED_MS = 30_000
 
@@ -28,7 +28,7 @@ def _context(side: int, key: str) -> ssl.SSLContext:
     context = ssl.SSLContext(side)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    # Python offers shared keys without a callback's pitfalls in 1.2 alone.
+    # Python supports shared keys well in TLS 1.2 only.
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     secret = key.encode()
@@ -59,7 +59,7 @@ def server_context(key: str) -> ssl.SSLContext:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Have the kernel find out when the other machine is gone."""
+    """Have the kernel notice when the other machine has gone away."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -86,7 +86,7 @@ def connect(address: tuple[str, int], key: str) -> ssl.SSLSocket:
 
 
 def read_line(connection: socket.socket, limit: int = 4096) -> bytes:
-    """Read one line and nothing after it; the connection's own timeout holds.
+    """Read one line and nothing after it, within the connection's own timeout.
 
     Args:
         connection: blocking, with a timeout.
@@ -103,7 +103,7 @@ def read_line(connection: socket.socket, limit: int = 4096) -> bytes:
 
 
 class Pump:
-    """Carries bytes both ways until one end closes.
+    """Copies bytes in both directions until one end closes.
 
     Args:
         inner: socket of this machine.
@@ -115,11 +115,11 @@ class Pump:
         self._waiting = {inner: bytearray(), outer: bytearray()}
 
     def put(self, data: bytes) -> None:
-        """Add bytes to what goes out."""
+        """Queue bytes for the other machine."""
         self._waiting[self._ends[1]] += data
 
     def run(self) -> None:
-        """Carry; returns when an end is closed and what it said has been passed on."""
+        """Copy until one end has closed and everything it sent has been passed on."""
         inner, outer = self._ends
         inner.setblocking(False)
         outer.setblocking(False)
@@ -163,7 +163,7 @@ class Pump:
         return True
 
     def _finish(self, end: socket.socket) -> None:
-        """Pass on what is left, with a limit."""
+        """Send what is left, within a time limit."""
         end.settimeout(5.0)
         try:
             end.sendall(bytes(self._waiting[end]))

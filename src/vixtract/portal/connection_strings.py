@@ -1,8 +1,7 @@
-"""How a BI tool reaches a table: texts to copy. No password is in any of them."""
+"""Connection texts for BI tools, to copy. They contain no password."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote
 
 BI_LOGIN = "bi"
@@ -11,26 +10,13 @@ AUTHORITY_FILE = "vixtract-ca.crt"
 """What /ca.crt is saved as; with it a client checks that it speaks to this appliance."""
 
 
-@dataclass(frozen=True)
-class ConnectionText:
-    """One text to copy.
-
-    Args:
-        tool: whom it is for.
-        text: the text.
-    """
-
-    tool: str
-    text: str
-
-
 def quote_name(name: str) -> str:
     """Write an identifier of SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def list_recipes(host: str, port: int, schema: str, table: str) -> list[ConnectionText]:
-    """Return the connection texts for a table.
+def list_connection_strings(host: str, port: int, schema: str, table: str) -> list[tuple[str, str]]:
+    """Return the connection strings for a table: pairs of the tool and the text.
 
     Args:
         host: name or address of the appliance, as the browser knows it.
@@ -43,26 +29,26 @@ def list_recipes(host: str, port: int, schema: str, table: str) -> list[Connecti
     query = f"SELECT * FROM {quote_name(schema)}.{quote_name(table)}"  # noqa: S608 - a text to show
     url = f"{inside}:{port}/{DATABASE}"
     return [
-        ConnectionText(
+        (
             "DBeaver, JDBC",
             f"jdbc:postgresql://{url}?user={BI_LOGIN}&sslmode=verify-full&sslrootcert={AUTHORITY_FILE}",
         ),
-        ConnectionText(
+        (
             "ODBC",
             f"Driver={{PostgreSQL Unicode}};Server={bare};Port={port};Database={DATABASE};"
             f"Uid={BI_LOGIN};SSLmode=verify-full;pqopt={{sslrootcert={AUTHORITY_FILE}}};",
         ),
-        ConnectionText(
+        (
             "Excel, Power BI (Power Query)",
             f'PostgreSQL.Database("{inside}:{port}", "{DATABASE}")'
             f'{{[Schema="{_m(schema)}", Item="{_m(table)}"]}}[Data]',
         ),
-        ConnectionText(
+        (
             "Python",
             f"pandas.read_sql({query!r}, 'postgresql+psycopg://{quote(BI_LOGIN)}@{url}"
             f"?sslmode=verify-full&sslrootcert={AUTHORITY_FILE}')",
         ),
-        ConnectionText("SQL", query),
+        ("SQL", query),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Messages between the driver and the kernel forked from it: JSON, its length before it."""
+"""Messages of Jupyter's protocol between a driver and the kernel forked from it, as JSON lines."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import json
 import math
 import signal
 import socket
-import struct
 import threading
 from datetime import date
 from typing import Any
 
-_LENGTH = struct.Struct("!I")
 
-
-class Wire:
+class MessageSocket:
     """One end of a socket pair, blocking to write, and not to read.
 
     Args:
@@ -45,12 +42,13 @@ class Wire:
             text = json.dumps(content, default=_plain, allow_nan=False)
         except ValueError:
             text = json.dumps(_without_nan(content), default=_plain)
-        data = text.encode()
+        # JSON escapes line ends within texts.
+        data = text.encode() + b"\n"
         # An interrupt in the middle of a message would leave half of it.
         with self._lock:
             old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                self._connection.sendall(_LENGTH.pack(len(data)) + data)
+                self._connection.sendall(data)
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
@@ -60,7 +58,7 @@ class Wire:
         Raises:
             EOFError: the other end is closed, and nothing is left.
         """
-        is_open = True
+        is_open, is_whole = True, False
         while is_open:
             try:
                 data = self._connection.recv(1 << 18, socket.MSG_DONTWAIT)
@@ -70,23 +68,17 @@ class Wire:
                 data = b""
             self._received += data
             is_open = bool(data)
-        messages = self._split()
+            is_whole = is_whole or b"\n" in data
+        messages = self._split() if is_whole else []
         if not is_open and not messages:
             raise EOFError
         return messages
 
     def _split(self) -> list[dict[str, Any]]:
-        messages, start, size = [], 0, len(self._received)
-        while size - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._received, start)
-            end = start + _LENGTH.size + length
-            if size < end:
-                break
-            message = json.loads(self._received[start + _LENGTH.size : end])
+        *lines, self._received = self._received.split(b"\n")
+        messages = [json.loads(line) for line in lines]
+        for message in messages:
             message["buffers"] = [base64.b64decode(part) for part in message.get("buffers", ())]
-            messages.append(message)
-            start = end
-        del self._received[:start]
         return messages
 
 

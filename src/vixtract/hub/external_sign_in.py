@@ -1,4 +1,4 @@
-"""People from outside: what the authenticator asks of LDAP and OpenID Connect, in bounded time."""
+"""What the authenticator asks of LDAP and OpenID Connect, with deadlines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from tornado import web
 
-from vixtract.hub.ldap import Directory, DirectoryDownError, Found, NotAllowedError
+from vixtract.hub.ldap import Directory, DirectoryDownError, NotAllowedError
 from vixtract.hub.oidc import IssuerDownError, OidcError, Provider
+from vixtract.hub.sources import Identity
 from vixtract.language import mark
 from vixtract.settings import Settings
 
@@ -27,8 +28,8 @@ DOWN = mark(
 )
 
 
-class Outside:
-    """Directory and issuer, each with threads of its own: one that hangs holds nobody else up.
+class ExternalSignIn:
+    """Directory and issuer, each with threads of its own: one that hangs does not stop the other.
 
     Args:
         settings: checked settings.
@@ -40,12 +41,12 @@ class Outside:
         self.provider = Provider(settings) if settings["OIDC_ISSUER"] else None
         self._ldap_threads = ThreadPoolExecutor(4, thread_name_prefix="ldap")
         self._oidc_threads = ThreadPoolExecutor(4, thread_name_prefix="oidc")
-        # Open, encrypt, bind, find, check the password, groups: some answers after each other.
+        # Open, encrypt, bind, find, check the password, groups: several answers in turn.
         self._ldap_deadline_s = 3.0 * settings.integer("LDAP_TIMEOUT_S")
         if self.directory and self.directory.describe_risk():
             log.warning(self.directory.describe_risk())
 
-    async def ask_directory(self, function: Callable[..., Found | None], *words: str) -> Any:
+    async def ask_directory(self, function: Callable[..., Identity | None], *words: str) -> Any:
         """Call the directory outside the event loop.
 
         Args:
@@ -62,7 +63,7 @@ class Outside:
                 f"No answer of LDAP within {self._ldap_deadline_s:.0f} s."
             ) from None
 
-    async def check_password(self, name: str, password: str) -> Found | None:
+    async def check_password(self, name: str, password: str) -> Identity | None:
         """Check a password of LDAP for the login form.
 
         Args:
@@ -73,7 +74,9 @@ class Outside:
         """
         assert self.directory
         try:
-            found: Found | None = await self.ask_directory(self.directory.sign_in, name, password)
+            found: Identity | None = await self.ask_directory(
+                self.directory.sign_in, name, password
+            )
         except NotAllowedError as error:
             log.warning("LDAP: %s refused: %s %s", name, error.message, error.hint)
             raise web.HTTPError(403, error.message) from error
@@ -107,8 +110,11 @@ class Outside:
         return f"{label} cannot be reached at the moment. Try again in some minutes."
 
     async def _run(
-        self, threads: ThreadPoolExecutor, deadline_s: float, function: Callable[..., Result],
+        self,
+        threads: ThreadPoolExecutor,
+        deadline_s: float,
+        function: Callable[..., Result],
         *words: Any,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         future = asyncio.get_running_loop().run_in_executor(threads, partial(function, *words))
         return await asyncio.wait_for(future, deadline_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vixtract.loading.writer import find_place
+from vixtract.loading.writer import make_context_pattern
 
 # PostgreSQL's own translations: the line alone, with a column, with its value, with the whole line.
 CONTEXTS = [
@@ -26,7 +26,7 @@ def test_row_and_column_are_found_in_any_language(forms, table):
     for position, form in enumerate(forms.split("|")):
         for column in COLUMNS:
             context = before + form.format(table, 42, column) + after
-            found = find_place(table, COLUMNS).search(context)
+            found = make_context_pattern(table, COLUMNS).search(context)
             assert found is not None, context
             assert found[1] == "42"
             assert found[2] == (column if position in (1, 2) else None), context
@@ -36,4 +36,4 @@ def test_row_and_column_are_found_in_any_language(forms, table):
     "context", ["", "COPY other, line 3", "PL/pgSQL function t line 3 at RAISE", "COPY t"]
 )
 def test_other_contexts_name_no_row(context):
-    assert find_place("t", ["a"]).search(context) is None
+    assert make_context_pattern("t", ["a"]).search(context) is None

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vixtract.language import Language, load_languages
-from vixtract.portal.when import WORKDAYS, When, build_when_timing, describe_timing, read_when
+from vixtract.portal.timing_choice import (
+    WORKDAYS,
+    TimingChoice,
+    build_timing_of_choice,
+    describe_timing,
+    read_choice,
+)
 from vixtract.scheduler.timing import RANGES, build_timing, check_timing
 
 ENGLISH = Language("en")
@@ -18,10 +24,10 @@ RUSSIAN = load_languages(Path(__file__).parents[2] / "web" / "locale")["ru"]
 HOURS = st.integers(0, 23)
 MINUTES = st.integers(0, 59)
 CHOICES = st.one_of(
-    st.builds(When, st.just("hourly"), MINUTES),
-    st.builds(When, st.sampled_from(["daily", "workdays"]), MINUTES, HOURS),
+    st.builds(TimingChoice, st.just("hourly"), MINUTES),
+    st.builds(TimingChoice, st.sampled_from(["daily", "workdays"]), MINUTES, HOURS),
     st.builds(
-        When,
+        TimingChoice,
         st.just("weekly"),
         MINUTES,
         HOURS,
@@ -29,15 +35,15 @@ CHOICES = st.one_of(
         .map(lambda days: tuple(sorted(days)))
         .filter(lambda days: days != WORKDAYS),
     ),
-    st.builds(When, st.just("monthly"), MINUTES, HOURS, day=st.integers(1, 31)),
+    st.builds(TimingChoice, st.just("monthly"), MINUTES, HOURS, day=st.integers(1, 31)),
     st.builds(
-        When,
+        TimingChoice,
         st.just("once"),
         MINUTES,
         HOURS,
         date=st.dates(date(2000, 1, 1), date(2100, 1, 1)),
     ),
-    st.just(When("manual")),
+    st.just(TimingChoice("manual")),
 )
 TIMINGS = st.fixed_dictionaries(
     {},
@@ -51,15 +57,15 @@ TIMINGS = st.fixed_dictionaries(
 
 @given(CHOICES)
 def test_a_choice_comes_back_from_its_timing(when):
-    timing = build_when_timing(when)
+    timing = build_timing_of_choice(when)
     assert check_timing(timing) == []
-    assert read_when(timing) == when
+    assert read_choice(timing) == when
 
 
 @pytest.mark.slow
 @given(TIMINGS)
 def test_any_timing_keeps_its_meaning_through_the_form(timing):
-    kept = build_when_timing(read_when(timing))
+    kept = build_timing_of_choice(read_choice(timing))
     assert build_timing(kept) == build_timing(timing)
 
 

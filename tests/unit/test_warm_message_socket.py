@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 
 import pytest
 
-from vixtract.notebooks.warm.wire import Wire
+from vixtract.notebooks.warm.message_socket import MessageSocket
 
 
 @pytest.fixture
 def ends():
     one, other = socket.socketpair()
-    yield Wire(one), Wire(other)
+    yield MessageSocket(one), MessageSocket(other)
     one.close()
     other.close()
 
@@ -37,6 +37,18 @@ def test_text_bytes_and_times_arrive(ends):
         "text": "ж\0\ud800", "image": "iVBORw==", "date": "2024-02-29T12:00:00+00:00",
         "other": "<class 'set'>",
     }  # fmt: skip
+
+
+def test_a_message_that_comes_in_parts_is_taken_when_it_is_whole():
+    writer, reader = socket.socketpair()
+    with writer, reader:
+        incoming = MessageSocket(reader)
+        for part in (b'{"text":"a\\n', b'b"}', b"\n{"):
+            assert incoming.receive() == []
+            writer.sendall(part)
+        assert incoming.receive() == [{"text": "a\nb", "buffers": []}]
+        writer.sendall(b"}\n")
+        assert incoming.receive() == [{"buffers": []}]
 
 
 def test_messages_arrive_whole_in_their_order_and_then_the_end(ends):

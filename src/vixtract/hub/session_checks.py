@@ -1,8 +1,9 @@
-"""Ends the sessions of people from outside who may no longer sign in, and follows their groups.
+"""Ends the sessions of people of LDAP and OpenID Connect who may no longer sign in.
 
-Where the directory can be asked without a password (search bind), everybody is asked about every
-SIGNIN_CHECK_S. Where it cannot be (template bind, OpenID Connect), a sign-in is good for
-SIGNIN_HOURS; the person's server ends a day later, unless they have signed in again.
+Where the directory can be asked without a password (search bind), each person is looked up every
+SIGNIN_CHECK_S, and their groups decide whether they are an administrator. Where it cannot be
+(template bind, OpenID Connect), a sign-in is valid for SIGNIN_HOURS; the person's server ends a day
+later, unless they have signed in again.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from jupyterhub import orm, roles
 from tornado.ioloop import PeriodicCallback
 
 from vixtract.hub import sources
-from vixtract.hub.ldap import DirectoryDownError, Found, NotAllowedError
+from vixtract.hub.ldap import DirectoryDownError, NotAllowedError
 from vixtract.hub.sessions import end_sessions
-from vixtract.hub.sources import Origin
+from vixtract.hub.sources import Identity, Origin
 
 log = logging.getLogger(__name__)
 
@@ -28,25 +29,25 @@ STOP_S = 60.0
 STAYS, EXPIRED, GONE = "stays", "expired", "gone"
 
 
-def start(app: Any, authenticator: Any) -> Watch:
-    """Begin to watch; called once, from the Hub's event loop.
+def start_checks(app: Any, authenticator: Any) -> SessionCheck:
+    """Start the periodic check; called once, from the Hub's event loop.
 
     Args:
         app: the Hub.
         authenticator: its authenticator.
     """
-    watch = Watch(app, authenticator)
-    period_s = authenticator.outside.settings.integer("SIGNIN_CHECK_S")
-    watch.timer = PeriodicCallback(watch.check, period_s * 1000, jitter=0.1)
-    watch.timer.start()
-    return watch
+    check = SessionCheck(app, authenticator)
+    period_s = authenticator.external.settings.integer("SIGNIN_CHECK_S")
+    check.timer = PeriodicCallback(check.check_all, period_s * 1000, jitter=0.1)
+    check.timer.start()
+    return check
 
 
 def judge_age(origin: Origin, now: float, hours: int) -> str:
     """Judge a sign-in by its age alone.
 
     Args:
-        origin: person from outside.
+        origin: where the person signed in.
         now: seconds since 1970.
         hours: SIGNIN_HOURS.
     Returns: STAYS, EXPIRED (sessions end) or GONE (the server ends too).
@@ -57,8 +58,8 @@ def judge_age(origin: Origin, now: float, hours: int) -> str:
     return EXPIRED if age_h <= hours + SERVER_GRACE_H else GONE
 
 
-class Watch:
-    """One round after the other over all people from outside.
+class SessionCheck:
+    """Checks all people of LDAP and OpenID Connect, again and again.
 
     Args:
         app: the Hub.
@@ -72,8 +73,8 @@ class Watch:
         self._stopping: set[asyncio.Task[None]] = set()
         self.timer: PeriodicCallback | None = None
 
-    async def check(self) -> None:
-        """Look at everybody once; a directory that is down changes nothing."""
+    async def check_all(self) -> None:
+        """Check every person once; a directory that is down changes nothing."""
         origins = await self._authenticator.run_blocking(self._store.origins)
         for origin in origins:
             person = self._app.db.query(orm.User).filter_by(name=origin.name).first()
@@ -82,18 +83,18 @@ class Watch:
             try:
                 await self._apply(origin, person, await self._judge(origin, person))
             except DirectoryDownError as error:
-                log.warning("LDAP: nobody's membership could be checked: %s", error.message)
+                log.warning("LDAP: memberships could not be checked: %s", error.message)
                 return
 
     async def _judge(self, origin: Origin, person: Any) -> str:
-        outside, directory = self._authenticator.outside, self._authenticator.directory
+        outside, directory = self._authenticator.external, self._authenticator.directory
         is_ldap = origin.source == sources.LDAP
         if (directory if is_ldap else outside.provider) is None:
             return GONE  # this way of signing in was switched off
         if not is_ldap or not directory.can_look_up:
             return judge_age(origin, time.time(), outside.settings.integer("SIGNIN_HOURS"))
         try:
-            found: Found | None = await outside.ask_directory(directory.look_up, origin.name)
+            found: Identity | None = await outside.ask_directory(directory.look_up, origin.name)
         except NotAllowedError:
             return GONE
         if found is None or (origin.subject and found.subject not in ("", origin.subject)):
@@ -113,7 +114,7 @@ class Watch:
             await self._authenticator.run_blocking(self._store.mark_ended, origin.name)
             log.info("%s: sessions of %s ended", sources.WORDS[origin.source], origin.name)
         if verdict == GONE:
-            # Those that the person made for programs, too: one of them could start a server.
+            # Tokens that the person made for programs go too: one of them could start a server.
             for token in list(person.api_tokens):
                 self._app.db.delete(token)
             self._app.db.commit()

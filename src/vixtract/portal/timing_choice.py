@@ -1,6 +1,6 @@
-"""When a schedule runs: between a form's few choices, the scheduler's timing object, and words.
+"""When a schedule runs: the form's choices, the scheduler's timing object, and text.
 
-Every timing can be shown and kept: what the form has no choice for is of kind `custom`.
+Every timing can be shown and kept: one that the form has no choice for is of kind `custom`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ KINDS = {
     "monthly": mark("On a day of the month"),
     "once": mark("Once"),
     "cron": mark("Cron expression"),
-    "custom": mark("Own timing"),
+    "custom": mark("Custom timing"),
     "manual": mark("Only by hand"),
 }
 WORKDAYS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
-class When:
+class TimingChoice:
     """A choice of the form.
 
     Args:
@@ -49,7 +49,7 @@ class When:
     timing: Mapping[str, Sequence[int]] | None = None
 
 
-def build_when_timing(when: When) -> TimingInput:
+def build_timing_of_choice(when: TimingChoice) -> TimingInput:
     """Turn a choice into the scheduler's timing object.
 
     Args:
@@ -65,7 +65,7 @@ def build_when_timing(when: When) -> TimingInput:
     return {**_build_days(when), "hours": [when.hour], "minutes": [when.minute]}
 
 
-def _build_days(when: When) -> dict[str, list[int]]:
+def _build_days(when: TimingChoice) -> dict[str, list[int]]:
     if when.kind == "workdays":
         return {"weekdays": list(WORKDAYS)}
     if when.kind == "weekly":
@@ -78,15 +78,15 @@ def _build_days(when: When) -> dict[str, list[int]]:
     return {}
 
 
-def read_when(timing: TimingInput) -> When:
-    """Find the form's choice that says the same as a timing.
+def read_choice(timing: TimingInput) -> TimingChoice:
+    """Return the form's choice that means the same as a timing.
 
     Args:
         timing: checked timing object, false or None.
     Returns: the simplest choice; kind custom where none fits.
     """
     if timing is False or timing is None:
-        return When("manual")
+        return TimingChoice("manual")
     assert isinstance(timing, Mapping)
     checked = build_timing(timing)
     given = {name for name in RANGES if getattr(checked, name) is not None}
@@ -94,37 +94,37 @@ def read_when(timing: TimingInput) -> When:
     minute = (checked.minutes or (0,))[0]
     hour = (checked.hours or (0,))[0]
     if given == single == {"minutes"}:
-        return When("hourly", minute=minute, hour=When.hour)
+        return TimingChoice("hourly", minute=minute, hour=TimingChoice.hour)
     if {"hours", "minutes"} <= single:
         found = _read_days(checked, given - {"hours", "minutes"}, minute, hour)
         if found is not None:
             return found
-    return When("custom", timing={key: tuple(values) for key, values in timing.items()})
+    return TimingChoice("custom", timing={key: tuple(values) for key, values in timing.items()})
 
 
-def _read_days(timing: Timing, given: set[str], minute: int, hour: int) -> When | None:
-    found = When("daily", minute, hour) if not given else None
+def _read_days(timing: Timing, given: set[str], minute: int, hour: int) -> TimingChoice | None:
+    found = TimingChoice("daily", minute, hour) if not given else None
     if given == {"weekdays"} and timing.weekdays:
         kind = "workdays" if timing.weekdays == WORKDAYS else "weekly"
         days = () if kind == "workdays" else timing.weekdays
-        found = When(kind, minute, hour, weekdays=days)
+        found = TimingChoice(kind, minute, hour, weekdays=days)
     elif given == {"days"} and timing.days and len(timing.days) == 1:
-        found = When("monthly", minute, hour, day=timing.days[0])
+        found = TimingChoice("monthly", minute, hour, day=timing.days[0])
     elif given == {"years", "months", "days"}:
         years, months, days = timing.years or (), timing.months or (), timing.days or ()
         if len(years) == len(months) == len(days) == 1:
-            found = When("once", minute, hour, date=date(years[0], months[0], days[0]))
+            found = TimingChoice("once", minute, hour, date=date(years[0], months[0], days[0]))
     return found
 
 
 def describe_timing(timing: TimingInput, language: Language) -> str:
-    """Say in words when something runs; any timing has words.
+    """Return a text that says when a timing runs.
 
     Args:
         timing: checked timing object, false or None.
         language: of the words.
     """
-    when = read_when(timing)
+    when = read_choice(timing)
     if when.kind == "custom":
         return _describe_custom(build_timing(when.timing or {}), language)
     texts = {
@@ -150,7 +150,7 @@ def _from_monday(weekdays: Sequence[int]) -> list[int]:
 
 
 def _describe_custom(timing: Timing, language: Language) -> str:
-    """Say it part by part, from the clock to the year, in words that need no grammar."""
+    """Return the text part by part, from the time of day to the years, without grammar between."""
     say = language.say
     parts = [_describe_clock(timing, language)]
     if timing.weekdays is not None:
@@ -186,7 +186,7 @@ def _describe_clock(timing: Timing, language: Language) -> str:
 
 
 def _numbers(values: Sequence[int]) -> str:
-    """Write numbers with runs of three or more drawn together: `1, 2, 8-17`."""
+    """Return numbers with ranges of three or more joined: `1, 2, 8-17`."""
     parts: list[list[int]] = []
     for value in values:
         if parts and value == parts[-1][-1] + 1:
