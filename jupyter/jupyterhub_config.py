@@ -78,9 +78,14 @@ c.ConfigurableHTTPProxy.pid_file = "/run/vixtract/proxy.pid"
 
 # The proxy faces the network and needs no rights: setpriv drops root before node starts.
 c.ConfigurableHTTPProxy.command = [
-    "/usr/bin/setpriv", "--reuid=proxy", "--regid=proxy", "--clear-groups", "--no-new-privs",
-    "/usr/bin/node", "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
-]  # fmt: skip
+    "/usr/bin/setpriv",
+    "--reuid=proxy",
+    "--regid=proxy",
+    "--clear-groups",
+    "--no-new-privs",
+    "/usr/bin/node",
+    "/opt/chp/node_modules/configurable-http-proxy/bin/configurable-http-proxy",
+]
 
 # People's servers go on running while the Hub restarts.
 c.JupyterHub.cleanup_servers = False

@@ -259,13 +259,12 @@ def test_alarms_outlive_a_restart_and_need_no_file_of_their_own(engine, tmp_path
     engine.start()
     event = engine.create("kept", [["mark", str(tmp_path / "m")]], timing={})
     engine.kill()
-    (tmp_path / "data" / "clock.sqlite3").write_bytes(b"of an earlier version")
     engine.start()
     wait_until((tmp_path / "m").exists, "the next minute's run", timeout_s=90)
     (due, _), *_ = marks(tmp_path / "m")
     assert due % 60 == 0 and time.time() - due < 60
     assert engine.slots(event)[-1]["due_at"] == due
-    assert not (tmp_path / "data" / "clock.sqlite3").exists()
+    assert {path.name for path in (tmp_path / "data").glob("*.sqlite3")} == {"ledger.sqlite3"}
 
 
 def test_wrong_settings_end_the_engine_with_two_lines(engine):

@@ -12,6 +12,7 @@ from tests.images.docker_cli import (
     created_container,
     docker,
     exit_code,
+    handed_on,
     logs,
     unique_name,
 )
@@ -30,7 +31,8 @@ def server(
 ) -> Iterator[str]:
     """Start the image over a volume."""
     mounts = ("-v", f"{data}:{DATA}")
-    with created_container(image, (*HARDENED, *mounts, *options), *words) as name:
+    settings = (*handed_on("postgresql"), "-e", "VIXTRACT_PROJECT=vixtract")
+    with created_container(image, (*HARDENED, *settings, *mounts, *options), *words) as name:
         docker("start", name)
         yield name
 

@@ -117,6 +117,7 @@ def test_an_expression_reads_only_files_with_such_names(tmp_path):
 def test_long_runs_the_long_tests_alone(tmp_path):
     repository(tmp_path)
     (tmp_path / "tests/unit/test_soak.py").write_text("@pytest.mark.long\ndef test_x(): pass\n")
+    (tmp_path / "tests/stack/test_words.py").write_text("TEXT = '@pytest.mark.long'\n")
     every = select_tests(tmp_path, ["long"])
     assert every.paths == ("tests/unit/test_soak.py",) and every.tiers == {"unit"}
     assert every.options == ("-m", "long", *SIDE_BY_SIDE)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vixtract.language import Language
-from vixtract.portal.api_models import Choice, ScheduleIn, ScheduleOut
+from vixtract.portal.api_models import ScheduleIn, ScheduleOut, TimingIn
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import build_event, read_event, read_typed
 from vixtract.portal.schedule_fields import FIELDS, ScheduleForm, list_group
@@ -214,7 +214,7 @@ def test_programs_may_set_and_read_every_stored_field():
     stored = {name for name, each in FIELDS.items() if each.stored}
     assert set(ScheduleIn.model_fields) == stored | {"timing", "cron", "pin"}
     assert stored <= set(ScheduleOut.model_fields)
-    assert set(Choice.model_fields) == set(list_group("when"))
+    assert set(TimingIn.model_fields) == set(list_group("when"))
 
 
 @pytest.mark.parametrize("name", ["retry_delay_minutes", "timeout_minutes"])

@@ -25,6 +25,17 @@ def call(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("missing", ["TZ", "VIXTRACT_BIND", "VIXTRACT_PROJECT"])
+def test_it_does_not_start_without_a_setting(missing):
+    settings = {"TZ": "UTC", "VIXTRACT_BIND": "127.0.0.1", "VIXTRACT_PROJECT": "vixtract"}
+    assert call("require_settings", **settings).returncode == 0
+    for change in ({}, {missing: ""}):
+        rest = {name: value for name, value in settings.items() if name != missing}
+        done = call("require_settings", **rest, **change)
+        assert done.returncode == 3
+        assert f"without {missing}." in done.stderr and "docker-compose.yml" in done.stderr
+
+
 def settings_for(memory: int, *arguments: str, data: Path = Path("/nowhere")) -> dict[str, str]:
     """Return the settings that the entrypoint derives from an amount of memory in MB."""
     words = " ".join(f"'{word}'" for word in arguments)
@@ -34,7 +45,7 @@ def settings_for(memory: int, *arguments: str, data: Path = Path("/nowhere")) ->
     return dict(line.split("=") for line in done.stdout.split())
 
 
-@pytest.mark.parametrize("bind", ["127.0.0.1", "127.8.0.1", "localhost", "::1", "[::1]", ""])
+@pytest.mark.parametrize("bind", ["127.0.0.1", "127.8.0.1", "localhost", "::1", "[::1]"])
 def test_the_documented_password_is_for_loopback(bind):
     done = call("refuse_documented_password", VIXTRACT_BIND=bind, POSTGRES_PASSWORD="vixtract")
     assert done.returncode == 0, done.stderr
@@ -98,7 +109,7 @@ def test_memory_settings_that_the_operator_chose_stay(tmp_path):
     assert "work_mem" not in settings_for(4096, "-c", "work_mem=1GB")
     assert "work_mem" not in settings_for(4096, "--work_mem=1GB")
     assert "work_mem" in settings_for(4096, "-c", "maintenance_work_mem=1GB")
-    # What initdb writes is nobody's choice.
+    # What initdb writes by itself does not count as chosen.
     conf = tmp_path / "postgresql.conf"
     conf.write_text("shared_buffers = 128MB\t\t\t# min 128kB\n#work_mem = 4MB\t\t# min 64kB\n")
     assert len(settings_for(4096, data=tmp_path)) == 4

@@ -48,7 +48,7 @@ _BETWEEN_S = 3.0
 
 
 class Contract:
-    """Answers calls.
+    """Answers the calls that come with a key.
 
     Args:
         upstream: Cronicle.

@@ -1,4 +1,4 @@
-"""The plugin's part of the ledger: a job claims its slot before it runs, and gives it an outcome.
+"""How a job of Cronicle uses the ledger: it claims its slot before it runs, and records its end.
 
 Cronicle decides when a job starts. Whether the slot is due by the event's wall time, and whether it
 has run already, is decided here, so that a night in which a clock time happens twice, a restart or
@@ -37,7 +37,7 @@ class Decision:
     Args:
         event: what it runs, as the ledger knows it.
         due_at: epoch seconds of its slot, None for a run by hand.
-        refusal: why it may not; empty when it may.
+        refusal: why the job may not run; empty when it may.
     """
 
     event: Event
@@ -110,7 +110,10 @@ def _claim(database: Database, event: Event, job: Mapping[str, Any]) -> tuple[in
     slot = slots.get_slot(database, event.id, moment)
     if slot is None:
         if not is_due(event, moment):
-            return None, "Not due: by the event's local time this slot is another one, or has been."
+            return (
+                None,
+                "Not due: in the event's time zone this slot is at another time, or has passed.",
+            )
         if is_too_old(event, moment, time.time()):
             slots.miss_slot(database, event.id, moment, TOO_OLD, time.time())
             return moment, f"Missed: {TOO_OLD}."
@@ -134,7 +137,7 @@ def finish(
         database: the ledger.
         job: as Cronicle handed it to the plugin; `retries` counts those that are left.
         end: the last line of the plugin.
-        stopped: whether it was told to end.
+        stopped: whether the job was told to end.
     """
     code, now = int(end.get("code") or 0), time.time()
     identifier = str(job["id"])

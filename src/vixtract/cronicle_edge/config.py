@@ -1,4 +1,4 @@
-"""Cronicle's configuration, and what its storage holds after the first boot."""
+"""Cronicle's configuration, and the content of its storage after the first boot."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def is_password(user: Mapping[str, Any], password: str) -> bool:
 
 
 def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
-    """Make an administrator's record.
+    """Build an administrator's record.
 
     Args:
         name: account, letters, digits and underscores.
-        password: what the person types; an account for OAuth alone gets a random one.
+        password: what the person types; random for an account that signs in by OAuth alone.
         full_name: for people.
     """
     # Short: bcrypt reads 72 bytes of password and salt together.
@@ -69,7 +69,7 @@ def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
 
 
 def build_plugins() -> list[dict[str, Any]]:
-    """Make the two plugins' records, each with an account that is not root's."""
+    """Build the records of the two plugins, which run under an account that is not root."""
     notebook = [
         {"id": "notebook", "type": "text", "size": 60, "title": "Notebook", "value": ""},
         {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
@@ -113,7 +113,7 @@ def build_plugins() -> list[dict[str, Any]]:
 
 
 def build_setup(admin_password: str) -> dict[str, Any]:
-    """Make what Cronicle puts into an empty storage: no demo items, nothing that runs as root.
+    """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root.
 
     Args:
         admin_password: of the account `admin`.
@@ -126,7 +126,7 @@ def build_setup(admin_password: str) -> dict[str, Any]:
         ["listPush", "global/users", {"username": paths.SERVICE_USER}],
     ]
     steps += [["listCreate", f"global/{name}", {}] for name in ("plugins", "categories", "secrets")]
-    # Without this record, though it is empty, the first job ends Cronicle.
+    # Without this record, although it is empty, Cronicle crashes at the first job.
     secret = {"id": "globalenv", "encrypted": True, "target": None, "form": "props", "created": 1}
     steps += [["listPush", "global/secrets", secret]]
     steps += [["listPush", "global/plugins", plugin] for plugin in build_plugins()]
@@ -147,7 +147,7 @@ def build_setup(admin_password: str) -> dict[str, Any]:
 
 
 def build_category(name: str, title: str) -> dict[str, Any]:
-    """Make a category's record."""
+    """Build a category's record."""
     return {
         "id": name,
         "title": title,
@@ -165,7 +165,7 @@ def build_service_user() -> dict[str, Any]:
 
 
 def build_session(identifier: str) -> dict[str, Any]:
-    """Make the session of the appliance's account.
+    """Build the session of the appliance's account.
 
     Events made with an API key keep the key in clear for every user to read; with a session they
     keep the user's name.
@@ -185,7 +185,7 @@ def build_session(identifier: str) -> dict[str, Any]:
 
 
 def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> dict[str, Any]:
-    """Make Cronicle's configuration.
+    """Build Cronicle's configuration.
 
     Args:
         secret_key: letters and digits.
@@ -308,8 +308,8 @@ def _build_oauth(secret: str) -> dict[str, Any]:
         "client_id": paths.OAUTH_CLIENT,
         "client_secret": secret,
         "redirect_uri": f"{paths.BASE_PATH}/api/user/callback",
-        # Cronicle wants an absolute address; the gateway takes the made-up host off again, so that
-        # any name by which people reach the appliance works.
+        # Cronicle needs an absolute address. The gateway removes this host again, so that people
+        # may reach the appliance by any name.
         "authorize_url": "http://hub.invalid/jupyter/hub/api/oauth2/authorize",
         "token_url": f"{paths.HUB_API}/oauth2/token",
         # The gateway asks the Hub and answers for administrators alone.

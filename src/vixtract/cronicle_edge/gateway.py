@@ -37,13 +37,33 @@ logger = logging.getLogger(__name__)
 #: change plugins, accounts, servers and configuration.
 PAGE_CALLS = frozenset(
     (
-        "get_schedule", "get_event", "create_event", "update_event", "delete_event", "run_event",
-        "toggle_event", "get_job_status", "get_job_details", "get_job_log", "get_live_console",
-        "get_event_history", "get_history", "get_active_jobs", "abort_job", "abort_jobs",
-        "flush_event_queue", "get_plugins", "get_categories", "get_activity", "get_errors",
-        "get_manager_state", "update_manager_state", "get_log_watch_auth", "whoami",
+        "get_schedule",
+        "get_event",
+        "create_event",
+        "update_event",
+        "delete_event",
+        "run_event",
+        "toggle_event",
+        "get_job_status",
+        "get_job_details",
+        "get_job_log",
+        "get_live_console",
+        "get_event_history",
+        "get_history",
+        "get_active_jobs",
+        "abort_job",
+        "abort_jobs",
+        "flush_event_queue",
+        "get_plugins",
+        "get_categories",
+        "get_activity",
+        "get_errors",
+        "get_manager_state",
+        "update_manager_state",
+        "get_log_watch_auth",
+        "whoami",
     )
-)  # fmt: skip
+)
 USER_CALLS = frozenset(("login", "logout", "resume_session", "oauth", "callback"))
 CHANGES = frozenset(("create_event", "update_event", "run_event"))
 # What an administrator may type into Cronicle's form and has no meaning here; dropped without a

@@ -1,4 +1,4 @@
-"""What Cronicle starts for a job: claims the slot, waits for a place, hands the work to the runner.
+"""The process of one job: claims the slot, waits for one of MAX_JOBS places, asks the runner.
 
 One line of JSON on standard input, JSON lines on standard output, the job's own output on standard
 error. Runs under the engine's account.
@@ -32,7 +32,7 @@ _DYING_S = 0.5
 
 
 class Job:
-    """One job of Cronicle's.
+    """A job that Cronicle started.
 
     Args:
         kind: `notebook` or `shell`.
@@ -79,7 +79,7 @@ class Job:
             self._say(line)
 
     def _say(self, line: Mapping[str, Any]) -> None:
-        # The engine may be gone; the outcome is in the ledger.
+        # The engine may be gone; the ledger has the outcome.
         with contextlib.suppress(OSError):
             write_line(escape_line(line, str(self._job["id"])))
 
@@ -87,7 +87,7 @@ class Job:
         stopped = self._is_stopped or self._plugin.is_stopped
         identifier = str(self._job["id"])
         if self._end.get("complete") and int(self._end.get("code") or 0) in GOOD_CODES:
-            # It had done all its work when the end of the engine reached it.
+            # It had finished its work when the signal came.
             claims.finish(self._database, self._job, self._end, stopped=False)
         elif stopped and self._is_engine_gone():
             claims.cut_off(self._database, identifier, crashed=True)
@@ -97,10 +97,10 @@ class Job:
             claims.finish(self._database, self._job, self._end, stopped=stopped)
 
     def _is_engine_gone(self) -> bool:
-        """Say whether the engine died, rather than sent the signal itself.
+        """Say whether the signal came because the engine died, rather than from the engine.
 
-        The kernel sends it when the engine's first thread ends, a moment before the others do, and
-        the parent changes with the last.
+        The kernel sends it when the engine's first thread ends, a moment before the others do; the
+        parent process changes when the last thread ends.
         """
         limit = time.monotonic() + _DYING_S
         while time.monotonic() < limit:
@@ -110,7 +110,7 @@ class Job:
         return False
 
     def _wait_for_place(self, count: int) -> int | None:
-        """Wait for one of MAX_JOBS places; returns what holds it, or None when stopped."""
+        """Wait for one of MAX_JOBS places; return its locked descriptor, or None when stopped."""
         paths.JOB_LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_told = False
         while not self._is_stopped:

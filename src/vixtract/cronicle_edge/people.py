@@ -1,6 +1,6 @@
 """Accounts in Cronicle: they exist for the Hub's administrators, and go with the Hub's flag.
 
-Whoever may create events in Cronicle is as good as its own account, so nobody else gets one. The
+Whoever may create events in Cronicle can do what its own account can, so no one else gets one. The
 entrypoint, which is root's, copies the list that the Hub writes.
 """
 
@@ -30,7 +30,7 @@ _MARK = "ViXtract: Hub administrator"
 
 
 class HubUserError(VixtractError):
-    """Somebody signed in at the Hub who gets no account in Cronicle."""
+    """A person is signed in at the Hub, but gets no account in Cronicle."""
 
 
 class People:
@@ -151,7 +151,7 @@ class People:
             return
         account = {
             "username": name,
-            # Nobody knows it: the Hub signs the person in.
+            # Random and kept nowhere: the Hub signs the person in.
             "password": secrets.token_hex(24),
             "full_name": _MARK,
             "email": f"{name}@localhost",
@@ -163,5 +163,5 @@ class People:
 
 
 def is_plain(name: str) -> bool:
-    """Say whether a name is the same to Cronicle as to the Hub, and nobody's by rule."""
+    """Return whether Cronicle stores a name unchanged, and the name is not reserved."""
     return bool(_PLAIN.fullmatch(name)) and name not in _RESERVED

@@ -26,7 +26,6 @@ from vixtract.scheduler import settling, store
 from vixtract.scheduler.clock import ClockWatch
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.events import Event
-from vixtract.scheduler.leftovers import kill_leftover
 from vixtract.scheduler.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -34,11 +33,10 @@ logger = logging.getLogger(__name__)
 PERIOD_S = 15.0
 # Cronicle starts a slot's job within a second or two; younger slots are not looked for yet.
 DELAY_S = 20
-ENGINE_NOTE = "engine"
 
 
 class Reconciler:
-    """The loop.
+    """Compares Cronicle with the ledger every PERIOD_S, in a thread of its own.
 
     Args:
         contract: Cronicle and the ledger.
@@ -94,12 +92,12 @@ class Reconciler:
                     logger.info("waiting for Cronicle: %s", error.message)
                 was_away = True
             except Exception:
-                logger.exception("a look failed; the next one tries again")
+                logger.exception("comparing failed; it is tried again in %g s", PERIOD_S)
             self._wake.wait(1.0 if was_away else PERIOD_S)
             self._wake.clear()
 
     def reconcile(self) -> None:
-        """Look at everything once."""
+        """Compare everything once."""
         if not self._is_adopted:
             self._adopt()
             self._is_adopted = True
@@ -117,14 +115,14 @@ class Reconciler:
         self._people.sync()
 
     def _adopt(self) -> None:
-        """Take the schedule over from the embedded engine, where that ran last."""
-        row = self._database.row("SELECT value FROM note WHERE name = ?", (ENGINE_NOTE,))
-        if row is not None and row["value"] == "cronicle":
+        """Copy the schedule to Cronicle, if the embedded engine ran last."""
+        last = store.get_engine(self._database)
+        if last == "cronicle":
             return
         upstream = self._contract.upstream
         with self._contract.lock:
             stored = [s.event for s in reversed(store.list_events(self._database))]
-            if row is not None:
+            if last:
                 # Cronicle's own are out of date; the ledger has the present ones.
                 for old in upstream.list_events():
                     upstream.call("app/delete_event", {"id": old["id"]})
@@ -133,7 +131,7 @@ class Reconciler:
                 if event.id not in known:
                     self._contract.put(event)
                     logger.info("event %s (%s) was taken over", event.id, event.title)
-            set_engine(self._contract, "cronicle")
+            store.set_engine(self._database, "cronicle")
 
     def sync_events(self) -> None:
         """Copy Cronicle's schedule to the ledger."""
@@ -162,7 +160,7 @@ class Reconciler:
                     nowhere.add(run["id"])
             elif not run["pid"] or start_time(run["pid"]) != run["pid_start"]:
                 lost.append(run["id"])
-        # Between two attempts Cronicle does not know a run for a moment: it is looked for twice.
+        # Cronicle does not know a run for a moment between two attempts: two looks must miss it.
         for identifier in [*lost, *sorted(nowhere & self._nowhere)]:
             logger.warning("job %s was cut off", identifier)
             claims.cut_off(self._database, identifier, crashed=True)
@@ -191,7 +189,7 @@ class Reconciler:
         )
 
     def _is_busy(self, event: Event, active: Mapping[str, Any]) -> bool:
-        """Say whether Cronicle has the event's runs waiting: queued, or behind one that runs."""
+        """Say whether Cronicle lets the event's runs wait, in its queue or behind a running one."""
         running = sum(1 for job in active.values() if job.get("event") == event.id)
         is_full = bool(event.max_children) and running >= event.max_children
         if event.catch_up and is_full:
@@ -212,18 +210,3 @@ class Reconciler:
                     raise
                 if not event.catch_up:
                     slots.miss_slot(self._database, event.id, due_at, error.message, time.time())
-
-
-def set_engine(contract: Contract, name: str) -> None:
-    """Note which engine's schedule is the true one."""
-    contract.database.execute(
-        "INSERT INTO note VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (ENGINE_NOTE, name),
-    )
-
-
-def kill_orphans(contract: Contract) -> None:
-    """End plugins that outlived the engine which started them."""
-    for run in runs.open_runs(contract.database, "running"):
-        if run["pid"]:
-            kill_leftover(run["pid"], run["pid_start"] or 0, grace_s=0.0)

@@ -43,7 +43,7 @@ class StorageError(VixtractError):
 
 
 def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Make Cronicle's environment, which every plugin inherits: no secret is in it.
+    """Build Cronicle's environment, which every plugin inherits; it contains no secret.
 
     Args:
         environment: this process's.
@@ -82,18 +82,18 @@ def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> 
         timeout=STEP_S,
         check=False,
     )
-    # `reset` of a storage that is right already ends with 1.
+    # `reset` of a storage that needs no change ends with 1.
     if done.returncode and words[0] != "reset":
         said = (done.stderr or done.stdout).strip().splitlines()
         raise StorageError(
-            f"Cronicle's storage tool failed at {words[0]}: {said[-1] if said else 'no word'}",
+            f"Cronicle's storage tool failed at {words[0]}: {said[-1] if said else 'no output'}",
             "See whether the volume cronicle-data is full or damaged.",
         )
     return done.stdout
 
 
 def prepare(environment: Mapping[str, str], session: str) -> None:
-    """Set the storage up where it is empty, and repair what a restore may have changed.
+    """Set an empty storage up, and repair what a restore may have changed.
 
     Args:
         environment: Cronicle's.
@@ -101,10 +101,10 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
     """
     for folder in (paths.EDGE, paths.STORAGE, paths.LOGS, paths.QUEUE, paths.JOB_LOCKS):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Written by an engine that was killed: the next one would take it for another that runs.
+    # Left by an engine that was killed; the next one would think that another is running.
     paths.PID_FILE.unlink(missing_ok=True)
     paths.STOPPING.unlink(missing_ok=True)
-    # What lies in the queue is run as a command of Cronicle's own; nothing of ours is put there.
+    # Cronicle runs what lies in its queue as commands of its own; the appliance puts nothing there.
     for leftover in paths.QUEUE.iterdir():
         leftover.unlink()
     run_storage(environment, "setup")
@@ -114,15 +114,15 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
 
 
 def refresh_lists(environment: Mapping[str, str]) -> None:
-    """Bring plugins and groups of a storage that an older version made up to this one.
+    """Bring plugins and groups of the storage up to this version.
 
-    Nobody can change them here, so they are the same in every storage of this version.
+    They cannot be changed here, so they are the same in every storage of this version.
 
     Args:
         environment: Cronicle's.
     """
     wanted = json.dumps([WORKERS_GROUP, build_plugins()])
-    # Each look costs a start of Node: what was done is noted.
+    # Each look starts Node, so what was written last is kept in a file.
     if paths.LISTS.is_file() and paths.LISTS.read_text("utf-8") == wanted:
         return
     groups = _read_list(environment, "global/server_groups")
@@ -135,7 +135,7 @@ def refresh_lists(environment: Mapping[str, str]) -> None:
 
 
 def _read_list(environment: Mapping[str, str], name: str) -> list[dict[str, Any]]:
-    # They have a page each: it holds fifty.
+    # Each list has one page, which holds fifty items.
     items: list[dict[str, Any]] = json.loads(run_storage(environment, "get", f"{name}/0"))["items"]
     return items
 
@@ -144,17 +144,17 @@ def _write_list(
     environment: Mapping[str, str], name: str, items: Sequence[Mapping[str, Any]]
 ) -> None:
     page = {"type": "list_page", "items": list(items)}
-    # The page first: what a cut between the two leaves is counted by the next start's change.
+    # The page first: after a crash between the two, the next start writes the length.
     run_storage(environment, "put", f"{name}/0", text=json.dumps(page))
     head = json.loads(run_storage(environment, "get", name))
     run_storage(environment, "put", name, text=json.dumps({**head, "length": len(items)}))
 
 
 def apply_password(environment: Mapping[str, str], password: str) -> None:
-    """Give `admin` the password of the settings where it has the documented one, or where the
-    setting changed since the last start; one that was changed on the page stays.
+    """Give `admin` the password of the settings, if it has the documented one or if the setting
+    changed since the last start. A password that was changed on the page stays.
 
-    Storage made on a machine of one's own may be published later, with a generated password.
+    An appliance on a loopback address may be made public later, with a generated password.
 
     Args:
         environment: Cronicle's.
@@ -175,11 +175,11 @@ def apply_password(environment: Mapping[str, str], password: str) -> None:
 
 
 def remember(path: Path, secret: str) -> bool:
-    """Note a secret's digest; say whether another one stood there before.
+    """Store a secret's digest; return whether the file had that of another secret.
 
     Args:
-        path: the note.
-        secret: what to note.
+        path: the file.
+        secret: what to remember.
     """
     before = path.read_text("ascii") if path.is_file() else ""
     if before and hmac.compare_digest(_digest(secret, before[:32]), before):
@@ -193,7 +193,7 @@ def _digest(secret: str, salt: str) -> str:
 
 
 def end_old_session(environment: Mapping[str, str], session: str) -> None:
-    """Remove the appliance's session of before its secret was changed.
+    """Remove the appliance's session with the secret before the present one.
 
     Args:
         environment: Cronicle's.
@@ -249,7 +249,7 @@ def limit_catch_up(
 
 
 def _read_state(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the scheduler's state; Cronicle writes it first when a minute has passed."""
+    """Return the scheduler's state; a fresh one where Cronicle has not written any yet."""
     fresh = {"enabled": True, "cursors": {}, "stats": {}, "flagged_jobs": {}}
     try:
         state: dict[str, Any] = json.loads(run_storage(environment, "get", "global/state"))
@@ -288,11 +288,13 @@ def become_cronicle(environment: Mapping[str, str]) -> NoReturn:
 
 
 def _try_to_limit(environment: Mapping[str, str]) -> None:
-    """Limit what is made up for; Cronicle starts without it too."""
+    """Limit what is made up for; Cronicle starts even if that fails."""
     try:
         limit_catch_up(environment)
     except (VixtractError, ValueError) as error:
-        log.warning("What Cronicle makes up for could not be limited: %s", error)
+        log.warning(
+            "The number of slots that Cronicle makes up for could not be limited: %s", error
+        )
 
 
 def main() -> int:

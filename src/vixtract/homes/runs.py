@@ -82,7 +82,7 @@ def open_file(folder: int, path: str) -> tuple[dict[str, Any], int]:
         path: below it, with slashes.
     Returns: `size` and `changed`, and the open descriptor.
     Raises:
-        RequestError: there is no such regular file, or a link stands in the way.
+        RequestError: the path is not a regular file, or it contains a link.
     """
     parts = path.split("/")
     if len(path) > 4096 or len(parts) > MAX_DEPTH + 1 or {"", ".", ".."} & set(parts):

@@ -36,9 +36,13 @@ _LOCKED_FOR_GOOD = "000001010000Z"
 # What AD adds to "invalid credentials" when the password was right, but has run out.
 _MUST_CHANGE = ("data 532", "data 773")
 _ATTRIBUTES = (
-    "memberOf", "entryUUID", "objectGUID", "userAccountControl", "nsAccountLock",
+    "memberOf",
+    "entryUUID",
+    "objectGUID",
+    "userAccountControl",
+    "nsAccountLock",
     "pwdAccountLockedTime",
-)  # fmt: skip
+)
 
 
 class LdapError(VixtractError):
@@ -226,9 +230,12 @@ class Directory:
         match = f"({attribute or self._attribute}={escape_filter_chars(name)})"
         extra = self._settings["LDAP_USER_FILTER"]
         found = self._search(
-            connection, self._base, f"(&{match}{extra})" if extra else match, ldap3.SUBTREE,
+            connection,
+            self._base,
+            f"(&{match}{extra})" if extra else match,
+            ldap3.SUBTREE,
             [self._attribute, *_ATTRIBUTES],
-        )  # fmt: skip
+        )
         if len(found) > 1:
             raise NotAllowedError(
                 f"The directory has more than one entry for {name!r}.",
@@ -248,17 +255,31 @@ class Directory:
         return found[0] if found else None
 
     def _search(
-        self, connection: Any, base: str, text: str, scope: str,
-        attributes: list[str] | None = None, *, limit: int = 2,
-    ) -> list[Mapping[str, Any]]:  # fmt: skip
+        self,
+        connection: Any,
+        base: str,
+        text: str,
+        scope: str,
+        attributes: list[str] | None = None,
+        *,
+        limit: int = 2,
+    ) -> list[Mapping[str, Any]]:
         connection.search(
-            base, text, scope, attributes=attributes or ["1.1"], size_limit=limit,
+            base,
+            text,
+            scope,
+            attributes=attributes or ["1.1"],
+            size_limit=limit,
             time_limit=self._timeout_s,
-        )  # fmt: skip
+        )
         result = connection.result["description"]
         # An entry that is absent or hidden is an empty answer, not an error.
-        if result not in ("success", "noSuchObject", "insufficientAccessRights",
-                          "sizeLimitExceeded"):  # fmt: skip
+        if result not in (
+            "success",
+            "noSuchObject",
+            "insufficientAccessRights",
+            "sizeLimitExceeded",
+        ):
             raise DirectoryDownError(
                 f"LDAP search below {base!r} failed: {result} {connection.result['message']}."
             )
@@ -300,15 +321,23 @@ class Directory:
         parts = urlsplit(url)
         is_tls = parts.scheme == "ldaps"
         server = ldap3.Server(
-            parts.hostname, port=parts.port or (636 if is_tls else 389), use_ssl=is_tls,
-            tls=_Tls(self._settings["LDAP_CA_FILE"]), get_info=ldap3.NONE,
+            parts.hostname,
+            port=parts.port or (636 if is_tls else 389),
+            use_ssl=is_tls,
+            tls=_Tls(self._settings["LDAP_CA_FILE"]),
+            get_info=ldap3.NONE,
             connect_timeout=self._timeout_s,
-        )  # fmt: skip
+        )
         # Referrals lead to servers that no setting names: they must not get the password.
         connection = ldap3.Connection(
-            server, user=user, password=password, receive_timeout=self._timeout_s,
-            auto_referrals=False, check_names=False, read_only=True,
-        )  # fmt: skip
+            server,
+            user=user,
+            password=password,
+            receive_timeout=self._timeout_s,
+            auto_referrals=False,
+            check_names=False,
+            read_only=True,
+        )
         try:
             connection.open(read_server_info=False)
             needs_start = not is_tls and self._settings["LDAP_STARTTLS"] == "on"

@@ -269,6 +269,11 @@ class PasswordStore:
 
 def _derive(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
     return hashlib.scrypt(
-        password.encode("utf-8", "surrogatepass"), salt=salt, n=1 << log_n, r=r, p=p,
-        maxmem=256 * (1 << log_n) * r, dklen=32,
-    )  # fmt: skip
+        password.encode("utf-8", "surrogatepass"),
+        salt=salt,
+        n=1 << log_n,
+        r=r,
+        p=p,
+        maxmem=256 * (1 << log_n) * r,
+        dklen=32,
+    )

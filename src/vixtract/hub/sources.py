@@ -40,7 +40,7 @@ class Identity:
     Args:
         name: as the source spells it, in lower case; not yet checked by the rules of names.
         subject: identifier that the source never gives to another account; empty if it has none.
-        is_admin: in the group of administrators; None where no such group is set.
+        is_admin: in the group of administrators; None where the settings name no group.
     """
 
     name: str

@@ -96,7 +96,7 @@ class Teamwork:
             person: who.
             is_member: membership wanted.
         Raises:
-            TeamError: there is no such team.
+            TeamError: the team does not exist.
         """
         teams.set_member(name, person, self.home_root, is_member=is_member)
         report = Report()
@@ -119,7 +119,7 @@ class Teamwork:
         Args:
             name: team.
         Raises:
-            TeamError: there is no such team.
+            TeamError: the team does not exist.
         """
         teams.find_team(name, self.home_root)
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -125,7 +125,7 @@ class Mirror:
     Args:
         database: the ledger.
         url: address of the PostgreSQL database.
-        expect: says when an event is due next, for `vixtract.freshness`; None keeps no such view.
+        expect: says when an event is due next, for `vixtract.freshness`; None makes no view.
     """
 
     def __init__(self, database: Database, url: str, expect: Expect | None = None) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.loading.chunks import ROWS
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.formats import FORMATS
 from vixtract.loading.frames import from_pandas, from_polars
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_arrow, from_columns, from_rows, unlike_a_table
+from vixtract.loading.target import Column
 
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
 
@@ -23,7 +23,6 @@ def open_source(data: Any, options: Options, known: Sequence[Column] = ()) -> So
     Args:
         data: path, frame, Arrow data, petl table, iterable of dicts or of rows; in mode
             incremental also None for no rows.
-        options: of the load.
         known: columns of the table, if it exists: empty data counts as no rows of these columns,
             except in mode replace.
     Raises:

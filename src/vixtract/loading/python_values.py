@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, shown
+from vixtract.loading.target import Column
 
 _TEXTS = {"text", "character varying", "character"}
 _INTEGERS = {"smallint", "integer", "bigint"}
@@ -21,10 +21,6 @@ _TIME = "time without time zone"
 def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> list[Any]:
     """Return a row's values as psycopg writes them without loss.
 
-    Args:
-        row: values in the columns' order.
-        columns: of the table.
-        number: of the row, for the error.
     Raises:
         BadRowError: the server would accept a value and silently drop a part of it.
     """

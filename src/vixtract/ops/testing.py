@@ -177,11 +177,12 @@ def _list_files(root: Path, paths: Sequence[str]) -> list[str]:
 
 
 def _has_long_tests(path: Path) -> bool:
-    return path.is_file() and f"mark.{LONG}" in path.read_text("utf-8")
+    mark = rf"(^\s*|marks=|= |\[)@?pytest\.mark\.{LONG}\b"
+    return path.is_file() and bool(re.search(mark, path.read_text("utf-8"), re.MULTILINE))
 
 
 def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
-    """Return the files whose name, or whose tests' names, contain a word of an expression.
+    """Return the files whose name, or whose tests' names, contain a part of an expression.
 
     pytest still applies the expression; reading fewer files only makes that quicker. Names that
     pytest makes from parameters are not in a file: where no file matches, none is left out.

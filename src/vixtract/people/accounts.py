@@ -287,10 +287,9 @@ def _add_account(name: str, uid: int, home: Path) -> None:
     group = ["/usr/sbin/groupadd", "--gid", str(uid), name]
     if not has_group(name):
         _run(group)
-    _run(
-        ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home",
-         "--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
-    )  # fmt: skip
+    command = ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home"]
+    command += ["--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
+    _run(command)
 
 
 def has_group(name: str) -> bool:
@@ -325,9 +324,14 @@ def _make_home(home: Path, uid: int) -> None:
 def _run(command: list[str], *, group: int | None = None) -> None:
     # The environment is empty: an admin can write /usr/local, and no variable may lead there.
     result = subprocess.run(
-        command, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True,
-        timeout=30, check=False, group=group,
-    )  # fmt: skip
+        command,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        group=group,
+    )
     if result.returncode != 0:
         raise AccountError(
             f"{Path(command[0]).name} failed for {command[-1]!r}: {result.stderr.strip()}"

@@ -219,11 +219,16 @@ def pack(home_root: Path) -> list[Path]:
 
 
 def _tar(directory: Path, target: Path) -> None:
+    command = ["/usr/bin/nice", "-n", "15", "/usr/bin/tar", "--create", "--gzip"]
+    command += ["--numeric-owner", "--file", str(target), "--directory", str(directory.parent)]
     done = subprocess.run(
-        ["/usr/bin/nice", "-n", "15", "/usr/bin/tar", "--create", "--gzip", "--numeric-owner",
-         "--file", str(target), "--directory", str(directory.parent), "--", directory.name],
-        env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=PACK_S, check=False,
-    )  # fmt: skip
+        [*command, "--", directory.name],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=PACK_S,
+        check=False,
+    )
     # 1: a socket was left out, which holds no data.
     if done.returncode not in (0, 1):
         raise ArchiveError(f"{directory} was not packed: {done.stderr.strip()[-200:]}")

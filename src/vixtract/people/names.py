@@ -20,12 +20,27 @@ _PATTERN = re.compile(r"[a-z_][a-z0-9._-]{0,31}")
 # Names with a meaning for PostgreSQL, for the appliance or in /home.
 _RESERVED = frozenset(
     {
-        "root", "postgres", "vixtract", "cronicle", "portal", "bi", "bi_readers", "etl_users",
-        "vixtract_teams", "bi_access", "vixtract_sharing", "etl",
-        "public", "none", "information_schema", "current_user", "session_user", "current_role",
+        "root",
+        "postgres",
+        "vixtract",
+        "cronicle",
+        "portal",
+        "bi",
+        "bi_readers",
+        "etl_users",
+        "vixtract_teams",
+        "bi_access",
+        "vixtract_sharing",
+        "etl",
+        "public",
+        "none",
+        "information_schema",
+        "current_user",
+        "session_user",
+        "current_role",
         "lost-found",
     }
-)  # fmt: skip
+)
 
 
 class InvalidNameError(VixtractError):

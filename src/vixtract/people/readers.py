@@ -93,7 +93,7 @@ def reset_password(conninfo: str, name: str) -> str:
         conninfo: superuser's connection text.
         name: reader.
     Raises:
-        RoleError: there is no such reader.
+        RoleError: the reader does not exist.
     """
     password = generate_password()
     with connect(conninfo, ETL) as connection:
@@ -111,7 +111,7 @@ def remove_reader(conninfo: str, name: str) -> None:
         conninfo: superuser's connection text.
         name: reader.
     Raises:
-        RoleError: there is no such reader.
+        RoleError: the reader does not exist.
     """
     with connect(conninfo, ETL) as connection:
         _require(connection, name)

@@ -69,7 +69,7 @@ def archive_role(
         name: role.
         now: present time, part of the new name.
         group: that the role must belong to.
-    Returns: name of the archived role; empty where there is no such role any more.
+    Returns: name of the archived role; empty where the role is gone.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """

@@ -113,10 +113,14 @@ def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(
-        host=str(directory), port=port, user=SUPERUSER, dbname="postgres",
-        connect_timeout=timeout_s, application_name="vixtract-people",
+        host=str(directory),
+        port=port,
+        user=SUPERUSER,
+        dbname="postgres",
+        connect_timeout=timeout_s,
+        application_name="vixtract-people",
         options="-c statement_timeout=5000 -c lock_timeout=3000 -c log_min_error_statement=panic",
-    )  # fmt: skip
+    )
 
 
 def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:

@@ -133,7 +133,7 @@ def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> T
         is_member: membership wanted.
     Returns: the team as it is now.
     Raises:
-        TeamError: there is no such team.
+        TeamError: the team does not exist.
     """
     content = _load(home_root)
     team = find_team(name, home_root)

@@ -19,7 +19,6 @@ from vixtract.language import Language
 from vixtract.portal.api_models import (
     AgainIn,
     AgainOut,
-    Choice,
     ComparisonOut,
     ConsoleOut,
     ErrorOut,
@@ -32,6 +31,7 @@ from vixtract.portal.api_models import (
     ScheduleOut,
     ScheduleRowOut,
     TimeOut,
+    TimingIn,
 )
 from vixtract.portal.archive import RunFile
 from vixtract.portal.errors import FormError
@@ -58,7 +58,7 @@ from vixtract.portal.web import (
 router = APIRouter(
     prefix="/api",
     responses={
-        401: {"model": ErrorOut, "description": "Nobody is signed in"},
+        401: {"model": ErrorOut, "description": "Not signed in"},
         403: {"model": ErrorOut, "description": "Not from a page of the portal, or not allowed"},
         503: {"model": ErrorOut, "description": "The scheduler or the Hub does not answer"},
     },
@@ -142,7 +142,7 @@ async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedRun
 
 @router.get("/next")
 async def show_next(
-    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[Choice, Query()]
+    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[TimingIn, Query()]
 ) -> NextOut:
     """Return when the form's timing would run, before it is saved."""
     form = ScheduleForm(**{**choice.model_dump(), "weekdays": tuple(choice.weekdays[:7])})

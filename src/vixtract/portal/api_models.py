@@ -141,7 +141,7 @@ class ScheduleIn(_Given):  # type: ignore[misc]  # made of the form's table
     )
 
 
-class Choice(_When):  # type: ignore[misc]
+class TimingIn(_When):  # type: ignore[misc]
     """The form's fields that say when."""
 
     timezone: str = Field(default="", description="Empty for the appliance's own")

@@ -76,7 +76,7 @@ class Table:
         owner: role that owns it.
         rows: estimate of the planner, or None where there is none.
         size: bytes with indexes, or None.
-        loaded: row of `vixtract.freshness`, or empty.
+        loaded: row of `vixtract.freshness`, or None.
     """
 
     schema: str
@@ -86,12 +86,12 @@ class Table:
     owner: str
     rows: int | None
     size: int | None
-    loaded: Mapping[str, Any]
+    loaded: Mapping[str, Any] | None
 
     @property
     def is_late(self) -> bool:
         """Whether its next load should have come by now."""
-        return bool(self.loaded.get("is_late"))
+        return bool(self.loaded and self.loaded.get("is_late"))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _make_table(row: Mapping[str, Any], fresh: Mapping[tuple[str, str], Any]) ->
         row["owner"],
         row["rows"],
         row["size"],
-        fresh.get((row["schema"], row["name"]), {}),
+        fresh.get((row["schema"], row["name"])),
     )
 
 

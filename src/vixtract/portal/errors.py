@@ -20,7 +20,7 @@ class NotFoundError(PortalError):
 
 
 class LoginError(PortalError):
-    """Nobody is signed in, or the Hub does not let this person use the portal."""
+    """The visitor is not signed in, or the Hub does not let them use the portal."""
 
     status = 401
 

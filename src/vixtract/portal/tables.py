@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from vixtract.portal.api import INVALID, MISSING
 from vixtract.portal.api import router as api
-from vixtract.portal.catalog import Catalog, Details, Table
+from vixtract.portal.catalog import Catalog
 from vixtract.portal.connection_strings import list_connection_strings
 from vixtract.portal.web import PersonDep, get_pages, make_page
 
@@ -75,7 +75,9 @@ class LoadedOut(BaseModel):
 class TableOut(BaseModel):
     """A table or view."""
 
-    schema_name: str
+    model_config = ConfigDict(from_attributes=True)
+
+    schema_name: str = Field(validation_alias="schema")
     name: str
     kind: str = Field(description="table, view, materialized or foreign")
     comment: str
@@ -97,6 +99,8 @@ class ColumnOut(BaseModel):
 class TableDetailsOut(BaseModel):
     """A table with columns and some rows."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     table: TableOut
     columns: list[ColumnOut]
     rows: int | None = Field(description="Counted; None where that would take too long")
@@ -108,32 +112,11 @@ class TableDetailsOut(BaseModel):
 async def list_tables(catalog: CatalogDep, word: WordQuery = "") -> list[TableOut]:
     """List the tables that the person's PostgreSQL role may read."""
     tables = await run_in_threadpool(catalog.list_tables, word.strip())
-    return [_show_table(table) for table in tables]
+    return [TableOut.model_validate(table) for table in tables]
 
 
 @api.get("/tables/{schema}/{name:path}", responses={**MISSING})
 async def find_table(catalog: CatalogDep, schema: str, name: str) -> TableDetailsOut:
     """Return one table with columns and some rows."""
-    details: Details = await run_in_threadpool(catalog.find_table, schema, name)
-    values: dict[str, Any] = {
-        "table": _show_table(details.table),
-        "columns": details.columns,
-        "rows": details.rows,
-        "sample": details.sample,
-        "refusal": details.refusal,
-    }
-    return TableDetailsOut.model_validate(values)
-
-
-def _show_table(table: Table) -> TableOut:
-    loaded = LoadedOut.model_validate(dict(table.loaded)) if table.loaded else None
-    return TableOut(
-        schema_name=table.schema,
-        name=table.name,
-        kind=table.kind,
-        comment=table.comment,
-        owner=table.owner,
-        rows=table.rows,
-        size=table.size,
-        loaded=loaded,
-    )
+    details = await run_in_threadpool(catalog.find_table, schema, name)
+    return TableDetailsOut.model_validate(details)

@@ -21,7 +21,7 @@ def read_stat(pid: int | str) -> list[bytes]:
 
     Args:
         pid: process id.
-    Returns: field N of the manual at index N - 3; nothing where there is no such process.
+    Returns: field N of the manual at index N - 3; empty where the process does not exist.
     Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
     try:
@@ -33,13 +33,13 @@ def read_stat(pid: int | str) -> list[bytes]:
 
 
 def parent(pid: int | str) -> int:
-    """Return the parent of a process; 0 where there is no such process."""
+    """Return the parent of a process; 0 where the process does not exist."""
     fields = read_stat(pid)
     return int(fields[1]) if fields else 0
 
 
 def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 where there is no such process.
+    """Return when a process started, in clock ticks since boot; 0 where it does not exist.
 
     With the process id it names the process for as long as the machine runs.
     """

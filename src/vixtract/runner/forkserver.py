@@ -159,7 +159,7 @@ def main() -> None:
     os.set_inheritable(control.fileno(), False)
     import_libraries()
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
-        # The daemon's own configuration, over a pipe that nobody else has.
+        # The daemon's own configuration, over a pipe that only the daemon has.
         config = pickle.load(pipe)  # noqa: S301
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()

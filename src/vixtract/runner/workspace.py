@@ -200,7 +200,7 @@ def read_loads(work: Workspace) -> list[dict[str, Any]]:
 
 
 def parse_load(line: bytes) -> dict[str, Any] | None:
-    """Return the known fields of a load's record, or None where the line is no such record.
+    """Return the known fields of a load's record, or None where the line is not a record.
 
     Args:
         line: JSON object.

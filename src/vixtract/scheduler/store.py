@@ -191,3 +191,18 @@ def put_event(database: Database, event: Event, cursor: int | None = None) -> No
 def delete_event(database: Database, identifier: str) -> None:
     """Delete an event; its runs and slots stay as history."""
     database.execute("DELETE FROM event WHERE id = ?", (identifier,))
+
+
+def get_engine(database: Database) -> str:
+    """Return the engine that ran last, whose schedule is the valid one; empty if none has run."""
+    row = database.row("SELECT value FROM note WHERE name = 'engine'")
+    return str(row["value"]) if row else ""
+
+
+def set_engine(database: Database, name: str) -> None:
+    """Record the engine that runs: embedded or cronicle."""
+    database.execute(
+        "INSERT INTO note VALUES ('engine', ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name,),
+    )

@@ -142,7 +142,7 @@ def get_zone(name: str) -> ZoneInfo:
     """Return a time zone by its name.
 
     Raises:
-        TimingError: there is no such zone.
+        TimingError: the zone is unknown.
     """
     try:
         return ZoneInfo(name)

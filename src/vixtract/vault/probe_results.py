@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 
 from vixtract.vault.fields import mark
@@ -49,14 +50,7 @@ class ProbeResult(Exception):
 
 
 def find_meaning(error: BaseException, meanings: Mapping[str, str]) -> ProbeResult:
-    """Return what a driver's error means.
-
-    Args:
-        error: of the driver.
-        meanings: pattern of the error's class and text to code; the first that matches counts.
-    """
-    import ssl
-
+    """Return what a driver's error means, by the first pattern that its class and text match."""
     if isinstance(error, ssl.SSLError):
         return ProbeResult("tls", _last_line(error))
     text = f"{type(error).__name__} {error}"

@@ -224,14 +224,22 @@ class WarmClient(Client):
         identity = uuid4().hex
         header = {"msg_id": identity, "msg_type": "execute_request", "username": "", "session": ""}
         content = {
-            "code": cell.source, "silent": False, "store_history": store_history,
-            "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
-        }  # fmt: skip
+            "code": cell.source,
+            "silent": False,
+            "store_history": store_history,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
         self._parent = header
         request = {
-            "header": header, "msg_id": identity, "msg_type": "execute_request",
-            "parent_header": {}, "metadata": {}, "content": content,
-        }  # fmt: skip
+            "header": header,
+            "msg_id": identity,
+            "msg_type": "execute_request",
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+        }
         try:
             self._forked.requests.send(request)
         except OSError:
@@ -300,9 +308,13 @@ class WarmClient(Client):
         for printed in sorted(waiting, key=lambda one: one.due) if is_all else ():
             content = {"name": printed.name, "text": printed.take()}
             message = {
-                "header": {"msg_type": "stream"}, "parent_header": self._parent, "metadata": {},
-                "msg_type": "stream", "content": content, "buffers": [],
-            }  # fmt: skip
+                "header": {"msg_type": "stream"},
+                "parent_header": self._parent,
+                "metadata": {},
+                "msg_type": "stream",
+                "content": content,
+                "buffers": [],
+            }
             self.process_message(message, cell, index)
 
     def _take_rest(self, cell: Any, index: int) -> None:

@@ -214,7 +214,7 @@ def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
         session.messages, session.outputs = MessageSocket(messages), outputs
         code = asyncio.run(_serve(session, requests))
     except BaseException as error:
-        # What a cell's forked child stumbles over on its way back is nobody's news.
+        # An error of a process that a cell forked is not one of the kernel.
         if os.getpid() == owner:
             text = f"The kernel failed: {type(error).__name__}: {error}\n"
             os.write(2, text.encode(errors="backslashreplace"))

@@ -17,7 +17,7 @@ from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.embedded.app import build_app
 from vixtract.scheduler.embedded.engine import EmbeddedEngine
 from vixtract.scheduler.notify import Notifier
-from vixtract.scheduler.store import find_next_due
+from vixtract.scheduler.store import find_next_due, set_engine
 
 logger = logging.getLogger("vixtract.scheduler")
 
@@ -38,18 +38,13 @@ def main() -> int:
     try:
         config = load_config(os.environ)
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Alarms were kept in a file until 0.1.0.
-        (config.data_dir / "clock.sqlite3").unlink(missing_ok=True)
         database = Database(config.data_dir / "ledger.sqlite3")
     except VixtractError as error:
         logger.error("%s", error.message)
         logger.error("%s", error.hint)
         return error.exit_code
     # Cronicle takes the schedule over from here when it runs next, and not its own old one.
-    database.execute(
-        "INSERT INTO note VALUES ('engine', 'embedded')"
-        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
+    set_engine(database, "embedded")
     _serve(config, database)
     database.close()
     return 0

@@ -238,7 +238,7 @@ class EmbeddedEngine:
         Args:
             identifier: job id.
             reason: one line; becomes part of the job's description.
-        Returns: False when there is no such run, or it has ended.
+        Returns: False when the run is unknown or has ended.
         """
         with self._lock:
             if self.jobs.stop(identifier, "abort", reason):
