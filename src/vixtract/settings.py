@@ -144,7 +144,6 @@ def check_value(setting: Setting, value: str) -> str:
     """Check one value against its setting.
 
     Args:
-        setting: entry of the table.
         value: text as given in the environment.
     Returns: the problem in a few words, or an empty text.
     """
