@@ -189,8 +189,7 @@ class Command:
             )
         arguments = build_down(volumes=self.options.volumes)
         done = run_compose(session, compose, instance, arguments, DOWN_S)
-        if not done.ok:
-            raise VixtractError(f"Compose failed: {done.last_line}", "Run: ./vixtract doctor")
+        done.require(VixtractError, "Compose failed", "Run: ./vixtract doctor")
         rest = "all data is deleted" if self.options.volumes else "all data stays"
         self.say(f"ViXtract (project {instance.project}) is down; {rest}.")
         return 0

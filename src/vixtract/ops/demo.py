@@ -123,9 +123,7 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
 
 def _execute(session: Session, command: Sequence[str], what: str, timeout_s: float = 60) -> str:
     done = session.host.run(command, timeout_s=timeout_s)
-    if not done.ok:
-        raise DemoError(f"Could not {what}: {done.last_line}", "Run: ./vixtract doctor")
-    return done.stdout
+    return done.require(DemoError, f"Could not {what}", "Run: ./vixtract doctor")
 
 
 def ensure_person(session: Session, instance: Instance) -> None:
@@ -286,11 +284,8 @@ def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
         "DEMO_LIMIT": str(SMALL),
     }
     done = session.host.run(build_query(instance), timeout_s=120, environment=environment)
-    if not done.ok:
-        raise DemoError(
-            f"The BI account could not read the tables: {done.last_line}", "Run: ./vixtract doctor"
-        )
-    report: dict[str, Any] = json.loads(done.stdout)
+    problem, cure = "The BI account could not read the tables", "Run: ./vixtract doctor"
+    report: dict[str, Any] = json.loads(done.require(DemoError, problem, cure))
     if not report["tables"]:
         raise DemoError(f"Schema {PERSON} has no tables.", "Look at the executed notebook.")
     return report

@@ -143,13 +143,11 @@ def count_jobs(session: Session, instance: Instance) -> int:
 
 
 def _run(session: Session, command: list[str], timeout_s: float) -> str:
-    done = session.host.run(command, timeout_s=timeout_s)
-    if not done.ok:
-        raise RotationError(
-            f"The secrets are changed in part: {done.last_line}",
-            "Run: ./vixtract secrets rotate. It goes on, and nothing is lost.",
-        )
-    return done.stdout
+    return session.host.run(command, timeout_s=timeout_s).require(
+        RotationError,
+        "The secrets are changed in part",
+        "Run: ./vixtract secrets rotate. It goes on, and nothing is lost.",
+    )
 
 
 def check_shown(name: str) -> str:
