@@ -51,7 +51,6 @@ def is_scram_of(verifier: str | None, password: str) -> bool:
 
     Args:
         verifier: as PostgreSQL stores it; None, or the text of another method, never matches.
-        password: the password.
     """
     found = re.match(r"SCRAM-SHA-256\$([1-9]\d{0,8}):([A-Za-z0-9+/]+=*)\$", verifier or "")
     if found is None or verifier is None:

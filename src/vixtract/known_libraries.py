@@ -25,8 +25,6 @@ RELEASES = {
 def find_unknown(*names: str) -> str:
     """Return the first of some modules that is another release than the known one.
 
-    Args:
-        names: keys of RELEASES.
     Returns: name and version, such as `petl 2.0.1`; empty where all are known.
     """
     for name in names:

@@ -18,7 +18,6 @@ class Argument:
 
     Args:
         names: a value's name (`person`), or an option (`--admin`).
-        help: what it does.
         options: as of `argparse.ArgumentParser.add_argument`.
         side: `host` or `container` where only one of the two command lines has it.
         is_choice: whether it excludes the command's other arguments that have this mark.

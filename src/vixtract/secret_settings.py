@@ -116,21 +116,13 @@ class Masker:
         return held
 
     def mask(self, data: bytes) -> bytes:
-        """Mask a whole text.
-
-        Args:
-            data: the text.
-        """
+        """Mask a whole text."""
         for form in self._forms:
             data = data.replace(form, MASK.encode())
         return data
 
     def mask_text(self, text: str) -> str:
-        """Mask a whole text.
-
-        Args:
-            text: the text.
-        """
+        """Mask a whole text."""
         return self.mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def mask_json(self, value: Any) -> Any:

@@ -20,32 +20,49 @@ EVERYBODY = "*"
 
 __all__ = [
     "BY_NAME",
+    "CONTAINERS",
     "EVERYBODY",
+    "HANDED_ON",
     "SETTINGS",
     "Setting",
     "Settings",
+    "build_environment",
+    "build_people_environment",
     "check_value",
     "is_loopback",
+    "is_secure_url",
+    "list_defaults",
+    "list_read",
     "read_workers",
 ]
 
-#: What each process starts, or is the whole of: it is handed the settings of all of these too. The
-#: roots are the containers, by the names of their services.
+#: What each process starts, or consists of: it is handed the settings of all of these too.
 HANDED_ON: Mapping[str, tuple[str, ...]] = {
+    # The containers, by the names of their services: what compose hands on.
     "postgresql": (),
     "jupyter": ("hub",),
-    "hub": ("labs", "portal", "vault", "lab"),
     "cronicle": ("appliance-runner", "engine", "cronicle-edge", "vault"),
-    "appliance-runner": ("runner",),
-    "cronicle-edge": ("cronicle-plugin",),
-    # The runner of a worker sends no run on, and reaches PostgreSQL from outside.
-    "worker": ("worker-runner", "worker-server"),
-    "worker-runner": ("runner",),
-    "runner": ("job",),
     "nginx": ("front-door",),
-    # Watches people's servers; `lab` and `job` are people's own processes.
-    **dict.fromkeys(("labs", "portal", "vault", "lab", "job"), ()),
-    **dict.fromkeys(("engine", "cronicle-plugin", "worker-server", "front-door"), ()),
+    "worker": ("worker-runner", "worker-server"),
+    # In jupyter. `labs` watches people's servers; `lab` are these servers with their kernels.
+    "hub": ("labs", "portal", "vault", "lab"),
+    "labs": (),
+    "portal": (),
+    "vault": (),
+    "lab": (),
+    # In cronicle and worker. `engine` is the embedded engine, or the gateway in front of Cronicle.
+    "engine": (),
+    "cronicle-edge": ("cronicle-plugin",),
+    "cronicle-plugin": (),
+    "appliance-runner": ("runner",),
+    # Unlike the appliance's it sends no run on, and it reaches PostgreSQL from outside.
+    "worker-runner": ("runner",),
+    "worker-server": (),
+    "runner": ("job",),
+    # People's jobs.
+    "job": (),
+    # In nginx.
+    "front-door": (),
 }
 CONTAINERS = ("postgresql", "jupyter", "cronicle", "nginx", "worker")
 
@@ -127,7 +144,6 @@ def check_value(setting: Setting, value: str) -> str:
     """Check one value against its setting.
 
     Args:
-        setting: entry of the table.
         value: text as given in the environment.
     Returns: the problem in a few words, or an empty text.
     """

@@ -14,7 +14,6 @@ class Setting:
     """One setting.
 
     Args:
-        name: environment variable.
         default: text used where the variable is unset or empty.
         kind: one of `vixtract.values.CHECKS`, or `choice`. Where the default is empty, a value may
             be empty too.
@@ -23,7 +22,6 @@ class Setting:
             containers' environments), `build` (arguments of image builds) and `ops`.
         help: one sentence for operators, units included.
         choices: allowed values of kind choice.
-        group: heading in the documentation.
     """
 
     name: str

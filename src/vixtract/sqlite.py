@@ -19,7 +19,6 @@ def connect_sqlite(
 
     Args:
         path: file; made where it is missing, unless it is only read.
-        read_only: refuse every change.
         pragmas: executed first, such as `synchronous = FULL`.
         options: as of `sqlite3.connect`.
     Raises:

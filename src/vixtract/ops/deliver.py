@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from vixtract.errors import VixtractError
 from vixtract.ops.compose import PROJECT_LABEL
@@ -41,7 +40,6 @@ def deliver_secrets(session: Session, instance: Instance) -> list[str]:
     """Write those secrets that differ from the documented defaults into the volume.
 
     Args:
-        session: this call.
         instance: the appliance; its images are here.
     Returns: names of the values that changed in the volume.
     Raises:
@@ -59,8 +57,3 @@ def deliver_secrets(session: Session, instance: Instance) -> list[str]:
                 "Run: ./vixtract doctor",
             )
     return done.stdout.split()
-
-
-def build_restart(instance: Instance, services: Sequence[str] = READERS) -> list[str]:
-    """Build the command that starts services again, so that they read their secrets."""
-    return ["docker", "restart", *(instance.container(service) for service in services)]
