@@ -26,6 +26,7 @@ from vixtract.scheduler.settling import CRASHED, STOPPING
 # The field that tells the reconciler's job from a person's: both have a `source` for Cronicle.
 SLOT_FIELD = "slot"
 TOO_OLD = "more slots were due than are made up for; the newest are run"
+OUTDATED = "Cronicle still had its schedule of before the embedded engine ran."
 NO_AUTHOR = "nobody"
 _AGAIN = " The slot is run again."
 
@@ -61,6 +62,9 @@ def begin(database: Database, job: Mapping[str, Any], pid: int) -> Decision:
             if run["state"] != "waiting":
                 return Decision(event, run["due_at"], "This job has ended already.")
             due_at = run["due_at"]
+        elif not job.get("source") and store.get_engine(database) == "embedded":
+            # Where the present schedule has the slot too, the reconciler finds it.
+            return Decision(event, None, OUTDATED)
         else:
             due_at, refusal = _claim(database, event, job)
             if refusal:
@@ -148,6 +152,27 @@ def finish(
     result = {name: end[name] for name in ("perf", "table", "chain_data", "memo") if name in end}
     description = str(end.get("description") or "")
     runs.finish_run(database, identifier, runs.Outcome(outcome, code, description, now, result))
+
+
+def record_unstarted(database: Database, job: Mapping[str, Any]) -> None:
+    """Record a run by hand whose process ended before it reached the ledger.
+
+    Args:
+        database: the ledger.
+        job: an ended one, as Cronicle's `get_job_details` returns it. Jobs of slots are left out:
+            the reconciler starts the slot again.
+    """
+    if not job.get("source") or job.get(SLOT_FIELD):
+        return
+    identifier, now = str(job["id"]), time.time()
+    event = find_event(database, job).updated({"params": job.get("params") or {}})
+    outcome = settling.judge(1, stopped=bool(job.get("abort_reason")))
+    text = str(job.get("description") or "The job's process could not be started.")
+    begun, ended = float(job.get("time_start") or now), float(job.get("time_end") or now)
+    with database.transaction():
+        settling.add_run(database, identifier, event, str(job["source"]), None, begun)
+        runs.mark_running(database, identifier, begun)
+        runs.finish_run(database, identifier, runs.Outcome(outcome, 1, text, ended))
 
 
 def cut_off(database: Database, identifier: str, *, crashed: bool) -> None:

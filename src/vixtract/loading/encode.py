@@ -76,23 +76,21 @@ _ARROW: dict[str, pa.DataType | None] = {
     "character": pa.string(),
     "bytea": pa.binary(),
     "date": pa.date32(),
-    "time without time zone": pa.time64("us"),
+    types.TIME: pa.time64("us"),
     types.TIMESTAMP: pa.timestamp("us"),
     types.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
     "interval": pa.duration("us"),
 }
-_TEXTS = {"text", "character varying", "character"}
-_INTEGERS = {"smallint", "integer", "bigint"}
 # The Python types that each accepts; subclasses may mean something else (NaT is a datetime).
 _KINDS: dict[str, set[type]] = {
-    **{name: {int} for name in _INTEGERS},
-    **{name: {str} for name in _TEXTS},
+    **{name: {int} for name in types.INTEGERS},
+    **{name: {str} for name in types.TEXTS},
     "double precision": {float, int},
     "numeric": {decimal.Decimal, int},
     "boolean": {bool},
     "bytea": {bytes},
     "date": {dt.date},
-    "time without time zone": {dt.time},
+    types.TIME: {dt.time},
     types.TIMESTAMP: {dt.datetime},
     types.TIMESTAMPTZ: {dt.datetime},
     "interval": {dt.timedelta},
@@ -101,7 +99,7 @@ _KINDS: dict[str, set[type]] = {
 
 def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
     kinds = types.kinds_of(values)
-    if kinds == {str} and plain not in _TEXTS:
+    if kinds == {str} and plain not in types.TEXTS:
         return _from_arrow(pa.array(values, pa.string()), plain, name)
     if not kinds <= _KINDS.get(plain, set()):
         raise InexactError(name)
@@ -174,9 +172,9 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
         return _cast_numeric(array, target)
     if types.is_text(kind):
         # Arrow reads 0x1F as a number, PostgreSQL only since 16: leave it to the server.
-        if plain in _INTEGERS and _has_letters(array):
+        if plain in types.INTEGERS and _has_letters(array):
             raise InexactError(plain)
-        if plain in {"bytea", "interval", "time without time zone", "real"}:
+        if plain in {"bytea", "interval", types.TIME, "real"}:
             raise InexactError(plain)
         found = array.cast(target)
         if plain == "double precision" and has_infinite(found):
@@ -187,12 +185,12 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
         "bytea": types.is_binary(kind),
         "date": check.is_date(kind),
         "interval": check.is_duration(kind),
-        "time without time zone": check.is_time(kind),
+        types.TIME: check.is_time(kind),
         "real": check.is_float16(kind),
         "double precision": check.is_floating(kind) or check.is_integer(kind),
         types.TIMESTAMP: (check.is_timestamp(kind) and kind.tz is None) or check.is_date(kind),
         types.TIMESTAMPTZ: check.is_timestamp(kind) and kind.tz is not None,
-        **dict.fromkeys(_INTEGERS, check.is_integer(kind) or check.is_floating(kind)),
+        **dict.fromkeys(types.INTEGERS, check.is_integer(kind) or check.is_floating(kind)),
     }
     if not exact.get(plain, False):
         raise InexactError(plain)

@@ -69,12 +69,9 @@ def _open_file(path: Path, options: Options) -> Source:
     """Open a file by the format that its suffix names."""
     if not path.is_file():
         raise LoadUsageError(f"There is no file {path}.", f"The folder is {Path.cwd()}.")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSIONS:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
-    for file_format in FORMATS:
-        if suffix in file_format.suffixes:
-            return file_format.open(path, options, options.columns)
-    known = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
-    raise LoadUsageError(f"{path.name} is of an unknown kind.", f"Known: {known}.")
+    plain = path.with_suffix("") if path.suffix.lower() in _COMPRESSIONS else path
+    suffix = plain.suffix.lower()
+    if suffix not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise LoadUsageError(f"{path.name} is of an unknown kind.", f"Known: {known}.")
+    return FORMATS[suffix](path, options, options.columns)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,6 @@ from vixtract.loading.target import Column
 
 # Rows transposed at once: so few that their values stay in the processor's cache.
 _BLOCK = 256
-BadRow = Callable[[BadRowError, Any], None]
 
 
 def refuse(error: BadRowError, row: Any) -> None:
@@ -44,7 +43,7 @@ class Source:
     types: dict[str, str]
     chunks: Callable[[Sequence[Column]], Iterator[Chunk]]
     total: int | None = None
-    on_bad_row: BadRow = field(default=refuse)
+    on_bad_row: Callable[[BadRowError, Any], None] = refuse
 
 
 def unlike_a_table(data: Any) -> LoadUsageError:
@@ -129,7 +128,8 @@ def from_rows(data: Iterable[Any], columns: Sequence[str] = ()) -> Source:
     Raises:
         LoadUsageError: the first row is not a header.
     """
-    total = _length(data)
+    # A petl table would run its whole pipeline to tell its length.
+    total = len(data) if isinstance(data, (list, tuple)) else None
     iterator = iter(data)
     head = _take_head(iterator)
     names: list[Any] = list(columns)
@@ -142,7 +142,7 @@ def from_rows(data: Iterable[Any], columns: Sequence[str] = ()) -> Source:
             names = list(head[0]._fields)
         elif not names and head:
             names = _header(head.pop(0))
-            total = None if total is None else total - 1
+            total = total and total - 1
         shape = _row_shape(names)
     names = ["" if name is None else str(name) for name in names]
     source = Source(names, {}, lambda _: iter(()), total if head else 0)
@@ -180,11 +180,6 @@ def _take_head(iterator: Iterator[Any]) -> list[Any]:
         if len(more) < step or _weight(more) * len(head) > BYTES * ROWS:
             break
     return head
-
-
-def _length(data: Any) -> int | None:
-    """Return the length of a list or tuple; a petl table would run its whole pipeline."""
-    return len(data) if isinstance(data, (list, tuple)) else None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _TAIL = 4096
 # PostgreSQL's limit for a table.
 _MOST_COLUMNS = 1600
 _FRACTIONS = {"numeric", "real", "double precision"}
-_NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
+_NUMBERS = _FRACTIONS | types.INTEGERS
 # The types that Arrow's CSV reader converts as PostgreSQL does.
 _READ_TYPED = _NUMBERS - {"real"} | {"boolean", "date", types.TIMESTAMP, types.TIMESTAMPTZ}
 _DECIMALS = (".", ",")

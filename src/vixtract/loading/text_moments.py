@@ -14,13 +14,12 @@ from vixtract.loading import types
 from vixtract.loading.errors import BadRowError, shown
 from vixtract.loading.target import Column
 
-_TIME = "time without time zone"
 _DAY = r"(?:\d+[-./]\d+[-./]\d+)"
 # The usual forms, which lose nothing; all others are parsed below.
 _PLAIN = {
     "date": re.compile(rf"{_DAY}(?:[ T]00:00(?::00(?:\.0*)?)?| 12:00(?::00)? AM)?"),
     types.TIMESTAMP: re.compile(rf"{_DAY}(?:[ T][\d:.]*)?"),
-    _TIME: re.compile(r"[\d:.]*"),
+    types.TIME: re.compile(r"[\d:.]*"),
 }
 # "+3" is always an offset; "-3" is one after a time or a blank, or if minutes follow.
 _OFFSET = re.compile(

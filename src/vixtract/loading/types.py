@@ -18,6 +18,11 @@ from typing import Any
 import pyarrow as pa
 
 TEXT = "text"
+TEXTS = {"text", "character varying", "character"}
+INTEGERS = {"smallint", "integer", "bigint"}
+TIME = "time without time zone"
+TIMESTAMP = "timestamp without time zone"
+TIMESTAMPTZ = "timestamp with time zone"
 # The most digits of Arrow's decimals.
 NUMERIC_DIGITS = 38
 _BY_KIND: dict[type, str] = {
@@ -30,15 +35,13 @@ _BY_KIND: dict[type, str] = {
     bytearray: "bytea",
     memoryview: "bytea",
     dt.date: "date",
-    dt.time: "time without time zone",
+    dt.time: TIME,
     dt.timedelta: "interval",
     uuid.UUID: "uuid",
     dict: "jsonb",
     list: "jsonb",
     tuple: "jsonb",
 }
-TIMESTAMP = "timestamp without time zone"
-TIMESTAMPTZ = "timestamp with time zone"
 # Each type can be replaced by the next one without losing a value.
 _WIDER = {
     ("smallint", "integer"): "integer",
@@ -150,7 +153,7 @@ def infer_arrow(kind: pa.DataType) -> str:
         (lambda t: check.is_float16(t) or check.is_float32(t), "real"),
         (check.is_floating, "double precision"),
         (check.is_date, "date"),
-        (check.is_time, "time without time zone"),
+        (check.is_time, TIME),
         (check.is_duration, "interval"),
         (is_binary, "bytea"),
         (check.is_nested, "jsonb"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Mapping
 
 from vixtract.vault.fields import mark
@@ -51,6 +50,8 @@ class ProbeResult(Exception):
 
 def find_meaning(error: BaseException, meanings: Mapping[str, str]) -> ProbeResult:
     """Return what a driver's error means, by the first pattern that its class and text match."""
+    import ssl  # not above: a notebook that asks for a connection would wait for it
+
     if isinstance(error, ssl.SSLError):
         return ProbeResult("tls", _last_line(error))
     text = f"{type(error).__name__} {error}"

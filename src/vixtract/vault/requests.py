@@ -114,24 +114,13 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
         draft = _read_draft(question, seen, old)
         return {"id": store.save(draft, person, old.id if old else 0, seen=seen)}
     if task == "test":
-        return _test(question, store, seen, old, config)
+        if old and "values" not in question:
+            kind, values = old.kind, old.values
+        else:
+            draft = _read_draft({"name": "test", **question}, seen, old)
+            kind, values = draft.kind, store.complete(draft, old)
+        return {"test": config.tester.run(kind, values, config.test_uid)}
     raise VaultError("The vault does not answer this question.")
-
-
-def _test(
-    question: Mapping[str, Any],
-    store: Store,
-    seen: Sequence[Owner],
-    old: Saved | None,
-    config: VaultConfig,
-) -> dict[str, Any]:
-    """Test a stored connection, or the values of a form."""
-    if old and "values" not in question:
-        kind, values = old.kind, dict(old.values)
-    else:
-        draft = _read_draft({"name": "test", **question}, seen, old)
-        kind, values = draft.kind, store.complete(draft, old)
-    return {"test": config.tester.run(kind, values, config.test_uid)}
 
 
 def _find(store: Store, seen: Sequence[Owner], identifier: object) -> Saved:

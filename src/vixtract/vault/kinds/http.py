@@ -6,7 +6,6 @@ import base64
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from vixtract.addresses import is_address
 from vixtract.vault.connection import CONNECT_S, Connection
@@ -157,6 +156,8 @@ class HttpKind(Kind):
 
     def uses_proxy(self, values: Mapping[str, str]) -> bool:
         """Tell whether the proxy of the environment serves this address."""
+        from urllib.request import getproxies, proxy_bypass
+
         parts = urlsplit(values["address"])
         host = parts.hostname or ""
         return parts.scheme in getproxies() and not (is_address(host) or proxy_bypass(host))
