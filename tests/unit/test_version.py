@@ -75,6 +75,10 @@ def test_every_file_that_names_the_version_names_this_one():
     assert {name: versions for name, versions in found.items() if versions != {__version__}} == {}
 
 
+def test_the_changelog_has_the_version():
+    assert find_problem(__version__, read("CHANGELOG.md")) == ""
+
+
 @pytest.mark.parametrize(
     ("version", "headings", "problem"),
     [
