@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 # The appliance's services on the compose network, without its database.
 SERVICES = ("jupyter", "cronicle", "nginx", "vixtract_primary-cronicle-server")
@@ -23,11 +24,8 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, each once.
+    """Return the addresses of a host, a name or an address, each once.
 
-    Args:
-        host: name or address.
-        port: TCP port.
     Raises:
         OSError: the name has no address.
         UnicodeError: the name cannot be one of a host.
@@ -37,17 +35,11 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def own_addresses(names: Sequence[str] = SERVICES) -> frozenset[str]:
-    """Return the addresses of the appliance's own services, as far as they are up.
-
-    Args:
-        names: of the services; unknown ones are passed over.
-    """
+    """Return the addresses of the appliance's own services, as far as they are up."""
     found: set[str] = set()
     for name in names:
-        try:
+        with suppress(OSError):
             found.update(resolve(name, 0))
-        except OSError:
-            continue
     return frozenset(found)
 
 

@@ -18,7 +18,6 @@ class Argument:
 
     Args:
         names: a value's name (`person`), or an option (`--admin`).
-        help: what it does.
         options: as of `argparse.ArgumentParser.add_argument`.
         side: `host` or `container` where only one of the two command lines has it.
         is_choice: whether it excludes the command's other arguments that have this mark.
@@ -153,11 +152,7 @@ def add_commands(add: Callable[[str, str], argparse.ArgumentParser], side: str) 
 
 
 def build_words(options: argparse.Namespace) -> list[str]:
-    """Return the words that stand for the same command in the container.
-
-    Args:
-        options: the host's parsed command line.
-    """
+    """Return the words that stand for the same parsed command in the container."""
     flags: list[str] = []
     values: list[str] = []
     for argument in COMMANDS[options.command][1][options.word][1]:

@@ -22,7 +22,6 @@ class Store:
         name: of the volume; for `HOST_STORES` the path beside the compose file.
         owner: service that makes the content and is the first to need it.
         mounts: service to mount point, with the options of the compose file behind a colon.
-        holds: what is in it.
         loss: what is lost without it.
         identity: path in it that exists once the store is in use; empty where nothing tells.
         in_backup: whether a backup must have it.

@@ -11,8 +11,8 @@ import pytest
 
 from tests.contract.loaded import stored
 from vixtract.loading import load
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError
+from vixtract.loading.target import Column
 from vixtract.loading.text_moments import require_whole
 
 pytest_plugins = ["tests.postgres"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import list_nodes
+
 SOURCE = Path(__file__).parents[2] / "src" / "vixtract"
 MODULES = sorted(SOURCE.rglob("*.py"))
 # What a package may import besides itself and the standard library: docs/reference/architecture.md.
@@ -113,7 +115,7 @@ def room_of(parts: tuple[str, ...]) -> str:
 def imported_names(path: Path) -> set[str]:
     """Return the dotted names of all imports of a file, wherever in it they stand."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in list_nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -87,6 +87,7 @@ def test_another_kernel_is_started_and_not_forked(other_release, tmp_path, name)
     assert suitability.find_obstacle(job, (), hooks).startswith(f"{name} ")
 
 
+@pytest.mark.slow
 def test_another_nbconvert_makes_the_page_its_own_way(other_release, monkeypatch):
     import nbformat
 

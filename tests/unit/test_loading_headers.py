@@ -111,11 +111,10 @@ def test_a_damaged_compressed_file_cannot_be_read(tmp_path):
 
 def test_the_guide_names_every_suffix(tmp_path):
     guide = (Path(__file__).parents[2] / "docs" / "how-to" / "load.md").read_text(encoding="utf-8")
-    suffixes = [suffix for each in FORMATS for suffix in each.suffixes]
-    assert len(suffixes) == len(set(suffixes))
-    assert [suffix for suffix in suffixes if f"`{suffix}`" not in guide] == []
+    assert ".csv" in FORMATS
+    assert [suffix for suffix in FORMATS if f"`{suffix}`" not in guide] == []
     path = tmp_path / "data.xls"
     path.touch()
     with pytest.raises(LoadUsageError, match="unknown kind") as caught:
         open_source(path, Options())
-    assert all(suffix in caught.value.hint for suffix in suffixes)
+    assert all(suffix in caught.value.hint for suffix in FORMATS)

@@ -420,4 +420,6 @@ def test_a_port_that_another_container_publishes_names_it(tmp_path):
     (tmp_path / "proc/12/fd/4").symlink_to("socket:[1234]")
     host = FakeHost(tmp_path, {"publish=8080": Completed(0, "container other_web\n")})
     instance = load_instance(tmp_path, {"http_port": "8080"}, {})
-    assert find_taken(instance, host) == {"HTTP_PORT": "port 8080 is taken by container other_web"}
+    assert find_taken(instance, host, {}) == {
+        "HTTP_PORT": "port 8080 is taken by container other_web"
+    }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.syntax import list_nodes
 
 SOURCE = Path(__file__).parents[2] / "src" / "vixtract"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -37,10 +39,10 @@ ALLOWED = {
 }
 
 
-def find_words(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def find_words(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield line and name of everything that may change identity or ask who a peer is."""
     words = IDENTITY | PEERS | FORKS | SOCKETS
-    for node in ast.walk(tree):
+    for node in nodes:
         name = ""
         if isinstance(node, ast.Attribute):
             name = node.attr
@@ -71,7 +73,7 @@ def test_identity_changes_in_processes_alone():
         f"{name}:{line}: {word}"
         for name, path in names.items()
         if not name.startswith(HOME)
-        for line, word in find_words(ast.parse(path.read_text(encoding="utf-8")))
+        for line, word in find_words(list_nodes(path))
         if (name, word) not in ALLOWED
     ]
     assert len(names) > 200 and not found, "use vixtract.processes:\n" + "\n".join(found)
@@ -82,7 +84,7 @@ def test_processes_itself_has_what_is_looked_for():
         word
         for path in FILES
         if path.relative_to(SOURCE).as_posix().startswith(HOME)
-        for _, word in find_words(ast.parse(path.read_text(encoding="utf-8")))
+        for _, word in find_words(list_nodes(path))
     }
     assert found >= {
         *("setuid", "setgroups", "setresuid", "setresgid", "seteuid", "prctl", "fork", "AF_UNIX"),
@@ -108,4 +110,4 @@ def test_processes_itself_has_what_is_looked_for():
     ],
 )
 def test_the_look_finds_each_way(code, words):
-    assert [word for _, word in find_words(ast.parse(code))] == words
+    assert [word for _, word in find_words(ast.walk(ast.parse(code)))] == words

@@ -8,19 +8,29 @@ import stat
 import subprocess
 from pathlib import Path
 
+from tests.syntax import list_nodes, read_text
+
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "jupyter").rglob("*.py"))
-TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in SOURCE}
-TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
-FUNCTIONS = [
-    (name, node)
-    for name, tree in TREES.items()
-    for node in ast.walk(tree)
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-]
+NAMES = {path.relative_to(ROOT).as_posix(): path for path in SOURCE}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 #: Who or what is meant? "No other program", "None", "a field code", "the problem with".
 UNCLEAR = re.compile(r"\b(nobody|somebody|no such|a word of|what is wrong with)\b", re.IGNORECASE)
+
+
+def find_nodes(*kinds: type[ast.AST]) -> list[tuple[str, ast.AST]]:
+    """Return the nodes of some kinds with the name of their file."""
+    return [
+        (name, node)
+        for name, path in NAMES.items()
+        for node in list_nodes(path)
+        if isinstance(node, kinds)
+    ]
+
+
+def find_functions() -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Return all functions with the name of their file."""
+    return find_nodes(ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -40,17 +50,16 @@ def documented_arguments(docstring: str) -> set[str]:
 def test_no_code_dodges_the_formatter():
     marked = [
         f"{name}:{number}: {line.strip()}"
-        for name, text in TEXTS.items()
-        for number, line in enumerate(text.splitlines(), 1)
+        for name, path in NAMES.items()
+        for number, line in enumerate(read_text(path).splitlines(), 1)
         if re.search(r"# *(fmt: *(skip|off)|yapf: *disable)", line)
     ]
     assert not marked, "\n".join(marked)
     # A star before a list of words puts many of them on one line, as the formatter would not.
     squeezed = [
         f"{name}:{node.lineno}: a star before a written-out list"
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Starred) and isinstance(node.value, (ast.Tuple, ast.List, ast.Set))
+        for name, node in find_nodes(ast.Starred)
+        if isinstance(node.value, (ast.Tuple, ast.List, ast.Set))
     ]
     assert not squeezed, "\n".join(squeezed)
 
@@ -58,41 +67,41 @@ def test_no_code_dodges_the_formatter():
 def test_docstrings_name_what_they_mean():
     found = [
         f"{name}: {words[0]!r} in {ast.get_docstring(node).splitlines()[0]!r}"
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, DOCUMENTED)
+        for name, node in find_nodes(*DOCUMENTED)
         if (words := UNCLEAR.search(ast.get_docstring(node) or ""))
     ]
     assert not found, "\n".join(found)
 
 
 def test_modules_stay_small():
-    assert len(TEXTS) > 100
-    lengths = {name: len(text.splitlines()) for name, text in TEXTS.items()}
+    assert len(NAMES) > 100
+    lengths = {name: len(read_text(path).splitlines()) for name, path in NAMES.items()}
     assert {name: lines for name, lines in lengths.items() if lines > 500} == {}
 
 
 def test_functions_stay_small():
-    assert len(FUNCTIONS) > 1000
+    functions = find_functions()
+    assert len(functions) > 1000
     long = [
         f"{name}: {function.name} has {function.end_lineno - function.lineno + 1} lines"
-        for name, function in FUNCTIONS
+        for name, function in functions
         if function.end_lineno - function.lineno >= 60
     ]
     assert not long, "\n".join(long)
     wide = [
         f"{name}: {function.name} has {len(arguments)} parameters"
-        for name, function in FUNCTIONS
+        for name, function in functions
         if len(arguments := set(arguments_of(function)) - {"self", "cls"}) > 6
     ]
     assert not wide, "\n".join(wide)
 
 
 def test_public_code_is_documented():
-    public = [(name, tree, "the module") for name, tree in TREES.items()]
+    modules = find_nodes(ast.Module)
+    public = [(name, tree, "the module") for name, tree in modules]
     public += [
         (name, node, node.name)
-        for name, tree in TREES.items()
+        for name, tree in modules
         for node in tree.body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef))
         and not node.name.startswith("_")
@@ -103,7 +112,7 @@ def test_public_code_is_documented():
 
 def test_documented_arguments_exist():
     wrong = []
-    for name, function in FUNCTIONS:
+    for name, function in find_functions():
         variable = (function.args.vararg, function.args.kwarg)
         real = {*arguments_of(function), *(a.arg for a in variable if a)}
         names = documented_arguments(ast.get_docstring(function) or "") - real

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 # Large enough that the cost per chunk does not matter, small enough that several fit into memory.
 ROWS = 20_000
@@ -30,32 +29,19 @@ class Chunk:
     columns: Sequence[Any]
 
     def values(self, position: int) -> list[Any]:
-        """Return a column as Python values.
-
-        Args:
-            position: of the column, from 0.
-        """
+        """Return the column at a position, from 0, as Python values."""
         column = self.columns[position]
         return _as_python(column) if hasattr(column, "to_pylist") else list(column)
 
     def row(self, index: int) -> tuple[Any, ...]:
-        """Return one row as Python values.
-
-        Args:
-            index: from 0 within the chunk.
-        """
+        """Return the row at an index, from 0 within the chunk, as Python values."""
         return tuple(
             _as_python(column.slice(index, 1))[0] if hasattr(column, "to_pylist") else column[index]
             for column in self.columns
         )
 
     def slice(self, start: int, stop: int | None = None) -> Chunk:
-        """Return some of the rows, without copying Arrow's.
-
-        Args:
-            start: index of the first row, from 0.
-            stop: index after the last row; None: to the end.
-        """
+        """Return the rows from `start`, from 0, to before `stop`, without copying Arrow's."""
         end = self.rows if stop is None else min(stop, self.rows)
         cut = [
             column.slice(start, end - start) if hasattr(column, "to_pylist") else column[start:end]
@@ -63,19 +49,9 @@ class Chunk:
         ]
         return Chunk(self.first + start, end - start, cut)
 
-    def select(self, positions: Sequence[int]) -> Chunk:
-        """Return some of the columns.
-
-        Args:
-            positions: from 0.
-        """
-        return Chunk(self.first, self.rows, [self.columns[i] for i in positions])
-
 
 def _as_python(array: pa.Array) -> list[Any]:
     """Return Python values, cut to microseconds: Arrow needs pandas for nanoseconds."""
-    import pyarrow as pa
-
     kind = array.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         array = array.cast(pa.timestamp("us", kind.tz), safe=False)
@@ -91,8 +67,6 @@ def _as_python(array: pa.Array) -> list[Any]:
 
 def _far_as_text(scalar: pa.Scalar) -> Any:
     """Return a time beyond Python's range as text, which the server reads or refuses."""
-    import pyarrow as pa
-
     try:
         return scalar.as_py()
     except OverflowError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import psycopg
+from psycopg import Connection, Cursor
+from psycopg.pq import TransactionStatus
 
 from vixtract.loading.errors import LoadError, LoadUsageError
-
-if TYPE_CHECKING:
-    from psycopg import Connection, Cursor
 
 # For another thread's statement; a COPY of this thread would never end.
 BUSY_S = 600.0
@@ -19,14 +20,7 @@ _COPIES = threading.local()
 
 
 class _Borrowed:
-    """The caller's connection, with plain cursors.
-
-    Its row and cursor factories may be of any kind, and must stay: the caller's code may run during
-    a load.
-
-    Args:
-        connection: of the caller.
-    """
+    """The caller's connection, with plain cursors; its factories stay, as its code may run too."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -36,18 +30,10 @@ class _Borrowed:
 
     def cursor(self) -> Cursor[tuple[Any, ...]]:
         """Return a cursor whose rows are tuples and whose parameters are %s."""
-        import psycopg
-
         return psycopg.Cursor(self._connection, row_factory=psycopg.rows.tuple_row)
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Cursor[tuple[Any, ...]]:
-        """Execute a statement on a new cursor.
-
-        Args:
-            query: SQL.
-            params: for its placeholders.
-            **options: of psycopg's `execute`.
-        """
+        """Execute a statement on a new cursor."""
         return self.cursor().execute(query, params, **options)
 
 
@@ -61,8 +47,6 @@ def open_connection(connection: Any) -> Iterator[Connection]:
         LoadUsageError: the connection is of another type, or busy.
         LoadError: PostgreSQL cannot be reached, or the caller's transaction has failed.
     """
-    import psycopg
-
     if isinstance(connection, psycopg.Connection):
         require_free(connection)
         # It has everything of a connection that is used here.
@@ -94,11 +78,7 @@ def open_connection(connection: Any) -> Iterator[Connection]:
 
 @contextmanager
 def copying(connection: Connection) -> Iterator[None]:
-    """Mark a connection on which this thread runs a COPY.
-
-    Args:
-        connection: of the COPY.
-    """
+    """Mark a connection on which this thread runs a COPY."""
     marked = vars(_COPIES).setdefault("marked", set())
     marked.add(id(connection.pgconn))
     try:
@@ -110,14 +90,10 @@ def copying(connection: Connection) -> Iterator[None]:
 def require_free(connection: Connection) -> None:
     """Fail if the connection is busy: during a COPY the server accepts rows and nothing else.
 
-    Args:
-        connection: of the next statement.
     Raises:
         LoadUsageError: a COPY or another long statement runs on it.
         LoadError: its transaction has failed.
     """
-    from psycopg.pq import TransactionStatus
-
     if connection.pgconn.transaction_status == TransactionStatus.INERROR:
         raise LoadError(
             "PostgreSQL: an earlier statement of the transaction failed.",
@@ -133,14 +109,7 @@ def require_free(connection: Connection) -> None:
 
 
 def is_free(connection: Connection, wait_s: float) -> bool:
-    """Tell whether the server would answer on a connection.
-
-    Args:
-        connection: of any state.
-        wait_s: seconds to wait for another thread's statement.
-    """
-    from psycopg.pq import TransactionStatus
-
+    """Tell whether the server would answer; wait some seconds for another thread's statement."""
     if not connection.lock.acquire(timeout=wait_s):
         return False
     try:
@@ -151,29 +120,24 @@ def is_free(connection: Connection, wait_s: float) -> bool:
 
 
 def has_cursors(connection: Connection) -> bool:
-    """Tell whether rows are being read on a connection.
-
-    Args:
-        connection: free.
-    """
+    """Tell whether rows are being read on a connection."""
     query = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')"
-    row = connection.execute(query).fetchone()
-    return bool(row and row[0])
+    return bool(fetch_value(connection, query))
+
+
+def fetch_value(connection: Connection, query: Any, params: Any = None) -> Any:
+    """Return the first value of a query's first row, or None."""
+    row = connection.execute(query, params).fetchone()
+    return row[0] if row else None
 
 
 @contextmanager
 def settings(connection: Connection, **values: str) -> Iterator[None]:
-    """Change settings for a block; after an error the caller's rollback restores them.
-
-    Args:
-        connection: in a transaction.
-        values: setting to value.
-    """
+    """Change settings for a block of a transaction; after an error its rollback restores them."""
     change = "SELECT set_config(%s, %s, true)"
     before = {}
     for name, value in values.items():
-        row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
-        before[name] = row[0] if row else ""
+        before[name] = fetch_value(connection, "SELECT current_setting(%s)", [name])
         connection.execute(change, [name, value])
     yield
     for name, value in before.items():

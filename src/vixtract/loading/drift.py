@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import DriftError, LoadUsageError
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source
-from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, TableName, Target
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,6 @@ class ColumnChange:
     """A change of one of the table's columns.
 
     Args:
-        column: after the change.
         is_new: the column is added; otherwise its type is changed.
     """
 
@@ -30,13 +27,7 @@ class ColumnChange:
     is_new: bool
 
     def statement(self, table: TableName) -> sql.Composed:
-        """Return the statement that makes the change.
-
-        Args:
-            table: to change.
-        """
-        from psycopg import sql
-
+        """Return the statement that makes the change."""
         word = "ADD COLUMN {} {}" if self.is_new else "ALTER COLUMN {} TYPE {}"
         name, kind = sql.Identifier(self.column.name), sql.SQL(self.column.type)
         return sql.SQL("ALTER TABLE {} {}").format(table.sql, sql.SQL(word).format(name, kind))
@@ -58,15 +49,19 @@ class Shape:
     changes: tuple[ColumnChange, ...] = ()
 
 
-def decide_new(source: Source, options: Options) -> Shape:
-    """Return the columns of a table that does not exist yet.
+def decide_shape(source: Source, target: Target | None, options: Options) -> Shape:
+    """Match the source's columns with the table's by name; `drift` says what may change.
 
-    Args:
-        source: its types are inferred from the values.
-        options: `types` wins over the source's.
+    In a table that does not exist yet, `types` wins over what the values say.
+
     Raises:
-        LoadUsageError: `types` names a column that the source lacks.
+        DriftError: the columns differ in a way that is not allowed.
+        LoadUsageError: `types` of a new table names a column that the source lacks.
     """
+    return _decide_existing(source, target, options) if target else _decide_new(source, options)
+
+
+def _decide_new(source: Source, options: Options) -> Shape:
     unknown = sorted(set(options.types) - set(source.columns))
     if unknown:
         raise LoadUsageError(
@@ -77,26 +72,17 @@ def decide_new(source: Source, options: Options) -> Shape:
     return Shape(tuple(Column(name, chosen[name]) for name in source.columns))
 
 
-def decide_existing(source: Source, target: Target, options: Options) -> Shape:
-    """Match the source's columns with the table's by name.
-
-    Args:
-        source: its types are inferred from the values.
-        target: the table.
-        options: `drift` says which changes are allowed.
-    Raises:
-        DriftError: the columns differ in a way that is not allowed.
-    """
+def _decide_existing(source: Source, target: Target, options: Options) -> Shape:
     new = [name for name in source.columns if target.column(name) is None]
     present = set(source.columns)
-    missing = [c.name for c in target.columns if c.name not in present and not c.optional]
-    missing = [name for name in missing if not _is_generated(target, name)]
+    computed = {column.name for column in target.columns if column.generated}
+    needed = {column.name for column in target.columns if not column.optional} - computed
+    missing = [column.name for column in target.columns if column.name in needed - present]
     if options.drift == "fail" and (new or missing):
         raise _differ(target, new, missing)
-    computed = [name for name in source.columns if name not in new and _is_generated(target, name)]
-    if computed:
+    if refused := [name for name in source.columns if name in computed]:
         raise DriftError(
-            f"{target.name} computes {', '.join(computed)} itself.", "Leave these columns out."
+            f"{target.name} computes {', '.join(refused)} itself.", "Leave these columns out."
         )
     columns, changes = [], []
     for name in source.columns:
@@ -110,11 +96,6 @@ def decide_existing(source: Source, target: Target, options: Options) -> Shape:
             changes.append(ColumnChange(column, is_new=False))
         columns.append(column)
     return Shape(tuple(columns), tuple(changes))
-
-
-def _is_generated(target: Target, name: str) -> bool:
-    column = target.column(name)
-    return column is not None and column.generated
 
 
 def _wider(column: Column, wanted: str) -> str | None:
@@ -144,15 +125,9 @@ def _differ(target: Target, new: Sequence[str], missing: Sequence[str]) -> Drift
 def apply_changes(connection: Connection, table: TableName, shape: Shape) -> None:
     """Change a table's columns.
 
-    Args:
-        connection: in a transaction.
-        table: to change.
-        shape: with the changes.
     Raises:
         DriftError: PostgreSQL refuses, for example because a view shows the column.
     """
-    import psycopg
-
     for change in shape.changes:
         try:
             connection.execute(change.statement(table))

@@ -9,50 +9,25 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from vixtract.loading import types
 from vixtract.loading.chunks import Chunk
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vixtract.loading.target import Column
 
 
 class InexactError(Exception):
     """The values cannot be encoded without a change."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Args:
-        name: as in the catalog, unquoted.
-        type: as `format_type` prints it.
-        category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
-        optional: rows may lack it: it has a default, or is new and may be NULL.
-        generated: the server computes it.
-    """
-
-    name: str
-    type: str
-    category: str = "b"
-    optional: bool = False
-    generated: bool = False
-
-
 def encode_chunk(chunk: Chunk, columns: Sequence[Column]) -> pa.RecordBatch:
-    """Return the chunk's rows with each column in the type of its target.
+    """Return the chunk's rows with each column in the type of its target, in the chunk's order.
 
-    Args:
-        chunk: as many columns as `columns`.
-        columns: of the table, in the chunk's order.
     Raises:
         InexactError: a column cannot be encoded without a change.
     """
-    import pyarrow as pa
-
     # The errors of Arrow; UnicodeEncodeError and ArrowInvalid are ValueErrors.
     refused = (pa.ArrowException, ValueError, TypeError, OverflowError, NotImplementedError)
     arrays = []
@@ -76,69 +51,46 @@ def _encode(values: Any, column: Column) -> pa.Array:
 
 
 def arrow_type(name: str) -> pa.DataType | None:
-    """Return the Arrow type whose binary form a PostgreSQL type reads; None if there is none.
+    """Return the Arrow type whose binary form a PostgreSQL type reads, or None.
 
-    Args:
-        name: PostgreSQL type; numeric needs its scale.
+    A numeric without a scale, or with one that Arrow lacks, has none.
     """
-    import pyarrow as pa
-
     plain = types.base(name)
-    if plain == "numeric":
-        scale = _scale(name)
-        return None if scale is None else pa.decimal128(types.NUMERIC_DIGITS, scale)
-    builder = _ARROW.get(plain)
-    return builder() if builder else None
+    if plain != "numeric" or name == plain:
+        return _ARROW.get(plain)
+    scale = int(name.rstrip(")").partition(",")[2] or 0)
+    in_range = 0 <= scale <= types.NUMERIC_DIGITS
+    return pa.decimal128(types.NUMERIC_DIGITS, scale) if in_range else None
 
 
-def _scale(name: str) -> int | None:
-    """Return the digits after the decimal point that a numeric type keeps; None for all."""
-    _, bracket, rest = name.partition("(")
-    if not bracket:
-        return None
-    scale = int(rest.rstrip(")").partition(",")[2] or 0)
-    return scale if 0 <= scale <= types.NUMERIC_DIGITS else None
-
-
-def _lazily(name: str, *arguments: Any) -> Any:
-    def build() -> pa.DataType:
-        import pyarrow as pa
-
-        return getattr(pa, name)(*arguments)
-
-    return build
-
-
-_ARROW: dict[str, Any] = {
-    "smallint": _lazily("int16"),
-    "integer": _lazily("int32"),
-    "bigint": _lazily("int64"),
-    "real": _lazily("float32"),
-    "double precision": _lazily("float64"),
+_ARROW: dict[str, pa.DataType | None] = {
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
     "numeric": None,
-    "boolean": _lazily("bool_"),
-    "text": _lazily("string"),
-    "character varying": _lazily("string"),
-    "character": _lazily("string"),
-    "bytea": _lazily("binary"),
-    "date": _lazily("date32"),
-    "time without time zone": _lazily("time64", "us"),
-    "timestamp without time zone": _lazily("timestamp", "us"),
-    "timestamp with time zone": _lazily("timestamp", "us", "UTC"),
-    "interval": _lazily("duration", "us"),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+    "character varying": pa.string(),
+    "character": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    types.TIME: pa.time64("us"),
+    types.TIMESTAMP: pa.timestamp("us"),
+    types.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
+    "interval": pa.duration("us"),
 }
-_TEXTS = {"text", "character varying", "character"}
-_INTEGERS = {"smallint", "integer", "bigint"}
 # The Python types that each accepts; subclasses may mean something else (NaT is a datetime).
 _KINDS: dict[str, set[type]] = {
-    **{name: {int} for name in _INTEGERS},
-    **{name: {str} for name in _TEXTS},
+    **{name: {int} for name in types.INTEGERS},
+    **{name: {str} for name in types.TEXTS},
     "double precision": {float, int},
     "numeric": {decimal.Decimal, int},
     "boolean": {bool},
     "bytea": {bytes},
     "date": {dt.date},
-    "time without time zone": {dt.time},
+    types.TIME: {dt.time},
     types.TIMESTAMP: {dt.datetime},
     types.TIMESTAMPTZ: {dt.datetime},
     "interval": {dt.timedelta},
@@ -146,10 +98,8 @@ _KINDS: dict[str, set[type]] = {
 
 
 def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
-    import pyarrow as pa
-
     kinds = types.kinds_of(values)
-    if kinds == {str} and plain not in _TEXTS:
+    if kinds == {str} and plain not in types.TEXTS:
         return _from_arrow(pa.array(values, pa.string()), plain, name)
     if not kinds <= _KINDS.get(plain, set()):
         raise InexactError(name)
@@ -159,12 +109,10 @@ def _from_python(values: Sequence[Any], plain: str, name: str) -> pa.Array:
             raise InexactError(name)
     if plain == "numeric":
         return _decimals(values, kinds, name)
-    return pa.array(values, _ARROW[plain]())
+    return pa.array(values, _ARROW[plain])
 
 
 def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
-    import pyarrow as pa
-
     target = arrow_type(name)
     if target is not None:
         return pa.array(values, target)
@@ -180,15 +128,13 @@ def _decimals(values: Sequence[Any], kinds: set[type], name: str) -> pa.Array:
 
 
 def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
-    import pyarrow as pa
-
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         raise InexactError(name)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]()
+    target = arrow_type(name) if plain == "numeric" else _ARROW[plain]
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), target or pa.decimal128(19, 0))
     if target is None or not _is_same(array.type, target):
@@ -200,7 +146,6 @@ def _from_arrow(array: pa.Array, plain: str, name: str) -> pa.Array:
 
 def _require_countable(array: pa.Array) -> None:
     """Fail if a value overflows when it is counted from PostgreSQL's year 2000, not from 1970."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     is_date = pa.types.is_date32(array.type)
@@ -213,8 +158,6 @@ def _require_countable(array: pa.Array) -> None:
 
 def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
     """Tell whether the encoder writes both types alike."""
-    import pyarrow as pa
-
     if pa.types.is_decimal128(kind) and pa.types.is_decimal128(target):
         return bool(kind.scale == target.scale)
     if types.is_text(kind) and types.is_text(target):
@@ -224,16 +167,14 @@ def _is_same(kind: pa.DataType, target: pa.DataType) -> bool:
 
 def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
     """Cast if Arrow's checked cast is exact; leave all other pairs to the server."""
-    import pyarrow as pa
-
     check, kind = pa.types, array.type
     if plain == "numeric":
         return _cast_numeric(array, target)
     if types.is_text(kind):
         # Arrow reads 0x1F as a number, PostgreSQL only since 16: leave it to the server.
-        if plain in _INTEGERS and _has_letters(array):
+        if plain in types.INTEGERS and _has_letters(array):
             raise InexactError(plain)
-        if plain in {"bytea", "interval", "time without time zone", "real"}:
+        if plain in {"bytea", "interval", types.TIME, "real"}:
             raise InexactError(plain)
         found = array.cast(target)
         if plain == "double precision" and has_infinite(found):
@@ -244,12 +185,12 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
         "bytea": types.is_binary(kind),
         "date": check.is_date(kind),
         "interval": check.is_duration(kind),
-        "time without time zone": check.is_time(kind),
+        types.TIME: check.is_time(kind),
         "real": check.is_float16(kind),
         "double precision": check.is_floating(kind) or check.is_integer(kind),
         types.TIMESTAMP: (check.is_timestamp(kind) and kind.tz is None) or check.is_date(kind),
         types.TIMESTAMPTZ: check.is_timestamp(kind) and kind.tz is not None,
-        **dict.fromkeys(_INTEGERS, check.is_integer(kind) or check.is_floating(kind)),
+        **dict.fromkeys(types.INTEGERS, check.is_integer(kind) or check.is_floating(kind)),
     }
     if not exact.get(plain, False):
         raise InexactError(plain)
@@ -259,11 +200,7 @@ def _cast(array: pa.Array, plain: str, target: pa.DataType | None) -> pa.Array:
 
 
 def has_infinite(array: pa.Array) -> bool:
-    """Tell whether a value is infinite: Arrow reads 1e400 as infinity, PostgreSQL refuses it.
-
-    Args:
-        array: doubles read from texts.
-    """
+    """Tell whether a double is infinite: Arrow reads 1e400 as infinity, PostgreSQL refuses it."""
     import pyarrow.compute as pc
 
     return bool(pc.any(pc.is_inf(array)).as_py())
@@ -278,8 +215,6 @@ def _to_microseconds(array: pa.Array, target: pa.DataType | None) -> pa.Array:
 
 
 def _cast_numeric(array: pa.Array, target: pa.DataType | None) -> pa.Array:
-    import pyarrow as pa
-
     check, kind = pa.types, array.type
     if check.is_decimal128(kind) and target is None and kind.scale >= 0:
         return array
@@ -304,7 +239,6 @@ def _doubles_to_decimals(array: pa.Array, scale: int) -> pa.Array:
     No two decimals of at most 15 digits have the same double, and dividing a whole number of that
     size by a power of ten gives the nearest double. If that is the value, the decimal is right.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if scale > 15:

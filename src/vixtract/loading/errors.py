@@ -26,7 +26,6 @@ class BadRowError(LoadError):
         row: its number in the source, the first data row is 1; 0 if unknown.
         column: name of the column, empty if the row as a whole is wrong.
         value: the value as Python shows it, shortened.
-        reason: the problem.
     """
 
     def __init__(self, row: int, column: str, value: str, reason: str) -> None:
@@ -63,23 +62,12 @@ class LoadUsageError(LoadError, UsageError):
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """Return the `repr` of a value, shortened.
-
-    Args:
-        value: anything.
-        limit: characters.
-    """
+    """Return the `repr` of a value, shortened to so many characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def unreadable(path: Path, reason: object, hint: str) -> LoadUsageError:
-    """Return the error for a file that cannot be read.
-
-    Args:
-        path: of the file.
-        reason: of the library; its first line is shown.
-        hint: what to do.
-    """
+    """Return the error for a file that cannot be read, with the first line of the reason."""
     message = str(reason).partition("\n")[0]
     return LoadUsageError(f"{path.name} cannot be read: {message}", hint)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+from psycopg.adapt import PyFormat, Transformer
+
 from vixtract.loading.errors import BadRowError, ExpectationError, LoadUsageError, shown
 from vixtract.loading.options import Expectations
 from vixtract.loading.python_values import adapt_row
-from vixtract.loading.stage import join_names
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, join_names
 
 
 def check(
@@ -23,14 +23,10 @@ def check(
     rows: int,
     last_rows: int | None,
 ) -> None:
-    """Check all expectations, and report all failures together.
+    """Check all expectations of the staged rows, and report all failures together.
 
     Args:
-        connection: in a transaction.
-        stage: quoted name of the table with the load's rows.
-        columns: that were loaded.
         expect: as `Options` has it, `unique` as tuples of columns.
-        rows: of this load.
         last_rows: of the last load; None if there was none.
     Raises:
         ExpectationError: at least one expectation fails.
@@ -60,14 +56,10 @@ def _check_names(columns: Sequence[Column], expect: Expectations) -> None:
 def _check_null(
     connection: Connection, stage: sql.Identifier, expect: Expectations
 ) -> Iterator[str]:
-    from psycopg import sql
-
     names = list(expect.get("not_null", ()))
     if not names:
         return
-    counts = sql.SQL(", ").join(
-        sql.SQL("count(*) FILTER (WHERE {} IS NULL)").format(sql.Identifier(name)) for name in names
-    )
+    counts = join_names(names, "count(*) FILTER (WHERE {} IS NULL)")
     row = connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, stage)).fetchone()
     for name, count in zip(names, row or (), strict=False):
         if count:
@@ -77,14 +69,10 @@ def _check_null(
 def _check_unique(
     connection: Connection, stage: sql.Identifier, expect: Expectations
 ) -> Iterator[str]:
-    from psycopg import sql
-
     for unique in expect.get("unique", ()):
         names = list(unique)
         # As in a unique index, rows with a NULL are never equal.
-        present = sql.SQL(" AND ").join(
-            sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in names
-        )
+        present = join_names(names, "{} IS NOT NULL", " AND ")
         query = sql.SQL(
             "SELECT {0}, count(*) FROM {1} WHERE {2} GROUP BY {0} HAVING count(*) > 1 LIMIT 1"
         ).format(join_names(names), stage, present)
@@ -96,9 +84,6 @@ def _check_unique(
 def _check_allowed(
     connection: Connection, stage: sql.Identifier, columns: Sequence[Column], expect: Expectations
 ) -> Iterator[str]:
-    import psycopg
-    from psycopg import sql
-
     by_name = {column.name: column for column in columns}
     for name, allowed in expect.get("allowed", {}).items():
         column = sql.Identifier(name)
@@ -124,8 +109,6 @@ def _check_allowed(
 
 def _as_array(connection: Connection, values: Sequence[Any], column: Column) -> str:
     """Return values as the text of an array, which the server reads as the column's type."""
-    from psycopg.adapt import PyFormat, Transformer
-
     transformer = Transformer(connection)
 
     def dump(value: Any) -> str:

@@ -5,7 +5,7 @@ A new format is a module like `parquet_files`, a row here and a line in docs/how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,23 +29,16 @@ class FormatOptions(TextOptions, WorkbookOptions):
     """
 
 
-@dataclass(frozen=True)
-class FileFormat:
-    """One format of files.
-
-    Args:
-        suffixes: in lower case, without that of a compression.
-        open: makes a source of a path, the options and the names of the columns, which are empty
-            if the file has a header.
-    """
-
-    suffixes: tuple[str, ...]
-    open: Callable[[Path, Any, Sequence[str]], Source]
-
-
-FORMATS = (
-    FileFormat((".csv", ".txt"), open_text),
-    FileFormat((".tsv", ".tab"), partial(open_text, delimiter="\t")),
-    FileFormat((".parquet", ".pq"), open_parquet),
-    FileFormat((".xlsx", ".xlsm"), open_workbook),
-)
+_open_tabs = partial(open_text, delimiter="\t")
+# By suffix, without that of a compression: what makes a source of a path, the options and the names
+# of the columns, which are empty if the file has a header.
+FORMATS: Mapping[str, Callable[[Path, Any, Sequence[str]], Source]] = {
+    ".csv": open_text,
+    ".txt": open_text,
+    ".tsv": _open_tabs,
+    ".tab": _open_tabs,
+    ".parquet": open_parquet,
+    ".pq": open_parquet,
+    ".xlsx": open_workbook,
+    ".xlsm": open_workbook,
+}

@@ -6,11 +6,13 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.sources import Source, number_batches, unlike_a_table
+from vixtract.loading.target import Column
 
 # Classes none of whose values is missing: a float may be NaN, a datetime NaT, a Decimal NaN.
 _NEVER_MISSING = {bool, int, str, bytes, dt.date, dt.time, dt.timedelta}
@@ -79,8 +81,6 @@ def _converter(name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def _pandas_column(series: Any) -> Any:
-    import pyarrow as pa
-
     if series.dtype != object:
         array = pa.array(series, from_pandas=True)
         if isinstance(array, pa.ChunkedArray):
@@ -95,8 +95,6 @@ def _pandas_column(series: Any) -> Any:
 
 def _pandas_type(series: Any, convert: Callable[[Any], Any]) -> str:
     """Return the type of a whole column: the frame is in memory, so all values are looked at."""
-    import pyarrow as pa
-
     first = convert(series.iloc[:1])
     if first.dtype != object:
         return types.infer_arrow(pa.array(first, from_pandas=True).type)
@@ -113,8 +111,6 @@ def _may_lack(values: Iterable[Any]) -> bool:
 def from_polars(data: Any) -> Source:
     """Make a source of what polars holds; of a LazyFrame, batches as its engine makes them.
 
-    Args:
-        data: DataFrame, LazyFrame or Series.
     Raises:
         LoadUsageError: the object is something else.
     """

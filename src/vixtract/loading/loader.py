@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg import Connection, sql
+
 from vixtract.loading import drift, expectations, publish, record, stage, swap
-from vixtract.loading.connections import has_cursors, open_connection
+from vixtract.loading.connections import fetch_value, has_cursors, open_connection
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.names import cut_names
 from vixtract.loading.opening import open_source
@@ -17,13 +20,11 @@ from vixtract.loading.options import MoreOptions, Options
 from vixtract.loading.progress import Progress
 from vixtract.loading.rejects import Rejects
 from vixtract.loading.sources import Source
-from vixtract.loading.target import TableName, Target, find_target, parse_name
+from vixtract.loading.target import TableName, Target, find_target, join_names, parse_name
 from vixtract.loading.writer import Writer
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-    from psycopg import Connection, sql
 
 # Loads of one table run one after the other; the number keeps these locks apart from others.
 _LOCK = 7_614_002
@@ -70,8 +71,6 @@ def load(
 @contextmanager
 def _one_transaction(connection: Connection) -> Iterator[None]:
     """Commit all or nothing; an error of PostgreSQL outside of a row becomes a LoadError."""
-    import psycopg
-
     try:
         with connection.transaction(), _in_utf8(connection):
             yield
@@ -101,14 +100,7 @@ def _in_utf8(connection: Connection) -> Iterator[None]:
 
 
 class _Load:
-    """One load within its transaction.
-
-    Args:
-        connection: in a transaction.
-        name: table.
-        options: of the load.
-        started: monotonic seconds of the call.
-    """
+    """One load within its transaction, `started` at that monotonic second."""
 
     def __init__(
         self, connection: Connection, name: TableName, options: Options, started: float
@@ -118,11 +110,7 @@ class _Load:
         self.note = ""
 
     def run(self, data: Any) -> record.Result:
-        """Load and return what was done; the caller commits.
-
-        Args:
-            data: what `load` was given.
-        """
+        """Load and return what was done; the caller commits."""
         options = self.options
         self.connection.execute(
             "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, str(self.name)]
@@ -135,13 +123,9 @@ class _Load:
         self.options = options
         if options.reject:
             name = parse_name(self.connection, options.reject)
-            limit = options.max_rejects
-            self.rejects = Rejects(self.connection, name, self.name, limit)
+            self.rejects = Rejects(self.connection, name, self.name, options.max_rejects)
             source.on_bad_row = self.rejects.add
-        if target is None:
-            self.shape = drift.decide_new(source, options)
-        else:
-            self.shape = drift.decide_existing(source, target, options)
+        self.shape = drift.decide_shape(source, target, options)
         self._check_names()
         self.progress = Progress(str(self.name), source.total, options.progress)
         try:
@@ -158,12 +142,9 @@ class _Load:
             raise LoadUsageError("A function as a source needs mode incremental.")
         if target is None:
             return data(None)
-        from psycopg import sql
-
         query = sql.SQL("SELECT max({}) FROM {}")
         column = sql.Identifier(self.options.watermark)
-        row = self.connection.execute(query.format(column, target.name.sql)).fetchone()
-        return data(row[0] if row else None)
+        return data(fetch_value(self.connection, query.format(column, target.name.sql)))
 
     def _check_names(self) -> None:
         names = {column.name for column in self.shape.columns}
@@ -192,15 +173,13 @@ class _Load:
         return self._load_staged(source, target)
 
     def _load_new(self, source: Source) -> tuple[Writer, publish.Published]:
-        from psycopg import sql
-
         stage.create_table(self.connection, self.name, self.shape.columns)
         writer = self._write(source, self.name.sql, freeze=True)
         self._expect(self.name.sql, writer.rows, None)
         if self.options.key:
             statement = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
-            names = stage.join_names(self.options.key)
-            self.connection.execute(statement.format(self.name.sql, names))
+            keys = join_names(self.options.key)
+            self.connection.execute(statement.format(self.name.sql, keys))
         return writer, publish.Published("insert", writer.rows)
 
     def _load_replace(self, source: Source, target: Target) -> tuple[Writer, publish.Published]:
@@ -270,14 +249,11 @@ class _Load:
 
     def _count(self, target: Target) -> int | None:
         """Count the table's rows if an expectation compares with them."""
-        from psycopg import sql
-
         if "rows_change" not in self.options.expect:
             return None
         query = sql.SQL("SELECT count(*) FROM {}").format(target.name.sql)
-        row = self.connection.execute(query).fetchone()
         # No factor leads from zero rows to some: then the last load that had rows counts.
-        return row[0] if row and row[0] else record.last_rows(self.connection, self.name)
+        return fetch_value(self.connection, query) or record.last_rows(self.connection, self.name)
 
     def _expect(
         self, relation: sql.Identifier, rows: int, last: int | None, key: Sequence[str] = ()

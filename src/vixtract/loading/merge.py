@@ -1,19 +1,19 @@
-"""Replacing the rows of a table that others reference: rows that stay keep their children."""
+"""Replacing the rows of a table that others reference: rows that stay keep their children.
+
+All of it happens in the load's transaction.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import swap
-from vixtract.loading.connections import settings
-from vixtract.loading.encode import Column
+from vixtract.loading.connections import fetch_value, settings
 from vixtract.loading.errors import LoadError, TargetError
-from vixtract.loading.stage import join_names
-from vixtract.loading.target import Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, Target, join_names
 
 # Foreign keys of other tables that reference the target (with an empty last column), and those that
 # reference a partition or an inheriting table of it and act when a row there is deleted.
@@ -46,9 +46,6 @@ WHERE a.attrelid = %(oid)s AND a.attname::text = ANY (%(key)s)
 def has_children(connection: Connection, target: Target) -> bool:
     """Tell whether rows may reference the target's; if none do, none are added before the commit.
 
-    Args:
-        connection: in a transaction.
-        target: table.
     Raises:
         TargetError: rows reference a part of the table, and would be deleted or changed.
     """
@@ -69,9 +66,6 @@ def _is_childless(
     connection: Connection, target: Target, references: Sequence[tuple[str, str, list[str], str]]
 ) -> bool:
     """Tell whether no rows reference the table; False if the user may not look."""
-    import psycopg
-    from psycopg import sql
-
     # Without row_security=off, rows that a policy hides would not be counted.
     wanted = {"lock_timeout": str(swap.LOCK_TIMEOUT_MS), "row_security": "off"}
     try:
@@ -80,14 +74,9 @@ def _is_childless(
             lock = sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE")
             connection.execute(lock.format(target.name.sql))
             for schema, table, columns, _ in references:
-                filled = sql.SQL(" AND ").join(
-                    sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns
-                )
+                filled = join_names(columns, "{} IS NOT NULL", " AND ")
                 query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})")
-                row = connection.execute(
-                    query.format(sql.Identifier(schema, table), filled)
-                ).fetchone()
-                if row and row[0]:
+                if fetch_value(connection, query.format(sql.Identifier(schema, table), filled)):
                     raise psycopg.Rollback(savepoint)
             return True
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
@@ -105,17 +94,12 @@ def merge(
     """Replace the table's rows by the staged ones, updating equal keys; return the rows changed.
 
     Args:
-        connection: in a transaction.
         target: table with a unique index on the key.
-        stage: quoted name of the table with the rows; its keys are unique.
-        columns: that were loaded.
-        key: columns that identify a row.
+        stage: the table with the rows; its keys are unique.
     Raises:
         LoadError: a unique value moves between rows, or occurs twice.
         TargetError: the user lacks a privilege.
     """
-    import psycopg
-
     loose = connection.execute(_LOOSE, {"oid": target.oid, "key": list(key)}).fetchall()
     fixed = set(key).difference(row[0] for row in loose)
     changing = [column.name for column in columns if column.name not in fixed]
@@ -147,23 +131,19 @@ def _build(
 ) -> sql.Composed:
     """Delete, update and insert in one statement: a foreign key to the table itself is checked at
     its end, when a row that stays has its new parent."""
-    from psycopg import sql
-
     gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
-        stage,
-        sql.SQL(" AND ").join(sql.SQL("s.{0} = t.{0}").format(sql.Identifier(k)) for k in key),
+        stage, join_names(key, "s.{0} = t.{0}", " AND ")
     )
     if target.kind == "r":
         # A row of an inheriting table is found here too, but ON CONFLICT does not see it.
         gone += sql.SQL(" OR t.tableoid <> {}").format(target.oid)
     action: sql.Composable = sql.SQL("NOTHING")
     if changing:
-        fields = [sql.Identifier(name) for name in changing]
         # An unchanged row is not written again; *<> finds equal values that look different.
         action = sql.SQL("UPDATE SET {} WHERE ROW({})::record *<> ROW({})::record").format(
-            sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(field) for field in fields),
-            sql.SQL(", ").join(sql.SQL("t.{}").format(field) for field in fields),
-            sql.SQL(", ").join(sql.SQL("excluded.{}").format(field) for field in fields),
+            join_names(changing, "{0} = excluded.{0}"),
+            join_names(changing, "t.{}"),
+            join_names(changing, "excluded.{}"),
         )
     names = join_names([column.name for column in columns])
     # Counting the deleted rows has them deleted first: a new row may have one of their values.

@@ -7,50 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from psycopg import Connection
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.options import Expectations, Options
 from vixtract.loading.sources import Source
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 # In the server's encoding; in UTF-8 a Cyrillic letter has two bytes.
 BYTES = 63
 
 
 def cut_names(connection: Connection, source: Source, options: Options) -> tuple[Options, str]:
-    """Cut the source's names, and those of its columns in the options.
+    """Cut the names in the source, and return the options with them and a note on what was cut.
 
-    Args:
-        connection: open.
-        source: its columns are renamed.
-        options: of the load.
-    Returns: the options with the table's names, and a note on what was cut.
     Raises:
         LoadUsageError: two names become equal.
     """
     names = list(source.columns)
     if all(len(name.encode(errors="replace")) <= BYTES for name in names):
         return options, ""
-    row = connection.execute(
+    query = (
         "SELECT array(SELECT name::name::text FROM unnest(%s::text[]) WITH ORDINALITY"
-        " AS n (name, place) ORDER BY place)",
-        [names],
-    ).fetchone()
-    assert row is not None
-    short = dict(zip(names, row[0], strict=True))
-    twice = sorted({name for name in row[0] if row[0].count(name) > 1})
-    if twice:
-        same = [name for name in names if short[name] in twice]
+        " AS n (name, place) ORDER BY place)"
+    )
+    kept = fetch_value(connection, query, [names])
+    short = dict(zip(names, kept, strict=True))
+    if same := [name for name in names if kept.count(short[name]) > 1]:
         raise LoadUsageError(
             f"Columns have the same first {BYTES} bytes, all that PostgreSQL keeps of a name:"
             f" {', '.join(same)}.",
             "Rename them in the source.",
         )
     cut = [f"{name} is {short[name]}" for name in names if name != short[name]]
-    source.columns = row[0]
+    source.columns = kept
     source.types = {short[name]: kind for name, kind in source.types.items()}
     note = f"names of columns are cut to {BYTES} bytes: {', '.join(cut)}"
     return _rename(options, lambda name: short.get(name, name)), note

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.loading.chunks import ROWS
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadUsageError
 from vixtract.loading.formats import FORMATS
 from vixtract.loading.frames import from_pandas, from_polars
 from vixtract.loading.options import Options
 from vixtract.loading.sources import Source, from_arrow, from_columns, from_rows, unlike_a_table
+from vixtract.loading.target import Column
 
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
 
@@ -23,7 +23,6 @@ def open_source(data: Any, options: Options, known: Sequence[Column] = ()) -> So
     Args:
         data: path, frame, Arrow data, petl table, iterable of dicts or of rows; in mode
             incremental also None for no rows.
-        options: of the load.
         known: columns of the table, if it exists: empty data counts as no rows of these columns,
             except in mode replace.
     Raises:
@@ -70,12 +69,9 @@ def _open_file(path: Path, options: Options) -> Source:
     """Open a file by the format that its suffix names."""
     if not path.is_file():
         raise LoadUsageError(f"There is no file {path}.", f"The folder is {Path.cwd()}.")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSIONS:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
-    for file_format in FORMATS:
-        if suffix in file_format.suffixes:
-            return file_format.open(path, options, options.columns)
-    known = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
-    raise LoadUsageError(f"{path.name} is of an unknown kind.", f"Known: {known}.")
+    plain = path.with_suffix("") if path.suffix.lower() in _COMPRESSIONS else path
+    suffix = plain.suffix.lower()
+    if suffix not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise LoadUsageError(f"{path.name} is of an unknown kind.", f"Known: {known}.")
+    return FORMATS[suffix](path, options, options.columns)

@@ -55,7 +55,6 @@ class Options(FormatOptions):
         columns: names, for sources without a header.
         types: PostgreSQL types by column, for a table that does not exist yet.
         drift: what to do if the source's columns differ: fail, add, widen.
-        expect: conditions for publishing.
         reject: table for bad rows; empty: a bad row fails the load.
         max_rejects: number of bad rows at which the load fails all the same.
         progress: show progress; None: in Lab and in jobs.
@@ -76,10 +75,6 @@ class Options(FormatOptions):
     def build(cls, mode: str, key: str | Sequence[str] | None, more: Mapping[str, Any]) -> Options:
         """Check the arguments of `load` and return them as options.
 
-        Args:
-            mode: one of MODES.
-            key: a column, several, or None.
-            more: the other keyword arguments.
         Raises:
             LoadUsageError: an option is unknown or wrong, or contradicts another.
         """

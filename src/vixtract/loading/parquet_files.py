@@ -6,21 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from vixtract.loading.chunks import ROWS
 from vixtract.loading.errors import unreadable
 from vixtract.loading.sources import Source, from_batches
 
 
 def open_parquet(path: Path, _options: object = None, columns: Sequence[str] = ()) -> Source:
-    """Open a Parquet file, read a batch at a time.
+    """Open a Parquet file, which names its columns; it is read a batch at a time.
 
-    Args:
-        path: Parquet file.
-        columns: not used: the file names its columns.
     Raises:
         LoadUsageError: the file cannot be read.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     def batches() -> Iterator[Any]:

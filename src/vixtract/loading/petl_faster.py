@@ -26,9 +26,6 @@ class petl_fast:
     """Turn the acceleration on; as a context manager, restore the former state at the end.
 
     Tables are lazy: the acceleration must be on when a table's rows are read.
-
-    Args:
-        on: False turns it off.
     """
 
     def __init__(self, on: bool = True) -> None:
@@ -136,13 +133,7 @@ def _dump(rows: Sequence[Any], folder: str | None) -> Any:
 
 
 class _Sorter:
-    """Sorts chunks and merges them, with native keys while all values seen allow it.
-
-    Args:
-        indices: of the key's columns.
-        stock_key: petl's own key.
-        reverse: highest first.
-    """
+    """Sorts chunks and merges them, with native keys while all values seen allow it."""
 
     def __init__(self, indices: Sequence[int], stock_key: Key, reverse: bool) -> None:
         self.columns = [KeyColumn(index) for index in indices]

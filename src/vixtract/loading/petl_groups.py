@@ -27,7 +27,6 @@ class _Need:
     """What one aggregation needs of a group.
 
     Args:
-        function: aggregation.
         indices: columns whose values it needs; None: whole rows.
         counts: it needs only the number of rows.
         as_list: it needs the rows as a list, otherwise as an iterator.
@@ -42,13 +41,7 @@ class _Need:
 
 
 def iter_multi_aggregate(source: Any, key: Any, aggregation: Any) -> Iterator[tuple[Any, ...]]:
-    """Replace petl's `itermultiaggregate`, with the same rows in the same order.
-
-    Args:
-        source: table, sorted by the key.
-        key: field or fields, a function, or None.
-        aggregation: output field to any aggregation that petl allows.
-    """
+    """Replace petl's `itermultiaggregate`, with the same rows in the same order."""
 
     def plan(header: Sequence[Any]) -> list[_Need]:
         return [_plan_multi(spec, header) for spec in aggregation.values()]
@@ -62,15 +55,7 @@ def iter_multi_aggregate(source: Any, key: Any, aggregation: Any) -> Iterator[tu
 def iter_simple_aggregate(
     table: Any, key: Any, aggregation: Any, value: Any, field: Any
 ) -> Iterator[tuple[Any, ...]]:
-    """Replace petl's `itersimpleaggregate`, with the same rows in the same order.
-
-    Args:
-        table: sorted by the key.
-        key: field or fields, a function, or None.
-        aggregation: function of a group.
-        value: field or fields, or function of a row; None: whole rows.
-        field: name of the output field.
-    """
+    """Replace petl's `itersimpleaggregate`, with the same rows in the same order."""
 
     def plan(header: Sequence[Any]) -> list[_Need]:
         from petl.util.base import asindices

@@ -12,7 +12,7 @@ import datetime as dt
 import decimal
 import operator
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Row = Sequence[Any]
@@ -43,11 +43,7 @@ class UnknownOrderError(Exception):
 
 
 class KeyColumn:
-    """The types seen in one column of a key.
-
-    Args:
-        index: of the column in a row.
-    """
+    """The types seen in one column of a key, by its index in a row."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -55,27 +51,16 @@ class KeyColumn:
         self.zoned: set[bool] = set()
 
     def look(self, rows: Sequence[Row]) -> None:
-        """Note the types in this column.
+        """Note the types in this column; look at all rows before they are ordered.
 
-        Args:
-            rows: all must be looked at before they are ordered.
         Raises:
             UnknownOrderError: a value is of a type, or a row of a length, that is left to petl.
         """
         try:
-            self.look_at(list(map(operator.itemgetter(self.index), rows)))
+            values = list(map(operator.itemgetter(self.index), rows))
+            kinds = set(map(type, values))
         except (IndexError, KeyError, TypeError) as error:
             raise UnknownOrderError from error
-
-    def look_at(self, values: Iterable[Any]) -> None:
-        """Note the types of this column's values.
-
-        Args:
-            values: iterated more than once.
-        Raises:
-            UnknownOrderError: a value is of a type that is left to petl.
-        """
-        kinds = set(map(type, values))
         if not kinds <= RANKS.keys():
             raise UnknownOrderError
         if kinds & _MAY_BE_NAN and any(v != v for v in values):  # noqa: PLR0124 - only NaN differs
@@ -93,11 +78,7 @@ class KeyColumn:
 
 
 def build_key(columns: Sequence[KeyColumn]) -> Key:
-    """Return a function from a row to a key that orders as petl's does.
-
-    Args:
-        columns: they have looked at all the rows.
-    """
+    """Return a key function for petl's order, of columns that have looked at all the rows."""
     indices = [column.index for column in columns]
     if all(column.is_plain for column in columns):
         return operator.itemgetter(*indices)
@@ -119,12 +100,8 @@ def build_key(columns: Sequence[KeyColumn]) -> Key:
 
 
 def sort_rows(rows: list[Row], columns: Sequence[KeyColumn], *, reverse: bool) -> list[Row]:
-    """Return the rows in petl's order.
+    """Return the rows in petl's order; equal rows keep theirs, also in reverse.
 
-    Args:
-        rows: not changed.
-        columns: of the key; they note the types of these rows.
-        reverse: highest first; equal rows keep their order either way.
     Raises:
         UnknownOrderError: the order is left to petl.
     """
@@ -137,11 +114,8 @@ def sort_rows(rows: list[Row], columns: Sequence[KeyColumn], *, reverse: bool) -
 
 
 def sort_keys(keys: list[Any], width: int) -> list[Any]:
-    """Return distinct keys in petl's order.
+    """Return distinct keys, which are tuples if `width` is more than one, in petl's order.
 
-    Args:
-        keys: values, or tuples of `width` values if that is more than one.
-        width: columns of a key.
     Raises:
         UnknownOrderError: the order is left to petl.
     """

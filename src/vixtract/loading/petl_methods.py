@@ -9,25 +9,14 @@ if TYPE_CHECKING:
 
 
 def topostgres(table: Any, name: str, **options: Any) -> Result:
-    """Load the table into PostgreSQL; see `vixtract.load`.
-
-    Args:
-        table: petl table.
-        name: "schema.table".
-        **options: of `vixtract.load`.
-    """
+    """Load the table into PostgreSQL; see `vixtract.load`."""
     from vixtract.loading.loader import load
 
     return load(table, name, **options)
 
 
 def frompostgres(query: str, **options: Any) -> Any:
-    """Return a petl table that reads a query's rows when it is iterated; see `vixtract.read`.
-
-    Args:
-        query: SQL, or the name of a table.
-        **options: of `vixtract.read`.
-    """
+    """Return a petl table that reads a query's rows when it is iterated; see `vixtract.read`."""
     from vixtract.loading.reader import read
 
     return read(query, to="petl", **options)

@@ -16,7 +16,6 @@ class Progress:
     """Shows how many rows were sent.
 
     Args:
-        title: name of the table.
         total: rows, if known.
         wanted: True or False; None: in notebooks and scheduled runs.
     """
@@ -40,11 +39,7 @@ class Progress:
             self._bar = tqdm(total=total, unit=" rows", unit_scale=True, desc=title, leave=False)
 
     def add(self, rows: int) -> None:
-        """Add rows to the count.
-
-        Args:
-            rows: sent since the last call.
-        """
+        """Add rows that were sent since the last call."""
         self._rows += rows
         if self._bar is not None:
             self._bar.update(rows)
@@ -54,11 +49,7 @@ class Progress:
             self.say(f"{self._rows:,}{share} rows sent")
 
     def say(self, step: str) -> None:
-        """Show a step.
-
-        Args:
-            step: what begins now, in a few words.
-        """
+        """Show what begins now, in a few words."""
         if self._bar is not None:
             self._bar.set_postfix_str(step)
         elif self._lines:

@@ -1,21 +1,22 @@
-"""Publishing the staged rows: all of them at once, or none."""
+"""Publishing the staged rows: all of them at once, or none.
+
+All of it happens in the load's transaction. `stage` is the table with the rows, `key` the columns
+that identify a row; where the key has a default, it may be empty.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import Connection, sql
 
 from vixtract.loading import expectations, merge, swap, types
-from vixtract.loading.connections import settings
+from vixtract.loading.connections import fetch_value, settings
 from vixtract.loading.drift import Shape, apply_changes
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import LoadError, TargetError
-from vixtract.loading.stage import join_names
-from vixtract.loading.target import Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, Target, join_names
 
 # Unique indexes that ON CONFLICT accepts: their columns, whether these are NOT NULL, whether the
 # index is the primary key, and the other tables whose foreign keys reference it.
@@ -77,20 +78,12 @@ def publish_exchange(
     """Replace the table by the stage; if that is not possible, replace its rows in place.
 
     Args:
-        connection: in a transaction.
-        target: old table.
-        stage: new table, filled.
         shape: the loaded columns; the stage has the changes already.
-        rows: in the stage.
-        key: columns that identify a row; may be empty.
     Raises:
         LoadError: the rows break a unique index, or the columns must change while a reader has the
             table locked.
         DriftError: a view keeps the columns from being changed.
     """
-    import psycopg
-    from psycopg import sql
-
     try:
         with connection.transaction():
             names = swap.copy_properties(connection, target, stage)
@@ -115,8 +108,6 @@ def publish_exchange(
 
 def _change_shape(connection: Connection, target: Target, shape: Shape) -> None:
     """Change the live table's columns, or fail if a reader has it locked: new ones would wait."""
-    import psycopg
-
     try:
         with settings(connection, lock_timeout=str(swap.LOCK_TIMEOUT_MS)):
             apply_changes(connection, target.name, shape)
@@ -137,20 +128,12 @@ def publish_in_place(
     """Replace the rows within the table: readers do not wait, and see the old rows or the new ones.
 
     If rows of other tables reference it, a row with a known key is updated and keeps its children;
-    a foreign key acts only on rows that are gone.
+    a foreign key acts only on rows that are gone. The table stays as it is, and its triggers run.
 
-    Args:
-        connection: in a transaction.
-        target: table; it stays as it is, and its triggers run.
-        stage: quoted name of the table with the rows.
-        columns: that were loaded.
-        key: columns that identify a row; may be empty.
     Raises:
         TargetError: rows reference the table, and no key of it was loaded.
         ExpectationError: rows reference the table, and a key occurs twice.
     """
-    from psycopg import sql
-
     if not merge.has_children(connection, target):
         connection.execute(sql.SQL("DELETE FROM {}").format(target.name.sql))
         done = publish_insert(connection, target, stage, columns)
@@ -191,16 +174,7 @@ def _choose_key(
 def publish_insert(
     connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column]
 ) -> Published:
-    """Insert the staged rows.
-
-    Args:
-        connection: in a transaction.
-        target: table.
-        stage: quoted name of the table with the rows.
-        columns: that were loaded.
-    """
-    from psycopg import sql
-
+    """Insert the staged rows."""
     names = join_names([column.name for column in columns])
     statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
     cursor = connection.execute(statement.format(target.name.sql, names, names, stage))
@@ -208,13 +182,7 @@ def publish_insert(
 
 
 def holds_key(connection: Connection, target: Target, key: Sequence[str]) -> bool:
-    """Tell whether the table enforces that the key is unique and NOT NULL.
-
-    Args:
-        connection: open.
-        target: table.
-        key: its columns.
-    """
+    """Tell whether the table enforces that the key is unique and NOT NULL."""
     return any(
         unique.never_null and set(unique.columns) == set(key)
         for unique in _find_unique(connection, target)
@@ -224,15 +192,9 @@ def holds_key(connection: Connection, target: Target, key: Sequence[str]) -> boo
 def require_unique(connection: Connection, target: Target, key: Sequence[str]) -> None:
     """Fail unless the table enforces that the key is unique.
 
-    Args:
-        connection: open.
-        target: table.
-        key: its columns.
     Raises:
         TargetError: no unique index has exactly these columns.
     """
-    from psycopg import sql
-
     if not any(set(unique.columns) == set(key) for unique in _find_unique(connection, target)):
         raise TargetError(
             f"{target.name} has no unique index on {', '.join(key)}: rows cannot be told apart.",
@@ -252,22 +214,13 @@ def publish_upsert(
     """Insert rows with new keys, update changed rows; of equal keys the last row counts.
 
     Args:
-        connection: in a transaction.
         target: table with a unique index on the key.
-        stage: quoted name of the table with the rows.
-        columns: that were loaded.
-        key: columns that identify a row.
     Raises:
         LoadError: a key is NULL.
     """
-    import psycopg
-    from psycopg import sql
-
     for name in key:
-        query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
-        row = connection.execute(query.format(stage, sql.Identifier(name))).fetchone()
-        if row and row[0]:
-            raise LoadError(f"The key {name} is NULL in {row[0]} rows.", "Nothing was changed.")
+        if count := _count_null(connection, stage, name):
+            raise LoadError(f"The key {name} is NULL in {count} rows.", "Nothing was changed.")
     statement = _build_upsert(target, stage, columns, key)
     try:
         with connection.transaction():
@@ -278,35 +231,32 @@ def publish_upsert(
     return Published("upsert", connection.execute(statement).rowcount, skipped)
 
 
+def _count_null(connection: Connection, stage: sql.Identifier, column: str) -> int:
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL")
+    return int(fetch_value(connection, query.format(stage, sql.Identifier(column))))
+
+
 def _build_upsert(
     target: Target, rows: sql.Composable, columns: Sequence[Column], key: Sequence[str]
 ) -> sql.Composed:
-    from psycopg import sql
-
-    names = [column.name for column in columns]
+    names = join_names(column.name for column in columns)
     others = [column for column in columns if column.name not in key]
     action: sql.Composable = sql.SQL("DO NOTHING")
     if others:
-        changes = sql.SQL(", ").join(
-            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c.name)) for c in others
-        )
-        action = sql.SQL("DO UPDATE SET {}").format(changes)
+        changing = [column.name for column in others]
+        action = sql.SQL("DO UPDATE SET {}").format(join_names(changing, "{0} = excluded.{0}"))
         if not any(types.base(c.type) in _INCOMPARABLE or c.category == "o" for c in others):
             # An unchanged row is not written again.
-            old = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(c.name)) for c in others)
-            new = sql.SQL(", ").join(
-                sql.SQL("excluded.{}").format(sql.Identifier(c.name)) for c in others
+            action += sql.SQL(" WHERE ({}) IS DISTINCT FROM ({})").format(
+                join_names(changing, "t.{}"), join_names(changing, "excluded.{}")
             )
-            action += sql.SQL(" WHERE ({}) IS DISTINCT FROM ({})").format(old, new)
     return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} ON CONFLICT ({}) {}").format(
-        target.name.sql, join_names(names), join_names(names), rows, join_names(key), action
+        target.name.sql, names, names, rows, join_names(key), action
     )
 
 
 def _drop_duplicates(connection: Connection, stage: sql.Identifier, key: Sequence[str]) -> int:
     """Keep the last row of each key: a new table has its rows in the order of the source."""
-    from psycopg import sql
-
     statement = sql.SQL(
         "DELETE FROM {0} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER"
         " (PARTITION BY {1} ORDER BY ctid DESC) AS n FROM {0}) AS numbered WHERE n > 1)"
@@ -320,21 +270,13 @@ def drop_older(
     """Delete staged rows that the table already has, by the watermark, and return their number.
 
     Args:
-        connection: in a transaction.
-        target: table.
-        stage: quoted name of the table with the rows.
-        watermark: column that grows.
         ties: whether rows equal to the table's highest stay.
     Raises:
         LoadError: a watermark is NULL, so the row would be loaded each time or never.
     """
-    from psycopg import sql
-
     column = sql.Identifier(watermark)
-    query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(stage, column)
-    row = connection.execute(query).fetchone()
-    if row and row[0]:
-        raise LoadError(f"The watermark {watermark} is NULL in {row[0]} rows.")
+    if count := _count_null(connection, stage, watermark):
+        raise LoadError(f"The watermark {watermark} is NULL in {count} rows.")
     comparison = sql.SQL("<" if ties else "<=")
     statement = sql.SQL("DELETE FROM {} WHERE {} {} (SELECT max({}) FROM {})")
     return connection.execute(
@@ -343,9 +285,5 @@ def drop_older(
 
 
 def join_notes(*notes: str) -> str:
-    """Join notes into one.
-
-    Args:
-        notes: empty ones are left out.
-    """
+    """Join the notes that are not empty."""
     return "; ".join(filter(None, notes))

@@ -10,21 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, shown
-
-_TEXTS = {"text", "character varying", "character"}
-_INTEGERS = {"smallint", "integer", "bigint"}
-_TIME = "time without time zone"
+from vixtract.loading.target import Column
 
 
 def adapt_row(row: Sequence[Any], columns: Sequence[Column], number: int) -> list[Any]:
     """Return a row's values as psycopg writes them without loss.
 
-    Args:
-        row: values in the columns' order.
-        columns: of the table.
-        number: of the row, for the error.
     Raises:
         BadRowError: the server would accept a value and silently drop a part of it.
     """
@@ -71,12 +63,12 @@ def _adapt(value: Any, column: Column) -> Any:
         return _adapt_moment(value, plain)
     if plain in {"json", "jsonb"}:
         return _json(value)
-    if isinstance(value, dt.time) and value.tzinfo is not None and plain == _TIME:
+    if isinstance(value, dt.time) and value.tzinfo is not None and plain == types.TIME:
         raise ValueError("it has a time zone, the column has none")
     if isinstance(value, float):
-        return int(value) if plain in _INTEGERS and value.is_integer() else value
+        return int(value) if plain in types.INTEGERS and value.is_integer() else value
     if isinstance(value, bool):
-        return ("true" if value else "false") if plain in _TEXTS else value
+        return ("true" if value else "false") if plain in types.TEXTS else value
     if isinstance(value, (dict, list, tuple)):
         return list(value) if plain.endswith("]") else _json(value)
     if isinstance(value, (bytes, bytearray, memoryview)) and plain != "bytea":
@@ -90,10 +82,10 @@ def _is_missing(value: Any) -> bool:
 
 
 def _adapt_moment(value: dt.datetime, plain: str) -> Any:
-    if plain in {types.TIMESTAMP, _TIME} and value.tzinfo is not None:
+    if plain in {types.TIMESTAMP, types.TIME} and value.tzinfo is not None:
         raise ValueError("it has a time zone, the column has none")
     if plain == "date" and (value.time() != dt.time() or value.tzinfo is not None):
         raise ValueError("it has a time, the column is a date")
-    if plain in _TEXTS:
+    if plain in types.TEXTS:
         return value.isoformat(sep=" ")
     return value

@@ -11,13 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg import Connection, Cursor, ServerCursor, sql
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+from psycopg.rows import tuple_row
+
 from vixtract.loading.connections import is_free, open_connection, require_free
 from vixtract.loading.errors import LoadError, LoadUsageError
 from vixtract.loading.target import parse_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from psycopg import Connection, Cursor, ServerCursor
 
 ROWS = 20_000
 FORMS = ("petl", "pandas", "polars", "arrow")
@@ -70,7 +75,6 @@ def read(
 
 def _petl_view(query: str, params: Any, connection: Any) -> Any:
     from petl.util.base import Table
-    from psycopg import Connection
 
     shared = isinstance(connection, Connection)
 
@@ -97,9 +101,6 @@ def _pieces(
     cursor is WITH HOLD, and no transaction stays open. The server then stores the whole result
     first.
     """
-    import psycopg
-    from psycopg.rows import tuple_row
-
     name = f"read_{secrets.token_hex(6)}"
     step = connection.transaction if shared else nullcontext
     try:
@@ -132,8 +133,6 @@ def _pieces(
 
 def _close(connection: Connection, cursor: ServerCursor[Any]) -> None:
     """Close the cursor, unless its transaction has ended or the connection is in use."""
-    import psycopg
-
     # The garbage collector may close a generator at any moment, also during a statement.
     if is_free(connection, wait_s=0):
         try:
@@ -146,8 +145,6 @@ def _close(connection: Connection, cursor: ServerCursor[Any]) -> None:
 
 def _statement(connection: Connection, query: str, params: Any) -> Any:
     """Return the query; a text that does not begin like one is a table's name, as in `load`."""
-    from psycopg import sql
-
     if params is None and not _SQL.match(query):
         return sql.SQL("SELECT * FROM {}").format(parse_name(connection, query.strip()).sql)
     return sql.SQL(query)
@@ -155,8 +152,6 @@ def _statement(connection: Connection, query: str, params: Any) -> Any:
 
 def _accept_infinity(cursor: Cursor[Any]) -> None:
     """Read infinite dates and times as Python's last and first ones."""
-    from psycopg.pq import Format
-
     for name, ends in _INFINITE.items():
         info = cursor.adapters.types[name]
         ordinary: Any = cursor.adapters.get_loader(info.oid, Format.TEXT)
@@ -164,9 +159,6 @@ def _accept_infinity(cursor: Cursor[Any]) -> None:
 
 
 def _tolerant(ordinary: Any, ends: tuple[Any, Any]) -> Any:
-    import psycopg
-    from psycopg.adapt import Loader
-
     class Tolerant(Loader):
         """A loader that reads infinity; the ordinary one is compiled and has no subclasses."""
 

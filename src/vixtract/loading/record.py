@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg import Connection
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.target import TableName
 
-if TYPE_CHECKING:
-    from psycopg import Connection
-
 FILE = "loads.jsonl"
+_FIELDS = ("schema", "table", "mode", "rows", "bytes", "seconds")
+_fields = operator.attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,6 @@ class Result:
     """The result of a load.
 
     Args:
-        schema: of the table.
-        table: its name.
         mode: replace, append, upsert or incremental.
         rows: read from the source, without bad ones.
         changed: rows inserted or updated.
@@ -67,26 +68,17 @@ class Result:
 
 def run_id() -> str:
     """Return the id of the scheduled run of this process; empty outside of a run."""
-    folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
-    return Path(folder).name if folder else ""
+    return Path(os.environ.get("VIXTRACT_OUTPUT_DIR", "")).name
 
 
 def append_line(result: Result) -> None:
-    """Append the load to the run's file, if this process is in a run.
-
-    Args:
-        result: of a committed load.
-    """
+    """Append a committed load to the run's file, if this process is in a run."""
     folder = os.environ.get("VIXTRACT_OUTPUT_DIR", "")
     if not folder:
         return
     line = {
         "run": run_id(),
-        "schema": result.schema,
-        "table": result.table,
-        "mode": result.mode,
-        "rows": result.rows,
-        "bytes": result.bytes,
+        **dict(zip(_FIELDS, _fields(result), strict=True)),
         "seconds": round(result.seconds, 3),
         "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     }
@@ -100,52 +92,29 @@ def append_line(result: Result) -> None:
 
 
 def insert_row(connection: Connection, result: Result) -> None:
-    """Insert the load into `vixtract.load` in its own transaction, if that table is writable.
-
-    Args:
-        connection: in the load's transaction.
-        result: of the load; its seconds end here.
-    """
-    import psycopg
-
+    """Insert the load into `vixtract.load` in the load's transaction, if that table is writable."""
     query = "SELECT to_regclass('vixtract.load') IS NOT NULL"
     try:
         with connection.transaction():
-            row = connection.execute(query).fetchone()
-            if row and row[0]:
+            if fetch_value(connection, query):
                 connection.execute(
                     'INSERT INTO vixtract.load (run, schema, "table", mode, rows, bytes, seconds,'
                     " at) VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
-                    [
-                        run_id() or None,
-                        result.schema,
-                        result.table,
-                        result.mode,
-                        result.rows,
-                        result.bytes,
-                        result.seconds,
-                    ],
+                    [run_id() or None, *_fields(result)],
                 )
     except psycopg.Error:
         return  # the table is not writable or has other columns: the load itself succeeds
 
 
 def last_rows(connection: Connection, name: TableName) -> int | None:
-    """Return the rows of the table's last recorded load that had any; None if there is none.
-
-    Args:
-        connection: in a transaction.
-        name: of the table.
-    """
-    import psycopg
-
+    """Return the rows of the table's last recorded load that had any; None if there is none."""
+    query = (
+        'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
+        " ORDER BY at DESC LIMIT 1"
+    )
     try:
         with connection.transaction():
-            row = connection.execute(
-                'SELECT rows FROM vixtract.load WHERE schema = %s AND "table" = %s AND rows > 0'
-                " ORDER BY at DESC LIMIT 1",
-                [name.schema, name.table],
-            ).fetchone()
+            count: int | None = fetch_value(connection, query, [name.schema, name.table])
     except psycopg.Error:
         return None
-    return row[0] if row else None
+    return count

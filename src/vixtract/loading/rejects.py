@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psycopg import Connection, sql
 
 from vixtract.loading.chunks import Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, LoadError, TargetError
 from vixtract.loading.record import run_id
-from vixtract.loading.stage import create_table, join_names
-from vixtract.loading.target import TableName, find_target
+from vixtract.loading.stage import create_table
+from vixtract.loading.target import Column, TableName, find_target, join_names
 from vixtract.loading.writer import Writer
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 COLUMNS = (
     Column("loaded_at", "timestamp with time zone"),
@@ -32,9 +30,7 @@ class Rejects:
     """Bad rows of one load, inserted into their table in the load's own transaction.
 
     Args:
-        connection: in a transaction.
         name: table of the bad rows; made if it is missing.
-        target: the loaded table.
         limit: bad rows at which the load fails.
     """
 
@@ -53,13 +49,10 @@ class Rejects:
         """Store a bad row.
 
         Args:
-            error: its problem.
             row: its values, or the line of a file.
         Raises:
             LoadError: there are too many.
         """
-        from psycopg import sql
-
         self.count += 1
         if self.count > self.limit:
             raise LoadError(
@@ -81,21 +74,18 @@ class Rejects:
     def write(self, writer: Writer, chunk: Chunk) -> None:
         """Write a chunk; rows that the server refuses are set aside one by one.
 
-        Args:
-            writer: of the table.
-            chunk: to write.
         Raises:
             LoadError: too many bad rows, or the server refuses without naming a row.
         """
         while chunk.rows:
-            counts = writer.rows, writer.bytes, writer.exact_rows
+            counts = writer.rows, writer.bytes
             try:
                 with self.connection.transaction():
                     writer.write(chunk)
                     writer.flush()
                 return
             except BadRowError as error:
-                writer.rows, writer.bytes, writer.exact_rows = counts
+                writer.rows, writer.bytes = counts
                 bad = error
             index = bad.row - chunk.first
             if not 0 <= index < chunk.rows:

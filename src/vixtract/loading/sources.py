@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
 
 from vixtract.loading import types
 from vixtract.loading.chunks import BYTES, ROWS, Chunk
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, DriftError, LoadError, LoadUsageError, shown
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from vixtract.loading.target import Column
 
 # Rows transposed at once: so few that their values stay in the processor's cache.
 _BLOCK = 256
-BadRow = Callable[[BadRowError, Any], None]
 
 
 def refuse(error: BadRowError, row: Any) -> None:
-    """Fail at the first bad row.
-
-    Args:
-        error: its problem.
-        row: the row.
-    Raises:
-        BadRowError: always.
-    """
+    """Raise the error of the first bad row."""
     raise error
 
 
@@ -52,15 +43,11 @@ class Source:
     types: dict[str, str]
     chunks: Callable[[Sequence[Column]], Iterator[Chunk]]
     total: int | None = None
-    on_bad_row: BadRow = field(default=refuse)
+    on_bad_row: Callable[[BadRowError, Any], None] = refuse
 
 
 def unlike_a_table(data: Any) -> LoadUsageError:
-    """Return the error for an object that cannot be loaded.
-
-    Args:
-        data: the object.
-    """
+    """Return the error for an object that cannot be loaded."""
     return LoadUsageError(
         f"A {type(data).__name__} cannot be loaded.",
         "Give a path, a frame, an Arrow or petl table, or an iterable of dicts or rows.",
@@ -68,15 +55,11 @@ def unlike_a_table(data: Any) -> LoadUsageError:
 
 
 def from_arrow(data: Any) -> Source:
-    """Make a source of Arrow data.
+    """Make a source of a table, batch or reader: anything with Arrow's PyCapsule interface.
 
-    Args:
-        data: table, record batch or reader: anything with Arrow's PyCapsule interface.
     Raises:
         LoadUsageError: it has no named columns.
     """
-    import pyarrow as pa
-
     try:
         if hasattr(data, "__arrow_c_stream__"):
             reader = pa.RecordBatchReader.from_stream(data)
@@ -90,12 +73,7 @@ def from_arrow(data: Any) -> Source:
 
 
 def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Source:
-    """Make a source of Arrow batches.
-
-    Args:
-        reader: consumed once.
-        total: number of rows, if known.
-    """
+    """Make a source of Arrow batches; `total` is the number of their rows, if known."""
     schema = reader.schema
     names = [str(name) for name in schema.names]
     kinds = {name: types.infer_arrow(kind) for name, kind in zip(names, schema.types, strict=True)}
@@ -103,11 +81,7 @@ def from_batches(reader: pa.RecordBatchReader, total: int | None = None) -> Sour
 
 
 def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
-    """Cut Arrow batches into chunks.
-
-    Args:
-        batches: of any number of rows.
-    """
+    """Cut Arrow batches of any size into chunks."""
     first = 1
     for batch in batches:
         columns = [_unwrapped(column) for column in batch.columns]
@@ -119,17 +93,13 @@ def number_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
 
 def _unwrapped(column: pa.Array) -> pa.Array:
     """Return the stored values of an extension type, unless PostgreSQL has the type."""
-    import pyarrow as pa
-
     is_extension = isinstance(column.type, pa.BaseExtensionType)
     return column.storage if is_extension and not types.is_uuid(column.type) else column
 
 
 def from_columns(data: Mapping[Any, Any]) -> Source:
-    """Make a source of a dict of columns.
+    """Make a source of a dict that has a list of values for each column's name.
 
-    Args:
-        data: name to the column's values.
     Raises:
         LoadUsageError: a value is not a list, or the columns differ in length.
     """
@@ -158,7 +128,8 @@ def from_rows(data: Iterable[Any], columns: Sequence[str] = ()) -> Source:
     Raises:
         LoadUsageError: the first row is not a header.
     """
-    total = _length(data)
+    # A petl table would run its whole pipeline to tell its length.
+    total = len(data) if isinstance(data, (list, tuple)) else None
     iterator = iter(data)
     head = _take_head(iterator)
     names: list[Any] = list(columns)
@@ -171,7 +142,7 @@ def from_rows(data: Iterable[Any], columns: Sequence[str] = ()) -> Source:
             names = list(head[0]._fields)
         elif not names and head:
             names = _header(head.pop(0))
-            total = None if total is None else total - 1
+            total = total and total - 1
         shape = _row_shape(names)
     names = ["" if name is None else str(name) for name in names]
     source = Source(names, {}, lambda _: iter(()), total if head else 0)
@@ -209,11 +180,6 @@ def _take_head(iterator: Iterator[Any]) -> list[Any]:
         if len(more) < step or _weight(more) * len(head) > BYTES * ROWS:
             break
     return head
-
-
-def _length(data: Any) -> int | None:
-    """Return the length of a list or tuple; a petl table would run its whole pipeline."""
-    return len(data) if isinstance(data, (list, tuple)) else None
 
 
 @dataclass(frozen=True)
@@ -274,9 +240,8 @@ def _dict_shape(names: list[Any]) -> _Shape:
 
 
 def _no_row(number: int, row: Any) -> BadRowError:
-    return BadRowError(
-        number, "", shown(row), f"a {type(row).__name__} is not a row like the others"
-    )
+    reason = f"a {type(row).__name__} is not a row like the others"
+    return BadRowError(number, "", shown(row), reason)
 
 
 def _row_chunks(

@@ -1,17 +1,19 @@
-"""The staging tables: rows go into them before they are published."""
+"""The staging tables: rows go into them before they are published.
+
+All of it happens in the load's transaction.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadUsageError, TargetError
-from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
+from vixtract.loading.target import Column, TableName, Target, join_names
 
 # A table's rules for a single row, of the loaded columns. If a trigger completes the rows, they can
 # only be checked after it.
@@ -46,16 +48,7 @@ WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0
 def create_table(
     connection: Connection, name: TableName, columns: Sequence[Column], key: Sequence[str] = ()
 ) -> None:
-    """Make a table whose columns may be NULL, except the key's.
-
-    Args:
-        connection: in a transaction.
-        name: of the table.
-        columns: in order.
-        key: columns of the primary key; may be empty.
-    """
-    from psycopg import sql
-
+    """Make a table whose columns may be NULL, except those of the key, the primary key."""
     parts = [_define(column) for column in columns]
     if key:
         parts.append(sql.SQL("PRIMARY KEY ({})").format(join_names(key)))
@@ -65,17 +58,10 @@ def create_table(
 def create_temporary(
     connection: Connection, columns: Sequence[Column], target: Target
 ) -> sql.Identifier:
-    """Make a temporary table and return its quoted name.
+    """Make a temporary table for the target's rows and return its quoted name.
 
-    Args:
-        connection: in a transaction.
-        columns: in order.
-        target: table that the rows are for; its NOT NULL and CHECK are checked here already, which
-            tells the number of a bad row.
+    The target's NOT NULL and CHECK are checked here already, which tells the number of a bad row.
     """
-    import psycopg
-    from psycopg import sql
-
     names = [column.name for column in columns]
     found = connection.execute(_ROW_RULES, {"names": names, "oid": target.oid}).fetchone()
     filled, checks = found or ([], [])
@@ -104,14 +90,7 @@ def create_temporary(
 
 
 def create_like(connection: Connection, target: Target) -> TableName:
-    """Make an empty table with the target's columns, defaults and checks, without indexes.
-
-    Args:
-        connection: in a transaction.
-        target: to copy.
-    """
-    from psycopg import sql
-
+    """Make an empty table with the target's columns, defaults and checks, without indexes."""
     # At most 63 bytes in any script.
     short = target.name.table.encode()[:40].decode(errors="ignore")
     stage = TableName(target.name.schema, f"{short}__load_{secrets.token_hex(6)}")
@@ -126,7 +105,6 @@ def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str,
     """Return the types with PostgreSQL's names for them: int becomes integer.
 
     Args:
-        connection: in a transaction.
         types: column to a type as a person writes it.
     Raises:
         LoadUsageError: one is not a type.
@@ -136,9 +114,6 @@ def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str,
 
 def _resolve_type(connection: Connection, column: str, text: str) -> str:
     """Make a table with one column: only that shows both domains and lengths."""
-    import psycopg
-    from psycopg import sql
-
     table = sql.Identifier("pg_temp", f"load_{secrets.token_hex(6)}")
     statement = sql.SQL("CREATE TEMPORARY TABLE {} (x {})").format(table, sql.SQL(text))
     try:
@@ -147,8 +122,8 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
             found = connection.execute(_TYPE, [table.as_string(connection)]).fetchall()
     except psycopg.errors.InsufficientPrivilege:
         # This database allows no temporary tables: a type's name can still be resolved.
-        row = connection.execute("SELECT format_type(to_regtype(%s), NULL)", [text]).fetchone()
-        return str(row[0]) if row and row[0] and "(" not in text else text
+        name = fetch_value(connection, "SELECT format_type(to_regtype(%s), NULL)", [text])
+        return str(name) if name and "(" not in text else text
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise LoadUsageError(
             f"types: {text!r} of column {column} is not a type: {error.diag.message_primary}",
@@ -162,27 +137,12 @@ def _resolve_type(connection: Connection, column: str, text: str) -> str:
     return str(found[0][0])
 
 
-def join_names(names: Sequence[str]) -> sql.Composed:
-    """Return quoted names, separated by commas.
-
-    Args:
-        names: unquoted.
-    """
-    from psycopg import sql
-
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
-
-
 def _define(column: Column) -> sql.Composed:
-    from psycopg import sql
-
     # The type is SQL: PostgreSQL's own name of it, or what the person wrote in types={...}.
     return sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type))
 
 
 def _create(connection: Connection, statement: sql.Composed) -> None:
-    import psycopg
-
     try:
         connection.execute(statement)
     except psycopg.Error as error:

@@ -3,21 +3,21 @@
 What depends on the old table by its number (grants, comments, indexes, views) is made again for the
 new one before the old one is dropped. A table with anything else on it (triggers, foreign keys,
 policies, identity columns, …) is not exchanged, nor is one that is being read for longer than
-LOCK_TIMEOUT_MS.
+LOCK_TIMEOUT_MS. All of it happens in the load's transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg import Connection, sql
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadError
 from vixtract.loading.stage import create_like
 from vixtract.loading.target import TableName, Target
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
 
 # New readers wait as long as we wait for old ones.
 LOCK_TIMEOUT_MS = 2000
@@ -116,7 +116,6 @@ class Stage:
     """A new table beside the old one.
 
     Args:
-        name: of the new table.
         state: of the old table when the new one was made.
     """
 
@@ -125,28 +124,17 @@ class Stage:
 
 
 def create_stage(connection: Connection, target: Target) -> Stage:
-    """Make an empty table with the old one's columns.
-
-    Args:
-        connection: in a transaction.
-        target: old table.
-    """
+    """Make an empty table with the old one's columns."""
     state = _read_state(connection, target)
     return Stage(create_like(connection, target), state)
 
 
 def _read_state(connection: Connection, target: Target) -> str:
-    row = connection.execute(_STATE, {"oid": target.oid}).fetchone()
-    return str(row and row[0])
+    return str(fetch_value(connection, _STATE, {"oid": target.oid}))
 
 
 def find_obstacles(connection: Connection, target: Target) -> list[str]:
-    """Return the reasons why a table cannot be exchanged; empty if it can.
-
-    Args:
-        connection: open.
-        target: the table.
-    """
+    """Return the reasons why a table cannot be exchanged; empty if it can."""
     row = connection.execute(_OBSTACLES, [target.oid]).fetchone()
     return list(row[0]) if row else ["is gone"]
 
@@ -162,56 +150,46 @@ def copy_properties(
     """Give the new table the old one's owner, indexes, comments and grants.
 
     Args:
-        connection: in a transaction.
-        target: old table.
         stage: new table, already filled, which makes building the indexes faster.
     Returns: (kind, present name, later name) of what must be renamed when the old table is gone.
     Raises:
         ChangedError: the old table was changed since the new one was made.
         LoadError: the rows break a unique index.
     """
-    from psycopg import sql
-
     _require_same(connection, target, stage)
     names = []
-    rows = connection.execute(_INDEXES, [target.oid]).fetchall()
-    for number, (name, definition, constraint, body, comment, other_comment, place) in enumerate(
-        rows
-    ):
+    indexes = connection.execute(_INDEXES, [target.oid]).fetchall()
+    for number, index in enumerate(indexes):
+        name, definition, constraint, body, comment, other_comment, place = index
         present = f"{stage.name.table[-18:]}_{number}"
         kind, later = ("CONSTRAINT", constraint) if constraint else ("INDEX", name)
         if constraint:
             add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-            statement = add.format(stage.name.sql, sql.Identifier(present), _raw(body))
+            statement = add.format(stage.name.sql, sql.Identifier(present), sql.SQL(body))
         else:
             before, found, after = definition.partition(place)
             if not found:
                 raise ValueError(f"unexpected definition of index {name}")
             make = sql.SQL("{} INDEX {} ON {} {}")
             statement = make.format(
-                _raw(before), sql.Identifier(present), stage.name.sql, _raw(after)
+                sql.SQL(before), sql.Identifier(present), stage.name.sql, sql.SQL(after)
             )
-        _build_index(connection, statement, f"{later} of {target.name}")
+        try:
+            connection.execute(statement)
+        except psycopg.errors.UniqueViolation as error:
+            raise LoadError(
+                f"The rows break {later} of {target.name}: {error.diag.message_detail}",
+                "Nothing was changed.",
+            ) from error
         names.append((kind, present, later))
         relation = sql.Identifier(stage.name.schema, present)
         _comment(connection, sql.SQL("INDEX {}").format(relation), comment)
         on = sql.SQL("CONSTRAINT {} ON {}").format(sql.Identifier(present), stage.name.sql)
         _comment(connection, on, other_comment)
-    text = connection.execute("SELECT obj_description(%s, 'pg_class')", [target.oid]).fetchone()
-    _comment(connection, sql.SQL("TABLE {}").format(stage.name.sql), text[0] if text else None)
+    text = fetch_value(connection, "SELECT obj_description(%s, 'pg_class')", [target.oid])
+    _comment(connection, sql.SQL("TABLE {}").format(stage.name.sql), text)
     _copy_grants(connection, target, stage.name)
     return names
-
-
-def _build_index(connection: Connection, statement: sql.Composed, what: str) -> None:
-    import psycopg
-
-    try:
-        connection.execute(statement)
-    except psycopg.errors.UniqueViolation as error:
-        raise LoadError(
-            f"The rows break {what}: {error.diag.message_detail}", "Nothing was changed."
-        ) from error
 
 
 def exchange(
@@ -221,14 +199,10 @@ def exchange(
 
     Args:
         connection: in a savepoint, with an empty search_path and a lock_timeout.
-        target: old table.
-        stage: new table, with the old one's properties.
         names: what `copy_properties` returned.
     Raises:
         ChangedError: the old table was changed since the new one was made.
     """
-    from psycopg import sql
-
     views = connection.execute(_VIEWS, [target.oid]).fetchall()
     # Readers lock a view before its table; the same order here prevents deadlocks.
     for _, schema, name, *_ in views:
@@ -241,9 +215,9 @@ def exchange(
     connection.execute(rename.format(target.name.sql, sql.Identifier(old.table)))
     connection.execute(rename.format(stage.name.sql, sql.Identifier(target.name.table)))
     for _, schema, name, definition, reloptions in views:
-        options = sql.SQL("WITH ({})").format(_raw(reloptions)) if reloptions else sql.SQL("")
+        options = sql.SQL("WITH ({})").format(sql.SQL(reloptions)) if reloptions else sql.SQL("")
         again = sql.SQL("CREATE OR REPLACE VIEW {} {} AS {}")
-        connection.execute(again.format(sql.Identifier(schema, name), options, _raw(definition)))
+        connection.execute(again.format(sql.Identifier(schema, name), options, sql.SQL(definition)))
     # This fails if anything else depends on the old table, and the savepoint undoes the rest.
     connection.execute(sql.SQL("DROP TABLE {} RESTRICT").format(old.sql))
     for kind, present, later in names:
@@ -259,12 +233,9 @@ def exchange(
 
 
 def _copy_grants(connection: Connection, target: Target, stage: TableName) -> None:
-    from psycopg import sql
-
     row = connection.execute(
         "SELECT pg_get_userbyid(relowner), pg_get_userbyid(relowner) = current_user,"
-        " (SELECT s.oid FROM pg_class s WHERE s.oid = to_regclass(%s))"
-        " FROM pg_class WHERE oid = %s",
+        " to_regclass(%s)::oid FROM pg_class WHERE oid = %s",
         [stage.sql.as_string(connection), target.oid],
     ).fetchone()
     assert row is not None
@@ -273,14 +244,13 @@ def _copy_grants(connection: Connection, target: Target, stage: TableName) -> No
     for grantee, *_ in connection.execute(_GRANTS, {"oid": stage_oid}).fetchall():
         revoke = sql.SQL("REVOKE ALL ON {} FROM {}")
         connection.execute(revoke.format(stage.sql, _grantee(grantee)))
-    for grantee, privilege, grantable, column in connection.execute(
-        _GRANTS, {"oid": target.oid}
-    ).fetchall():
+    granted = connection.execute(_GRANTS, {"oid": target.oid}).fetchall()
+    for grantee, privilege, grantable, column in granted:
         part = sql.SQL("({})").format(sql.Identifier(column)) if column else sql.SQL("")
         option = sql.SQL("WITH GRANT OPTION" if grantable and grantee != owner else "")
         grant = sql.SQL("GRANT {} {} ON {} TO {} {}")
         connection.execute(
-            grant.format(_raw(privilege), part, stage.sql, _grantee(grantee), option)
+            grant.format(sql.SQL(privilege), part, stage.sql, _grantee(grantee), option)
         )
     if not is_own:
         change = sql.SQL("ALTER TABLE {} OWNER TO {}")
@@ -288,20 +258,9 @@ def _copy_grants(connection: Connection, target: Target, stage: TableName) -> No
 
 
 def _grantee(name: str | None) -> sql.Composable:
-    from psycopg import sql
-
     return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
 
 
 def _comment(connection: Connection, on: sql.Composable, text: str | None) -> None:
-    from psycopg import sql
-
     if text is not None:
         connection.execute(sql.SQL("COMMENT ON {} IS {}").format(on, sql.Literal(text)))
-
-
-def _raw(text: str) -> sql.SQL:
-    """Return a text that PostgreSQL wrote as SQL."""
-    from psycopg import sql
-
-    return sql.SQL(text)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import LiteralString
 
-from vixtract.loading.encode import Column
+import psycopg
+from psycopg import Connection, sql
+
+from vixtract.loading.connections import fetch_value
 from vixtract.loading.errors import LoadUsageError, TargetError
-
-if TYPE_CHECKING:
-    from psycopg import Connection, sql
 
 _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod),
@@ -23,13 +24,26 @@ WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 
 
 @dataclass(frozen=True)
-class TableName:
-    """A table's schema and name, unquoted.
+class Column:
+    """A column of a table.
 
     Args:
-        schema: as in the catalog.
-        table: as in the catalog.
+        name: as in the catalog, unquoted.
+        type: as `format_type` prints it.
+        category: "b" for a built-in base type, "e" for an enumeration, "o" for others.
+        optional: rows may lack it: it has a default, or is new and may be NULL.
     """
+
+    name: str
+    type: str
+    category: str = "b"
+    optional: bool = False
+    generated: bool = False
+
+
+@dataclass(frozen=True)
+class TableName:
+    """A table's schema and name, unquoted."""
 
     schema: str
     table: str
@@ -37,8 +51,6 @@ class TableName:
     @property
     def sql(self) -> sql.Identifier:
         """The quoted name for a statement."""
-        from psycopg import sql
-
         return sql.Identifier(self.schema, self.table)
 
     def __str__(self) -> str:
@@ -50,10 +62,7 @@ class Target:
     """An existing table.
 
     Args:
-        name: schema and table.
-        oid: of the table.
         kind: pg_class.relkind: "r" for an ordinary table.
-        columns: in order.
     """
 
     name: TableName
@@ -62,11 +71,7 @@ class Target:
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column | None:
-        """Return a column by its name.
-
-        Args:
-            name: as in the catalog.
-        """
+        """Return a column by its name."""
         return next((column for column in self.columns if column.name == name), None)
 
 
@@ -75,28 +80,22 @@ def parse_name(connection: Connection, text: str) -> TableName:
 
     A name is taken as written; one with quotes is read as PostgreSQL reads it.
 
-    Args:
-        connection: open.
-        text: the name.
     Raises:
         LoadUsageError: the text is not the name of a table.
         TargetError: the search_path has no schema.
     """
     if '"' in text:
-        import psycopg
-
         try:
-            row = connection.execute("SELECT parse_ident(%s)", [text]).fetchone()
+            parts = fetch_value(connection, "SELECT parse_ident(%s)", [text])
         except psycopg.Error as error:
             raise LoadUsageError(f"{text!r} is not the name of a table.") from error
-        parts = list(row[0]) if row else []
     else:
         parts = text.split(".")
     if len(parts) == 1 and parts[0]:
-        row = connection.execute("SELECT current_schema()").fetchone()
-        if not row or not row[0]:
+        schema = fetch_value(connection, "SELECT current_schema()")
+        if not schema:
             raise TargetError("There is no schema to write to.", 'Name one: "schema.table".')
-        parts = [row[0], parts[0]]
+        parts = [schema, parts[0]]
     if len(parts) != 2 or not all(parts):
         raise LoadUsageError(f"{text!r} is not the name of a table.", 'Write "schema.table".')
     if any(len(part.encode()) > 63 for part in parts):
@@ -107,9 +106,6 @@ def parse_name(connection: Connection, text: str) -> TableName:
 def find_target(connection: Connection, name: TableName) -> Target | None:
     """Return a table, or None if it does not exist.
 
-    Args:
-        connection: open.
-        name: of the table.
     Raises:
         TargetError: the name is of something else than a table, or the schema does not exist.
     """
@@ -127,15 +123,13 @@ def find_target(connection: Connection, name: TableName) -> Target | None:
         return None
     if row[1] not in {"r", "p", "f", "v"}:
         raise TargetError(f"{name} is not a table that can be loaded.", "Choose another name.")
-    return Target(name, row[0], row[1], read_columns(connection, row[0]))
+    columns = connection.execute(_COLUMNS, [row[0]]).fetchall()
+    return Target(name, row[0], row[1], tuple(Column(*column) for column in columns))
 
 
-def read_columns(connection: Connection, oid: int) -> tuple[Column, ...]:
-    """Return a table's columns.
-
-    Args:
-        connection: open.
-        oid: of the table.
-    """
-    rows = connection.execute(_COLUMNS, [oid]).fetchall()
-    return tuple(Column(*row) for row in rows)
+def join_names(
+    names: Iterable[str], form: LiteralString = "{}", separator: LiteralString = ", "
+) -> sql.Composed:
+    """Return names, each quoted and put into a form, with a separator between them."""
+    parts = sql.SQL(form)
+    return sql.SQL(separator).join(parts.format(sql.Identifier(name)) for name in names)

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import pyarrow as pa
+
 from vixtract.loading import types
 from vixtract.loading.chunks import ROWS, Chunk
-from vixtract.loading.encode import Column, arrow_type, has_infinite
+from vixtract.loading.encode import arrow_type, has_infinite
 from vixtract.loading.errors import BadRowError, LoadUsageError, shown, unreadable
 from vixtract.loading.sources import Source
+from vixtract.loading.target import Column
 
 # Tried in turn if the usual delimiter does not occur in the first line.
 _DELIMITERS = (";", "\t", "|")
@@ -29,19 +32,9 @@ _TAIL = 4096
 # PostgreSQL's limit for a table.
 _MOST_COLUMNS = 1600
 _FRACTIONS = {"numeric", "real", "double precision"}
-_NUMBERS = {*_FRACTIONS, "smallint", "integer", "bigint"}
+_NUMBERS = _FRACTIONS | types.INTEGERS
 # The types that Arrow's CSV reader converts as PostgreSQL does.
-_READ_TYPED = {
-    "bigint",
-    "integer",
-    "smallint",
-    "double precision",
-    "numeric",
-    "boolean",
-    "date",
-    "timestamp without time zone",
-    "timestamp with time zone",
-}
+_READ_TYPED = _NUMBERS - {"real"} | {"boolean", "date", types.TIMESTAMP, types.TIMESTAMPTZ}
 _DECIMALS = (".", ",")
 
 
@@ -79,11 +72,9 @@ class TextOptions:
 def open_text(
     path: Path, options: TextOptions, columns: Sequence[str] = (), *, delimiter: str = ","
 ) -> Source:
-    """Open a delimited file, read block by block.
+    """Open a delimited file, also a compressed one, read block by block.
 
     Args:
-        path: file, also compressed.
-        options: of the text.
         columns: names, if the file has no header.
         delimiter: the usual one for the suffix.
     Raises:
@@ -93,14 +84,7 @@ def open_text(
 
 
 class TextFile:
-    """A delimited file: an empty field is NULL, a quoted empty field is an empty text.
-
-    Args:
-        path: file, also compressed.
-        options: of the text.
-        columns: names, if the file has no header.
-        delimiter: the usual one for the suffix.
-    """
+    """A delimited file: an empty field is NULL, a quoted empty field is an empty text."""
 
     def __init__(
         self, path: Path, options: TextOptions, columns: Sequence[str], delimiter: str
@@ -122,13 +106,7 @@ class TextFile:
         self._source: Source | None = None
 
     def source(self) -> Source:
-        """Read the first block and return the source.
-
-        Raises:
-            LoadUsageError: the file has no header, or cannot be read.
-        """
-        import pyarrow as pa
-
+        """Read the first block and return the source."""
         chunks: Callable[[Sequence[Column]], Iterator[Chunk]] = self.chunks
         try:
             self._recognise()
@@ -174,13 +152,10 @@ class TextFile:
             self.delimiter = next(filter(cuts, _DELIMITERS), self.usual)
 
     def _stream(self) -> Any:
-        import pyarrow as pa
-
         return pa.input_stream(str(self.path), compression="detect")
 
     def _text(self, size: int) -> str:
         """Return the beginning of the file, up to `size` bytes, as text."""
-
         with self._stream() as stream:
             start = stream.read(size)
         decoder = codecs.getincrementaldecoder(self.encoding)("replace")
@@ -208,8 +183,6 @@ class TextFile:
 
     def _look(self) -> tuple[list[str], Any]:
         """Read the names and the first block as texts, with the header as a row."""
-        import pyarrow as pa
-
         unnamed = (f"f{number}" for number in range(_MOST_COLUMNS))
         kinds = dict.fromkeys(self.given or unnamed, pa.string())
         try:
@@ -241,17 +214,11 @@ class TextFile:
         return True
 
     def chunks(self, target: Sequence[Column]) -> Iterator[Chunk]:
-        """Read with the target's types, and as text from the first value that Arrow refuses.
-
-        Args:
-            target: columns of the table, in the file's order.
-        """
-        import pyarrow as pa
-
+        """Read with the target's types, and as text from the first value that Arrow refuses."""
         pairs = list(zip(self.names, target, strict=True))
         self.numbers = {name for name, column in pairs if types.base(column.type) in _NUMBERS}
         texts = dict.fromkeys(self.names, pa.string())
-        kinds = {**texts}
+        kinds = texts.copy()
         for name, column in pairs:
             wanted = column.type
             if wanted == "numeric" and name in self.scales:
@@ -276,8 +243,6 @@ class TextFile:
 
     def _read(self, kinds: dict[str, Any], skip: int) -> Iterator[Chunk]:
         """Yield the chunks after the first `skip` rows."""
-        import pyarrow as pa
-
         first, seen, given = 1, 0, 0
         are_numbers = [name in self.numbers and kind == pa.string() for name, kind in kinds.items()]
         last = None
@@ -305,7 +270,6 @@ class TextFile:
 
     def _is_left_open(self, last: str) -> bool:
         """Tell whether the last value is the rest of the file, because a quote is missing."""
-
         if not any(end in last for end in _ENDS):
             return False
         quoted = ('"' + last.replace('"', '""'))[-_TAIL:]
@@ -355,8 +319,6 @@ class TextFile:
 
     def _number(self, which: int) -> int:
         """Return the row number of a bad line by reading again: Arrow counts with one thread."""
-        import pyarrow as pa
-
         if not self._numbers:
             kept, self.bad = self.bad, []
             with self._open(dict.fromkeys(self.names, pa.string()), threads=False) as reader:
@@ -422,7 +384,5 @@ def _no_chunks(_target: Sequence[Column]) -> Iterator[Chunk]:
 
 def _refuse_infinite(batch: Any) -> None:
     """Fail if a value became infinite, so that the server reads its text."""
-    import pyarrow as pa
-
     if any(pa.types.is_floating(c.type) and has_infinite(c) for c in batch.columns):
         raise pa.ArrowInvalid("infinite")

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from vixtract.loading import types
-from vixtract.loading.encode import Column
 from vixtract.loading.errors import BadRowError, shown
+from vixtract.loading.target import Column
 
-_TIME = "time without time zone"
 _DAY = r"(?:\d+[-./]\d+[-./]\d+)"
 # The usual forms, which lose nothing; all others are parsed below.
 _PLAIN = {
     "date": re.compile(rf"{_DAY}(?:[ T]00:00(?::00(?:\.0*)?)?| 12:00(?::00)? AM)?"),
     types.TIMESTAMP: re.compile(rf"{_DAY}(?:[ T][\d:.]*)?"),
-    _TIME: re.compile(r"[\d:.]*"),
+    types.TIME: re.compile(r"[\d:.]*"),
 }
 # "+3" is always an offset; "-3" is one after a time or a blank, or if minutes follow.
 _OFFSET = re.compile(
@@ -46,8 +45,8 @@ def require_whole(values: Sequence[Any], column: Column, first: int) -> None:
     """Fail if the server would keep only a part of a text.
 
     Args:
-        values: Python values; only texts are checked.
-        column: of the table; only dates and times without a zone can lose a part.
+        values: only texts are checked.
+        column: only dates and times without a zone can lose a part.
         first: number of the first value's row.
     Raises:
         BadRowError: a text has a time that is not midnight, or a zone, and the column has none.
@@ -64,13 +63,12 @@ def require_whole(values: Sequence[Any], column: Column, first: int) -> None:
         if is_plain(text):
             continue
         if _has_zone(text):
-            raise BadRowError(
-                number, column.name, shown(value), "it has a time zone, the column has none"
-            )
-        if plain == "date" and _has_time(text):
-            raise BadRowError(
-                number, column.name, shown(value), "it has a time, the column is a date"
-            )
+            reason = "it has a time zone, the column has none"
+        elif plain == "date" and _has_time(text):
+            reason = "it has a time, the column is a date"
+        else:
+            continue
+        raise BadRowError(number, column.name, shown(value), reason)
 
 
 def _has_zone(text: str) -> bool:

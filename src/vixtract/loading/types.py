@@ -9,15 +9,20 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import functools
 import math
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 TEXT = "text"
+TEXTS = {"text", "character varying", "character"}
+INTEGERS = {"smallint", "integer", "bigint"}
+TIME = "time without time zone"
+TIMESTAMP = "timestamp without time zone"
+TIMESTAMPTZ = "timestamp with time zone"
 # The most digits of Arrow's decimals.
 NUMERIC_DIGITS = 38
 _BY_KIND: dict[type, str] = {
@@ -30,15 +35,13 @@ _BY_KIND: dict[type, str] = {
     bytearray: "bytea",
     memoryview: "bytea",
     dt.date: "date",
-    dt.time: "time without time zone",
+    dt.time: TIME,
     dt.timedelta: "interval",
     uuid.UUID: "uuid",
     dict: "jsonb",
     list: "jsonb",
     tuple: "jsonb",
 }
-TIMESTAMP = "timestamp without time zone"
-TIMESTAMPTZ = "timestamp with time zone"
 # Each type can be replaced by the next one without losing a value.
 _WIDER = {
     ("smallint", "integer"): "integer",
@@ -65,9 +68,7 @@ def infer(values: Collection[Any]) -> str:
     Args:
         values: Python values, iterated more than once; None is ignored.
     """
-    found: set[str] = set()
-    for kind, example in _kinds(values).items():
-        found.add(_infer_kind(kind, example))
+    found = {_infer_kind(kind, example) for kind, example in _kinds(values).items()}
     if "bigint" in found and any(type(v) is int and v not in BIGINT for v in values):
         found.add("numeric")
     if found == {"bigint", "double precision"}:
@@ -92,11 +93,7 @@ def _kinds(values: Collection[Any]) -> dict[Any, Any]:
 
 
 def kinds_of(values: Iterable[Any]) -> set[type]:
-    """Return the classes of a column's values, without that of None.
-
-    Args:
-        values: Python values.
-    """
+    """Return the classes of a column's values, without that of None."""
     return set(map(type, values)) - {type(None)}
 
 
@@ -110,31 +107,16 @@ def _infer_kind(kind: Any, example: Any) -> str:
     if hasattr(example, "tolist") and hasattr(example, "dtype"):
         # The Python value of a numpy scalar tells its type; an array is a list.
         return infer([example.tolist()])
-    for base, name in _BY_KIND.items():
-        if isinstance(example, base):
-            return name
-    return TEXT
+    return next((name for base, name in _BY_KIND.items() if isinstance(example, base)), TEXT)
 
 
 def combine(names: Iterable[str]) -> str:
-    """Return a type that holds the values of all these types.
-
-    Args:
-        names: PostgreSQL types.
-    """
-    result = ""
-    for name in sorted(names):
-        result = wider(result, name) if result else name
-    return result or TEXT
+    """Return a type that holds the values of all these types."""
+    return functools.reduce(wider, sorted(names) or [TEXT])
 
 
 def wider(one: str, other: str) -> str:
-    """Return the narrowest type that holds the values of both; `text` if no other does.
-
-    Args:
-        one: PostgreSQL type.
-        other: PostgreSQL type.
-    """
+    """Return the narrowest type that holds the values of both; `text` if no other does."""
     plain, other_plain = base(one), base(other)
     if plain == other_plain:
         return one if one == other else plain
@@ -143,23 +125,13 @@ def wider(one: str, other: str) -> str:
 
 
 def base(name: str) -> str:
-    """Return a type without its length or precision: numeric(12,2) gives numeric.
-
-    Args:
-        name: PostgreSQL type.
-    """
+    """Return a type without its length or precision: numeric(12,2) gives numeric."""
     start, bracket, rest = name.partition("(")
     return (start + rest.partition(")")[2]) if bracket else name
 
 
 def infer_arrow(kind: pa.DataType) -> str:
-    """Return the PostgreSQL type for an Arrow type.
-
-    Args:
-        kind: Arrow type.
-    """
-    import pyarrow as pa
-
+    """Return the PostgreSQL type for an Arrow type."""
     check = pa.types
     if check.is_dictionary(kind):
         return infer_arrow(kind.value_type)
@@ -181,7 +153,7 @@ def infer_arrow(kind: pa.DataType) -> str:
         (lambda t: check.is_float16(t) or check.is_float32(t), "real"),
         (check.is_floating, "double precision"),
         (check.is_date, "date"),
-        (check.is_time, "time without time zone"),
+        (check.is_time, TIME),
         (check.is_duration, "interval"),
         (is_binary, "bytea"),
         (check.is_nested, "jsonb"),
@@ -190,39 +162,19 @@ def infer_arrow(kind: pa.DataType) -> str:
 
 
 def is_uuid(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type holds UUIDs.
-
-    Args:
-        kind: Arrow type.
-    """
+    """Tell whether an Arrow type holds UUIDs."""
     return getattr(kind, "extension_name", "") == "arrow.uuid"
 
 
 def is_binary(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type holds bytes.
-
-    Args:
-        kind: Arrow type.
-    """
-    import pyarrow as pa
-
+    """Tell whether an Arrow type holds bytes."""
     check = pa.types
-    return bool(
-        check.is_binary(kind)
-        or check.is_large_binary(kind)
-        or check.is_fixed_size_binary(kind)
-        or check.is_binary_view(kind)
-    )
+    is_sized = check.is_fixed_size_binary(kind) or check.is_binary_view(kind)
+    return bool(is_sized or check.is_binary(kind) or check.is_large_binary(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type holds text.
-
-    Args:
-        kind: Arrow type.
-    """
-    import pyarrow as pa
-
+    """Tell whether an Arrow type holds text."""
     check = pa.types
     return bool(check.is_string(kind) or check.is_large_string(kind) or check.is_string_view(kind))
 
@@ -239,11 +191,7 @@ _FIRST = 50
 
 
 def infer_texts(array: pa.StringArray) -> str:
-    """Return the type of a text file's column; `text` if another would change a value.
-
-    Args:
-        array: values as in the file; nulls are ignored.
-    """
+    """Return the type of a text file's column; `text` if another would change a value."""
     array = array.drop_null()
     if not len(array):
         return TEXT
@@ -255,7 +203,6 @@ def infer_texts(array: pa.StringArray) -> str:
 
 def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     """Return each type's pattern, and a further check of its values."""
-    import pyarrow as pa
 
     def zones(array: pa.StringArray) -> set[bool]:
         return {one.tzinfo is not None for one in _parse(array, dt.datetime.fromisoformat)}
@@ -264,11 +211,7 @@ def _forms() -> Iterator[tuple[str, str, Callable[[pa.StringArray], bool]]]:
     yield "bigint", _INTEGER, lambda array: _casts(array, pa.int64())
     yield "numeric", _DECIMAL, lambda _: True
     yield "double precision", _FLOAT, lambda array: all(map(_is_double, array.to_pylist()))
-    yield (
-        "numeric",
-        _FLOAT,
-        lambda array: all(map(math.isfinite, map(float, array.to_pylist()))),
-    )
+    yield "numeric", _FLOAT, lambda array: all(math.isfinite(float(x)) for x in array.to_pylist())
     yield "date", _DAY, lambda array: bool(_parse(array, dt.date.fromisoformat))
     yield TIMESTAMP, _MOMENT, lambda array: zones(array) == {False}
     yield TIMESTAMPTZ, _MOMENT, lambda array: zones(array) == {True}
@@ -281,11 +224,7 @@ def _is_double(text: str) -> bool:
 
 
 def scale_of(array: pa.StringArray) -> int:
-    """Return the largest number of digits after the decimal point.
-
-    Args:
-        array: decimals as texts.
-    """
+    """Return the largest number of digits after the decimal point, of decimals as texts."""
     import pyarrow.compute as pc
 
     # Arithmetic with a Python number would make Arrow import pandas.
@@ -303,8 +242,6 @@ def _all_are(array: pa.StringArray, form: str) -> bool:
 
 
 def _casts(array: pa.StringArray, kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     try:
         array.cast(kind)
     except pa.ArrowInvalid:
@@ -313,7 +250,7 @@ def _casts(array: pa.StringArray, kind: pa.DataType) -> bool:
 
 
 def _parse(array: pa.StringArray, parse: Callable[[str], Any]) -> list[Any]:
-    """Parse all values; return None if one of them is of another type."""
+    """Parse all values; return an empty list if one of them is of another type."""
     try:
         return list(map(parse, array.to_pylist()))
     except ValueError:

@@ -14,17 +14,8 @@ from vixtract.loading.sources import Source, from_rows
 
 # The errors of openpyxl and its parsers for a damaged file, or one of another format; XML's is a
 # SyntaxError.
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    SyntaxError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
+_WRONG_CONTENT = (SyntaxError, LookupError, ValueError, TypeError, AttributeError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, *_WRONG_CONTENT)
 
 
 class WorkbookArguments(TypedDict, total=False):
@@ -35,22 +26,14 @@ class WorkbookArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class WorkbookOptions:
-    """Options of a workbook.
-
-    Args:
-        sheet: name, or position from 0.
-    """
+    """Options of a workbook: the sheet's name, or its position from 0."""
 
     sheet: str | int = 0
 
 
 def open_workbook(path: Path, options: WorkbookOptions, columns: Sequence[str] = ()) -> Source:
-    """Open one sheet, read row by row.
+    """Open one sheet, read row by row; `columns` names the columns if it has no header.
 
-    Args:
-        path: XLSX or XLSM file.
-        options: say which sheet.
-        columns: names, if the sheet has no header.
     Raises:
         LoadUsageError: the file is not a workbook, the sheet does not exist, or a column that has
             values has no name.
@@ -112,8 +95,5 @@ def _named(
 
 
 def _unreadable(path: Path, error: Exception) -> LoadUsageError:
-    return unreadable(
-        path,
-        error,
-        "Is it whole, an .xlsx (not an .xls of another name) and without a password?",
-    )
+    hint = "Is it whole, an .xlsx (not an .xls of another name) and without a password?"
+    return unreadable(path, error, hint)

@@ -11,20 +11,22 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import Connection, Cursor, sql
+from psycopg.abc import Buffer
+from psycopg.copy import LibpqWriter
 
 from vixtract.loading.chunks import BYTES, Chunk
 from vixtract.loading.connections import copying
-from vixtract.loading.encode import Column, InexactError, encode_chunk
+from vixtract.loading.encode import InexactError, encode_chunk
 from vixtract.loading.errors import BadRowError, LoadError, shown
 from vixtract.loading.python_values import adapt_row
+from vixtract.loading.target import Column, join_names
 from vixtract.loading.text_moments import require_whole
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
-    from psycopg import Connection, Cursor, sql
-    from psycopg.abc import Buffer
 
 SESSION_CHUNKS = 8
 
@@ -33,8 +35,6 @@ class Writer:
     """Writes chunks into one table within the caller's transaction.
 
     Args:
-        connection: in a transaction.
-        relation: quoted name of the table.
         columns: of the table, in the chunks' order.
         freeze: write frozen rows, which only a table made in this transaction takes: even readers
             with an older snapshot see them.
@@ -54,7 +54,6 @@ class Writer:
         self.freeze = freeze
         self.rows = 0
         self.bytes = 0
-        self.exact_rows = 0
         self._place = make_context_pattern(
             _bare_name(connection, relation), [c.name for c in columns]
         )
@@ -68,8 +67,6 @@ class Writer:
     def write(self, chunk: Chunk) -> None:
         """Send a chunk.
 
-        Args:
-            chunk: its columns in the order of `columns`.
         Raises:
             BadRowError: the server refused a row of this chunk or of one before.
         """
@@ -86,7 +83,6 @@ class Writer:
                 self.write(chunk.slice(middle))
                 return
             self._write_binary(chunk, batch)
-            self.exact_rows += chunk.rows
         self.rows += chunk.rows
 
     def flush(self) -> None:
@@ -95,8 +91,6 @@ class Writer:
         Raises:
             BadRowError: the server refused a row.
         """
-        import psycopg
-
         if self._copy is None:
             return
         copy, encoder = self._copy, self._encoder
@@ -110,8 +104,6 @@ class Writer:
 
     def abandon(self) -> None:
         """End a running COPY after a failure of the source."""
-        import psycopg
-
         if self._copy is not None:
             self._copy = None
             try:
@@ -121,8 +113,6 @@ class Writer:
                 pass  # the transaction is rolled back, and the source's failure is reported
 
     def _write_binary(self, chunk: Chunk, batch: pa.RecordBatch) -> None:
-        import psycopg
-
         if self._copy is not None and batch.schema != self._schema:
             self.flush()
         try:
@@ -139,8 +129,6 @@ class Writer:
             self.flush()
 
     def _begin(self, schema: pa.Schema) -> None:
-        from pgpq import ArrowToPostgresBinaryEncoder
-
         self._stack.enter_context(copying(self.connection))
         cursor = self._stack.enter_context(self.connection.cursor())
         self._copy = self._stack.enter_context(self._open_copy(cursor, "BINARY"))
@@ -149,8 +137,6 @@ class Writer:
         self._copy.write(self._encoder.write_header())
 
     def _write_text(self, chunk: Chunk) -> None:
-        import psycopg
-
         values = [chunk.values(i) for i in range(len(self.columns))]
         for texts, column in zip(values, self.columns, strict=True):
             require_whole(texts, column, chunk.first)
@@ -175,8 +161,6 @@ class Writer:
 
     def _open_copy(self, cursor: Cursor[Any], form: str) -> Any:
         """Open a COPY and count its bytes."""
-        from psycopg.copy import LibpqWriter
-
         owner = self
 
         class CountingWriter(LibpqWriter):
@@ -187,9 +171,7 @@ class Writer:
         return cursor.copy(self._statement(form), writer=CountingWriter(cursor))
 
     def _statement(self, form: str) -> sql.Composed:
-        from psycopg import sql
-
-        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        names = join_names(column.name for column in self.columns)
         return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}, FREEZE {})").format(
             self.relation, names, sql.SQL(form), sql.SQL("true" if self.freeze else "false")
         )
@@ -232,11 +214,7 @@ def make_context_pattern(table: str, columns: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern that finds the row's number and the column in the context of a refusal.
 
     The context is `COPY t, line 3, column n: "x"`, with other words in other languages: the pattern
-    takes any text between the names and numbers.
-
-    Args:
-        table: its name without a schema.
-        columns: names, which may contain anything.
+    takes any text between the names and numbers. `table` is a name without a schema.
     """
     names = "|".join(map(re.escape, sorted(columns, key=len, reverse=True)))
     return re.compile(

@@ -35,10 +35,8 @@ class Certificate:
         mode: of the setting HTTPS.
         source: files, last-good, acme or self-signed.
         names: host names and addresses that it is for.
-        issuer: who signed it.
         not_after: when it expires, UTC.
         problem: why it cannot be used as it is, or an empty text.
-        cure: what to do about it.
     """
 
     mode: str
@@ -68,11 +66,7 @@ def _run(host: Host, instance: Instance, *words: str, text: str = "") -> str:
 
 
 def parse_certificate(text: str) -> Certificate:
-    """Read the status file that the front door writes.
-
-    Args:
-        text: JSON of the status file.
-    """
+    """Read the status file that the front door writes (JSON)."""
     found: Mapping[str, Any] = json.loads(text)
     return Certificate(
         mode=found["mode"],
@@ -86,12 +80,7 @@ def parse_certificate(text: str) -> Certificate:
 
 
 def load_certificate(host: Host, instance: Instance) -> Certificate | None:
-    """Return the certificate that the front door serves, or None where it serves none.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
-    """
+    """Return the certificate that the front door serves, or None where it serves none."""
     if instance.settings.https_mode == "off":
         return None
     try:
@@ -101,12 +90,7 @@ def load_certificate(host: Host, instance: Instance) -> Certificate | None:
 
 
 def render_certificate(found: Certificate, now: datetime.datetime) -> list[str]:
-    """Return the lines that `status` and `up` print.
-
-    Args:
-        found: what is served.
-        now: present time with its zone.
-    """
+    """Return the lines that `status` and `up` print."""
     kind = {
         "self-signed": "self-signed: browsers warn once",
         "files": f"yours, issued by {found.issuer}",
@@ -137,12 +121,7 @@ def as_json(found: Certificate | None, now: datetime.datetime) -> dict[str, Any]
 
 
 def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
-    """Check the certificate of the web pages.
-
-    Args:
-        instance: the appliance, whose front door runs.
-        found: what it serves.
-    """
+    """Check the certificate of the web pages; the front door runs."""
     mode = instance.settings.https_mode
     if mode == "off":
         return Finding("https", "ok", "HTTPS is off, as set")
@@ -158,12 +137,7 @@ def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
 
 
 def check_database_tls(host: Host, instance: Instance) -> Finding:
-    """Check that PostgreSQL has its certificate: without it no connection from outside works.
-
-    Args:
-        host: the machine.
-        instance: the appliance, whose PostgreSQL runs.
-    """
+    """Check that PostgreSQL, which runs, has its certificate: BI tools need it to connect."""
     container = instance.container("postgresql")
     command = ["docker", "exec", "--user", "postgres", container, "psql", "-XAtc", "SHOW ssl"]
     answer = host.run(command, timeout_s=30)
@@ -176,33 +150,25 @@ def check_database_tls(host: Host, instance: Instance) -> Finding:
 
 
 def run_checks(host: Host, instance: Instance) -> list[Finding]:
-    """Check the certificates of the front door and of PostgreSQL, where both run.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
-    """
+    """Check the certificates of the front door and of PostgreSQL, where both run."""
     if not host.which("docker"):
         return []
     found = list_containers(host, instance.project)
     findings = []
-    if "nginx" in found and found["nginx"].is_up:
+    up = {service for service, container in found.items() if container.is_up}
+    if "nginx" in up:
         findings.append(check_certificate(instance, load_certificate(host, instance)))
-    if "postgresql" in found and found["postgresql"].is_up:
+    if "postgresql" in up:
         findings.append(check_database_tls(host, instance))
     return findings
 
 
 def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
-    """Return a TLS context that trusts the certificate of the front door and no other.
+    """Return a TLS context that trusts the front door's certificate alone; None where HTTPS is off.
 
     The certificate was read inside the container, so its names need not be checked: only the front
     door can answer with it.
 
-    Args:
-        host: the machine.
-        instance: the appliance.
-    Returns: None where HTTPS is off.
     Raises:
         CertificateError: nothing is served.
     """
@@ -216,10 +182,8 @@ def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
 
 
 def read_file(path: str) -> str:
-    """Return the content of a file of the operator.
+    """Return the content of one of the operator's files: PEM or a password.
 
-    Args:
-        path: the file; PEM or a password.
     Raises:
         UsageError: it cannot be read.
     """
@@ -238,8 +202,6 @@ def install(host: Host, instance: Instance, cert: str, key: str, password_file: 
     """Install a certificate in the front door, which checks it before anything changes.
 
     Args:
-        host: the machine.
-        instance: the appliance.
         cert: PEM file of the certificate, followed by those that vouch for it.
         key: PEM file of its key.
         password_file: file with the key's password; empty for none.
@@ -257,24 +219,15 @@ def install(host: Host, instance: Instance, cert: str, key: str, password_file: 
 
 
 def trust_authority(host: Host, instance: Instance, path: str) -> str:
-    """Have the front door trust the authorities of a private ACME server.
+    """Have the front door trust a private ACME server's authorities; return what was done.
 
     Args:
-        host: the machine.
-        instance: the appliance.
         path: PEM file; empty takes them away.
-    Returns: what was done.
     """
     text = read_file(path) if path else ""
     return _run(host, instance, "front-door", "certificates", "authority", text=text).strip()
 
 
 def renew(host: Host, instance: Instance) -> str:
-    """Ask the ACME authority for a new certificate now.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
-    Returns: what was done.
-    """
+    """Ask the ACME authority for a new certificate now; return what was done."""
     return _run(host, instance, "front-door", "certificates", "renew").strip()

@@ -11,21 +11,21 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vixtract import __version__
 from vixtract.errors import UsageError, VixtractError
 from vixtract.ops import certificates
 from vixtract.ops.arguments import build_parser
-from vixtract.ops.compose import build_compose, build_down, build_logs
+from vixtract.ops.compose import build_compose, build_down, build_logs, run_compose
 from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers
 from vixtract.ops.demo import is_up, render_result, run_demo
 from vixtract.ops.doctor import as_json, is_serious, run_doctor
 from vixtract.ops.engine import ensure_engine
 from vixtract.ops.host import Host
-from vixtract.ops.instance import OPTIONS, Instance, load_instance
+from vixtract.ops.instance import Instance, load_instance
 from vixtract.ops.people import run_people
 from vixtract.ops.provision import build_images
 from vixtract.ops.rotate import check_shown, render_rotated, run_rotation
@@ -37,13 +37,7 @@ from vixtract.ops.status import (
     render_status,
 )
 from vixtract.ops.testing import run_tests, select_tests
-from vixtract.ops.up import (
-    Started,
-    find_present_engine,
-    list_volumes,
-    require_running,
-    run_up,
-)
+from vixtract.ops.up import Started, find_present_engine, list_volumes, require_running, run_up
 from vixtract.text_tables import format_span, render_table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,13 +106,7 @@ class Terminal:
 
 
 class Command:
-    """One call of the command.
-
-    Args:
-        options: the parsed command line.
-        passed_on: what stood after `--`.
-        terminal: where everything is printed.
-    """
+    """One call of the command; `passed_on` is what stood after `--`."""
 
     def __init__(
         self, options: argparse.Namespace, passed_on: Sequence[str], terminal: Terminal
@@ -131,17 +119,19 @@ class Command:
         agreed = bool(getattr(options, "yes", False)) or (self.in_ci and options.command == "test")
         self.session = Session(host, terminal, agreed, bool(options.debug))
 
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Print several lines."""
+        for line in lines:
+            self.say(line)
+
     def instance(self, **more: str) -> Instance:
         """Return the appliance that the options and the environment describe."""
-        names = ("project", *OPTIONS)
-        options = {name: getattr(self.options, name, None) for name in names}
-        return load_instance(ROOT, {**options, **more}, self.session.host.environment)
+        return load_instance(ROOT, {**vars(self.options), **more}, self.session.host.environment)
 
     def up(self) -> int:
         """Bring the appliance up and tell where it is."""
         instance = self.instance()
-        for warning in instance.warnings:
-            self.say(f"Warning: {warning}")
+        self.say_all(f"Warning: {warning}" for warning in instance.warnings)
         self._tell(run_up(self.session, instance, self.options.engine))
         return 0
 
@@ -149,21 +139,18 @@ class Command:
         instance = started.instance
         self.say(f"ViXtract is up after {format_span(started.seconds)}")
         self.say(f"Scheduler engine: {started.engine} ({started.reason})")
-        for line in render_addresses(build_addresses(instance)):
-            self.say(line)
+        self.say_all(render_addresses(build_addresses(instance)))
         self._tell_certificate(certificates.load_certificate(self.session.host, instance))
         self.say("")
         accounts = build_accounts(instance, started.passwords)
-        for line in render_table(("account of", "name", "password"), accounts):
-            self.say(line)
+        self.say_all(render_table(("account of", "name", "password"), accounts))
         if started.passwords:
             shown = os.path.relpath(instance.secrets_path, instance.root)
             self.say(f"Generated passwords are shown this once; they are kept in {shown} (0600).")
 
     def _tell_certificate(self, found: certificates.Certificate | None) -> None:
         now = datetime.datetime.now(datetime.timezone.utc)
-        for line in certificates.render_certificate(found, now) if found else ():
-            self.say(line)
+        self.say_all(certificates.render_certificate(found, now) if found else ())
 
     def certs(self) -> int:
         """Show or change the front door's certificate."""
@@ -200,13 +187,9 @@ class Command:
                 f"{instance.project} (volumes {', '.join(volumes)})",
                 "Run `./vixtract down` to stop and keep all data, or add --yes.",
             )
-        command = build_compose(compose, instance, build_down(volumes=self.options.volumes))
-        show = self.say if session.debug else session.console.detail
-        done = session.host.stream(
-            command, timeout_s=DOWN_S, on_line=show, environment=instance.variables()
-        )
-        if not done.ok:
-            raise VixtractError(f"Compose failed: {done.last_line}", "Run: ./vixtract doctor")
+        arguments = build_down(volumes=self.options.volumes)
+        done = run_compose(session, compose, instance, arguments, DOWN_S)
+        done.require(VixtractError, "Compose failed", "Run: ./vixtract doctor")
         rest = "all data is deleted" if self.options.volumes else "all data stays"
         self.say(f"ViXtract (project {instance.project}) is down; {rest}.")
         return 0
@@ -222,8 +205,7 @@ class Command:
             "some seconds, and BI tools need the new password",
             "Add --yes.",
         )
-        for line in render_rotated(run_rotation(self.session, instance, self.options.wait)):
-            self.say(line)
+        self.say_all(render_rotated(run_rotation(self.session, instance, self.options.wait)))
         return 0
 
     def status(self) -> int:
@@ -237,8 +219,7 @@ class Command:
         if self.options.json:
             self.say(json.dumps(status, indent=2))
         else:
-            for line in render_status(status):
-                self.say(line)
+            self.say_all(render_status(status))
             self._tell_certificate(certificate)
         return 0 if status["state"] == "up" else 1
 
@@ -249,15 +230,11 @@ class Command:
             raise UsageError(f"--tail {tail} is no number.", "Give a number of lines, or `all`.")
         instance = self.instance()
         _, compose = require_running(self.session)
-        arguments = build_logs(
-            self.options.service,
-            follow=self.options.follow,
-            tail=tail,
-            colour=sys.stdout.isatty(),
-        )
+        service, follow = self.options.service, self.options.follow
+        arguments = build_logs(service, follow=follow, tail=tail, colour=sys.stdout.isatty())
         return self.session.host.attach(
             build_compose(compose, instance, arguments),
-            timeout_s=FOLLOW_S if self.options.follow else DOWN_S,
+            timeout_s=FOLLOW_S if follow else DOWN_S,
             environment=instance.variables(),
         )
 
@@ -296,8 +273,7 @@ class Command:
             self._tell(started)
             instance = started.instance
         result = run_demo(session, instance, datetime.datetime.now(datetime.timezone.utc))
-        for line in render_result(result):
-            self.say(line)
+        self.say_all(render_result(result))
         self.say(f"Demo done after {format_span(session.host.clock() - start)}")
         return 0
 
@@ -346,13 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(options: argparse.Namespace, passed_on: list[str]) -> int:
-    """Run one subcommand, and tell errors in two lines.
-
-    Args:
-        options: the parsed command line.
-        passed_on: words after `--`.
-    Returns: exit code, as of `main`.
-    """
+    """Run one subcommand, tell errors in two lines, and return the exit code."""
     terminal = Terminal()
     try:
         command = Command(options, passed_on, terminal)

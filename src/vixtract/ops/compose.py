@@ -18,7 +18,7 @@ from vixtract.ops.engine import (
     list_available,
     parse_version,
 )
-from vixtract.ops.host import Host
+from vixtract.ops.host import Completed, Host
 from vixtract.ops.instance import Instance
 
 FILE = "docker-compose.yml"
@@ -32,12 +32,7 @@ SERVICE_LABEL = "com.docker.compose.service"
 
 @dataclass(frozen=True)
 class Compose:
-    """An installed compose.
-
-    Args:
-        command: program and first arguments.
-        version: its version.
-    """
+    """An installed compose."""
 
     command: tuple[str, ...]
     version: str
@@ -49,11 +44,7 @@ class Compose:
 
 
 def find_compose(host: Host) -> Compose | None:
-    """Return the installed compose, the plugin if there are both, or None.
-
-    Args:
-        host: the machine.
-    """
+    """Return the installed compose, the plugin if there are both, or None."""
     for command in (("docker", "compose"), ("docker-compose",)):
         answer = host.run([*command, "version", "--short"], timeout_s=20)
         version = answer.stdout.strip()
@@ -63,12 +54,7 @@ def find_compose(host: Host) -> Compose | None:
 
 
 def check_pair(compose: Compose, engine: ContainerEngine) -> str:
-    """Return why a compose does not suit an engine, or an empty string.
-
-    Args:
-        compose: the compose.
-        engine: the running engine.
-    """
+    """Return why a compose does not suit an engine, or an empty string."""
     if compose.generation == 1 and engine.oldest_api > COMPOSE_1_API:
         oldest = ".".join(map(str, engine.oldest_api))
         return (
@@ -81,9 +67,6 @@ def check_pair(compose: Compose, engine: ContainerEngine) -> str:
 def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
     """Return a compose that suits the engine; install one if there is none.
 
-    Args:
-        session: this call.
-        engine: the running engine.
     Raises:
         PreconditionError: there is none and none can be installed.
     """
@@ -107,13 +90,7 @@ def ensure_compose(session: Session, engine: ContainerEngine) -> Compose:
 
 
 def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]) -> list[str]:
-    """Return a compose command for one appliance.
-
-    Args:
-        compose: the compose.
-        instance: the appliance.
-        arguments: subcommand and its options.
-    """
+    """Return a compose command for one appliance."""
     command = [*compose.command, "--project-name", instance.project]
     command += ["--project-directory", str(instance.root)]
     if instance.env_path.is_file():
@@ -123,18 +100,31 @@ def build_compose(compose: Compose, instance: Instance, arguments: Sequence[str]
     return [*command, *arguments]
 
 
+def run_compose(
+    session: Session,
+    compose: Compose,
+    instance: Instance,
+    arguments: Sequence[str],
+    timeout_s: float,
+) -> Completed:
+    """Run compose; its output shows as progress, and stays with --debug."""
+    return session.host.stream(
+        build_compose(compose, instance, arguments),
+        timeout_s=timeout_s,
+        on_line=session.console.say if session.debug else session.console.detail,
+        environment=instance.variables(),
+    )
+
+
 def build_up() -> list[str]:
     """Return the arguments that start all services."""
     return ["up", "--detach", "--no-build", "--remove-orphans"]
 
 
 def build_down(*, volumes: bool) -> list[str]:
-    """Return the arguments that remove containers and network.
-
-    Args:
-        volumes: whether to remove the volumes, and with them all data.
-    """
-    return ["down", "--remove-orphans", *(["--volumes"] if volumes else [])]
+    """Return the arguments that remove containers and network, and all data with `volumes`."""
+    options = ["--volumes"] if volumes else []
+    return ["down", "--remove-orphans", *options]
 
 
 def build_logs(
@@ -144,20 +134,8 @@ def build_logs(
 
     Args:
         services: names; all services if empty.
-        follow: whether to go on until interrupted.
         tail: number of lines per service, or `all`.
         colour: whether to keep colours; 1.29 writes them into files too.
     """
     options = [*(["--follow"] if follow else []), *([] if colour else ["--no-color"])]
     return ["logs", "--tail", tail, *options, *services]
-
-
-def build_container_list(project: str) -> list[str]:
-    """Return the command that lists the containers of a project, stopped ones included."""
-    label = f"label={PROJECT_LABEL}={project}"
-    return ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
-
-
-def build_volume_list(project: str) -> list[str]:
-    """Return the command that lists the volumes of a project."""
-    return ["docker", "volume", "ls", "--quiet", "--filter", f"label={PROJECT_LABEL}={project}"]

@@ -29,8 +29,6 @@ class Session:
     """One call of the command.
 
     Args:
-        host: the machine.
-        console: where messages go.
         assume_yes: whether changes of the machine are agreed to beforehand.
         debug: whether long programs show all of their output.
     """
@@ -60,8 +58,6 @@ class Session:
     def privileged(self, argv: Sequence[str]) -> list[str]:
         """Return an argument list that runs as root.
 
-        Args:
-            argv: program and arguments.
         Raises:
             PreconditionError: this is not root and there is no sudo.
         """

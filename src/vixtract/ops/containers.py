@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.ops.compose import SERVICE_LABEL, build_container_list
+from vixtract.ops.compose import PROJECT_LABEL, SERVICE_LABEL
 from vixtract.ops.console import Session
 from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES
@@ -30,14 +30,10 @@ class Container:
     """One service's container.
 
     Args:
-        service: compose service.
-        name: container name.
         state: created, running, restarting, exited, paused or dead.
         health: healthy, starting, unhealthy, or empty where the image has no check.
-        image: name it was started from.
         started: when it started, UTC.
         restarts: how often the engine restarted it.
-        exit_code: of its last process.
         ports: published ports as `address:port->port`.
         last_check: what the last health check printed.
     """
@@ -65,11 +61,7 @@ class Container:
 
 
 def parse_container(entry: Mapping[str, Any]) -> Container:
-    """Read one entry of `docker inspect`.
-
-    Args:
-        entry: the JSON object.
-    """
+    """Read one entry of `docker inspect`."""
     state = entry["State"]
     health = state.get("Health") or {}
     checks = health.get("Log") or []
@@ -96,14 +88,10 @@ def parse_container(entry: Mapping[str, Any]) -> Container:
 
 
 def list_containers(host: Host, project: str) -> dict[str, Container]:
-    """Return the project's containers by service.
-
-    Args:
-        host: the machine.
-        project: compose project name.
-    """
-    listed = host.run(build_container_list(project), timeout_s=30)
-    numbers = listed.stdout.split()
+    """Return the project's containers by service, stopped ones included."""
+    label = f"label={PROJECT_LABEL}={project}"
+    command = ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]
+    numbers = host.run(command, timeout_s=30).stdout.split()
     if not numbers:
         return {}
     answer = host.run(["docker", "inspect", *numbers], timeout_s=30)
@@ -114,13 +102,7 @@ def list_containers(host: Host, project: str) -> dict[str, Container]:
 
 
 def last_log(host: Host, container: str, lines: int = 10) -> list[str]:
-    """Return the last log lines of a container.
-
-    Args:
-        host: the machine.
-        container: its name.
-        lines: how many.
-    """
+    """Return the last log lines of a container."""
     answer = host.run(["docker", "logs", "--tail", str(lines), container], timeout_s=30)
     return [line for line in (answer.stdout + answer.stderr).splitlines() if line.strip()]
 
@@ -129,7 +111,6 @@ def judge(found: Mapping[str, Container], before: Mapping[str, int]) -> tuple[li
     """Return the services still to wait for, and one that will not recover by itself.
 
     Args:
-        found: containers by service.
         before: restarts of each service when the wait began.
     Returns: each service to wait for as `service (state)`; the failed service, or an empty text.
     """
@@ -158,15 +139,10 @@ def wait_healthy(
     timeout_s: float = HEALTHY_S,
     services: Sequence[str] = SERVICES,
 ) -> dict[str, Container]:
-    """Wait until services are up.
+    """Wait until services are up, and return the containers.
 
     Args:
-        session: this call.
-        project: compose project name.
         before: restarts of each service before the start.
-        timeout_s: longest wait in seconds.
-        services: those that are awaited.
-    Returns: the containers.
     Raises:
         UnhealthyError: a service ended, keeps restarting or is not up in time; its last log lines
             were shown.

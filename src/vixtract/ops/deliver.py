@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from vixtract.errors import VixtractError
 from vixtract.ops.compose import PROJECT_LABEL
@@ -40,10 +39,7 @@ def build_delivery(instance: Instance) -> list[str]:
 def deliver_secrets(session: Session, instance: Instance) -> list[str]:
     """Write those secrets that differ from the documented defaults into the volume.
 
-    Args:
-        session: this call.
-        instance: the appliance; its images are here.
-    Returns: names of the values that changed in the volume.
+    Returns: names of the values that changed there.
     Raises:
         DeliveryError: the volume could not be made or written.
     """
@@ -52,15 +48,6 @@ def deliver_secrets(session: Session, instance: Instance) -> list[str]:
     steps = ((build_volume(instance), ""), (build_delivery(instance), json.dumps(values)))
     for command, text in steps:
         done = session.host.run(command, timeout_s=DELIVER_S, input_text=text)
-        if not done.ok:
-            raise DeliveryError(
-                f"The secrets did not reach the volume {instance.project}_{VOLUME}: "
-                f"{done.last_line}",
-                "Run: ./vixtract doctor",
-            )
-    return done.stdout.split()
-
-
-def build_restart(instance: Instance, services: Sequence[str] = READERS) -> list[str]:
-    """Build the command that starts services again, so that they read their secrets."""
-    return ["docker", "restart", *(instance.container(service) for service in services)]
+        problem = f"The secrets did not reach the volume {instance.project}_{VOLUME}"
+        said = done.require(DeliveryError, problem, "Run: ./vixtract doctor")
+    return said.split()

@@ -70,7 +70,6 @@ class DemoResult:
         job: the finished job's status.
         tables: name, comment, rows, head and first rows of each table, as BI reads them.
         read_only: whether the BI account was refused a DELETE.
-        log: the job's log.
     """
 
     job: Mapping[str, Any]
@@ -80,12 +79,7 @@ class DemoResult:
 
 
 def is_up(session: Session, instance: Instance) -> bool:
-    """Say whether all services run and are healthy.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-    """
+    """Say whether all services run and are healthy."""
     found = list_containers(session.host, instance.project)
     return all(service in found and found[service].is_up for service in SERVICES)
 
@@ -93,10 +87,6 @@ def is_up(session: Session, instance: Instance) -> bool:
 def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> DemoResult:
     """Run the main job on the appliance, which is up.
 
-    Args:
-        session: this call.
-        instance: the appliance.
-        now: present time with its zone.
     Raises:
         DemoError: a step failed; the job's log was shown if it was the job.
     """
@@ -133,18 +123,11 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
 
 def _execute(session: Session, command: Sequence[str], what: str, timeout_s: float = 60) -> str:
     done = session.host.run(command, timeout_s=timeout_s)
-    if not done.ok:
-        raise DemoError(f"Could not {what}: {done.last_line}", "Run: ./vixtract doctor")
-    return done.stdout
+    return done.require(DemoError, f"Could not {what}", "Run: ./vixtract doctor")
 
 
 def ensure_person(session: Session, instance: Instance) -> None:
-    """Make the account of the demo's person; its password is shown when it is made.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Make the account of the demo's person; its password is shown when it is made."""
     operator = ["docker", "exec", instance.container("jupyter"), *OPERATOR]
     people = json.loads(_execute(session, [*operator, "user", "list", "--json"], "list people"))
     if any(person["name"] == PERSON for person in people):
@@ -157,12 +140,7 @@ def ensure_person(session: Session, instance: Instance) -> None:
 
 
 def ensure_notebook(session: Session, instance: Instance) -> None:
-    """Put the shipped notebook into the person's home, as that person.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Put the shipped notebook into the person's home, as that person."""
     # An edited copy stays, under another name: the demo must run what is shipped.
     script = (
         'set -eu; umask 077; cd; mkdir -p examples; if [ -e "$2" ] && ! cmp -s "$1" "$2"; then '
@@ -175,32 +153,19 @@ def ensure_notebook(session: Session, instance: Instance) -> None:
 
 
 def read_api_key(session: Session, instance: Instance) -> str:
-    """Return the appliance's own key of the scheduler.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Return the appliance's own key of the scheduler."""
     command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
     return _execute(session, command, "read the scheduler's key").strip()
 
 
 def next_minute(now: datetime.datetime) -> datetime.datetime:
-    """Return the next full minute in UTC, or the one after where that is within five seconds.
-
-    Args:
-        now: present time with its zone.
-    """
+    """Return the next full minute in UTC, or the one after where that is within five seconds."""
     start = now.astimezone(datetime.timezone.utc) + datetime.timedelta(seconds=65)
     return start.replace(second=0, microsecond=0)
 
 
 def build_event(due: datetime.datetime) -> dict[str, Any]:
-    """Build the demo's event for exactly one minute.
-
-    Args:
-        due: that minute, UTC.
-    """
+    """Build the demo's event for exactly one minute, given in UTC."""
     return {
         "id": EVENT,
         "title": "Demo: flights of 2013",
@@ -225,25 +190,15 @@ def build_event(due: datetime.datetime) -> dict[str, Any]:
 
 
 def ensure_event(scheduler: SchedulerClient, event: Mapping[str, Any]) -> None:
-    """Create the event, or change the one of an earlier demo.
-
-    Args:
-        scheduler: the client.
-        event: the event.
-    """
-    if any(row.get("id") == event["id"] for row in scheduler.get_schedule().rows):
-        scheduler.update_event(str(event["id"]), event)
+    """Create the event, or change the one of an earlier demo."""
+    if any(row.get("id") == EVENT for row in scheduler.get_schedule().rows):
+        scheduler.update_event(EVENT, event)
     else:
         scheduler.create_event(event)
 
 
 def read_log(scheduler: SchedulerClient, job: str) -> str:
-    """Return the log of a finished job; empty where there is none.
-
-    Args:
-        scheduler: the client.
-        job: its number.
-    """
+    """Return the log of a finished job; empty where there is none."""
     try:
         return scheduler.get_job_log(job)
     except SchedulerError:
@@ -251,12 +206,7 @@ def read_log(scheduler: SchedulerClient, job: str) -> str:
 
 
 def find_job(scheduler: SchedulerClient, due_at: float) -> str:
-    """Return the number of the event's job for a due time, empty while there is none.
-
-    Args:
-        scheduler: the client.
-        due_at: seconds since 1970.
-    """
+    """Return the number of the event's job due then (seconds since 1970), or an empty text."""
     active = scheduler.get_active_jobs().values()
     for job in (*active, *scheduler.get_event_history(EVENT, limit=5).rows):
         if job.get("event") == EVENT and float(job.get("time_start") or 0) >= due_at - 1:
@@ -265,14 +215,7 @@ def find_job(scheduler: SchedulerClient, due_at: float) -> str:
 
 
 def follow(session: Session, scheduler: SchedulerClient, due_at: float) -> dict[str, Any]:
-    """Wait for the scheduled run and show its progress.
-
-    Args:
-        session: this call.
-        scheduler: the client.
-        due_at: when it is due, seconds since 1970.
-    Returns: the finished job's status.
-    """
+    """Show the progress of the run due then (seconds since 1970); return the job's last status."""
     host, console = session.host, session.console
     start = host.clock()
     job = ""
@@ -305,15 +248,7 @@ def follow(session: Session, scheduler: SchedulerClient, due_at: float) -> dict[
 
 
 def show_console(session: Session, scheduler: SchedulerClient, job: str, offset: int) -> int:
-    """Show what a running job has logged since the last call.
-
-    Args:
-        session: this call.
-        scheduler: the client.
-        job: its number.
-        offset: bytes that were shown before.
-    Returns: bytes that have been shown now.
-    """
+    """Show what a job logged after so many bytes; return how many have been shown now."""
     try:
         page = scheduler.get_live_console(job, offset)
     except SchedulerError:
@@ -338,13 +273,7 @@ def build_query(instance: Instance) -> list[str]:
 
 
 def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
-    """Read the demo's tables as a BI tool would.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    Returns: `tables` and `read_only` as in `DemoResult`.
-    """
+    """Read the demo's tables as a BI tool would; return `tables` and `read_only`."""
     environment = {
         "PGHOST": instance.local_address.strip("[]"),
         "PGPORT": instance.settings["POSTGRES_PORT"],
@@ -355,22 +284,15 @@ def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
         "DEMO_LIMIT": str(SMALL),
     }
     done = session.host.run(build_query(instance), timeout_s=120, environment=environment)
-    if not done.ok:
-        raise DemoError(
-            f"The BI account could not read the tables: {done.last_line}", "Run: ./vixtract doctor"
-        )
-    report: dict[str, Any] = json.loads(done.stdout)
+    problem, cure = "The BI account could not read the tables", "Run: ./vixtract doctor"
+    report: dict[str, Any] = json.loads(done.require(DemoError, problem, cure))
     if not report["tables"]:
         raise DemoError(f"Schema {PERSON} has no tables.", "Look at the executed notebook.")
     return report
 
 
 def render_result(result: DemoResult) -> list[str]:
-    """Return the lines that describe the outcome.
-
-    Args:
-        result: outcome of `run_demo`.
-    """
+    """Return the lines that describe the outcome."""
     lines = []
     for table in result.tables:
         if table["rows"] <= SMALL:

@@ -36,9 +36,7 @@ class Finding:
     """The result of one check.
 
     Args:
-        check: name of the check.
         level: ok, note (nothing to do), warning or serious.
-        text: what was found.
         cure: what to do, or an empty text.
     """
 
@@ -51,14 +49,7 @@ class Finding:
 def run_doctor(
     session: Session, instance: Instance, ask: Callable[[Mapping[str, str]], Answer] = ask_registry
 ) -> list[Finding]:
-    """Run all checks.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-        ask: asks the public registry.
-    Returns: findings, in the order in which to cure them.
-    """
+    """Run all checks; return findings in the order in which to cure them."""
     host = session.host
     engine = look_at_engine(host)
     answer = ask(host.environment)
@@ -153,7 +144,6 @@ def check_clock(answer: Answer, now: float, root: Path) -> Finding:
     """Judge the clock: schedules and logins depend on it.
 
     Args:
-        answer: the registry's answer, which carries its time.
         now: this machine's time, seconds since 1970.
         root: repository, whose files cannot be from the future.
     """
@@ -182,12 +172,7 @@ def check_registry(answer: Answer) -> Finding:
 
 
 def check_proxy(instance: Instance, answer: Answer) -> Finding:
-    """Judge proxies and whether TLS is opened on the way.
-
-    Args:
-        instance: the appliance.
-        answer: the registry's answer.
-    """
+    """Judge proxies and whether TLS is opened on the way."""
     named = [n for n in ("HTTP_PROXY", "HTTPS_PROXY") if instance.settings[n]]
     through = f"{' and '.join(named)} set" if named else "no proxy set"
     if answer.untrusted:
@@ -219,16 +204,9 @@ def check_passwords(instance: Instance) -> Finding:
 
 
 def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Check that no other program listens on the ports of the appliance.
-
-    Args:
-        instance: the appliance.
-        host: the machine.
-        found: containers by service.
-    """
-    own = {text.split("->")[0] for text in found["nginx"].ports} if "nginx" in found else set()
+    """Check that no other program listens on the ports of the appliance."""
     findings = []
-    for name, text in find_taken(instance, host, own).items():
+    for name, text in find_taken(instance, host, found).items():
         option = f"--{name.lower().replace('_', '-')}"
         cure = f"Stop it, or choose another: ./vixtract up {option} NUMBER"
         findings.append(Finding("ports", "serious", text, cure))
@@ -236,12 +214,7 @@ def check_ports(instance: Instance, host: Host, found: Mapping[str, Container]) 
 
 
 def check_containers(host: Host, found: Mapping[str, Container]) -> list[Finding]:
-    """Judge each container.
-
-    Args:
-        host: the machine.
-        found: containers by service.
-    """
+    """Judge each container."""
     if not found:
         return [Finding("services", "note", "the appliance is not started", "./vixtract up")]
     findings = []
@@ -270,12 +243,7 @@ stat -c '%u %n' /home/*/ 2>/dev/null || true
 
 
 def check_volumes(host: Host, instance: Instance) -> Finding:
-    """Judge the owners of the volumes' folders.
-
-    Args:
-        host: the machine.
-        instance: the appliance, whose jupyter container runs.
-    """
+    """Judge the owners of the volumes' folders, which the running jupyter container sees."""
     command = ["docker", "exec", instance.container("jupyter"), "/bin/sh", "-c", OWNERS]
     answer = host.run(command, timeout_s=30)
     if not answer.ok:

@@ -48,16 +48,10 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
-def build_version_query() -> list[str]:
-    """Build the command that asks the engine for its versions."""
-    return ["docker", "version", "--format", "{{json .}}"]
-
-
 def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> ContainerEngine:
-    """Return the engine's state from the answer of its client.
+    """Return the engine's state from what `docker version --format '{{json .}}'` answers.
 
     Args:
-        answer: outcome of `build_version_query`.
         has_daemon: whether dockerd is installed on this machine.
         remote: whether DOCKER_HOST names another engine.
     """
@@ -82,13 +76,8 @@ def read_engine(answer: Completed, *, has_daemon: bool, remote: bool) -> Contain
 
 
 def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> ContainerEngine:
-    """Ask the engine; changes nothing.
-
-    Args:
-        host: the machine.
-        timeout_s: seconds that the client may take.
-    """
-    answer = host.run(build_version_query(), timeout_s=timeout_s)
+    """Ask the engine; changes nothing."""
+    answer = host.run(["docker", "version", "--format", "{{json .}}"], timeout_s=timeout_s)
     remote = host.environment.get("DOCKER_HOST", "")
     return read_engine(
         answer,
@@ -98,21 +87,13 @@ def look_at_engine(host: Host, *, timeout_s: float = ASK_S) -> ContainerEngine:
 
 
 def build_engine_packages(available: Collection[str]) -> list[str]:
-    """Choose the packages of the container engine.
-
-    Args:
-        available: packages that the distribution offers.
-    """
+    """Choose the packages of the engine and of compose among those that can be installed."""
     found = [name for name in ENGINE_PACKAGES if name in available]
     return found + build_compose_packages(available)
 
 
 def build_compose_packages(available: Collection[str]) -> list[str]:
-    """Choose the package of compose: the second generation where both are offered.
-
-    Args:
-        available: packages that the distribution offers.
-    """
+    """Choose the package of compose: the second generation where both can be installed."""
     names = ("docker-compose-v2", "docker-compose-plugin", "docker-compose")
     return [name for name in names if name in available][:1]
 
@@ -139,8 +120,6 @@ def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> N
     """Install Debian packages, after asking.
 
     Args:
-        session: this call.
-        wanted: packages.
         purpose: what they are for, in a few words.
     Raises:
         PreconditionError: no apt, no consent, or apt failed.
@@ -162,11 +141,11 @@ def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> N
         # A machine's first package lists are empty, and old ones name files that mirrors dropped.
         _update_package_lists(session)
         done = session.host.stream(install, timeout_s=1200, on_line=session.console.detail)
-    if not done.ok:
-        raise PreconditionError(
-            f"apt-get could not install {names}: {done.last_line}",
-            "Run `sudo apt-get update` and look at its messages, then start again.",
-        )
+    done.require(
+        PreconditionError,
+        f"apt-get could not install {names}",
+        "Run `sudo apt-get update` and look at its messages, then start again.",
+    )
 
 
 def _update_package_lists(session: Session) -> None:
@@ -175,12 +154,7 @@ def _update_package_lists(session: Session) -> None:
 
 
 def list_available(session: Session, names: Sequence[str]) -> set[str]:
-    """Return which packages can be installed, package lists brought up to date before.
-
-    Args:
-        session: this call.
-        names: packages.
-    """
+    """Return which packages can be installed, package lists brought up to date before."""
     if not session.host.which("apt-cache"):
         return set()
     if session.assume_yes:
@@ -188,17 +162,9 @@ def list_available(session: Session, names: Sequence[str]) -> set[str]:
     return read_available(session.host.run(["apt-cache", "policy", *names], timeout_s=60).stdout)
 
 
-def has_systemd(root: Path) -> bool:
-    """Say whether systemd runs this machine (sd_booted(3))."""
-    return (root / "run/systemd/system").is_dir()
-
-
 def ensure_engine(session: Session) -> ContainerEngine:
-    """Make the container engine answer: install and start it where that is needed.
+    """Return the running container engine; install and start it where that is needed.
 
-    Args:
-        session: this call.
-    Returns: the running engine.
     Raises:
         PreconditionError: it cannot be installed or started; the hint names the cure.
     """
@@ -206,9 +172,10 @@ def ensure_engine(session: Session) -> ContainerEngine:
     engine = look_at_engine(host)
     if engine.state == "missing":
         compose = ["docker-compose-v2", "docker-compose"]
+        plugin = ["docker", "compose", "version"]
         available = list_available(session, [*ENGINE_PACKAGES, *compose])
         packages = build_engine_packages(available) or ["docker.io"]
-        if find_compose_client(host):
+        if host.which("docker-compose") or host.run(plugin, timeout_s=ASK_S).ok:
             packages = [name for name in packages if name not in compose]
         install_packages(session, packages, "the container engine")
         # The package's own script starts the daemon where the machine has an init system.
@@ -218,12 +185,6 @@ def ensure_engine(session: Session) -> ContainerEngine:
     if engine.state != "running":
         raise engine_error(engine)
     return engine
-
-
-def find_compose_client(host: Host) -> bool:
-    """Say whether some compose is installed."""
-    plugin = host.run(["docker", "compose", "version"], timeout_s=ASK_S)
-    return plugin.ok or bool(host.which("docker-compose"))
 
 
 def engine_error(engine: ContainerEngine) -> PreconditionError:
@@ -242,8 +203,6 @@ def engine_error(engine: ContainerEngine) -> PreconditionError:
 def start_engine(session: Session) -> ContainerEngine:
     """Start the installed daemon and wait until it answers.
 
-    Args:
-        session: this call.
     Raises:
         PreconditionError: no consent, or it does not answer in time (its last log line is given).
     """
@@ -252,7 +211,7 @@ def start_engine(session: Session) -> ContainerEngine:
     session.console.say("Starting the container engine")
     log = host.root / LOG
     ended = None
-    if has_systemd(host.root):
+    if (host.root / "run/systemd/system").is_dir():  # sd_booted(3)
         start = session.privileged(["systemctl", "start", "docker"])
         host.run(start, timeout_s=START_S)
     elif not find_process(host.root, "dockerd"):

@@ -13,12 +13,7 @@ HEADER = "# Settings of this ViXtract, see .env.example. Edit freely; ./vixtract
 
 
 def parse_env(text: str) -> dict[str, str]:
-    """Read `NAME=value` lines.
-
-    Args:
-        text: content of the file; comments, quotes and ` # remarks` are taken off.
-    Returns: name to value, the last one wins.
-    """
+    """Read `NAME=value` lines: name to value without quotes and remarks, the last one wins."""
     values = {}
     for line in text.splitlines():
         found = _LINE.fullmatch(line)
@@ -35,13 +30,10 @@ def _plain(value: str) -> str:
 
 
 def update_env(text: str, changes: Mapping[str, str], header: str = HEADER) -> str:
-    """Set values and leave every other line as the person wrote it.
+    """Return the text with some values set and every other line as the person wrote it.
 
     Args:
-        text: content of the file, may be empty.
-        changes: name to new value.
         header: first line of a new file.
-    Returns: new content.
     """
     left = dict(changes)
     lines = []
@@ -74,7 +66,6 @@ def save_env(path: Path, changes: Mapping[str, str], header: str = HEADER) -> bo
 
     Args:
         path: the file; made with its folder where it does not exist.
-        changes: name to new value.
         header: first line of a new file.
     Returns: whether the file was written.
     """

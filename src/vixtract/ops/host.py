@@ -57,13 +57,18 @@ class Completed:
                 return lines[-1]
         return f"exit code {self.returncode}"
 
+    def require(self, error: type[VixtractError], message: str, hint: str) -> str:
+        """Return standard output; where the program failed, raise an error with its last line."""
+        if not self.ok:
+            raise error(f"{message}: {self.last_line}", hint)
+        return self.stdout
+
 
 class Host:
     """Runs programs and looks at the machine.
 
     Args:
         root: top of the file system that is looked at; another one only in tests.
-        environment: variables that programs get.
     """
 
     def __init__(
@@ -100,15 +105,7 @@ class Host:
         environment: Mapping[str, str] | None = None,
         input_text: str = "",
     ) -> Completed:
-        """Run a short program and keep its output.
-
-        Args:
-            argv: program and arguments.
-            timeout_s: seconds after which it is killed.
-            environment: variables beside the host's own.
-            input_text: standard input.
-        Returns: exit code and outputs, see `Completed`.
-        """
+        """Run a short program and keep its output; `environment` is added to the own variables."""
         try:
             done = subprocess.run(
                 list(argv),
@@ -138,15 +135,22 @@ class Host:
         """Run a long program and hand over its output line by line.
 
         Args:
-            argv: program and arguments.
-            timeout_s: seconds after which it is ended.
             on_line: called with each line of standard output and standard error.
             first_line_s: seconds within which the first line must come; 0 means no limit.
-            environment: variables beside the host's own.
         Returns: exit code and last lines, see `Completed`.
         """
         try:
-            process = self._start(argv, environment)
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                env=self._variables(environment),
+                # A process group of its own can be ended as a whole at the deadline.
+                start_new_session=True,
+            )
         except FileNotFoundError:
             return Completed(127, f"{argv[0]}: program not found")
         assert process.stdout is not None
@@ -168,21 +172,6 @@ class Host:
         finally:
             _end_group(process)
 
-    def _start(
-        self, argv: Sequence[str], environment: Mapping[str, str] | None
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env=self._variables(environment),
-            # A process group of its own can be ended as a whole at the deadline.
-            start_new_session=True,
-        )
-
     def attach(
         self,
         argv: Sequence[str],
@@ -193,11 +182,6 @@ class Host:
     ) -> int:
         """Run a program on the person's own terminal.
 
-        Args:
-            argv: program and arguments.
-            timeout_s: seconds after which it is killed.
-            environment: variables beside the host's own.
-            directory: where it runs.
         Returns: its exit code; 127 when it was not found, 124 at the deadline.
         """
         try:
@@ -215,11 +199,8 @@ class Host:
         return done.returncode
 
     def spawn(self, argv: Sequence[str], log: Path) -> Callable[[], int | None]:
-        """Start a program that outlives this one.
+        """Start a program that outlives this one and appends its output to a log.
 
-        Args:
-            argv: program and arguments.
-            log: file that gets its output, appended.
         Returns: a function that returns its exit code, or None while it runs.
         """
         with log.open("ab") as output:

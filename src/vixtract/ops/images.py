@@ -68,23 +68,14 @@ def name_image(instance: Instance, recipe: str) -> str:
 
 
 def source_hash(root: Path, recipe: str) -> str:
-    """Return a hash of the files that go into an image and into the images below it.
-
-    Args:
-        root: repository.
-        recipe: name in RECIPES.
-    """
+    """Return a hash of the files that go into an image and into the images below it."""
     entry = RECIPES[recipe]
     below = source_hash(root, entry.parent) if entry.parent else ""
     return hash_files(root, list_files(root, entry.dockerfile), below)
 
 
 def find_authorities(host: Host) -> Path | None:
-    """Find the bundle of certificate authorities that this machine trusts.
-
-    Args:
-        host: the machine.
-    """
+    """Find the bundle of certificate authorities that this machine trusts."""
     named = host.environment.get("SSL_CERT_FILE", "")
     usual = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt")
     places = ([Path(named)] if named else []) + [host.root / path for path in usual]
@@ -98,12 +89,7 @@ def authorities_hash(host: Host) -> str:
 
 
 def copy_authorities(host: Host, root: Path) -> None:
-    """Copy the machine's certificate authorities into the build context, if they have changed.
-
-    Args:
-        host: the machine.
-        root: repository.
-    """
+    """Copy the machine's certificate authorities into the build context, if they have changed."""
     bundle = find_authorities(host)
     target = root / CA_FILE
     content = bundle.read_bytes() if bundle else b""
@@ -125,11 +111,7 @@ def build_image(
     """Return the command that builds an image; it suits the classic builder and BuildKit.
 
     Args:
-        instance: the appliance.
-        recipe: name in RECIPES.
         bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the image to build on.
-        labels: labels of the image.
-        no_cache: whether to build every layer anew.
     """
     entry = RECIPES[recipe]
     declared = list_arguments((instance.root / entry.dockerfile).read_text("utf-8"))
@@ -156,11 +138,8 @@ def build_image(
 
 def _is_local_proxy(instance: Instance) -> bool:
     """Return whether a proxy listens on loopback, which a build's own network does not reach."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-        host = urlsplit(instance.settings[name]).hostname
-        if host and is_loopback(host):
-            return True
-    return False
+    names = ("HTTP_PROXY", "HTTPS_PROXY")
+    return any(is_loopback(urlsplit(instance.settings[name]).hostname or "") for name in names)
 
 
 def build_environment(instance: Instance) -> dict[str, str]:
@@ -168,42 +147,22 @@ def build_environment(instance: Instance) -> dict[str, str]:
     return {name: instance.settings[name] for name in PASSED_ON if instance.settings[name]}
 
 
-def build_inspect(image: str) -> list[str]:
-    """Return the command that prints an image's labels as JSON."""
-    return ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
-
-
 def look_at_image(host: Host, image: str) -> dict[str, str] | None:
-    """Return an image's labels, or None if this machine does not have it.
-
-    Args:
-        host: the machine.
-        image: its name.
-    """
-    answer = host.run(build_inspect(image), timeout_s=30)
+    """Return an image's labels, or None if this machine does not have it."""
+    command = ["docker", "image", "inspect", "--format", "{{json .Config.Labels}}", image]
+    answer = host.run(command, timeout_s=30)
     return (json.loads(answer.stdout) or {}) if answer.ok else None
 
 
 def find_image_id(host: Host, image: str) -> str:
-    """Return an image's ID, or an empty string if this machine does not have it.
-
-    Args:
-        host: the machine.
-        image: its name.
-    """
+    """Return an image's ID, or an empty string if this machine does not have it."""
     command = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
     answer = host.run(command, timeout_s=30)
     return answer.stdout.strip() if answer.ok else ""
 
 
 def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
-    """Return the labels of an image that is built from the present sources.
-
-    Args:
-        host: the machine.
-        root: repository.
-        recipe: name in RECIPES.
-    """
+    """Return the labels of an image that is built from the present sources."""
     labels = {SOURCE_LABEL: source_hash(root, recipe)}
     if recipe in ("base", "jupyter", "cronicle", "cronicle-edge"):
         labels[CA_LABEL] = authorities_hash(host)
@@ -211,12 +170,7 @@ def build_labels(host: Host, root: Path, recipe: str) -> dict[str, str]:
 
 
 def is_fresh(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> bool:
-    """Return whether an image matches the sources.
-
-    Args:
-        found: its labels; None if it is absent.
-        wanted: outcome of `build_labels`.
-    """
+    """Return whether labels of an image (None: it is absent) match those of `build_labels`."""
     if found is None or found.get(SOURCE_LABEL) != wanted[SOURCE_LABEL]:
         return False
     # A published image holds the authorities of no host, and its label says none.

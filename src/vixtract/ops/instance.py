@@ -40,10 +40,8 @@ class Instance:
 
     Args:
         root: folder of the compose file.
-        project: compose project name.
-        env_path: file of its settings.
-        settings: effective settings: options before environment before file before defaults.
-        stored: what the file says.
+        settings: options before environment before file before defaults.
+        stored: what the file of settings says.
         given: names of settings that came by option.
         warnings: sentences about the file of settings, for the operator.
     """
@@ -62,12 +60,7 @@ class Instance:
         return self.settings["VIXTRACT_VERSION"]
 
     def is_set(self, name: str, environment: Mapping[str, str]) -> bool:
-        """Return whether a person chose the value of a setting.
-
-        Args:
-            name: setting.
-            environment: the command's own environment.
-        """
+        """Return whether a person chose the value of a setting."""
         return bool(name in self.given or environment.get(name) or self.stored.get(name))
 
     def container(self, service: str) -> str:
@@ -117,31 +110,22 @@ class Instance:
         Secrets are empty: containers find them in the volume (`vixtract.ops.deliver`).
         """
         values = {setting.name: self.settings[setting.name] for setting in SETTINGS}
-        values.update(dict.fromkeys(SECRET_NAMES, ""))
-        return {**values, "COMPOSE_PROJECT_NAME": self.project}
+        hidden = dict.fromkeys(SECRET_NAMES, "")
+        return {**values, **hidden, "COMPOSE_PROJECT_NAME": self.project}
 
     def changed(self, values: Mapping[str, str]) -> Instance:
-        """Return the same appliance with some settings changed.
-
-        Args:
-            values: setting to new value.
-        """
-        merged = {setting.name: self.settings[setting.name] for setting in SETTINGS}
-        merged.update(values)
-        given = (*self.given, *values)
-        settings = Settings.from_environment(merged)
-        return dataclasses.replace(self, settings=settings, given=given)
+        """Return the same appliance with some settings changed."""
+        present = {setting.name: self.settings[setting.name] for setting in SETTINGS}
+        settings = Settings.from_environment({**present, **values})
+        return dataclasses.replace(self, settings=settings, given=(*self.given, *values))
 
     def keep(self) -> bool:
-        """Write what came by option or was generated into the file of settings.
-
-        Generated secrets have a file of their own.
+        """Write what came by option or was generated into the files of settings and of secrets.
 
         Returns: whether a file changed.
         """
-        changes = {name: self.settings[name] for name in self.given}
-        known = {n: self.stored.get(n) or BY_NAME[n].default for n in changes}
-        changes = {name: value for name, value in changes.items() if value != known[name]}
+        known = {n: self.stored.get(n) or BY_NAME[n].default for n in self.given}
+        changes = {n: self.settings[n] for n in known if self.settings[n] != known[n]}
         if self.env_path.name != ".env" and not self.env_path.is_file():
             # Compose would read .env, another appliance's settings, where this file is missing.
             changes["COMPOSE_PROJECT_NAME"] = self.project
@@ -158,9 +142,7 @@ def load_instance(
     """Return the appliance that options, environment and files name, with its settings.
 
     Args:
-        root: folder of the compose file.
-        options: `project` and the keys of OPTIONS; None where not given.
-        environment: the command's own environment.
+        options: `project` and the keys of OPTIONS, None where not given; others are ignored.
     Raises:
         UsageError: the project name has a wrong form.
         SettingsError: settings are wrong; all of them are named.
@@ -183,13 +165,11 @@ def load_instance(
             by_environment[setting.name] = value
     files = {n: environment.get(n) or stored.get(n, "") for n in FILE_NAMES}
     # A file named in the environment wins over a value in .env, as everything there does.
-    for name in (n for n in FILE_NAMES if environment.get(n)):
-        if not by_environment.get(name.removesuffix("_FILE")):
-            stored.pop(name.removesuffix("_FILE"), None)
-    given = {**stored, **by_environment, **by_option}
-    chosen = {
-        n: v for n, v in with_secrets({**given, **files}, root=root, delivered=None).items() if v
-    }
+    for name in (n.removesuffix("_FILE") for n in FILE_NAMES if environment.get(n)):
+        if name not in by_environment:
+            stored.pop(name, None)
+    given = {**stored, **by_environment, **by_option, **files}
+    chosen = {n: v for n, v in with_secrets(given, root=root, delivered=None).items() if v}
     generated = load_env(root / ".vixtract" / f"{project}.secrets")
     lines = load_lines(env_path)
     shown = env_path.relative_to(root)

@@ -16,11 +16,7 @@ CALL_S = 900.0
 
 
 def describe_removal(options: argparse.Namespace) -> tuple[str, str]:
-    """Return what a removal will do, to be agreed to, and what can be done instead.
-
-    Args:
-        options: parsed command line of a word `remove`.
-    """
+    """Return what a removal will do, to be agreed to, and what can be done instead."""
     if options.command == "reader":
         return (f"Remove the reader {options.name}", "Add --yes to do it.")
     if options.command == "team":
@@ -37,31 +33,10 @@ def describe_removal(options: argparse.Namespace) -> tuple[str, str]:
 
 
 def run_people(session: Session, instance: Instance, options: argparse.Namespace) -> int:
-    """Run one of the commands; its output goes straight to the terminal.
+    """Run one of the commands on the terminal, and return its exit code.
 
-    Args:
-        session: this call.
-        instance: the appliance.
-        options: the parsed command line.
-    Returns: exit code of the operator's program.
     Raises:
-        PreconditionError: the container is not running.
-    """
-    require_hub(session, instance)
-    if options.word == "remove":
-        session.agree(*describe_removal(options))
-    command = ["docker", "exec", instance.container("jupyter"), *OPERATOR]
-    return session.host.attach([*command, *build_words(options)], timeout_s=CALL_S)
-
-
-def require_hub(session: Session, instance: Instance) -> None:
-    """Refuse to go on where the Hub's container does not run.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-    Raises:
-        PreconditionError: it does not.
+        PreconditionError: the Hub's container is not running.
     """
     found = list_containers(session.host, instance.project).get("jupyter")
     if found is None or found.state != "running":
@@ -70,3 +45,7 @@ def require_hub(session: Session, instance: Instance) -> None:
             f"{instance.container('jupyter')} {state}: people are changed while it runs.",
             "Run: ./vixtract up",
         )
+    if options.word == "remove":
+        session.agree(*describe_removal(options))
+    command = ["docker", "exec", instance.container("jupyter"), *OPERATOR]
+    return session.host.attach([*command, *build_words(options)], timeout_s=CALL_S)

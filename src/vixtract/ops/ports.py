@@ -5,27 +5,21 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vixtract.ops.containers import Container
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 
-LISTENING = "0A"
 #: Settings that are ports, and what each is for.
 PUBLISHED = {"HTTP_PORT": "web pages", "HTTPS_PORT": "HTTPS", "POSTGRES_PORT": "PostgreSQL"}
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket.
-
-    Args:
-        address: numeric address.
-        port: its port.
-        inode: its inode, which the owner's descriptors show.
-    """
+    """A listening TCP socket on a numeric address; the owner's descriptors show its inode."""
 
     address: str
     port: int
@@ -33,16 +27,12 @@ class Listener:
 
 
 def parse_listeners(table: str) -> list[Listener]:
-    """Read `/proc/net/tcp` or `/proc/net/tcp6`.
-
-    Args:
-        table: content of the file; its addresses are in the machine's byte order.
-    """
+    """Read `/proc/net/tcp` or `/proc/net/tcp6`, whose addresses are in the machine's byte order."""
     listeners = []
     for line in table.splitlines()[1:]:
         parts = line.split()
-        if len(parts) < 10 or parts[3] != LISTENING:
-            continue
+        if len(parts) < 10 or parts[3] != "0A":
+            continue  # not listening
         text, _, port = parts[1].partition(":")
         words = [text[i : i + 8] for i in range(0, len(text), 8)]
         packed = b"".join(struct.pack("=I", int(word, 16)) for word in words)
@@ -52,11 +42,7 @@ def parse_listeners(table: str) -> list[Listener]:
 
 
 def load_listeners(root: Path) -> list[Listener]:
-    """Return all listening TCP sockets of this machine.
-
-    Args:
-        root: folder that holds `proc`.
-    """
+    """Return all listening TCP sockets of this machine."""
     found = []
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
@@ -65,13 +51,7 @@ def load_listeners(root: Path) -> list[Listener]:
 
 
 def find_listener(listeners: list[Listener], address: str, port: int) -> Listener | None:
-    """Return the socket that keeps a port from being published on an address.
-
-    Args:
-        listeners: outcome of `load_listeners`.
-        address: numeric address that the port will be published on.
-        port: the port.
-    """
+    """Return the socket that keeps a port from being published on a numeric address."""
     everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
     bare = address.strip("[]")
     for listener in listeners:
@@ -84,12 +64,7 @@ def find_listener(listeners: list[Listener], address: str, port: int) -> Listene
 
 
 def find_owner(root: Path, inode: str) -> str:
-    """Return `name (pid N)` of the process that holds a socket, empty if that cannot be seen.
-
-    Args:
-        root: folder that holds `proc`.
-        inode: number of the socket.
-    """
+    """Return `name (pid N)` of the process that holds a socket, empty if that cannot be seen."""
     for descriptor in _descriptors(root):
         with contextlib.suppress(OSError):
             if str(descriptor.readlink()) == f"socket:[{inode}]":
@@ -106,21 +81,17 @@ def _descriptors(root: Path) -> Iterator[Path]:
             yield from list((process / "fd").iterdir())
 
 
-def build_publisher_query(port: int) -> list[str]:
-    """Build the command that names the containers which publish a port."""
-    return ["docker", "ps", "--filter", f"publish={port}", "--format", "container {{.Names}}"]
-
-
-def find_taken(instance: Instance, host: Host, own: Collection[str] = ()) -> dict[str, str]:
+def find_taken(
+    instance: Instance, host: Host, containers: Mapping[str, Container]
+) -> dict[str, str]:
     """Return the ports of the appliance that another program listens on.
 
-    Args:
-        instance: the appliance.
-        host: the machine.
-        own: what the appliance itself publishes now, as `address:port`: no obstacle, for compose
-            frees it before it publishes anew.
+    What the appliance's own containers publish is no obstacle: compose frees it first.
+
     Returns: setting to a sentence that names the port and, where it can be seen, the owner.
     """
+    nginx = containers.get("nginx")
+    own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
     taken = {}
     everyone = load_listeners(host.root)
     listeners = [item for item in everyone if f"{item.address}:{item.port}" not in own]
@@ -131,7 +102,8 @@ def find_taken(instance: Instance, host: Host, own: Collection[str] = ()) -> dic
             owner = find_owner(host.root, found.inode)
             if owner.startswith("docker-proxy"):
                 # The engine listens for its containers: the container's name says more.
-                answer = host.run(build_publisher_query(port), timeout_s=20)
-                owner = answer.stdout.strip() or owner
+                command = ["docker", "ps", "--filter", f"publish={port}"]
+                command += ["--format", "container {{.Names}}"]
+                owner = host.run(command, timeout_s=20).stdout.strip() or owner
             taken[name] = f"port {port} is taken" + (f" by {owner}" if owner else "")
     return taken

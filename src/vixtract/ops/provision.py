@@ -39,8 +39,7 @@ BUILD_S = 3600.0
 REFUSALS = ("pull access denied", "manifest unknown", "not found", "does not exist", "unauthorized")
 
 
-def strip_colours(line: str) -> str:
-    """Return a line without its colour codes."""
+def _strip_colours(line: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", line)
 
 
@@ -53,9 +52,6 @@ class Supply:
     """Provides images during one call of the command.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        no_cache: whether to build every layer anew.
         registry_answers: whether a registry answered; None before the first question.
         bases: from DEBIAN_IMAGE or POSTGRES_IMAGE to the chosen image.
         built: recipes built in this call.
@@ -78,8 +74,6 @@ class Supply:
         What is named `localhost/...` is never asked for: whoever served it could run code as root
         here, and its labels, made of public sources, would prove nothing.
 
-        Args:
-            image: its name.
         Returns: whether the image is here now.
         """
         if image.startswith(LOCAL) or self.registry_answers is False:
@@ -105,8 +99,6 @@ class Supply:
     def ensure_base(self, setting: str) -> str:
         """Return the public image to build on, or its stand-in where it cannot be pulled.
 
-        Args:
-            setting: DEBIAN_IMAGE or POSTGRES_IMAGE.
         Raises:
             PreconditionError: the operator set an image that is absent and cannot be pulled.
         """
@@ -150,8 +142,6 @@ class Supply:
     def build(self, recipe: str) -> None:
         """Build an image unless it is fresh; the images below it come first.
 
-        Args:
-            recipe: name in RECIPES.
         Raises:
             BuildError: the build failed; its last lines have been shown.
         """
@@ -178,12 +168,7 @@ class Supply:
         session.console.say(f"Built {image} in {session.host.clock() - start:.0f} s")
 
     def is_fresh(self, recipe: str, found: Mapping[str, str] | None) -> bool:
-        """Return whether an image matches the sources and, if it is PostgreSQL's, its base.
-
-        Args:
-            recipe: name in RECIPES.
-            found: the image's labels; None if it is absent.
-        """
+        """Return whether an image's labels match the sources and, for PostgreSQL's, its base."""
         host, instance = self.session.host, self.instance
         if found is None or not is_fresh(found, build_labels(host, instance.root, recipe)):
             return False
@@ -202,7 +187,7 @@ class Supply:
         console = self.session.console
 
         def show(line: str) -> None:
-            line = strip_colours(line)
+            line = _strip_colours(line)
             if self.session.debug:
                 console.say(line)
             elif re.match(r"Step \d+/\d+|#\d+ \[", line):
@@ -215,7 +200,7 @@ class Supply:
             environment=build_environment(self.instance),
         )
         if not done.ok:
-            lines = [line for line in map(strip_colours, done.stdout.splitlines()) if line.strip()]
+            lines = [line for line in map(_strip_colours, done.stdout.splitlines()) if line.strip()]
             for line in lines[-20:]:
                 console.say(f"  {line}")
             # The classic builder ends with the whole RUN step; the line before it names the cause.
@@ -236,25 +221,16 @@ class Supply:
         instance, host = self.instance, self.session.host
         image = name_image(instance, recipe)
         labels = look_at_image(host, image)
-        if recipe not in RECIPES:
-            if labels is None and not self.pull(image):
-                raise PreconditionError(
-                    f"{image} (SCHEDULER_IMAGE={recipe}) is not here and cannot be pulled.",
-                    "Build it under that name, or remove SCHEDULER_IMAGE from .env.",
-                )
-            return
-        if not _is_own_version(instance):
-            # These sources are of another version: no image of that name may come from them.
-            if labels is None and not self.pull(image):
-                raise PreconditionError(
-                    f"{image} is not here and cannot be pulled.",
-                    "Remove VIXTRACT_VERSION from the settings to run this checkout's version.",
-                )
-            return
-        if labels is None and self.pull(image):
-            labels = look_at_image(host, image)
-        if not self.is_fresh(recipe, labels):
-            self.build(recipe)
+        is_here = labels is not None or self.pull(image)
+        # No image of another version may come from these sources.
+        if recipe in RECIPES and _is_own_version(instance):
+            if not self.is_fresh(recipe, labels or look_at_image(host, image)):
+                self.build(recipe)
+        elif not is_here:
+            cure = f"Build it under that name, or remove SCHEDULER_IMAGE={recipe} from .env."
+            if recipe in RECIPES:
+                cure = "Remove VIXTRACT_VERSION from the settings to run this checkout's version."
+            raise PreconditionError(f"{image} is not here and cannot be pulled.", cure)
 
 
 def _is_own_version(instance: Instance) -> bool:
@@ -264,13 +240,7 @@ def _is_own_version(instance: Instance) -> bool:
 
 
 def ensure_images(session: Session, instance: Instance, supply: Supply | None = None) -> None:
-    """Make sure that all images are here and fresh.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-        supply: one that may have asked a registry already; None for a new one.
-    """
+    """Make sure that all images are here and fresh; `supply` may have asked a registry already."""
     supply = supply or Supply(session, instance)
     supply.instance = instance
     for recipe in SERVICE_RECIPES:
@@ -285,10 +255,7 @@ def build_images(
     """Build images from the checkout; none of them is pulled.
 
     Args:
-        session: this call.
-        instance: the appliance.
         names: recipes; those of the services if empty.
-        no_cache: whether to build every layer anew.
     Returns: the recipes that were built, without those that were fresh.
     Raises:
         UsageError: a name is no recipe.

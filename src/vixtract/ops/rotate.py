@@ -41,7 +41,6 @@ class Rotated:
     """What was changed.
 
     Args:
-        instance: the appliance with its new settings.
         passwords: new values of settings, shown once.
         kept: settings that are set outside of this folder and were left alone.
         keys: names of the keys in the secrets volume that changed.
@@ -62,13 +61,7 @@ def choose_passwords(
     environment: Mapping[str, str],
     generate: Callable[[], str] = generate_password,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return new passwords, and the settings left alone because they are set elsewhere.
-
-    Args:
-        instance: the appliance.
-        environment: the command's own environment.
-        generate: makes one password.
-    """
+    """Return new passwords, and the settings left alone because they are set elsewhere."""
     kept = tuple(
         name
         for name in ROTATED
@@ -80,11 +73,9 @@ def choose_passwords(
 
 
 def run_rotation(session: Session, instance: Instance, wait_s: float) -> Rotated:
-    """Change all secrets.
+    """Change all secrets of the appliance, which is up.
 
     Args:
-        session: this call.
-        instance: the appliance; it must be up.
         wait_s: seconds that running jobs get to end.
     Raises:
         PreconditionError: it is not up, or jobs run on; nothing was changed.
@@ -121,13 +112,8 @@ def wait_for_jobs(
 ) -> None:
     """Wait for a moment without jobs in which none is due.
 
-    Args:
-        session: this call.
-        instance: the appliance, up.
-        wait_s: longest wait in seconds.
-        wall: the time of day.
     Raises:
-        PreconditionError: jobs still run.
+        PreconditionError: jobs still run after `wait_s` seconds.
     """
     host = session.host
     end = host.clock() + wait_s
@@ -146,12 +132,7 @@ def wait_for_jobs(
 
 
 def count_jobs(session: Session, instance: Instance) -> int:
-    """Return the number of running jobs.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Return the number of running jobs."""
     command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
     key = session.host.run(command, timeout_s=30).stdout.strip()
     try:
@@ -162,20 +143,16 @@ def count_jobs(session: Session, instance: Instance) -> int:
 
 
 def _run(session: Session, command: list[str], timeout_s: float) -> str:
-    done = session.host.run(command, timeout_s=timeout_s)
-    if not done.ok:
-        raise RotationError(
-            f"The secrets are changed in part: {done.last_line}",
-            "Run: ./vixtract secrets rotate. It goes on, and nothing is lost.",
-        )
-    return done.stdout
+    return session.host.run(command, timeout_s=timeout_s).require(
+        RotationError,
+        "The secrets are changed in part",
+        "Run: ./vixtract secrets rotate. It goes on, and nothing is lost.",
+    )
 
 
 def check_shown(name: str) -> str:
-    """Return the name of a secret setting.
+    """Return the name of a secret setting as typed.
 
-    Args:
-        name: as typed.
     Raises:
         UsageError: no secret setting has this name.
     """
@@ -187,11 +164,7 @@ def check_shown(name: str) -> str:
 
 
 def render_rotated(rotated: Rotated) -> list[str]:
-    """Return what the operator is told, new passwords included.
-
-    Args:
-        rotated: outcome of `run_rotation`.
-    """
+    """Return what the operator is told, new passwords included."""
     accounts = {"BI_PASSWORD": "PostgreSQL, reading (bi)"}
     if rotated.instance.settings["VIXTRACT_ENGINE"] == "cronicle":
         accounts["CRONICLE_ADMIN_PASSWORD"] = "Cronicle (admin)"  # noqa: S105 - a label

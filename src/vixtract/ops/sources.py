@@ -22,12 +22,7 @@ def join_lines(dockerfile: str) -> list[str]:
 
 
 def list_copied(dockerfile: str) -> list[str]:
-    """Return the paths that a Dockerfile takes from the build context.
-
-    Args:
-        dockerfile: its text.
-    Returns: sources of COPY and ADD as written, without those from other stages.
-    """
+    """Return the sources of COPY and ADD as written, without those from other stages."""
     sources: list[str] = []
     for line in join_lines(dockerfile):
         keyword, _, rest = line.partition(" ")
@@ -52,8 +47,6 @@ def list_arguments(dockerfile: str) -> set[str]:
 class IgnoreFile:
     """The rules of `.dockerignore`.
 
-    Args:
-        text: its content.
     Source: https://docs.docker.com/build/concepts/context/#dockerignore-files
     """
 
@@ -66,11 +59,7 @@ class IgnoreFile:
                 self._rules.append((_pattern(line.lstrip("!").strip("/")), kept))
 
     def allows(self, path: str) -> bool:
-        """Say whether a file goes into the build context.
-
-        Args:
-            path: relative to the context, with slashes.
-        """
+        """Say whether a file goes into the build context, to which its path is relative."""
         allowed = True
         for pattern, kept in self._rules:
             if pattern.match(path):
@@ -91,8 +80,7 @@ def list_files(root: Path, dockerfile: str) -> list[str]:
     """Return the files that go into an image, the Dockerfile first, without the authorities.
 
     Args:
-        root: build context.
-        dockerfile: path of the Dockerfile relative to it.
+        dockerfile: path of the Dockerfile relative to the build context.
     Returns: sorted paths relative to the context.
     """
     ignore_file = root / ".dockerignore"
@@ -109,13 +97,11 @@ def list_files(root: Path, dockerfile: str) -> list[str]:
 
 
 def hash_files(root: Path, files: Sequence[str], extra: str = "") -> str:
-    """Return one hash of names, contents and executable bits of files.
+    """Return one hash of names, contents and executable bits of files: 16 hexadecimal digits.
 
     Args:
         root: folder that the names are relative to.
-        files: names.
         extra: more text to hash, such as the hash of the image below.
-    Returns: 16 hexadecimal digits.
     """
     digest = hashlib.sha256(extra.encode())
     for name in files:

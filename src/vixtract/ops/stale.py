@@ -30,11 +30,7 @@ CONTAINER_STATE = (
 
 
 def process_names(root: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and name of every living process; zombies are dead.
-
-    Args:
-        root: folder that holds `proc`.
-    """
+    """Yield number and name of every living process; zombies are dead."""
     for folder in (root / "proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
             text = (folder / "stat").read_text("utf-8", "replace")
@@ -48,7 +44,6 @@ def find_process(root: Path, prefix: str) -> int:
     """Return the id of a living process whose name has a prefix, or 0.
 
     Args:
-        root: folder that holds `proc`.
         prefix: beginning of the name, 15 characters at most as the kernel keeps it.
     """
     numbers = (number for number, name in process_names(root) if name.startswith(prefix))
@@ -58,8 +53,6 @@ def find_process(root: Path, prefix: str) -> int:
 def find_stale_files(root: Path) -> list[Path]:
     """Return what must be removed before dockerd can start; change nothing.
 
-    Args:
-        root: top of the file system.
     Returns: files and folders without a mount in them; nothing while a dockerd runs.
     """
     if find_process(root, "dockerd"):
@@ -67,7 +60,8 @@ def find_stale_files(root: Path) -> list[Path]:
     run = root / RUN
     stale = [run / "docker.pid"]
     containerd = run / "docker/containerd"
-    if _pid_in(containerd / "containerd.pid") not in _numbers_of(root, "containerd"):
+    living = {number for number, name in process_names(root) if name == "containerd"}
+    if _pid_in(containerd / "containerd.pid") not in living:
         stale += [containerd / name for name in CONTAINERD_FILES]
     # Living shims still hold containers: dockerd finds them by this state and ends them itself.
     if not find_process(root, "containerd-shim"):
@@ -97,17 +91,8 @@ def _pid_in(file: Path) -> int:
     return 0
 
 
-def _numbers_of(root: Path, name: str) -> set[int]:
-    return {number for number, found in process_names(root) if found == name}
-
-
 def remove_stale_files(paths: Sequence[Path]) -> int:
-    """Remove the files and folders that `find_stale_files` returned.
-
-    Args:
-        paths: files and folders.
-    Returns: how many were removed.
-    """
+    """Remove files and folders; return how many are gone."""
     removed = 0
     for path in paths:
         if path.is_dir() and not path.is_symlink():

@@ -20,26 +20,22 @@ def build_status(
 ) -> dict[str, Any]:
     """Describe the appliance as `status --json` prints it.
 
-    Args:
-        instance: the appliance.
-        found: containers by service.
-        now: present time with its zone.
-        certificate: the one that the front door serves.
     Returns: project, engine, state (up, partly, down), addresses, certificate, services.
     """
     services = []
     for service in SERVICES:
-        container = found.get(service)
+        container = found.get(service) or Container(service, "", "absent", "", "", now)
+        uptime = (now - container.started).total_seconds() if container.state == "running" else 0
         services.append(
             {
                 "service": service,
                 "container": instance.container(service),
-                "state": container.state if container else "absent",
-                "health": container.health if container else "",
-                "image": container.image if container else "",
-                "ports": list(container.ports) if container else [],
-                "restarts": container.restarts if container else 0,
-                "uptime_s": _uptime(container, now),
+                "state": container.state,
+                "health": container.health,
+                "image": container.image,
+                "ports": list(container.ports),
+                "restarts": container.restarts,
+                "uptime_s": max(0, int(uptime)),
             }
         )
     up = [service for service in SERVICES if service in found and found[service].is_up]
@@ -55,18 +51,8 @@ def build_status(
     }
 
 
-def _uptime(container: Container | None, now: datetime.datetime) -> int:
-    if container is None or container.state != "running":
-        return 0
-    return max(0, int((now - container.started).total_seconds()))
-
-
 def build_addresses(instance: Instance) -> dict[str, str]:
-    """Return the appliance's addresses, seen from this machine.
-
-    Args:
-        instance: the appliance.
-    """
+    """Return the appliance's addresses, seen from this machine."""
     base = instance.base_url
     port = instance.settings["POSTGRES_PORT"]
     return {
@@ -79,11 +65,7 @@ def build_addresses(instance: Instance) -> dict[str, str]:
 
 
 def render_status(status: Mapping[str, Any]) -> list[str]:
-    """Return the lines that `status` prints.
-
-    Args:
-        status: outcome of `build_status`.
-    """
+    """Return the lines that `status` prints."""
     rows = []
     for entry in status["services"]:
         uptime = format_span(entry["uptime_s"]) if entry["uptime_s"] else ""
@@ -97,11 +79,7 @@ def render_status(status: Mapping[str, Any]) -> list[str]:
 
 
 def shorten_ports(ports: Sequence[str]) -> str:
-    """Return published ports with their address named once.
-
-    Args:
-        ports: each as `address:port->port`.
-    """
+    """Return ports published as `address:port->port` with each address named once."""
     by_address: dict[str, list[str]] = {}
     for text in ports:
         address, _, port = text.split("->")[0].rpartition(":")
@@ -110,21 +88,17 @@ def shorten_ports(ports: Sequence[str]) -> str:
 
 
 def render_addresses(addresses: Mapping[str, str]) -> list[str]:
-    """Return one line per address.
-
-    Args:
-        addresses: outcome of `build_addresses`.
-    """
+    """Return one line per address."""
     return [f"{name + ':':12} {address}" for name, address in addresses.items()]
 
 
 def build_accounts(instance: Instance, generated: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Return the accounts that `up` prints: where, name, password.
 
+    A password that a person set is never shown. Who owns PostgreSQL needs a command.
+
     Args:
-        instance: the appliance.
         generated: passwords made in this start.
-    Returns: rows; a password that a person set is never shown. Who owns PostgreSQL needs a command.
     """
 
     def shown(name: str) -> str:

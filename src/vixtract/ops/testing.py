@@ -234,7 +234,8 @@ def ensure_environment(session: Session, root: Path) -> Path:
     stamp.unlink(missing_ok=True)
     own = str(programs / "python")
     steps = [
-        [own, "-m", "pip", "install", "--requirement", str(lock)],
+        # The lock file is whole but for what its overrides leave out, which pip would look for.
+        [own, "-m", "pip", "install", "--no-deps", "--requirement", str(lock)],
         # pip leaves what the lock file no longer has, and a test would go on finding it.
         [str(programs / "uv"), "pip", "sync", "--offline", "--python", own, str(lock)],
     ]

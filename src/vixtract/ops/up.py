@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from vixtract.credentials import generate_password, is_scram_of, scram_verifier
 from vixtract.errors import PreconditionError, SettingsError, VixtractError
 from vixtract.ops.compose import (
+    PROJECT_LABEL,
     Compose,
-    build_compose,
     build_up,
-    build_volume_list,
     ensure_compose,
     find_compose,
+    run_compose,
 )
 from vixtract.ops.console import Session
-from vixtract.ops.containers import Container, list_containers, wait_healthy
-from vixtract.ops.deliver import READERS, build_restart, deliver_secrets
+from vixtract.ops.containers import list_containers, wait_healthy
+from vixtract.ops.deliver import READERS, deliver_secrets
 from vixtract.ops.engine import ContainerEngine, engine_error, ensure_engine, look_at_engine
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
@@ -41,19 +41,14 @@ class Started:
 
     Args:
         instance: the appliance with its final settings.
-        containers: the containers by service, all up.
         passwords: passwords that were generated in this start and are shown once.
-        engine: the scheduler's engine.
-        reason: why that engine was chosen.
-        seconds: how long the start took.
     """
 
     instance: Instance
-    containers: Mapping[str, Container]
-    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
-    engine: str = "embedded"
-    reason: str = ""
-    seconds: float = 0.0
+    passwords: Mapping[str, str] = field(repr=False)
+    engine: str
+    reason: str
+    seconds: float
 
 
 def choose_engine(
@@ -62,7 +57,6 @@ def choose_engine(
     """Choose the scheduler's engine.
 
     Args:
-        requested: auto, cronicle or embedded.
         cronicle_image: image that Cronicle is taken from.
         has: returns whether this machine has an image.
         pull: tries to pull an image and returns whether it is here now.
@@ -89,10 +83,6 @@ def find_present_engine(host: Host, instance: Instance) -> str:
 
     The container of the scheduler names it. If the container is gone and the schedules are still
     there, it is the default engine: had it been the other, the settings would name it.
-
-    Args:
-        host: the machine.
-        instance: the appliance.
     """
     form = "{{range .Config.Env}}{{println .}}{{end}}"
     command = ["docker", "inspect", "--format", form, instance.container("cronicle")]
@@ -110,11 +100,8 @@ def settle_engine(
     """Choose the engine, and ask before schedules move from one engine to the other.
 
     Args:
-        session: this call.
-        instance: the appliance.
-        supply: provides images.
         asked: auto, cronicle or embedded; empty for the engine of the settings.
-    Returns: the engine, and why it was chosen.
+    Returns: the engine, and the reason in a few words.
     """
     if not asked:
         is_set = instance.is_set("VIXTRACT_ENGINE", session.host.environment)
@@ -136,8 +123,6 @@ def settle_engine(
 def require_running(session: Session) -> tuple[ContainerEngine, Compose]:
     """Return engine and compose if they run already; this changes nothing.
 
-    Args:
-        session: this call.
     Raises:
         PreconditionError: the engine does not run, or compose is missing.
     """
@@ -154,8 +139,6 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     """Bring the appliance up.
 
     Args:
-        session: this call.
-        instance: the appliance.
         requested_engine: auto, cronicle or embedded; empty for the engine of the settings.
     Raises:
         VixtractError: the start failed; message and hint say why and what to do.
@@ -180,24 +163,21 @@ def run_up(session: Session, instance: Instance, requested_engine: str = "") -> 
     changed = deliver_secrets(session, instance)
     compose_up(session, compose, instance)
     if changed and running:
-        host.run(build_restart(instance, running), timeout_s=RESTART_S)
+        # They read their secrets when they start.
+        restart = ["docker", "restart", *map(instance.container, running)]
+        host.run(restart, timeout_s=RESTART_S)
     found = list_containers(host, instance.project)
     before = {service: container.restarts for service, container in found.items()}
     wait_healthy(session, instance.project, before=before, services=("postgresql",))
     ensure_postgres_password(session, instance)
-    found = wait_healthy(session, instance.project, before=before)
+    wait_healthy(session, instance.project, before=before)
     if "HUB_ADMIN_PASSWORD" in passwords and f"{instance.project}_jupyter-data" in volumes:
         set_hub_password(session, instance)
-    return Started(instance, found, passwords, chosen, reason, host.clock() - start)
+    return Started(instance, passwords, chosen, reason, host.clock() - start)
 
 
 def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
-    """Return the settings that an engine needs; an image that the operator made stays.
-
-    Args:
-        instance: the appliance.
-        engine: embedded or cronicle.
-    """
+    """Return the settings that an engine needs; an image that the operator made stays."""
     own = {"embedded": "cronicle", "cronicle": "cronicle-edge"}
     image = instance.settings["SCHEDULER_IMAGE"]
     return {
@@ -207,11 +187,7 @@ def engine_settings(instance: Instance, engine: str) -> dict[str, str]:
 
 
 def check_ports_differ(instance: Instance) -> None:
-    """Refuse settings that use one port twice.
-
-    Args:
-        instance: the appliance.
-    """
+    """Refuse settings that use one port twice."""
     numbers = [instance.settings[name] for name in PUBLISHED]
     if len(set(numbers)) < len(numbers):
         raise SettingsError(
@@ -221,15 +197,8 @@ def check_ports_differ(instance: Instance) -> None:
 
 
 def check_ports_free(session: Session, instance: Instance) -> None:
-    """Refuse to start on ports that another program listens on.
-
-    Args:
-        session: this call.
-        instance: the appliance; ports that it publishes already are its own.
-    """
-    nginx = list_containers(session.host, instance.project).get("nginx")
-    own = {text.split("->")[0] for text in nginx.ports} if nginx else set()
-    taken = find_taken(instance, session.host, own)
+    """Refuse to start on ports that another program listens on; its own are no obstacle."""
+    taken = find_taken(instance, session.host, list_containers(session.host, instance.project))
     bind = instance.settings["VIXTRACT_BIND"]
     if taken:
         options = " ".join(f"--{name.lower().replace('_', '-')} NUMBER" for name in taken)
@@ -240,29 +209,15 @@ def check_ports_free(session: Session, instance: Instance) -> None:
 
 
 def list_volumes(session: Session, instance: Instance) -> list[str]:
-    """Return the names of the appliance's volumes, sorted.
-
-    Args:
-        session: this call.
-        instance: the appliance.
-    """
-    answer = session.host.run(build_volume_list(instance.project), timeout_s=30)
-    return sorted(answer.stdout.split())
+    """Return the names of the appliance's volumes, sorted."""
+    label = f"label={PROJECT_LABEL}={instance.project}"
+    command = ["docker", "volume", "ls", "--quiet", "--filter", label]
+    return sorted(session.host.run(command, timeout_s=30).stdout.split())
 
 
 def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
-    """Start all services.
-
-    Args:
-        session: this call.
-        compose: the compose.
-        instance: the appliance.
-    """
-    command = build_compose(compose, instance, build_up())
-    show = session.console.say if session.debug else session.console.detail
-    done = session.host.stream(
-        command, timeout_s=COMPOSE_S, on_line=show, environment=instance.variables()
-    )
+    """Start all services."""
+    done = run_compose(session, compose, instance, build_up(), COMPOSE_S)
     if not done.ok:
         for line in done.stdout.splitlines()[-10:]:
             session.console.say(f"  {line}")
@@ -272,35 +227,26 @@ def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
         raise StartError(f"Compose failed: {why[:300]}", "Run: ./vixtract doctor")
 
 
-def build_local_psql(container: str) -> list[str]:
-    """Return the command that runs SQL from its standard input as postgres over the socket."""
-    psql = ["psql", "--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
-    return ["docker", "exec", "--interactive", "--user", "postgres", container, *psql]
-
-
 def ensure_postgres_password(session: Session, instance: Instance) -> None:
     """Give the account postgres the password of the settings if the volume has another.
 
-    PostgreSQL itself reads POSTGRES_PASSWORD only when it fills an empty volume.
-
-    Args:
-        session: this call.
-        instance: the appliance; its PostgreSQL is up.
+    PostgreSQL, which is up, reads POSTGRES_PASSWORD itself only when it fills an empty volume.
     """
     container = instance.container("postgresql")
     password = instance.settings["POSTGRES_PASSWORD"]
-    psql = build_local_psql(container)
+    psql = ["docker", "exec", "--interactive", "--user", "postgres", container, "psql"]
+    psql += ["--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
     query = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres';"
     done = session.host.run(psql, timeout_s=30, input_text=query)
     if done.ok and is_scram_of(done.stdout.strip(), password):
         return
     statement = f"ALTER USER postgres PASSWORD '{scram_verifier(password)}';"
     done = session.host.run(psql, timeout_s=30, input_text=statement) if done.ok else done
-    if not done.ok:
-        raise StartError(
-            f"PostgreSQL's account postgres could not be given POSTGRES_PASSWORD: {done.last_line}",
-            f"Run: docker exec -it -u postgres {container} psql -c '\\password postgres'",
-        )
+    done.require(
+        StartError,
+        "PostgreSQL's account postgres could not be given POSTGRES_PASSWORD",
+        f"Run: docker exec -it -u postgres {container} psql -c '\\password postgres'",
+    )
     session.console.say(
         "POSTGRES_PASSWORD differed from the password in PostgreSQL's volume: changed there "
         "(ALTER USER postgres)."
@@ -310,32 +256,20 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
 def build_passwords(
     instance: Instance, generate: Callable[[], str] = generate_password
 ) -> dict[str, str]:
-    """Return new passwords for all that are documented defaults, where others can reach the ports.
-
-    Args:
-        instance: the appliance with the address that it will be published on.
-        generate: makes one password.
-    Returns: setting to password; empty on loopback.
-    """
+    """Return new passwords by setting for all documented defaults in force; none on loopback."""
     if is_loopback(instance.settings["VIXTRACT_BIND"]):
         return {}
     return {name: generate() for name in instance.settings.default_passwords()}
 
 
 def set_hub_password(session: Session, instance: Instance) -> None:
-    """Give the first Hub administrator, whose account exists already, the generated password.
-
-    Args:
-        session: this call.
-        instance: the appliance, up.
-    """
+    """Give the first Hub administrator, whose account exists already, the generated password."""
     name = instance.settings["HUB_ADMIN"]
     command = ["docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR]
     command += ["user", "add", "--admin", "--password-stdin", "--", name]
     password = instance.settings["HUB_ADMIN_PASSWORD"] + "\n"
-    done = session.host.run(command, timeout_s=60, input_text=password)
-    if not done.ok:
-        raise StartError(
-            f"The Hub's account {name} keeps its old password: {done.last_line}",
-            "Change it on the Hub's page before others can reach this machine.",
-        )
+    session.host.run(command, timeout_s=60, input_text=password).require(
+        StartError,
+        f"The Hub's account {name} keeps its old password",
+        "Change it on the Hub's page before others can reach this machine.",
+    )

@@ -33,20 +33,12 @@ class Cipher:
         self._fernet = _load(directory)
 
     def encrypt(self, row: Sequence[str], values: Mapping[str, str]) -> bytes:
-        """Encrypt the values of a connection.
-
-        Args:
-            row: what identifies the connection; only with it the result can be decrypted.
-            values: name to text.
-        """
+        """Encrypt the values of a connection; only with the same row they can be decrypted."""
         return self._fernet.encrypt(json.dumps({"row": list(row), "values": dict(values)}).encode())
 
     def decrypt(self, row: Sequence[str], token: bytes) -> dict[str, str]:
         """Return the values of a connection.
 
-        Args:
-            row: as given to `encrypt`.
-            token: what it returned.
         Raises:
             VaultError: the key or the connection is another one, or the text was changed.
         """
@@ -73,21 +65,13 @@ class Cipher:
 
 
 def add_key(directory: Path) -> None:
-    """Put a new key before the present ones, which can still decrypt.
-
-    Args:
-        directory: usually /srv/secrets.
-    """
+    """Put a new key before the present ones, which can still decrypt."""
     keys = _read(directory)
     write_whole(directory / KEY_FILE, "\n".join([Fernet.generate_key().decode(), *keys]) + "\n")
 
 
 def drop_old_keys(directory: Path) -> None:
-    """Delete all keys but the newest; call it when all values are encrypted with that one.
-
-    Args:
-        directory: usually /srv/secrets.
-    """
+    """Delete all keys but the newest; call it when all values are encrypted with that one."""
     write_whole(directory / KEY_FILE, _read(directory)[0] + "\n")
 
 

@@ -22,10 +22,6 @@ def ask(
 ) -> dict[str, Any]:
     """Ask the vault, and wait PATIENCE_S for one that is being restarted.
 
-    Args:
-        question: JSON object.
-        path: of the socket.
-        timeout_s: for the answer.
     Returns: the answer; or `error` and `hint` if the vault refuses.
     Raises:
         NoVaultError: the vault does not answer.

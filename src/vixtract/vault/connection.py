@@ -14,8 +14,6 @@ class Connection:
     """A connection to another system, as a notebook gets it.
 
     Args:
-        name: what the connection is called.
-        owner: the person or team that has it.
         values: one text for each field of its kind; each is an attribute too.
     """
 

@@ -41,8 +41,6 @@ CREATE TABLE IF NOT EXISTS change (
 def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
     """Open the store's file in a transaction, and make the file if it is missing.
 
-    Args:
-        directory: usually /srv/secrets.
     Raises:
         VaultError: the file cannot be read or written.
     """
@@ -62,25 +60,12 @@ def open_database(directory: Path) -> Iterator[sqlite3.Connection]:
 
 
 def note(database: sqlite3.Connection, change: AuditEntry) -> None:
-    """Record a change, and delete the oldest records beyond KEPT_CHANGES.
-
-    Args:
-        database: in a transaction.
-        change: the record.
-    """
+    """Record a change in a transaction, and delete the oldest records beyond KEPT_CHANGES."""
+    owner, fields = change.owner, " ".join(change.fields)
     database.execute(
         "INSERT INTO change (at, who, what, connection, owner_kind, owner, name, fields)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            time.time(),
-            change.who,
-            change.what,
-            change.connection,
-            change.owner.kind,
-            change.owner.name,
-            change.name,
-            " ".join(change.fields),
-        ),
+        (time.time(), change.who, change.what, change.connection, *owner, change.name, fields),
     )
     database.execute(
         "DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (KEPT_CHANGES,)

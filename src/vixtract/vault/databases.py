@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
@@ -28,22 +29,14 @@ class Database(Connection, ABC):
         return f"{self.driver}://{login}@{host}:{self.port}/{quote(self.database, safe='')}{tail}"
 
     def engine(self, **options: Any) -> Any:
-        """Return an SQLAlchemy engine.
-
-        Args:
-            options: of `sqlalchemy.create_engine`.
-        """
+        """Return an SQLAlchemy engine."""
         import sqlalchemy
 
         return sqlalchemy.create_engine(self.url, **options)
 
     @abstractmethod
     def connect(self, **options: Any) -> Any:
-        """Return a DB-API connection; the caller closes it.
-
-        Args:
-            options: of the driver's `connect`.
-        """
+        """Return a DB-API connection, made with the driver's options; the caller closes it."""
 
     def _query(self) -> Mapping[str, str]:
         return {}
@@ -53,15 +46,8 @@ class DatabaseKind(Kind):
     """A kind of database, tested by a query."""
 
     def test(self, connection: Any) -> None:
-        """Send a query.
-
-        Args:
-            connection: a Database.
-        """
-        opened = connection.connect()
-        try:
+        """Send a query."""
+        with closing(connection.connect()) as opened:
             cursor = opened.cursor()
             cursor.execute("SELECT 1")
             cursor.fetchall()
-        finally:
-            opened.close()

@@ -55,7 +55,6 @@ class Field:
 
     Args:
         name: in the store, in forms, and as an attribute in notebooks.
-        label: in the form.
         help: the sentence below the field; may be empty.
         rule: how a value is checked: text, host, port, url, choice, header, fingerprint or key.
         default: the value of a field that was left empty.
@@ -79,11 +78,7 @@ class Field:
     longest: int = 500
 
     def check(self, text: str) -> str:
-        """Return the problem with a value as a code of PROBLEMS, empty if there is none.
-
-        Args:
-            text: the value, without spaces around it.
-        """
+        """Return the problem with a stripped value as a code of PROBLEMS; empty if it has none."""
         if not text:
             return "missing" if self.required else ""
         if len(text) > self.longest:
@@ -97,11 +92,7 @@ class Field:
 
 
 def check_connection_name(name: str) -> dict[str, str]:
-    """Return the problem with a connection's name as `{"name": code}`, empty if there is none.
-
-    Args:
-        name: 1 to 64 letters, digits, dots, dashes and underscores.
-    """
+    """Return the problem with a connection's name as `{"name": code}`; empty if it has none."""
     if _NAME.fullmatch(name):
         return {}
     return {"name": "not_a_name" if name else "missing"}
@@ -154,29 +145,17 @@ PASSWORD = Field("password", mark("Password"), secret=True)
 
 
 def make_port(default: str) -> Field:
-    """Return the field of a TCP port.
-
-    Args:
-        default: the usual port.
-    """
+    """Return the field of a TCP port."""
     return Field("port", mark("Port"), rule="port", default=default, destination=True, longest=5)
 
 
 def make_database(*, required: bool = False) -> Field:
-    """Return the field of a database's name.
-
-    Args:
-        required: whether it must have a value.
-    """
+    """Return the field of a database's name."""
     return Field("database", mark("Database"), required=required, longest=128)
 
 
 def make_tls(off: str) -> Field:
-    """Return the field of the encryption.
-
-    Args:
-        off: the driver's word for none.
-    """
+    """Return the field of the encryption; `off` is the driver's word for none."""
     return Field(
         "tls",
         mark("Encryption"),

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 TEST_S = 18.0
 _END_S = 5.0
 MAX_RESULT = 64 * 1024
-MIB = 1024 * 1024
 # -S: without the libraries under /usr/local, which administrators install. The image has drivers.
 _BOOT = (
     "import sys; sys.path.append('/usr/lib/python3/dist-packages');"
@@ -48,7 +47,6 @@ class IsolatedTest:
         """Test a connection, and wait for the result.
 
         Args:
-            kind: name of the connection's kind.
             values: of all fields, with the secrets; they go through a pipe.
             uid: account of the process, if this one is root's.
         Returns: `ok`, the `code` of the result, and `detail` in the words of the server or driver.
@@ -110,7 +108,7 @@ def _environment() -> dict[str, str]:
 def _limit() -> None:
     for what, limit in (
         (resource.RLIMIT_CPU, 20),
-        (resource.RLIMIT_DATA, 2048 * MIB),
+        (resource.RLIMIT_DATA, 2 << 30),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 256),
         (resource.RLIMIT_CORE, 0),

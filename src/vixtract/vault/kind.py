@@ -47,60 +47,38 @@ class Kind(ABC):
         """Return the fields that must have a value because of what others say.
 
         Args:
-            values: name to text, of all fields but the kept ones.
+            values: of all fields but the kept ones.
             kept: secret fields whose stored value stays.
         """
         return ()
 
     def find_server(self, values: Mapping[str, str]) -> tuple[str, int]:
-        """Return the host and the port that a connection goes to.
-
-        Args:
-            values: of all fields.
-        """
+        """Return the host and the port that a connection goes to."""
         return values["host"], int(values["port"])
 
     def uses_proxy(self, values: Mapping[str, str]) -> bool:
-        """Tell whether requests leave by the operator's proxy, which decides where they may go.
-
-        Args:
-            values: of all fields.
-        """
+        """Tell whether requests leave by the operator's proxy, which decides where they may go."""
         return False
 
     def may_reach_own_database(self, values: Mapping[str, str]) -> bool:
-        """Tell whether a test may go to the appliance's own PostgreSQL.
-
-        Args:
-            values: of all fields.
-        """
+        """Tell whether a test may go to the appliance's own PostgreSQL."""
         return False
 
     @abstractmethod
     def test(self, connection: Any) -> None:
-        """Use a connection once.
+        """Use a connection of this kind once.
 
-        Args:
-            connection: an object of this kind's class.
         Raises:
             Exception: a ProbeResult, or what the driver raises.
         """
 
     def explain(self, error: BaseException) -> ProbeResult:
-        """Return what an error of the test means.
-
-        Args:
-            error: what `test` raised.
-        """
+        """Return what an error of the test means."""
         return find_meaning(error, self.meanings)
 
 
 def find_server_of_url(url: str) -> tuple[str, int]:
-    """Return the host and the port of an http or https address.
-
-    Args:
-        url: checked by rule url.
-    """
+    """Return the host and the port of an http or https address, checked by rule url."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -111,8 +89,7 @@ def check_values(
     """Check and complete what a person typed.
 
     Args:
-        kind: decides the fields; values of others are left out.
-        values: name to text.
+        values: those that are not of the kind's fields are left out.
         kept: secret fields whose stored value stays; they need no value here.
     Returns: a value for each field, with the defaults filled in, without the kept fields.
     Raises:

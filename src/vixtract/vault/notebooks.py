@@ -49,14 +49,7 @@ def connections() -> list[str]:
 
 
 def make(kind: str, values: dict[str, str], *, name: str = "", owner: str = "") -> Connection:
-    """Return the object of a connection.
-
-    Args:
-        kind: a name in `vixtract.vault.registry.KINDS`.
-        values: of all its fields.
-        name: of the connection.
-        owner: the person or team that has it.
-    """
+    """Return the object of a connection of a kind in KINDS."""
     return KINDS[kind].connection(name, owner, values)
 
 

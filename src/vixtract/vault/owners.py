@@ -17,12 +17,7 @@ HOMES = Path("/home")
 
 
 def owners_seen_by(person: str, home_root: Path = HOMES) -> list[Owner]:
-    """Return the owners whose connections a person may use, the person first.
-
-    Args:
-        person: account name.
-        home_root: directory of the homes, with the list of teams.
-    """
+    """Return the owners whose connections a person may use, the person first."""
     names = (team.name for team in teams.teams_of(person, home_root))
     return [Owner("person", person), *(Owner("team", name) for name in names)]
 
@@ -30,9 +25,6 @@ def owners_seen_by(person: str, home_root: Path = HOMES) -> list[Owner]:
 def person_of(uid: int, home_root: Path = HOMES) -> str:
     """Return the account name of the person with a uid.
 
-    Args:
-        uid: of a process, as the kernel reports it.
-        home_root: directory of the homes.
     Raises:
         VaultError: the uid is not a person's.
     """
@@ -51,14 +43,7 @@ def person_of(uid: int, home_root: Path = HOMES) -> str:
 
 
 def forget_owner(kind: str, name: str, *, who: str, directory: Path = SECRETS) -> list[str]:
-    """Delete the connections of a removed person or team and return their names.
-
-    Args:
-        kind: `person` or `team`.
-        name: the person's or the team's.
-        who: for the record of changes.
-        directory: of the store.
-    """
+    """Delete the connections of a removed person or team and return their names."""
     return Store(directory).forget_owner(Owner(kind, name), who) if is_there(directory) else []
 
 
@@ -67,13 +52,7 @@ def hand_over(
 ) -> dict[str, str]:
     """Give the connections of a person or team to another; return a map of old names to new ones.
 
-    Args:
-        kind: `person` or `team`.
-        name: the person's or the team's.
-        new_kind: `person` or `team`, of the new owner.
-        new_name: the new owner's.
-        who: for the record of changes.
-        directory: of the store.
+    Each kind is `person` or `team`.
     """
     if not is_there(directory):
         return {}
@@ -81,9 +60,5 @@ def hand_over(
 
 
 def rotate(directory: Path = SECRETS) -> int:
-    """Encrypt all connections with a new key, delete the old one, and return their number.
-
-    Args:
-        directory: of the store.
-    """
+    """Encrypt all connections with a new key, delete the old one, and return their number."""
     return Store(directory).rotate() if is_there(directory) else 0

@@ -39,8 +39,6 @@ def test_connection(
     """Test a connection and return what was found, without secrets.
 
     Args:
-        kind: of the connection.
-        values: of all fields, with the secrets.
         allowed: addresses that are let through although they are refused.
     """
     try:
@@ -56,12 +54,7 @@ def test_connection(
 
 
 def clean(found: ProbeResult, secrets: Collection[str]) -> ProbeResult:
-    """Return a result without the secrets that a driver may have repeated.
-
-    Args:
-        found: the result.
-        secrets: texts; those of one or two characters stay.
-    """
+    """Return a result without the secrets, of three characters or more, that a driver repeated."""
     detail = found.detail
     for secret in secrets:
         if len(secret) > 2:
@@ -72,10 +65,6 @@ def clean(found: ProbeResult, secrets: Collection[str]) -> ProbeResult:
 def reach(kind: Kind, values: Mapping[str, str], allowed: Collection[str]) -> None:
     """Check that a test may go to the server, and that something listens there.
 
-    Args:
-        kind: of the connection.
-        values: of all fields.
-        allowed: addresses that are let through although they are refused.
     Raises:
         ProbeResult: it may not, or nothing does.
     """
@@ -108,11 +97,7 @@ def reach(kind: Kind, values: Mapping[str, str], allowed: Collection[str]) -> No
 
 
 def guard_sockets(is_refused: Callable[[str], bool]) -> None:
-    """Keep Python's sockets from refused addresses from now on, wherever a name leads later.
-
-    Args:
-        is_refused: tells of an address whether it is refused.
-    """
+    """Keep Python's sockets from refused addresses from now on, wherever a name leads later."""
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect" and isinstance(arguments[1], tuple):

@@ -49,13 +49,8 @@ class ProbeResult(Exception):
 
 
 def find_meaning(error: BaseException, meanings: Mapping[str, str]) -> ProbeResult:
-    """Return what a driver's error means.
-
-    Args:
-        error: of the driver.
-        meanings: pattern of the error's class and text to code; the first that matches counts.
-    """
-    import ssl
+    """Return what a driver's error means, by the first pattern that its class and text match."""
+    import ssl  # not above: a notebook that asks for a connection would wait for it
 
     if isinstance(error, ssl.SSLError):
         return ProbeResult("tls", _last_line(error))

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Owner:
-    """The owner of a connection.
-
-    Args:
-        kind: `person` or `team`.
-        name: account name, or the team's.
-    """
+class Owner(NamedTuple):
+    """The owner of a connection: `person` or `team`, and the name."""
 
     kind: str
     name: str
@@ -24,10 +19,6 @@ class Saved:
     """A connection as it is stored.
 
     Args:
-        id: in the store.
-        name: what notebooks ask for.
-        owner: the person or team it belongs to.
-        kind: name of its kind.
         values: of all fields, the secret ones too.
         changed_at: Unix seconds.
         changed_by: account name of a person.
@@ -47,10 +38,6 @@ class Draft:
     """A connection as a person typed it.
 
     Args:
-        name: what notebooks ask for.
-        owner: the person or team it will belong to.
-        kind: name of its kind.
-        values: as typed.
         kept: secret fields whose stored value stays.
     """
 
@@ -68,7 +55,6 @@ class AuditEntry:
     Args:
         who: account name of a person, or name of a command.
         what: made, changed, deleted or handed over.
-        connection: its number.
         owner: its owner after the change.
         name: its name after the change.
         fields: names of the fields that changed.

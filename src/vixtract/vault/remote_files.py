@@ -16,7 +16,6 @@ class RemoteFile:
 
     Args:
         opener: context manager that opens a path in a mode.
-        path: of the file.
     """
 
     opener: Callable[[str, str], AbstractContextManager[Any]]
@@ -24,11 +23,7 @@ class RemoteFile:
 
     @contextmanager
     def open(self, mode: str = "rb") -> Iterator[Any]:
-        """Open the file.
-
-        Args:
-            mode: `rb` or `wb`.
-        """
+        """Open the file in mode `rb` or `wb`."""
         if mode not in {"rb", "wb"}:
             raise VaultError(f"A remote file cannot be opened as {mode!r}.", "Use 'rb' or 'wb'.")
         with self.opener(self.path, mode) as file:

@@ -30,12 +30,9 @@ class VaultConfig:
     """The paths and accounts of a vault.
 
     Args:
-        socket_path: where it listens.
         secrets_dir: directory of the store and its key.
-        home_root: directory of the homes.
         portal_uid: of the portal; -1 if there is none.
         test_uid: account of the tests' processes.
-        tester: runs the tests.
     """
 
     socket_path: Path
@@ -49,10 +46,6 @@ class VaultConfig:
 def answer(question: Mapping[str, Any], peer: Peer, config: VaultConfig) -> dict[str, Any]:
     """Answer one question.
 
-    Args:
-        question: any JSON object.
-        peer: the process that asks.
-        config: of the vault.
     Returns: the answer; or `error` and `hint`, with `problems` for a form.
     """
     try:
@@ -109,7 +102,7 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
     if task == "list":
         return {"connections": [_describe(saved) for saved in store.list_of(seen)]}
     if task == "owners":
-        return {"owners": [[owner.kind, owner.name] for owner in seen]}
+        return {"owners": list(map(list, seen))}
     identifier = question.get("id", 0)
     old = _find(store, seen, identifier) if identifier else None
     if task == "show" and old:
@@ -119,27 +112,15 @@ def _answer_portal(question: Mapping[str, Any], config: VaultConfig) -> dict[str
         return {"deleted": old.name}
     if task == "save":
         draft = _read_draft(question, seen, old)
-        number = store.save(draft, person, old.id if old else 0, seen=seen)
-        return {"id": number}
+        return {"id": store.save(draft, person, old.id if old else 0, seen=seen)}
     if task == "test":
-        return _test(question, store, seen, old, config)
+        if old and "values" not in question:
+            kind, values = old.kind, old.values
+        else:
+            draft = _read_draft({"name": "test", **question}, seen, old)
+            kind, values = draft.kind, store.complete(draft, old)
+        return {"test": config.tester.run(kind, values, config.test_uid)}
     raise VaultError("The vault does not answer this question.")
-
-
-def _test(
-    question: Mapping[str, Any],
-    store: Store,
-    seen: Sequence[Owner],
-    old: Saved | None,
-    config: VaultConfig,
-) -> dict[str, Any]:
-    """Test a stored connection, or the values of a form."""
-    if old and "values" not in question:
-        kind, values = old.kind, dict(old.values)
-    else:
-        draft = _read_draft({"name": "test", **question}, seen, old)
-        kind, values = draft.kind, store.complete(draft, old)
-    return {"test": config.tester.run(kind, values, config.test_uid)}
 
 
 def _find(store: Store, seen: Sequence[Owner], identifier: object) -> Saved:
@@ -161,13 +142,8 @@ def _read_draft(question: Mapping[str, Any], seen: Sequence[Owner], old: Saved |
     if owner not in seen:
         raise ConnectionFormError({"owner": "not_an_owner"})
     texts = {str(name): str(value) for name, value in values.items()}
-    return Draft(
-        _text(question, "name", 200),
-        owner,
-        _text(question, "kind", 30),
-        texts,
-        list(map(str, kept)),
-    )
+    name, kind = _text(question, "name", 200), _text(question, "kind", 30)
+    return Draft(name, owner, kind, texts, list(map(str, kept)))
 
 
 def _describe(saved: Saved) -> dict[str, Any]:
@@ -177,7 +153,7 @@ def _describe(saved: Saved) -> dict[str, Any]:
         "id": saved.id,
         "name": saved.name,
         "kind": saved.kind,
-        "owner": [saved.owner.kind, saved.owner.name],
+        "owner": list(saved.owner),
         "changed_at": saved.changed_at,
         "changed_by": saved.changed_by,
         "where": saved.values.get("host") or saved.values.get("address") or kind.title,
@@ -187,14 +163,13 @@ def _describe(saved: Saved) -> dict[str, Any]:
 def _show(store: Store, saved: Saved) -> dict[str, Any]:
     """Return a connection without its secrets, but with the names of those that are set."""
     secrets = KINDS[saved.kind].secrets
-    history = store.changes(saved.id)
     return {
         **_describe(saved),
         "values": {name: value for name, value in saved.values.items() if name not in secrets},
         "set": [name for name in secrets if saved.values.get(name)],
         "changes": [
             {"at": at, "who": who, "what": what, "fields": fields.split()}
-            for at, who, what, fields in history
+            for at, who, what, fields in store.changes(saved.id)
         ],
     }
 

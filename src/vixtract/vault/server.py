@@ -30,11 +30,7 @@ MAX_OF_ONE = 8
 
 
 class Vault(QuestionServer):
-    """Answers questions until it is told to stop.
-
-    Args:
-        config: paths and accounts.
-    """
+    """Answers questions until it is told to stop."""
 
     def __init__(self, config: VaultConfig) -> None:
         super().__init__(

@@ -11,8 +11,9 @@ import fcntl
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from vixtract.vault.cipher import Cipher, add_key, drop_old_keys
@@ -29,11 +30,7 @@ _COLUMNS = "id, name, owner_kind, owner, kind, sealed, changed_at, changed_by"
 
 
 def is_there(directory: Path) -> bool:
-    """Tell whether a store exists: the first saved connection makes it.
-
-    Args:
-        directory: of the store.
-    """
+    """Tell whether a store exists: the first saved connection makes it."""
     return (directory / FILE).exists()
 
 
@@ -75,25 +72,21 @@ class Store:
             return (own or found)[0]
         if found:
             names = ", ".join(f'"{saved.owner.name}/{saved.name}"' for saved in found)
-            raise UnknownNameError(
-                f"Several teams have a connection {bare!r}.", f"Ask for {names}."
-            )
+            message = f"Several teams have a connection {bare!r}."
+            raise UnknownNameError(message, f"Ask for {names}.")
         raise self._explain(bare, [saved.name for saved in seen])
 
     def get(self, identifier: int) -> Saved | None:
         """Return a connection by its number, or None."""
         with self._open() as database:
-            row = database.execute(
-                f"SELECT {_COLUMNS} FROM connection WHERE id = ?",  # noqa: S608 - constant
-                (identifier,),
-            ).fetchone()
+            query = f"SELECT {_COLUMNS} FROM connection WHERE id = ?"  # noqa: S608 - constant
+            row = database.execute(query, (identifier,)).fetchone()
         return self._read(row) if row else None
 
     def save(self, draft: Draft, who: str, identifier: int = 0, *, seen: Sequence[Owner]) -> int:
         """Save a new connection, or change one, and return its number.
 
         Args:
-            draft: the connection as typed.
             who: the person who saves it, for the record of changes.
             identifier: of the connection to change, 0 for a new one.
             seen: the owners whose connections the person may use; among these a name is unique.
@@ -111,7 +104,7 @@ class Store:
         changed = sorted(n for n in values if old is None or old.values.get(n) != values[n])
         if old and (old.name, old.owner) != (draft.name, draft.owner):
             changed += ["name" if old.name != draft.name else "owner"]
-        row = (draft.name, draft.owner.kind, draft.owner.name, draft.kind)
+        row = (draft.name, *draft.owner, draft.kind)
         with self._write() as database:
             sealed = self._cipher.encrypt(row, values)
             self._check_free(database, draft, identifier, seen)
@@ -128,16 +121,14 @@ class Store:
                     " sealed = ?, changed_at = ?, changed_by = ? WHERE id = ?",
                     (*row, sealed, time.time(), who, identifier),
                 )
-            what = "changed" if old else "made"
-            change = AuditEntry(who, what, identifier, draft.owner, draft.name, tuple(changed))
-            note(database, change)
+            what, fields = "changed" if old else "made", tuple(changed)
+            note(database, AuditEntry(who, what, identifier, draft.owner, draft.name, fields))
         return identifier
 
     def complete(self, draft: Draft, old: Saved | None) -> dict[str, str]:
         """Return a draft's values together with the secrets that it keeps.
 
         Args:
-            draft: the connection as typed.
             old: the connection as stored, None for a new one.
         Raises:
             ConnectionFormError: a value is wrong; or a secret is kept although its destination
@@ -146,23 +137,13 @@ class Store:
         kind = KINDS.get(draft.kind)
         if kind is None:
             raise ConnectionFormError({"kind": "unknown"})
-        same_kind = old is not None and old.kind == kind.name
-        kept = {
-            name
-            for name in kind.secrets
-            if name in draft.kept and old is not None and same_kind and old.values.get(name)
-        }
+        stored = old.values if old and old.kind == kind.name else {}
+        kept = {name for name in kind.secrets if name in draft.kept and stored.get(name)}
         values = check_values(kind, draft.values, kept)
-        moved = [
-            field.name
-            for field in kind.fields
-            if field.destination
-            and old is not None
-            and values[field.name] != old.values.get(field.name)
-        ]
-        if kept and moved:
+        destinations = [field.name for field in kind.fields if field.destination]
+        if kept and any(values[name] != stored.get(name) for name in destinations):
             raise ConnectionFormError(dict.fromkeys(sorted(kept), "retype"))
-        return {**values, **{name: old.values[name] for name in kept if old is not None}}
+        return {**values, **{name: stored[name] for name in kept}}
 
     def remove(self, identifier: int, who: str) -> None:
         """Delete a connection if it exists."""
@@ -197,9 +178,8 @@ class Store:
     def _explain(self, name: str, seen: Sequence[str]) -> UnknownNameError:
         """Return the error for a name that none of the owners has."""
         with self._open() as database:
-            others = database.execute(
-                "SELECT 1 FROM connection WHERE name = ? LIMIT 1", (name,)
-            ).fetchone()
+            query = "SELECT 1 FROM connection WHERE name = ? LIMIT 1"
+            others = database.execute(query, (name,)).fetchone()
         near = difflib.get_close_matches(name, seen, 3, 0.6)
         if others:
             return UnknownNameError(
@@ -213,26 +193,13 @@ class Store:
             f"There is no connection {name!r}.", f"{hint} The portal makes new ones: Connections."
         )
 
-    def _read(self, row: Sequence[object]) -> Saved:
-        identifier, name, owner_kind, owner, kind, sealed, changed_at, changed_by = row
-        identity = (str(name), str(owner_kind), str(owner), str(kind))
-        assert isinstance(sealed, bytes)
-        assert isinstance(identifier, int)
-        assert isinstance(changed_at, float)
-        return Saved(
-            identifier,
-            identity[0],
-            Owner(identity[1], identity[2]),
-            identity[3],
-            self._cipher.decrypt(identity, sealed),
-            changed_at,
-            str(changed_by),
-        )
+    def _read(self, row: Sequence[Any]) -> Saved:
+        identifier, name, owner_kind, owner, kind, sealed, *change = row
+        values = self._cipher.decrypt((name, owner_kind, owner, kind), sealed)
+        return Saved(identifier, name, Owner(owner_kind, owner), kind, values, *change)
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with open_database(self._directory) as database:
-            yield database
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return open_database(self._directory)
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -249,7 +216,7 @@ class Store:
         with self._open() as database:
             rows = database.execute(
                 "DELETE FROM connection WHERE owner_kind = ? AND owner = ? RETURNING id, name",
-                (owner.kind, owner.name),
+                owner,
             ).fetchall()
             for number, name in rows:
                 note(database, AuditEntry(who, "deleted", number, owner, name))
@@ -267,7 +234,7 @@ class Store:
             while name.casefold() in taken:
                 tail = f"-{owner.name}" + (f"-{number}" if number > 1 else "")
                 name, number = f"{saved.name[: 64 - len(tail)]}{tail}", number + 1
-            row = (name, new_owner.kind, new_owner.name, saved.kind)
+            row = (name, *new_owner, saved.kind)
             with self._write() as database:
                 sealed = self._cipher.encrypt(row, saved.values)
                 database.execute(
@@ -294,11 +261,10 @@ class Store:
                 rows = database.execute(f"SELECT {_COLUMNS} FROM connection").fetchall()  # noqa: S608
                 for row in rows:
                     saved = self._read(row)
-                    identity = (saved.name, saved.owner.kind, saved.owner.name, saved.kind)
-                    database.execute(
-                        "UPDATE connection SET sealed = ? WHERE id = ?",
-                        (self._cipher.encrypt(identity, saved.values), saved.id),
-                    )
+                    identity = (saved.name, *saved.owner, saved.kind)
+                    sealed = self._cipher.encrypt(identity, saved.values)
+                    change = "UPDATE connection SET sealed = ? WHERE id = ?"
+                    database.execute(change, (sealed, saved.id))
             drop_old_keys(self._directory)
         return len(rows)
 

@@ -118,7 +118,7 @@ def is_well(key: str, port: int = PORT) -> str:
 
 def main() -> int:
     """Serve until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="server: %(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="worker: %(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
         max_jobs = Settings.for_process("worker-server", os.environ).integer("MAX_JOBS")

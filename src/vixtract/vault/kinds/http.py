@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
+from vixtract.addresses import is_address
 from vixtract.vault.connection import CONNECT_S, Connection
 from vixtract.vault.fields import Field, mark
 from vixtract.vault.kind import REACH_S, Kind, find_server_of_url
@@ -157,13 +158,9 @@ class HttpKind(Kind):
         """Tell whether the proxy of the environment serves this address."""
         from urllib.request import getproxies, proxy_bypass
 
-        from vixtract.addresses import is_address
-
         parts = urlsplit(values["address"])
         host = parts.hostname or ""
-        if is_address(host):
-            return False
-        return parts.scheme in getproxies() and not proxy_bypass(host)
+        return parts.scheme in getproxies() and not (is_address(host) or proxy_bypass(host))
 
     def test(self, connection: Any) -> None:
         """Ask for the test's path; a redirect is not followed."""

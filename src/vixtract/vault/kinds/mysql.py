@@ -52,14 +52,7 @@ class MySQLKind(DatabaseKind):
 
     title = "MySQL, MariaDB"
     connection = MySQL
-    fields = (
-        HOST,
-        make_port("3306"),
-        make_database(),
-        USER,
-        PASSWORD,
-        make_tls("off"),
-    )
+    fields = (HOST, make_port("3306"), make_database(), USER, PASSWORD, make_tls("off"))
     meanings: ClassVar[Mapping[str, str]] = {
         r"\b1044\b": "no_right",
         r"\b1045\b|\b1698\b": "wrong_login",

@@ -39,11 +39,7 @@ class S3(Connection):
         return options
 
     def client(self, **options: Any) -> Any:
-        """Return a pyarrow file system, which pandas takes as `filesystem=`.
-
-        Args:
-            options: of `pyarrow.fs.S3FileSystem`.
-        """
+        """Return a pyarrow file system, which pandas takes as `filesystem=`."""
         from pyarrow.fs import S3FileSystem
 
         own: dict[str, Any] = {
@@ -61,11 +57,7 @@ class S3(Connection):
         return S3FileSystem(**{**own, **options})
 
     def file(self, path: str) -> RemoteFile:
-        """Return a file for petl.
-
-        Args:
-            path: below the connection's bucket, or `bucket/path` if it names none.
-        """
+        """Return a file for petl below the connection's bucket, or `bucket/path` if it has none."""
         return RemoteFile(self._open, path)
 
     def _open(self, path: str, mode: str) -> Any:

@@ -20,12 +20,7 @@ from vixtract.vault.remote_files import RemoteFile
 
 
 class HostKeyError(VaultError):
-    """The server's key is not the one in the connection, or the connection has none.
-
-    Args:
-        fingerprint: of the key that the server has.
-        expected: the one in the connection; may be empty.
-    """
+    """The server's key is not the one in the connection, or the connection has none."""
 
     def __init__(self, fingerprint: str, expected: str) -> None:
         if expected:
@@ -96,11 +91,7 @@ class Sftp(Connection):
         return client
 
     def file(self, path: str) -> RemoteFile:
-        """Return a file for petl.
-
-        Args:
-            path: of the file, from `folder` on.
-        """
+        """Return a file for petl; its path begins at `folder`."""
         return RemoteFile(self._open, path)
 
     @contextmanager
@@ -118,11 +109,8 @@ class Sftp(Connection):
 
 
 def read_private_key(text: str, passphrase: str = "") -> Any:
-    """Read a private key of any type that paramiko knows.
+    """Read a private key of any type that paramiko knows, in PEM or OpenSSH's own form.
 
-    Args:
-        text: PEM, or OpenSSH's own.
-        passphrase: empty if the key has none.
     Raises:
         VaultError: the text is not such a key, or the passphrase is wrong.
     """
