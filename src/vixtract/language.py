@@ -90,12 +90,7 @@ class Language:
 
 @cache
 def load_languages(folder: Path = LOCALE) -> Mapping[str, Language]:
-    """Read every catalog of a folder.
-
-    Args:
-        folder: holds `<code>/*.po`, one file for each part of the product.
-    Returns: code to language; English is always there.
-    """
+    """Return English and the languages of the catalogs `<code>/*.po` of a folder, by code."""
     catalogs: dict[str, Catalog] = {}
     for path in sorted(folder.glob("*/*.po")):
         code = path.parent.name
@@ -114,13 +109,12 @@ def load_languages(folder: Path = LOCALE) -> Mapping[str, Language]:
 
 
 def choose_language(cookie: str | None, accepted: str, known: Mapping[str, Language]) -> Language:
-    """Choose a reader's language: the one kept by the cookie, else the one that weighs most.
+    """Return the language of the cookie, else the one that weighs most, else English.
 
     Args:
         cookie: value of COOKIE, may be None or nonsense.
         accepted: value of Accept-Language, may be empty or nonsense.
         known: code to language; must hold English.
-    Returns: English where neither names a known language.
     """
     if cookie is not None and cookie in known:
         return known[cookie]

@@ -71,7 +71,6 @@ class Table:
 
     Args:
         kind: table, view, materialized or foreign.
-        comment: of the table, may be empty.
         rows: estimate of the planner, or None where there is none.
         size: bytes with indexes, or None.
         loaded: row of `vixtract.freshness`, or None.

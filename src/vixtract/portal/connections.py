@@ -217,12 +217,7 @@ def _show_form(
 
 
 def describe_test(language: Language, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a test found as the page shows it.
-
-    Args:
-        result: of the vault: `ok`, `code`, `detail`.
-    Returns: `ok`, `text`, `detail`.
-    """
+    """Return `ok`, `text` and `detail` for the page of the vault's `ok`, `code` and `detail`."""
     texts = {**RESULTS}
     for kind in KINDS.values():
         texts |= kind.results

@@ -34,7 +34,6 @@ class Parameter:
 
     Args:
         default: JSON value that stands in the notebook; None where there is none.
-        help: from comments, may be empty.
         choices: JSON values, for kind choice.
         required: whether the notebook gives it no value.
     """
@@ -52,7 +51,6 @@ class Inspection:
     """What the homes server finds in a notebook.
 
     Args:
-        parameters: in the cell's order.
         kernel: its own kernel's name, may be empty.
         problem: why its parameters cannot be shown, or empty.
         found: whether the notebook could be read at all.

@@ -154,8 +154,7 @@ class RunPage:
     """Runs that have ended, newest first, and those that have not.
 
     Args:
-        active: waiting or running; only on the first page.
-        runs: ended.
+        active: only on the first page.
         next_offset: where older ones begin, or None at the end.
         previous_offset: where newer ones begin, or None at the start.
         total: how many match in all, or None where that is not known.

@@ -45,9 +45,8 @@ class Overview:
     Args:
         bad: schedules whose last run went wrong, or that are late; worst first.
         bad_total: how many there are in all.
-        running: runs that have not ended.
         upcoming: schedules by their next time.
-        services: name to up or down.
+        services: name to `up` or `down`.
         disks: one for each file system.
         schedules: how many schedules the person has.
     """

@@ -30,7 +30,6 @@ class Widget:
         kind: one of `vixtract.portal.library.KINDS`.
         text: what the field shows; for yes_no `true` or `false`.
         default: JSON text of the notebook's own value; `null` where it has none.
-        help: from the notebook's comments.
         choices: pairs of JSON text and label.
         required: whether the notebook gives it no value.
     """

@@ -50,17 +50,11 @@ def show_notebook(access: AccessDep, archive: ArchiveDep, identifier: str) -> Re
 @router.get("/runs/{identifier}/files/{path:path}")
 def download(access: AccessDep, archive: ArchiveDep, identifier: str, path: str) -> Response:
     """Return a file that a run wrote, to be saved."""
-    run = access.find_run(identifier)
-    return send_file(archive, run, path)
+    return send_file(archive, access.find_run(identifier), path)
 
 
 def send_file(archive: Archive, run: Run, path: str, kind: str = "") -> StreamingResponse:
-    """Send a file of a run that the person may see.
-
-    Args:
-        path: below the run's folder.
-        kind: content type; empty for a download.
-    """
+    """Send a file of a run that the person may see; without a content type as a download."""
     file = archive.open(run, path)
     # No length: its owner may shorten the file while it is sent.
     headers = dict(HOSTILE_HEADERS)

@@ -59,7 +59,6 @@ class ScheduleDraft:
     """A form that is being filled in.
 
     Args:
-        form: as typed.
         typed: all fields of the request; empty for a form that is shown first.
         problems: field to the message about it.
         schedule: that is being changed, if any.
@@ -273,7 +272,6 @@ class Preview:
     """When a form's timing would run.
 
     Args:
-        words: the choice in words, or empty.
         times: the next ones, aware, in the zone that was chosen.
         problems: field to the message about it.
     """
@@ -284,11 +282,7 @@ class Preview:
 
 
 def preview(form: ScheduleForm, language: Language, timezone: str) -> Preview:
-    """Return when a form's timing would run; other fields are ignored.
-
-    Args:
-        timezone: zone where the form names none.
-    """
+    """Return when a form's timing would run, in this time zone if it names none."""
     probe = replace(
         ScheduleForm(notebook="x.ipynb", title="x", owner="x"),
         **{name: getattr(form, name) for name in list_group("when")}

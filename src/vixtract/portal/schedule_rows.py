@@ -21,11 +21,7 @@ LATE_AFTER = timedelta(minutes=3)
 
 @dataclass(frozen=True)
 class Bar:
-    """One run in the chart of a schedule's last runs, measured in pixels.
-
-    Args:
-        height: by its share of the longest of them.
-    """
+    """One run in the chart of a schedule's last runs: pixels, the height by its duration."""
 
     run: Run
     x: int
@@ -82,10 +78,9 @@ def make_rows(
 
 
 def make_row(schedule: Schedule, runs: Sequence[Run], timezone_name: str) -> ScheduleRow:
-    """Return the row of a schedule.
+    """Return the row of a schedule with its newest run.
 
     Args:
-        schedule: with its newest run.
         runs: its last ended runs, newest first.
         timezone_name: zone of schedules that name none.
     """

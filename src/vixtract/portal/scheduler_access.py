@@ -38,9 +38,8 @@ class RunFilter:
     """Filters of a list of runs; an empty one filters nothing.
 
     Args:
-        schedule: id of a schedule.
+        schedule: its id.
         state: one of ENDED_STATES, or `open`.
-        owner: whose account they ran under.
         since: ended then or later.
         until: ended before.
         word: part of the title, or a whole run id.
@@ -94,11 +93,7 @@ class SchedulerAccess(Access):
         return self.add_last(schedules, recent)
 
     def list_plain(self, words: str = "") -> list[Schedule]:
-        """Return the same without runs.
-
-        Args:
-            words: each must stand in the title, the notebook's path or the owner's name.
-        """
+        """Return the same without runs, if title, notebook and owner contain each of the words."""
         wanted = words.casefold().split()
         found = []
         for schedule in map(read_schedule, self.own_events.values()):
@@ -230,10 +225,8 @@ class SchedulerAccess(Access):
         return self._start(schedule.id, params=params).run
 
     def read_console(self, identifier: str, offset: int) -> dict[str, Any]:
-        """Return the part of a running job's log that begins at an offset.
+        """Return the part of an open run's log that begins at an offset in bytes.
 
-        Args:
-            offset: bytes seen so far.
         Returns: `run` (Run), `data` (text), `next` (offset to go on from).
         """
         run = self.find_run(identifier)

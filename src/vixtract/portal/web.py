@@ -183,13 +183,7 @@ ChangingAccessDep = Annotated[SchedulerAccess, Depends(get_changing_access)]
 def make_page(
     request: Request, name: str, person: User | None, values: Mapping[str, Any], status: int = 200
 ) -> HTMLResponse:
-    """Make a page.
-
-    Args:
-        name: of the template's file.
-        person: who is signed in, or None.
-        values: what the template uses besides.
-    """
+    """Make a page."""
     language = get_language(request)
     common = {
         "person": person,
@@ -203,11 +197,6 @@ def make_page(
 
 
 def go_to(path: str, **query: str) -> RedirectResponse:
-    """Send the browser to a page of the portal after a change, so that a reload repeats nothing.
-
-    Args:
-        path: below the portal's prefix, beginning with a slash.
-        query: parameters of the address, such as `notice`.
-    """
+    """Send the browser to a page of the portal after a change, so that a reload repeats nothing."""
     tail = f"?{urlencode(query)}" if query else ""
     return RedirectResponse(f"{PREFIX}{path}{tail}", 303)
