@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.ops.certificates import pinned_context
 from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers
 from vixtract.ops.instance import SERVICES, Instance
+from vixtract.ops.scheduler import connect_scheduler
 from vixtract.ops.up import OPERATOR
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.text_tables import render_table
@@ -24,7 +24,6 @@ EXAMPLE = "/usr/share/vixtract/examples/flights.ipynb"
 NOTEBOOK = "examples/flights.ipynb"
 START_S = 150.0
 RUN_S = 900.0
-CALL_S = 30.0
 #: Show at most so many new lines of the log at a time; the log itself has all.
 LIVE_LINES = 5
 #: Tables with at most this many rows are shown whole.
@@ -92,12 +91,7 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
     """
     ensure_person(session, instance)
     ensure_notebook(session, instance)
-    scheduler = SchedulerClient(
-        f"{instance.local_url}/cronicle",
-        read_api_key(session, instance),
-        CALL_S,
-        pinned_context(session.host, instance),
-    )
+    scheduler = connect_scheduler(session.host, instance)
     due = next_minute(now)
     ensure_event(scheduler, build_event(due))
     session.console.say(
@@ -150,12 +144,6 @@ def ensure_notebook(session: Session, instance: Instance) -> None:
     command += [instance.container("jupyter"), "/bin/sh", "-c", script, "-", EXAMPLE, NOTEBOOK]
     if "edited" in _execute(session, command, f"put {NOTEBOOK} into the home of {PERSON}"):
         session.console.say(f"The edited {NOTEBOOK} was kept as examples/flights-edited.ipynb")
-
-
-def read_api_key(session: Session, instance: Instance) -> str:
-    """Return the appliance's own key of the scheduler."""
-    command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
-    return _execute(session, command, "read the scheduler's key").strip()
 
 
 def next_minute(now: datetime.datetime) -> datetime.datetime:

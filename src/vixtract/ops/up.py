@@ -37,12 +37,7 @@ class StartError(VixtractError):
 
 @dataclass(frozen=True)
 class Started:
-    """The result of a start.
-
-    Args:
-        instance: the appliance with its final settings.
-        passwords: passwords that were generated in this start and are shown once.
-    """
+    """The result of a start: the appliance with its final settings, and generated passwords."""
 
     instance: Instance
     passwords: Mapping[str, str] = field(repr=False)
