@@ -9,8 +9,9 @@ import pytest
 
 from vixtract.errors import SettingsError
 from vixtract.ops.reference import GENERATED
-from vixtract.settings import BY_NAME, SETTINGS, Settings, check_value, is_loopback
-from vixtract.values import count_edits, find_similar
+from vixtract.settings import Settings, check_value
+from vixtract.settings_table import BY_NAME, SETTINGS
+from vixtract.values import count_edits, find_similar, is_loopback
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,8 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from vixtract.settings import CONTAINERS, SETTINGS, list_read
+from vixtract.settings import CONTAINERS, list_read
+from vixtract.settings_table import SETTINGS
 from vixtract.stores import HOST_STORES, STORES, Store
 
 HEADER = "Generated from src/vixtract/settings_table.py by `python3 -m vixtract.ops.reference`."
