@@ -37,6 +37,13 @@ def is_there(pid: int) -> bool:
     return bool(tree.read_stat(pid))
 
 
+def is_listened_on(path: Path) -> bool:
+    """Say whether a server listens: between bind and listen connections are refused."""
+    rows = (line.split() for line in Path("/proc/net/unix").read_text("utf-8").splitlines())
+    # __SO_ACCEPTCON
+    return any(row[3] == "00010000" and row[-1] == str(path) for row in rows)
+
+
 class Slow(QuestionServer):
     """Does what a question says."""
 
@@ -63,7 +70,7 @@ def server(tmp_path):
             Slow(config).run()
         finally:
             os._exit(0)
-    wait_until(config.path.is_socket, "the socket", interval_s=0.02)
+    wait_until(lambda: is_listened_on(config.path), "the server", interval_s=0.02)
     yield config.path
     os.kill(pid, signal.SIGTERM)
     assert tree.wait_for(pid, 10) == 0
@@ -107,6 +114,29 @@ def test_a_question_that_is_too_long_gets_no_place_for_long(server):
             # The server hung up in the middle.
             assert error.errno in (errno.EPIPE, errno.ECONNRESET)
     assert ask(server, {}, timeout_s=20)["uid"] == os.getuid()
+
+
+def test_a_full_queue_of_connections_is_waited_for(tmp_path):
+    path, config = tmp_path / "s", ServerConfig(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        held = [connect(path, timeout_s=20) for _ in range(2)]
+        with pytest.raises(UnansweredError):
+            ask(path, {}, timeout_s=20)
+
+        def serve() -> None:
+            for _ in held:
+                listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                receive_line(connection, 20, limit=config.max_question)
+                connection.sendall(b'{"uid":1}\n')
+
+        threading.Timer(0.5, serve).start()
+        assert ask(path, {}, timeout_s=20, patience_s=20) == {"uid": 1}
+        for connection in held:
+            connection.close()
 
 
 @contextmanager

@@ -85,7 +85,8 @@ def ask(
             answer = _ask_once(path, question, timeout_s, files)
             if not answer.get("busy") or time.monotonic() >= limit:
                 return answer
-        except (FileNotFoundError, ConnectionError) as error:
+        # The last one: the server's queue of connections is full.
+        except (FileNotFoundError, ConnectionError, BlockingIOError) as error:
             if time.monotonic() >= limit:
                 raise UnansweredError(str(error)) from error
         except (OSError, ValueError) as error:
