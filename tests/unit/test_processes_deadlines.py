@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from vixtract.processes.person import Person
 from vixtract.processes.questions import UnansweredError, ask, connect, receive_line
 from vixtract.processes.server import QuestionServer, ServerConfig
 from vixtract.processes.usage import read_processes
+from vixtract.runner.plugin import Plugin
 from vixtract.runner.prepared import PreparedProcess
 from vixtract.vault.isolated_test import IsolatedTest
 
@@ -114,6 +116,38 @@ def test_a_question_that_is_too_long_gets_no_place_for_long(server):
             # The server hung up in the middle.
             assert error.errno in (errno.EPIPE, errno.ECONNRESET)
     assert ask(server, {}, timeout_s=20)["uid"] == os.getuid()
+
+
+@contextmanager
+def refusing_server(path: Path, refusal: bytes):
+    """Answer one connection at once, before its question has come, and close it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                # The question fills the socket's buffer by then: its end meets a closed socket.
+                time.sleep(0.2)
+                connection.sendall(refusal)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        thread.join(20)
+
+
+def test_a_refusal_in_the_middle_of_a_long_question_is_heard(tmp_path):
+    with refusing_server(tmp_path / "s", b'{"busy":true}\n'):
+        assert ask(tmp_path / "s", {"text": "x" * 1_500_000}, timeout_s=20) == {"busy": True}
+    (tmp_path / "s").unlink()
+    refusal = b'{"type":"refused","description":"64 runs.","hint":"Try later."}\n'
+    lines = []
+    job = {"id": "j1", "username": "anna", "params": {"script": "x" * 1_500_000}}
+    with refusing_server(tmp_path / "s", refusal):
+        assert Plugin("shell", tmp_path / "s", lines.append).run(json.dumps(job)) == 0
+    assert lines == [{"complete": 1, "code": 1, "description": "64 runs. Try later."}]
 
 
 def test_a_full_queue_of_connections_is_waited_for(tmp_path):

@@ -102,7 +102,7 @@ def _ask_once(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(encode(question))
+            send(connection, encode(question))
             line = receive_line(connection, limit - time.monotonic(), files=files)
         if not line:
             raise ConnectionResetError("no answer")
@@ -114,6 +114,18 @@ def _ask_once(
             os.close(files.pop())
         raise
     return answer
+
+
+def send(connection: socket.socket, question: bytes) -> None:
+    """Send a question; a server that closed in the middle may have answered before, by a refusal.
+
+    Raises:
+        OSError: the connection broke otherwise, or its timeout is over.
+    """
+    try:
+        connection.sendall(question)
+    except (BrokenPipeError, ConnectionResetError):
+        return
 
 
 def receive_line(
