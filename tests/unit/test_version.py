@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vixtract import __version__
-from vixtract.settings import BY_NAME
+from vixtract.settings_table import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 NUMBER = r"([0-9][0-9A-Za-z.]*[0-9A-Za-z])"

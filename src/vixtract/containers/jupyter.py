@@ -32,7 +32,8 @@ from vixtract.people.roles import SOCKETS
 from vixtract.people.teams import ensure_teams
 from vixtract.processes.limits import close_shared_directories
 from vixtract.secret_settings import with_secrets
-from vixtract.settings import BY_NAME, Settings, build_environment
+from vixtract.settings import Settings, build_environment
+from vixtract.settings_table import BY_NAME
 
 log = logging.getLogger("vixtract.containers.jupyter")
 

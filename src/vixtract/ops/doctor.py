@@ -22,7 +22,7 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.net import Answer, ask_registry
 from vixtract.ops.ports import find_taken
-from vixtract.settings import is_loopback
+from vixtract.values import is_loopback
 
 DISK_BYTES = 10 * 10**9
 MEMORY_KB = 3_700_000  # a machine of 4 GiB, less what the kernel keeps

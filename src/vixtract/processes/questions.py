@@ -82,7 +82,8 @@ def ask(
             answer = _ask_once(path, question, timeout_s, files)
             if not answer.get("busy") or time.monotonic() >= limit:
                 return answer
-        except (FileNotFoundError, ConnectionError) as error:
+        # The last one: the server's queue of connections is full.
+        except (FileNotFoundError, ConnectionError, BlockingIOError) as error:
             if time.monotonic() >= limit:
                 raise UnansweredError(str(error)) from error
         except (OSError, ValueError) as error:
@@ -98,7 +99,7 @@ def _ask_once(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(encode(question))
+            send(connection, encode(question))
             line = receive_line(connection, limit - time.monotonic(), files=files)
         if not line:
             raise ConnectionResetError("no answer")
@@ -110,6 +111,18 @@ def _ask_once(
             os.close(files.pop())
         raise
     return answer
+
+
+def send(connection: socket.socket, question: bytes) -> None:
+    """Send a question; a server that closed in the middle may have answered before, by a refusal.
+
+    Raises:
+        OSError: the connection broke otherwise, or its timeout is over.
+    """
+    try:
+        connection.sendall(question)
+    except (BrokenPipeError, ConnectionResetError):
+        return
 
 
 def receive_line(

@@ -10,8 +10,8 @@ from pathlib import Path
 from vixtract.errors import RequestError
 from vixtract.runner import accounts
 from vixtract.runner.protocol import SOCKET
-from vixtract.settings import Settings, build_people_environment, read_workers
-from vixtract.values import MIB
+from vixtract.settings import Settings, build_people_environment
+from vixtract.values import MIB, read_workers
 
 SERVICE_AUTHOR = "vixtract"
 

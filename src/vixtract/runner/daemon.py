@@ -91,13 +91,14 @@ class Runner(QuestionServer):
         return self._fork_server.sockets
 
     def refusal(self, reason: str) -> Mapping[str, Any]:
-        """Return the event that a refused plugin gets."""
+        """Return the event that a refused plugin gets; `busy` says that a later try may do."""
         texts = {
             "stranger": "Only the scheduler may talk to the runner.",
             "busy": f"The runner has {len(self.children)} runs, its limit.",
             "no process": "The runner has no room for a process.",
         }
-        return {"type": "refused", "description": texts[reason], "hint": "Try later."}
+        refused = {"type": "refused", "description": texts[reason], "hint": "Try later."}
+        return {**refused, "busy": reason != "stranger"}
 
     def start_child(self, connection: socket.socket, peer: Peer) -> int | None:
         """Start the supervisor of a connection, in the fork server where it is ready."""

@@ -95,7 +95,7 @@ class Plugin:
 
     def _follow(self, request: bytes) -> Mapping[str, Any]:
         with self._connect() as connection:
-            connection.sendall(request)
+            questions.send(connection, request)
             for event in self._events(connection):
                 kind = event.get("type")
                 if kind == "log":
