@@ -14,12 +14,7 @@ from typing import Any
 from vixtract.errors import RequestError
 from vixtract.notebooks import figures
 from vixtract.processes.questions import encode, receive_line
-from vixtract.runner.protocol import (
-    MAX_REQUEST_BYTES,
-    NoRequestError,
-    RunRequest,
-    parse_request,
-)
+from vixtract.runner.protocol import MAX_REQUEST_BYTES, NoRequestError, RunRequest, parse_request
 from vixtract.secret_settings import Masker
 from vixtract.values import MIB
 
@@ -143,12 +138,9 @@ class RunLog:
         """Add output of the job; what is over the limit is dropped."""
         if self._left <= 0 or not data:
             return
-        self._keep(self._masker.feed(data))
-
-    def _keep(self, data: bytes) -> None:
-        if not data:
+        kept = self._masker.feed(data)[: self._left]
+        if not kept:
             return
-        kept = data[: self._left]
         self._left -= len(kept)
         self._put(kept)
         if self._left <= 0:

@@ -8,6 +8,7 @@ library alone.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -65,7 +66,6 @@ class Plugin:
         self._socket_path = socket_path
         self._write = write or write_line
         self._abort_limit: float | None = None
-        self._connection: socket.socket | None = None
 
     def run(self, line: str) -> int:
         """Run the job that the engine describes in JSON.
@@ -140,7 +140,8 @@ class Plugin:
                     return
                 if not is_abort_sent:
                     is_abort_sent = True
-                    _send_abort(connection)
+                    with contextlib.suppress(OSError):
+                        connection.send(b'{"abort":true}\n')
             try:
                 data = connection.recv(65536)
             except (TimeoutError, socket.timeout):
@@ -201,13 +202,6 @@ def _write_log(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(2, view) :]
-
-
-def _send_abort(connection: socket.socket) -> None:
-    try:
-        connection.send(b'{"abort":true}\n')
-    except OSError:
-        return
 
 
 def main() -> int:

@@ -21,7 +21,6 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -271,8 +270,3 @@ def _finish(shell: Any) -> None:
         with contextlib.suppress(BaseException):
             if not file.closed and file.writable():
                 file.flush()
-
-
-def language_info(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a notebook keeps of its language."""
-    return dict(message["content"]["language_info"])
