@@ -7,6 +7,7 @@ notebooks first, and the person gets a notice: `hub.kernels` shows it in the cel
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -240,11 +241,9 @@ def write_notice(folder: Path, person: Person, kernels: Sequence[str], note: str
 
 
 def _step_back(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         if os.getpriority(os.PRIO_PROCESS, pid) < _BACKGROUND:
             os.setpriority(os.PRIO_PROCESS, pid, _BACKGROUND)
-    except OSError:
-        return
 
 
 def main() -> int:

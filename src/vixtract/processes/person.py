@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vixtract.errors import RequestError
+from vixtract.people.names import FIRST_UID
 from vixtract.people.teams import team_groups
-
-FIRST_UID = 2000
 
 
 @dataclass(frozen=True)

@@ -73,19 +73,11 @@ def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str]
             variables = login_environment(person.name, password, host=host, port=port)
             secrets = [str(value) for value in answer.get("secrets", ())]
             return (variables if password else {}), secrets
-    return ask_database_environment(person, config), []
-
-
-def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
-    """Return `database_environment`, computed in a process of its own.
-
-    For where there is no vault; the key must not stay in a supervisor, as above.
-    """
 
     def work() -> bytes:
         return json.dumps(dict(database_environment(person, config))).encode()
 
-    return dict(json.loads(compute_apart(work, _APART_S) or b"{}"))
+    return json.loads(compute_apart(work, _APART_S) or b"{}"), []
 
 
 def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:

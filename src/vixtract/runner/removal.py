@@ -14,7 +14,8 @@ import stat
 from pathlib import Path
 
 from vixtract.errors import RequestError
-from vixtract.processes.person import FIRST_UID, Person, acting_as
+from vixtract.people.names import FIRST_UID
+from vixtract.processes.person import Person, acting_as
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -151,10 +152,8 @@ class Watcher:
             key.data()
 
     def _woken(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._wakeup.recv(4096)
-        except BlockingIOError:
-            return
 
     def _heard(self) -> None:
         channel = self._streams.channel
@@ -213,14 +212,15 @@ class Watcher:
             used = proportional_bytes(pids, self._person)
         self._result.peak_bytes = max(self._result.peak_bytes, used)
         if limit and used > limit:
+            why = OUT_OF_MEMORY
             note = f"Stopped: {used // MIB} MB in use, over the memory limit of {limit // MIB} MB."
-            # At once, before the machine runs out; the driver still saves the notebook.
-            victim = tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid
-            tree.kill(victim)
-            self._stop(OUT_OF_MEMORY, note)
         elif why := self._overuse.check(pids):
-            tree.kill(tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid)
-            self._stop(why, self._overuse.describe(why))
+            note = self._overuse.describe(why)
+        else:
+            return
+        # At once, before the machine runs out; the driver still saves the notebook.
+        tree.kill(tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid)
+        self._stop(why, note)
 
     def _stop(self, why: str, note: str) -> None:
         self._result.stopped = why
@@ -229,13 +229,9 @@ class Watcher:
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
-        try:
-            if self._bounds.stops_group:
-                os.killpg(self._pid, number)
-            else:
-                os.kill(self._pid, number)
-        except ProcessLookupError:
-            return
+        send = os.killpg if self._bounds.stops_group else os.kill
+        with contextlib.suppress(ProcessLookupError):
+            send(self._pid, number)
 
     def _drain(self) -> None:
         """Read what is left in the pipes after the processes have ended."""
