@@ -31,7 +31,6 @@ class SchedulerError(VixtractError):
         message: what the scheduler said.
         code: Cronicle's code (api, event, job, session, ...), an HTTP status, "answer" for one that
             is not understood, "timeout" for a job that did not end, or "unreachable".
-        hint: what to do.
     """
 
     def __init__(self, message: str, code: str = "unreachable", hint: str = "") -> None:
@@ -178,7 +177,6 @@ class SchedulerClient:
         """Run an event now.
 
         Args:
-            event: its id.
             params: replaces single parameters for this run; needs an admin key.
         Returns: the job's id; empty when Cronicle queued the run, for it has no id yet.
         """
@@ -231,7 +229,6 @@ class SchedulerClient:
         """Wait until a job is done.
 
         Args:
-            job: its id.
             timeout_s: seconds to wait at most.
         Returns: the finished job.
         Raises:
