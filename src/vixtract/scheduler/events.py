@@ -22,10 +22,7 @@ from vixtract.scheduler.timing import (
     check_timing,
     get_zone,
     iterate_due,
-    next_due,
 )
-
-__all__ = ["PLUGINS", "Event", "Problem", "check_event", "next_due"]
 
 PLUGINS: Mapping[str, str] = {"notebook": "Notebook", "shellplug": "Shell Script"}
 CATEGORIES: Mapping[str, str] = {"general": "General"}
