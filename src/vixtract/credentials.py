@@ -18,11 +18,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def generate_password(length: int = 24) -> str:
-    """Return random letters and digits that begin with a letter.
-
-    Args:
-        length: number of characters; 24 of them are 142 bits.
-    """
+    """Return random letters and digits that begin with a letter; 24 of them are 142 bits."""
     rest = (secrets.choice(_ALPHABET) for _ in range(length - 1))
     return secrets.choice(string.ascii_letters) + "".join(rest)
 
@@ -31,12 +27,12 @@ def scram_verifier(password: str, salt: bytes | None = None, rounds: int = 4096)
     """Return what PostgreSQL stores of a password, so that no log can hold the password itself.
 
     Args:
-        password: the password; characters beyond ASCII are normalised as SASLprep does.
         salt: 16 bytes; random where None.
         rounds: rounds of PBKDF2; 4096 is PostgreSQL's own default.
     Source: https://www.postgresql.org/docs/current/catalog-pg-authid.html
     """
     salt = secrets.token_bytes(16) if salt is None else salt
+    # Characters beyond ASCII are normalised as SASLprep does.
     normal = unicodedata.normalize("NFKC", password)
     salted = hashlib.pbkdf2_hmac("sha256", normal.encode(), salt, rounds)
     client = hmac.digest(salted, b"Client Key", "sha256")
@@ -47,11 +43,7 @@ def scram_verifier(password: str, salt: bytes | None = None, rounds: int = 4096)
 
 
 def is_scram_of(verifier: str | None, password: str) -> bool:
-    """Return whether PostgreSQL made a verifier of this password.
-
-    Args:
-        verifier: as PostgreSQL stores it; None, or the text of another method, never matches.
-    """
+    """Return whether PostgreSQL made a verifier (None: it has none) of this password."""
     found = re.match(r"SCRAM-SHA-256\$([1-9]\d{0,8}):([A-Za-z0-9+/]+=*)\$", verifier or "")
     if found is None or verifier is None:
         return False

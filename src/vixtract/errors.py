@@ -63,10 +63,8 @@ class Failure:
 
     @classmethod
     def from_json(cls, value: object) -> Failure:
-        """Read what `to_json` returned.
+        """Read what `to_json` returned; the value is not trusted.
 
-        Args:
-            value: from JSON; not trusted.
         Raises:
             ValueError: it is not a failure.
         """

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from vixtract.credentials import generate_password
@@ -30,12 +31,10 @@ def write_whole(
 ) -> None:
     """Replace a file in one step: a crash leaves the old content or the new, never a part.
 
-    The content goes to a new file beside the old one, which then takes its name. A link that stands
-    under either name is replaced, never followed.
+    The content goes to a new file in the same directory, which must exist; it then takes the name.
+    A link that stands under either name is replaced, never followed.
 
     Args:
-        path: file to replace; its directory must exist.
-        content: whole new content; text is written as UTF-8.
         mode: permissions of the new file, whatever the umask.
         owner: uid and gid of the new file; those of this process by default.
         folder: descriptor of an open directory; `path` is then a plain name in it.
@@ -56,7 +55,6 @@ def publish_file(temporary: Path, path: Path) -> None:
 
     Args:
         temporary: the finished file, in the directory of `path`.
-        path: final name; a file of that name is replaced.
     """
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
@@ -65,11 +63,7 @@ def publish_file(temporary: Path, path: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make renames in a directory last through a power cut.
-
-    Args:
-        directory: where a file was renamed, made or removed.
-    """
+    """Make renames in a directory last through a power cut."""
     with _open_folder(directory / ".", None) as descriptor:
         os.fsync(descriptor)
 
@@ -115,29 +109,18 @@ def _temporary_file(
             os.unlink(temporary, dir_fd=folder)
 
 
-def _letters_and_digits() -> str:
-    return generate_password(40)
-
-
+_CRONICLE = ("cronicle_key", "cronicle_session", "cronicle_oauth")
+_PLAIN = ("api_key", "hub_token", "worker_key", *_CRONICLE)
 _GENERATORS: dict[str, Callable[[], str]] = {
-    "role_key": lambda: secrets.token_hex(32),
-    "api_key": _letters_and_digits,
-    "hub_token": _letters_and_digits,
-    "cronicle_key": _letters_and_digits,
-    "cronicle_session": _letters_and_digits,
-    "cronicle_oauth": _letters_and_digits,
-    "worker_key": _letters_and_digits,
+    **dict.fromkeys(_PLAIN, partial(generate_password, 40)),
+    "role_key": partial(secrets.token_hex, 32),
     # What Fernet takes as a key.
     "connection_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
 }
 
 
 def generate_secret(name: str) -> str:
-    """Return a new value of a secret.
-
-    Args:
-        name: as in `ensure_secret`.
-    """
+    """Return a new value of a secret, see `ensure_secret`."""
     return _GENERATORS[name]()
 
 
@@ -154,7 +137,7 @@ def ensure_secret(directory: Path, name: str) -> str:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / name
     if not path.exists():
-        _create(path, _GENERATORS[name]())
+        _create(path, generate_secret(name))
     return read_secret(path)
 
 
@@ -172,10 +155,8 @@ def _create(path: Path, text: str) -> None:
 def read_secret(path: Path) -> str:
     """Return a secret that must be there.
 
-    Args:
-        path: file of it.
     Raises:
-        PreconditionError: it is open to others, or cut short.
+        PreconditionError: its file is open to others, or cut short.
     """
     status = path.lstat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:

@@ -23,10 +23,7 @@ RELEASES = {
 
 
 def find_unknown(*names: str) -> str:
-    """Return the first of some modules that is another release than the known one.
-
-    Returns: name and version, such as `petl 2.0.1`; empty where all are known.
-    """
+    """Return the first of some modules that is of another release, as `petl 2.0.1`, or ""."""
     for name in names:
         version = str(getattr(importlib.import_module(name), "__version__", ""))
         if not f"{version}.".startswith(f"{RELEASES[name]}."):

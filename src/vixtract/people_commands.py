@@ -152,11 +152,7 @@ def add_commands(add: Callable[[str, str], argparse.ArgumentParser], side: str) 
 
 
 def build_words(options: argparse.Namespace) -> list[str]:
-    """Return the words that stand for the same command in the container.
-
-    Args:
-        options: the host's parsed command line.
-    """
+    """Return the words that stand for the same parsed command in the container."""
     flags: list[str] = []
     values: list[str] = []
     for argument in COMMANDS[options.command][1][options.word][1]:

@@ -8,7 +8,6 @@ also come as NAME_FILE, the path of a file, or lie as a file of its name in `DEL
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ def with_secrets(
     """Return an environment in which the secret settings have their values.
 
     Args:
-        environment: usually ``os.environ``.
         root: what relative paths of NAME_FILE are relative to.
         delivered: directory with a file per setting; None where there is none.
     Raises:
@@ -72,13 +70,8 @@ def _read(path: Path) -> str:
     return text
 
 
-def mask_values(values: list[str]) -> list[bytes]:
-    """Return the forms in which secrets may appear in a text, longest first.
-
-    Args:
-        values: secrets; those under `SHORTEST_MASKED` characters are left out.
-    Returns: each as it is, as in a URL, as in JSON, and in base64.
-    """
+def _list_forms(values: list[str]) -> list[bytes]:
+    """Return each secret as it is, as in a URL, as in JSON, and in base64, longest first."""
     forms = set()
     for value in values:
         if len(value) >= SHORTEST_MASKED:
@@ -92,19 +85,15 @@ class Masker:
     """Replaces secrets in a stream of bytes, also those that two pieces of it share.
 
     Args:
-        values: secrets, see `mask_values`.
+        values: secrets; those under `SHORTEST_MASKED` characters are left alone.
     """
 
     def __init__(self, values: list[str]) -> None:
-        self._forms = mask_values(values)
+        self._forms = _list_forms(values)
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next piece; return the masked text of which no secret can be a part any more.
-
-        Args:
-            data: bytes of the stream.
-        """
+        """Take the next piece; return masked text of which no secret can be a part any more."""
         text = self.mask(self._held + data)
         keep = self._undecided(text)
         self._held = text[len(text) - keep :] if keep else b""
@@ -126,11 +115,7 @@ class Masker:
         return self.mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def mask_json(self, value: Any) -> Any:
-        """Mask every text in a JSON value.
-
-        Args:
-            value: texts, numbers, lists and dictionaries.
-        """
+        """Mask every text in a JSON value, but no key."""
         if isinstance(value, str):
             return self.mask_text(value)
         if isinstance(value, dict):
@@ -155,15 +140,9 @@ class Masker:
 
 
 def known_secrets(environment: Mapping[str, str]) -> list[str]:
-    """Return the values of a process's environment that must not appear in what it prints.
+    """Return the secrets in the environment of a person's process, to be masked in its output.
 
-    Args:
-        environment: of a person's process. `VIXTRACT_MASKED` may name more variables, by blanks.
+    `VIXTRACT_MASKED` may name more variables, separated by blanks.
     """
     names = ("PGPASSWORD", "JUPYTERHUB_API_TOKEN", *environment.get("VIXTRACT_MASKED", "").split())
     return [environment[name] for name in names if environment.get(name)]
-
-
-def own_secrets() -> list[str]:
-    """Return `known_secrets` of this process."""
-    return known_secrets(os.environ)

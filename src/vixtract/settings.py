@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from vixtract.errors import SettingsError
 from vixtract.settings_table import BY_NAME, SETTINGS, Setting
-from vixtract.values import check_kind, is_address, is_loopback, read_workers, split_list
+from vixtract.values import CHECKS, is_address, is_loopback, read_workers, split_list
 
 EVERYBODY = "*"
 
@@ -82,10 +82,10 @@ _OWN_NAMES = "localhost,127.0.0.1,postgresql,cronicle,jupyter,nginx"
 
 
 def list_read(process: str) -> tuple[str, ...]:
-    """Return the names of the settings that a process is handed, in the order of the table.
+    """Return the names of the settings that a process reads or hands on, in the table's order.
 
     Args:
-        process: a key of `HANDED_ON`; the names are those that it reads or hands on.
+        process: a key of `HANDED_ON`.
     """
     meant, left = set(), [process]
     while left:
@@ -95,11 +95,7 @@ def list_read(process: str) -> tuple[str, ...]:
 
 
 def list_defaults(process: str) -> dict[str, str]:
-    """Return what a process is handed where nothing is set: defaults, and no secrets.
-
-    Args:
-        process: a key of `HANDED_ON`.
-    """
+    """Return what a process is handed where nothing is set: defaults, and no secrets."""
     rows = (BY_NAME[name] for name in list_read(process))
     return {row.name: "" if row.is_secret else row.default for row in rows}
 
@@ -108,7 +104,6 @@ def build_environment(process: str, environment: Mapping[str, str], **more: str)
     """Return the whole environment to start a process with.
 
     Args:
-        process: a key of `HANDED_ON`.
         environment: of the process that starts it. Names that are missing in it are left out; the
             process refuses to start without them.
         more: further variables, such as HOME.
@@ -141,23 +136,17 @@ def build_people_environment(process: str, environment: Mapping[str, str]) -> di
 
 
 def check_value(setting: Setting, value: str) -> str:
-    """Check one value against its setting.
-
-    Args:
-        value: text as given in the environment.
-    Returns: the problem in a few words, or an empty text.
-    """
+    """Return the problem with one value of a setting in a few words, or an empty text."""
     if not value and not setting.default:
         return ""
-    return check_kind(setting.kind, setting.choices, value)
+    if setting.kind == "choice":
+        allowed = ", ".join(choice for choice in setting.choices if choice)
+        return "" if value in setting.choices else f"is none of {allowed}"
+    return CHECKS[setting.kind](value)
 
 
 class Settings:
-    """Checked settings of one process.
-
-    Args:
-        values: name to text for every setting that the process reads.
-    """
+    """Checked settings of one process: name to text for every setting that it reads."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
@@ -172,7 +161,6 @@ class Settings:
         """Read all settings, defaults filled in: the view of the operator's command.
 
         Args:
-            environment: other names in it are ignored.
             sources: name to where its value was found, for messages.
             problems: what the caller found wrong already; reported with the rest.
         Raises:
@@ -187,7 +175,6 @@ class Settings:
 
         Args:
             process: a key of `HANDED_ON`.
-            environment: usually ``os.environ``; other names in it are ignored.
         Raises:
             SettingsError: a name is missing, or values are wrong; all of them are named.
         """
@@ -229,11 +216,7 @@ class Settings:
         return split_list(self["HTTPS_DOMAIN"])
 
     def certificate_names(self, *more: str) -> list[str]:
-        """Return the names and addresses that a certificate of our own making is for.
-
-        Args:
-            more: names beside those of the settings.
-        """
+        """Return the names and addresses, `more` included, that an own certificate is for."""
         bind = self["VIXTRACT_BIND"].strip("[]")
         # "Every address" is none that anybody connects to.
         bound = [] if ipaddress.ip_address(bind).is_unspecified else [bind]
@@ -299,37 +282,25 @@ def _find_acme(values: Mapping[str, str]) -> list[str]:
 
 def _find_sign_in(values: Mapping[str, str]) -> list[str]:
     times = ("LDAP_TIMEOUT_S", "SIGNIN_CHECK_S", "SIGNIN_HOURS")
-    return [
-        *(f"{name}=0 is too short: give 1 or more" for name in times if values[name] == "0"),
-        *(_find_ldap(values) if values["LDAP_URL"] else _find_orphans(values, "LDAP_", "LDAP_URL")),
-        *(
-            _find_oidc(values)
-            if values["OIDC_ISSUER"]
-            else _find_orphans(values, "OIDC_", "OIDC_ISSUER")
-        ),
-    ]
+    problems = [f"{name}=0 is too short: give 1 or more" for name in times if values[name] == "0"]
+    for main, find in (("LDAP_URL", _find_ldap), ("OIDC_ISSUER", _find_oidc)):
+        problems += find(values) if values[main] else _find_orphans(values, main)
+    return problems
 
 
 def is_secure_url(url: str) -> bool:
-    """Return whether an address is HTTPS, or HTTP on this very machine.
-
-    Args:
-        url: absolute address.
-    """
+    """Return whether an absolute address is HTTPS, or HTTP on this very machine."""
     parts = urlsplit(url)
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     )
 
 
-def _find_orphans(values: Mapping[str, str], prefix: str, main: str) -> list[str]:
+def _find_orphans(values: Mapping[str, str], main: str) -> list[str]:
+    group = [name for name in values if name.startswith(f"{main.partition('_')[0]}_")]
+    changed = [name for name in group if values[name] != BY_NAME[name].default]
     # A secret may stay in its file after the others have gone.
-    names = [
-        name
-        for name, value in values.items()
-        if name.startswith(prefix) and not BY_NAME[name].is_secret
-        if value != BY_NAME[name].default
-    ]
+    names = [name for name in changed if not BY_NAME[name].is_secret]
     if not names:
         return []
     verb = "is" if len(names) == 1 else "are"
@@ -343,12 +314,9 @@ def _find_ldap(values: Mapping[str, str]) -> list[str]:
     if wrong or not servers:
         problems.append(f"LDAP_URL has {wrong}: write ldaps://HOST or ldap://HOST:PORT")
     problems += _find_ldap_bind(values)
-    name_filter = values["LDAP_USER_FILTER"]
-    if name_filter and not (
-        name_filter.startswith("(")
-        and name_filter.endswith(")")
-        and name_filter.count("(") == name_filter.count(")")
-    ):
+    query = values["LDAP_USER_FILTER"]
+    is_balanced = query[:1] == "(" and query[-1:] == ")" and query.count("(") == query.count(")")
+    if query and not is_balanced:
         problems.append("LDAP_USER_FILTER is not a filter in balanced parentheses")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", values["LDAP_NAME_ATTRIBUTE"]):
         problems.append("LDAP_NAME_ATTRIBUTE is not the name of an attribute")

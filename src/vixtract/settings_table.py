@@ -17,9 +17,9 @@ class Setting:
         default: text used where the variable is unset or empty.
         kind: one of `vixtract.values.CHECKS`, or `choice`. Where the default is empty, a value may
             be empty too.
-        readers: processes that read it, see `vixtract.settings.HANDED_ON`;
-            and on the host `compose` (outside of the
-            containers' environments), `build` (arguments of image builds) and `ops`.
+        readers: processes that read it, see `vixtract.settings.HANDED_ON`; and on the host
+            `compose` (outside of the containers' environments), `build` (arguments of image
+            builds) and `ops`.
         help: one sentence for operators, units included.
         choices: allowed values of kind choice.
     """

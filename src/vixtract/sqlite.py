@@ -43,10 +43,8 @@ def open_sqlite(
 ) -> Iterator[sqlite3.Connection]:
     """Open a file for one transaction: committed at the end, rolled back by an exception.
 
-    Args:
-        path: as of `connect_sqlite`.
-        read_only: as of `connect_sqlite`.
-        pragmas: as of `connect_sqlite`.
+    Args are as of `connect_sqlite`.
+
     Raises:
         sqlite3.Error: the file cannot be opened, or a statement fails.
     """

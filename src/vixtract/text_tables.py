@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WIDEST = 60
-
 
 def render_table(
-    head: Sequence[str], rows: Sequence[Sequence[object]], widest: int | None = WIDEST
+    head: Sequence[str], rows: Sequence[Sequence[object]], widest: int | None = 60
 ) -> list[str]:
     """Align rows in columns, numbers to the right.
 
     Args:
-        head: names of the columns.
-        rows: cells in the order of the columns; None is shown as an empty cell.
         widest: longer cells are cut to this number of characters; None shows them whole.
     Returns: lines without spaces at their ends.
     """
-    texts = [[cell_text(cell, widest) for cell in row] for row in rows]
+    texts = [[_cell_text(cell, widest) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *texts)]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(head))]
     lines = []
@@ -31,13 +27,8 @@ def render_table(
     return lines
 
 
-def cell_text(cell: object, widest: int | None = WIDEST) -> str:
-    """Return one cell as one line.
-
-    Args:
-        cell: any value; None is an empty text, a float has four digits.
-        widest: greatest number of characters; None for all.
-    """
+def _cell_text(cell: object, widest: int | None) -> str:
+    """Return one cell as one line; None is an empty text, a float has four digits."""
     if cell is None:
         return ""
     text = f"{cell:.4g}" if isinstance(cell, float) and abs(cell) < 1000 else str(cell)

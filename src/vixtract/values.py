@@ -6,6 +6,7 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
@@ -31,11 +32,7 @@ _PERSON = re.compile(r"[a-z_][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address can be reached from this machine alone.
-
-    Args:
-        address: IP address or `localhost`; any other name counts as reachable from outside.
-    """
+    """Return whether an address can be reached from this machine alone; of names, `localhost`."""
     if address == "localhost":
         return True
     try:
@@ -61,9 +58,7 @@ def is_address(name: str) -> bool:
 def find_similar(name: str, known: Collection[str]) -> str:
     """Return the known name that a person probably meant, or an empty text.
 
-    Args:
-        name: as typed.
-        known: the names that there are; `Moscow` may be meant for `Europe/Moscow`.
+    `Moscow` may be meant for `Europe/Moscow`.
     """
     typed = name.lower()
     edits = [(count_edits(typed, entry.lower()), entry) for entry in known]
@@ -77,10 +72,6 @@ def count_edits(one: str, other: str) -> int:
     """Return how many single edits lead from one text to the other.
 
     An edit inserts, removes or replaces a character, or exchanges two neighbours.
-
-    Args:
-        one: a text.
-        other: another text.
     """
     before: list[int] = []
     last = list(range(len(other) + 1))
@@ -134,19 +125,15 @@ def _is_workers(value: str) -> bool:
 
 
 def _check_zone(value: str) -> str:
-    if _ZONE.fullmatch(value):
-        try:
+    is_name = _ZONE.fullmatch(value)
+    if is_name:
+        with suppress(OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
             zoneinfo.ZoneInfo(value)
-        except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
-            pass
-        else:
             return ""
-        known = zoneinfo.available_timezones()
-        if not known:
-            # No database of time zones on this machine: the containers have one, and check again.
-            return ""
-    else:
-        known = zoneinfo.available_timezones()
+    known = zoneinfo.available_timezones()
+    if is_name and not known:
+        # No database of time zones on this machine: the containers have one, and check again.
+        return ""
     meant = find_similar(value, known)
     asked = f"; did you mean {meant}?" if meant else " such as Europe/Moscow"
     return f"is not the name of a time zone{asked}"
@@ -231,27 +218,7 @@ CHECKS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def check_kind(kind: str, choices: Collection[str], value: str) -> str:
-    """Check one value that is not empty against its kind.
-
-    Args:
-        kind: one of `CHECKS`, or `choice`.
-        choices: allowed values of kind choice.
-        value: text as given in the environment.
-    Returns: the problem in a few words, or an empty text.
-    """
-    if kind == "choice":
-        allowed = ", ".join(choice for choice in choices if choice)
-        return "" if value in choices else f"is none of {allowed}"
-    return CHECKS[kind](value)
-
-
 def read_workers(value: str) -> tuple[tuple[str, int], ...]:
-    """Read the setting WORKERS.
-
-    Args:
-        value: checked.
-    Returns: host and port of each.
-    """
+    """Return host and port of each worker in a checked setting WORKERS."""
     found = (_WORKER.fullmatch(part) for part in value.split(",") if part)
     return tuple((match[1], int(match[2] or WORKER_PORT)) for match in found if match)

@@ -212,6 +212,24 @@ def test_a_slot_of_too_many_stays_missed(database):
     ]
 
 
+@pytest.mark.parametrize(("reason", "outcome"), [("Manually aborted", "aborted"), ("", "failed")])
+def test_a_run_by_hand_that_ended_before_it_began_is_recorded(database, reason, outcome):
+    store.put_event(database, NIGHTLY, 0)
+    ended = {"time_start": 5.0, "time_end": 6.0, "abort_reason": reason, "description": reason}
+    claims.record_unstarted(database, job(1, 0, source="Manual (admin)", code=1, **ended))
+    (run,) = database.rows("SELECT username, due_at, outcome, code, time_start, time_end FROM run")
+    assert tuple(run.values()) == ("anna", None, outcome, 1, 5.0, 6.0)
+    late = claims.begin(database, job(1, 0, source="Manual (admin)"), os.getpid())
+    assert late.refusal == "This job has ended already."
+
+
+def test_a_slots_job_that_ended_before_it_began_leaves_the_slot_to_the_reconciler(database):
+    store.put_event(database, NIGHTLY, 0)
+    claims.record_unstarted(database, job(1, 60, code=1))
+    claims.record_unstarted(database, from_reconciler(2, 60, code=1))
+    assert database.rows("SELECT id FROM run") == []
+
+
 def test_a_job_s_process_imports_only_what_it_needs():
     # Cronicle starts one for each job: what is imported here is paid for a hundred times at once.
     heavy = ("ssl", "urllib.request", "http.client", "email", "asyncio", "sqlalchemy", "starlette")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from tests.certificates import make_authority, write_pair
 from tests.unit.ops_fakes import FakeHost, make_session
 from vixtract.ops.demo import (
     EVENT,
@@ -28,6 +30,7 @@ from vixtract.ops.demo import (
 )
 from vixtract.ops.host import Completed
 from vixtract.ops.instance import load_instance
+from vixtract.ops.rotate import count_jobs
 from vixtract.scheduler.client import LogPage, SchedulerClient, SchedulerError
 
 UTC = datetime.timezone.utc
@@ -135,6 +138,22 @@ def appliance(tmp_path, scheduler, people='[{"name": "admin"}]'):
     port = str(scheduler.server_address[1])
     instance = load_instance(tmp_path, {"http_port": port}, {"BI_PASSWORD": "bisecret"})
     return make_session(FakeHost(tmp_path, answers)), instance
+
+
+def test_a_rotation_counts_jobs_behind_a_certificate_of_our_own(tmp_path, scheduler):
+    write_pair(tmp_path, "127.0.0.1", make_authority("own"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    scheduler.socket = context.wrap_socket(scheduler.socket, server_side=True)
+    answers = {
+        "cat /srv/secrets/api_key": [Completed(0, KEY + "\n"), Completed(0, "older\n")],
+        "tls/current/chain.pem": Completed(0, (tmp_path / "server.pem").read_text()),
+    }
+    options = {"https": "self-signed", "https_port": str(scheduler.server_address[1])}
+    instance = load_instance(tmp_path, options, {})
+    session = make_session(FakeHost(tmp_path, answers))
+    assert count_jobs(session, instance) == 1
+    assert count_jobs(session, instance) == 0, "a rotation was cut off: the key is the old one"
 
 
 def test_the_demo_runs_to_its_end(tmp_path, scheduler):

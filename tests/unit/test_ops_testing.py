@@ -169,7 +169,7 @@ def test_the_environment_is_made_once(tmp_path):
     (tmp_path / ".venv").mkdir()
     programs = ensure_environment(make_session(host), tmp_path)
     assert programs == tmp_path / ".venv/bin"
-    assert host.called("pip install --requirement")
+    assert host.called("pip install --no-deps --requirement")
     again = machine(tmp_path)
     ensure_environment(make_session(again), tmp_path)
     assert not again.called("pip install") and not again.called("venv --clear")

@@ -150,6 +150,27 @@ def finish(
     runs.finish_run(database, identifier, runs.Outcome(outcome, code, description, now, result))
 
 
+def record_unstarted(database: Database, job: Mapping[str, Any]) -> None:
+    """Record a run by hand whose process ended before it reached the ledger.
+
+    Args:
+        database: the ledger.
+        job: an ended one, as Cronicle's `get_job_details` returns it. Jobs of slots are left out:
+            the reconciler starts the slot again.
+    """
+    if not job.get("source") or job.get(SLOT_FIELD):
+        return
+    identifier, now = str(job["id"]), time.time()
+    event = find_event(database, job).updated({"params": job.get("params") or {}})
+    outcome = settling.judge(1, stopped=bool(job.get("abort_reason")))
+    text = str(job.get("description") or "The job's process could not be started.")
+    begun, ended = float(job.get("time_start") or now), float(job.get("time_end") or now)
+    with database.transaction():
+        settling.add_run(database, identifier, event, str(job["source"]), None, begun)
+        runs.mark_running(database, identifier, begun)
+        runs.finish_run(database, identifier, runs.Outcome(outcome, 1, text, ended))
+
+
 def cut_off(database: Database, identifier: str, *, crashed: bool) -> None:
     """Record a run that ended with its engine; a catch-up slot is open again.
 

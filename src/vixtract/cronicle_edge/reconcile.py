@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 PERIOD_S = 15.0
 # Cronicle starts a slot's job within a second or two; younger slots are not looked for yet.
 DELAY_S = 20
+# Of Cronicle's own history, this many rows and seconds are searched for runs without an outcome.
+RECENT, RECENT_S = 50, 600.0
 
 
 class Reconciler:
@@ -61,6 +63,7 @@ class Reconciler:
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
         self._is_adopted = False
         self._nowhere: set[str] = set()
+        self._failed: set[str] = set()
 
     def start(self) -> None:
         """Start the loop."""
@@ -112,6 +115,7 @@ class Reconciler:
             except Exception:
                 logger.exception("event %s could not be settled", stored.event.id)
         self._watch.rebase()
+        self._record_unstarted()
         self._people.sync()
 
     def _adopt(self) -> None:
@@ -165,6 +169,29 @@ class Reconciler:
             logger.warning("job %s was cut off", identifier)
             claims.cut_off(self._database, identifier, crashed=True)
         self._nowhere = nowhere
+
+    def _record_unstarted(self) -> None:
+        """Record runs by hand of which Cronicle alone knows that they failed.
+
+        Their processes were aborted while they started, or could not be started.
+        """
+        upstream, since = self._contract.upstream, time.time() - RECENT_S
+        rows = upstream.call("app/get_history", {"offset": 0, "limit": RECENT}).get("rows") or []
+        failed = {
+            str(row.get("id")) for row in rows if row.get("code") and row.get("epoch", 0) > since
+        }
+        for identifier in failed - self._failed:
+            if runs.get_run(self._database, identifier) is not None:
+                continue
+            try:
+                job = upstream.call("app/get_job_details", {"id": identifier}).get("job") or {}
+            except UpstreamError as error:
+                if error.code == "unavailable":
+                    raise
+                failed.discard(identifier)  # not stored yet: the next look asks again
+            else:
+                claims.record_unstarted(self._database, job)
+        self._failed = failed
 
     def _settle(self, stored: store.StoredEvent, active: Mapping[str, Any]) -> None:
         settlement = self._settler.prepare(stored, int(time.time()))

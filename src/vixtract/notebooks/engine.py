@@ -27,7 +27,7 @@ from traitlets.config import Config
 
 from vixtract.files import write_whole
 from vixtract.notebooks.budget import OutputBudget
-from vixtract.secret_settings import Masker, own_secrets
+from vixtract.secret_settings import Masker, known_secrets
 
 NAME = "vixtract"
 DEFAULT_KERNEL = "python3"
@@ -258,7 +258,7 @@ class WholeFiles:
 
     def write(self, text: str, path: str) -> None:
         """Replace a notebook in one step, without the owner's secrets."""
-        masked = Masker([*own_secrets(), *self.masked]).mask_text(text)
+        masked = Masker([*known_secrets(os.environ), *self.masked]).mask_text(text)
         # papermill saves after every cell: waiting for the disk would slow the notebook down.
         write_whole(Path(path), masked.encode("utf-8", "replace"), sync=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from vixtract.ops.instance import SERVICES
@@ -45,66 +46,46 @@ CERTS_EPILOG = """\
 """
 
 
-def _port(text: str) -> str:
-    problem = check_value(BY_NAME["HTTP_PORT"], text)
-    if problem:
-        raise argparse.ArgumentTypeError(f"{text!r} {problem}")
-    return text
+def _check_as(name: str) -> Callable[[str], str]:
+    """Return a type for argparse that takes what a setting takes."""
+
+    def check(text: str) -> str:
+        problem = check_value(BY_NAME[name], text)
+        if problem:
+            raise argparse.ArgumentTypeError(f"{text!r} {problem}")
+        return text
+
+    return check
 
 
-def _address(text: str) -> str:
-    problem = check_value(BY_NAME["VIXTRACT_BIND"], text)
-    if problem:
-        raise argparse.ArgumentTypeError(f"{text!r} {problem}")
-    return text
-
-
-def _names(text: str) -> str:
-    problem = check_value(BY_NAME["HTTPS_DOMAIN"], text)
-    if problem:
-        raise argparse.ArgumentTypeError(problem)
-    return text
-
-
-def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
+def _add_common(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """Add the options that stand before or after the command's word."""
-    group = parser.add_argument_group("options of every command")
-    options: list[tuple[str, dict[str, Any]]] = [
-        ("--project", {"metavar": "NAME", "help": "compose project name (default: vixtract)"}),
-        ("--http-port", {"metavar": "PORT", "type": _port, "help": "port of the web pages (80)"}),
-        ("--https-port", {"metavar": "PORT", "type": _port, "help": "port of HTTPS (443)"}),
-        ("--postgres-port", {"metavar": "PORT", "type": _port, "help": "port for BI (5432)"}),
-        (
-            "--bind",
-            {
-                "metavar": "ADDRESS",
-                "type": _address,
-                "help": "address that the ports are published on (127.0.0.1); with any other, "
-                "`up` generates passwords where the documented ones are in force",
-            },
-        ),
-        (
-            "--https",
-            {
-                "metavar": "MODE",
-                "choices": ("off", "self-signed", "files", "acme"),
-                "help": "off, self-signed, files or acme (off on loopback, else self-signed)",
-            },
-        ),
-        (
-            "--domain",
-            {
-                "metavar": "NAMES",
-                "type": _names,
-                "help": "names of the appliance, the main one first, separated by commas",
-            },
-        ),
-        ("--debug", {"action": "store_true", "help": "show all output, and where errors arise"}),
-    ]
-    for name, more in options:
-        # Before the word: None. After it: only set when given, or it would overwrite the former.
-        value = default if default is argparse.SUPPRESS else (False if name == "--debug" else None)
-        group.add_argument(name, default=value, **more)
+    group = parser.add_argument_group("options of every command", argument_default=default)
+    add, port = group.add_argument, _check_as("HTTP_PORT")
+    add("--project", metavar="NAME", help="compose project name (default: vixtract)")
+    add("--http-port", metavar="PORT", type=port, help="port of the web pages (80)")
+    add("--https-port", metavar="PORT", type=port, help="port of HTTPS (443)")
+    add("--postgres-port", metavar="PORT", type=port, help="port for BI (5432)")
+    add(
+        "--bind",
+        metavar="ADDRESS",
+        type=_check_as("VIXTRACT_BIND"),
+        help="address that the ports are published on (127.0.0.1); with any other, `up` generates "
+        "passwords where the documented ones are in force",
+    )
+    add(
+        "--https",
+        metavar="MODE",
+        choices=("off", "self-signed", "files", "acme"),
+        help="off, self-signed, files or acme (off on loopback, else self-signed)",
+    )
+    add(
+        "--domain",
+        metavar="NAMES",
+        type=_check_as("HTTPS_DOMAIN"),
+        help="names of the appliance, the main one first, separated by commas",
+    )
+    add("--debug", action="store_true", help="show all output, and where errors arise")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -116,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and leave")
-    _add_common(parser, None)
+    _add_common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, text: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -127,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # Only set where it is given: it would overwrite what stands before the word.
         _add_common(command, argparse.SUPPRESS)
         return command
 
@@ -161,20 +143,14 @@ def _add_operations(add: Any) -> None:
     logs = add("logs", "show what the services log")
     logs.add_argument("service", nargs="*", choices=[*SERVICES, []], metavar="SERVICE")
     logs.add_argument("--follow", "-f", action="store_true", help="go on until interrupted")
-    logs.add_argument(
-        "--tail", default="100", metavar="LINES", help="lines a service, or all (100)"
-    )
+    tail = "lines a service, or all (100)"
+    logs.add_argument("--tail", default="100", metavar="LINES", help=tail)
     secrets = add("secrets", "change all passwords and keys, or show a setting's password")
     secrets.add_argument("action", choices=("rotate", "show"), help="what to do")
     secrets.add_argument("name", nargs="?", default="", metavar="SETTING", help="what to show")
     _add_yes(secrets)
-    secrets.add_argument(
-        "--wait",
-        type=int,
-        default=600,
-        metavar="SECONDS",
-        help="for running jobs to end (600)",
-    )
+    wait = "for running jobs to end (600)"
+    secrets.add_argument("--wait", type=int, default=600, metavar="SECONDS", help=wait)
     certs = add("certs", "show the certificate of HTTPS, or change it", CERTS_EPILOG)
     certs.add_argument(
         "action", nargs="?", default="show", choices=("show", "install", "authority", "renew")

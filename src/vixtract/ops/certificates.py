@@ -198,6 +198,11 @@ def read_file(path: str) -> str:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
 
 
+def manage(host: Host, instance: Instance, word: str, *, text: str = "") -> str:
+    """Run `front-door certificates` with a word in the container; return what was done."""
+    return _run(host, instance, "front-door", "certificates", word, text=text).strip()
+
+
 def install(host: Host, instance: Instance, cert: str, key: str, password_file: str) -> str:
     """Install a certificate in the front door, which checks it before anything changes.
 
@@ -214,8 +219,7 @@ def install(host: Host, instance: Instance, cert: str, key: str, password_file: 
         "key": read_file(key),
         "password": read_file(password_file) if password_file else "",
     }
-    words = ("front-door", "certificates", "install")
-    return _run(host, instance, *words, text=json.dumps(given)).strip()
+    return manage(host, instance, "install", text=json.dumps(given))
 
 
 def trust_authority(host: Host, instance: Instance, path: str) -> str:
@@ -224,10 +228,4 @@ def trust_authority(host: Host, instance: Instance, path: str) -> str:
     Args:
         path: PEM file; empty takes them away.
     """
-    text = read_file(path) if path else ""
-    return _run(host, instance, "front-door", "certificates", "authority", text=text).strip()
-
-
-def renew(host: Host, instance: Instance) -> str:
-    """Ask the ACME authority for a new certificate now; return what was done."""
-    return _run(host, instance, "front-door", "certificates", "renew").strip()
+    return manage(host, instance, "authority", text=read_file(path) if path else "")

@@ -166,7 +166,7 @@ class Command:
         elif options.action == "authority":
             self.say(certificates.trust_authority(host, instance, options.cert or ""))
         elif options.action == "renew":
-            self.say(certificates.renew(host, instance))
+            self.say(certificates.manage(host, instance, "renew"))
         else:
             found = certificates.load_certificate(host, instance)
             if found is None:
@@ -189,8 +189,7 @@ class Command:
             )
         arguments = build_down(volumes=self.options.volumes)
         done = run_compose(session, compose, instance, arguments, DOWN_S)
-        if not done.ok:
-            raise VixtractError(f"Compose failed: {done.last_line}", "Run: ./vixtract doctor")
+        done.require(VixtractError, "Compose failed", "Run: ./vixtract doctor")
         rest = "all data is deleted" if self.options.volumes else "all data stays"
         self.say(f"ViXtract (project {instance.project}) is down; {rest}.")
         return 0
@@ -303,12 +302,7 @@ class Command:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: words after the program's name; those of the process by default.
-    Returns: exit code: 0 done, 1 failed, 2 called wrongly, 3 the machine is not ready.
-    """
+    """Run the command; return 0 done, 1 failed, 2 called wrongly, 3 the machine is not ready."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     split = words.index("--") if "--" in words else len(words)
     parser = build_parser()

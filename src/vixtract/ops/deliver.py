@@ -39,9 +39,7 @@ def build_delivery(instance: Instance) -> list[str]:
 def deliver_secrets(session: Session, instance: Instance) -> list[str]:
     """Write those secrets that differ from the documented defaults into the volume.
 
-    Args:
-        instance: the appliance; its images are here.
-    Returns: names of the values that changed in the volume.
+    Returns: names of the values that changed there.
     Raises:
         DeliveryError: the volume could not be made or written.
     """
@@ -50,10 +48,6 @@ def deliver_secrets(session: Session, instance: Instance) -> list[str]:
     steps = ((build_volume(instance), ""), (build_delivery(instance), json.dumps(values)))
     for command, text in steps:
         done = session.host.run(command, timeout_s=DELIVER_S, input_text=text)
-        if not done.ok:
-            raise DeliveryError(
-                f"The secrets did not reach the volume {instance.project}_{VOLUME}: "
-                f"{done.last_line}",
-                "Run: ./vixtract doctor",
-            )
-    return done.stdout.split()
+        problem = f"The secrets did not reach the volume {instance.project}_{VOLUME}"
+        said = done.require(DeliveryError, problem, "Run: ./vixtract doctor")
+    return said.split()

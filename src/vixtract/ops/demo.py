@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vixtract.errors import VixtractError
-from vixtract.ops.certificates import pinned_context
 from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers
 from vixtract.ops.instance import SERVICES, Instance
+from vixtract.ops.scheduler import connect_scheduler
 from vixtract.ops.up import OPERATOR
 from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.text_tables import render_table
@@ -24,7 +24,6 @@ EXAMPLE = "/usr/share/vixtract/examples/flights.ipynb"
 NOTEBOOK = "examples/flights.ipynb"
 START_S = 150.0
 RUN_S = 900.0
-CALL_S = 30.0
 #: Show at most so many new lines of the log at a time; the log itself has all.
 LIVE_LINES = 5
 #: Tables with at most this many rows are shown whole.
@@ -92,12 +91,7 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
     """
     ensure_person(session, instance)
     ensure_notebook(session, instance)
-    scheduler = SchedulerClient(
-        f"{instance.local_url}/cronicle",
-        read_api_key(session, instance),
-        CALL_S,
-        pinned_context(session.host, instance),
-    )
+    scheduler = connect_scheduler(session.host, instance)
     due = next_minute(now)
     ensure_event(scheduler, build_event(due))
     session.console.say(
@@ -123,9 +117,7 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
 
 def _execute(session: Session, command: Sequence[str], what: str, timeout_s: float = 60) -> str:
     done = session.host.run(command, timeout_s=timeout_s)
-    if not done.ok:
-        raise DemoError(f"Could not {what}: {done.last_line}", "Run: ./vixtract doctor")
-    return done.stdout
+    return done.require(DemoError, f"Could not {what}", "Run: ./vixtract doctor")
 
 
 def ensure_person(session: Session, instance: Instance) -> None:
@@ -152,12 +144,6 @@ def ensure_notebook(session: Session, instance: Instance) -> None:
     command += [instance.container("jupyter"), "/bin/sh", "-c", script, "-", EXAMPLE, NOTEBOOK]
     if "edited" in _execute(session, command, f"put {NOTEBOOK} into the home of {PERSON}"):
         session.console.say(f"The edited {NOTEBOOK} was kept as examples/flights-edited.ipynb")
-
-
-def read_api_key(session: Session, instance: Instance) -> str:
-    """Return the appliance's own key of the scheduler."""
-    command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
-    return _execute(session, command, "read the scheduler's key").strip()
 
 
 def next_minute(now: datetime.datetime) -> datetime.datetime:
@@ -286,11 +272,8 @@ def query_tables(session: Session, instance: Instance) -> dict[str, Any]:
         "DEMO_LIMIT": str(SMALL),
     }
     done = session.host.run(build_query(instance), timeout_s=120, environment=environment)
-    if not done.ok:
-        raise DemoError(
-            f"The BI account could not read the tables: {done.last_line}", "Run: ./vixtract doctor"
-        )
-    report: dict[str, Any] = json.loads(done.stdout)
+    problem, cure = "The BI account could not read the tables", "Run: ./vixtract doctor"
+    report: dict[str, Any] = json.loads(done.require(DemoError, problem, cure))
     if not report["tables"]:
         raise DemoError(f"Schema {PERSON} has no tables.", "Look at the executed notebook.")
     return report

@@ -141,11 +141,11 @@ def install_packages(session: Session, wanted: Sequence[str], purpose: str) -> N
         # A machine's first package lists are empty, and old ones name files that mirrors dropped.
         _update_package_lists(session)
         done = session.host.stream(install, timeout_s=1200, on_line=session.console.detail)
-    if not done.ok:
-        raise PreconditionError(
-            f"apt-get could not install {names}: {done.last_line}",
-            "Run `sudo apt-get update` and look at its messages, then start again.",
-        )
+    done.require(
+        PreconditionError,
+        f"apt-get could not install {names}",
+        "Run `sudo apt-get update` and look at its messages, then start again.",
+    )
 
 
 def _update_package_lists(session: Session) -> None:

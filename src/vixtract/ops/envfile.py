@@ -30,11 +30,7 @@ def _plain(value: str) -> str:
 
 
 def update_env(text: str, changes: Mapping[str, str], header: str = HEADER) -> str:
-    """Return the text with some values set and every other line as the person wrote it.
-
-    Args:
-        header: first line of a new file.
-    """
+    """Set values, leave every other line as it is, and begin a new file with a header."""
     left = dict(changes)
     lines = []
     for line in text.splitlines() or [header]:
@@ -62,11 +58,8 @@ def load_lines(path: Path) -> dict[str, int]:
 
 
 def save_env(path: Path, changes: Mapping[str, str], header: str = HEADER) -> bool:
-    """Set values in a file that only its owner may read, in one step.
+    """Set values in a file that only its owner may read, in one step; make it where it is missing.
 
-    Args:
-        path: the file; made with its folder where it does not exist.
-        header: first line of a new file.
     Returns: whether the file was written.
     """
     before = path.read_text("utf-8") if path.is_file() else ""

@@ -57,6 +57,12 @@ class Completed:
                 return lines[-1]
         return f"exit code {self.returncode}"
 
+    def require(self, error: type[VixtractError], message: str, hint: str) -> str:
+        """Return standard output; where the program failed, raise an error with its last line."""
+        if not self.ok:
+            raise error(f"{message}: {self.last_line}", hint)
+        return self.stdout
+
 
 class Host:
     """Runs programs and looks at the machine.

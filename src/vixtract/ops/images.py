@@ -31,13 +31,7 @@ PASSED_ON = ("PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one image is built.
-
-    Args:
-        name: last part of the image's name.
-        dockerfile: relative to the repository, which is the build context.
-        parent: name of the recipe that it builds on; empty for a public image.
-    """
+    """How one image is built; `parent` is the recipe below it, empty for a public image."""
 
     name: str
     dockerfile: str

@@ -29,12 +29,7 @@ INSTALL_S = 600.0
 
 
 def list_tracked(host: Host, root: Path) -> list[str]:
-    """Return the files that git tracks, or all files of the folder where git cannot say.
-
-    Args:
-        host: the machine.
-        root: repository.
-    """
+    """Return the files that git tracks, or all files of the folder where git cannot say."""
     listed = host.run(["git", "-C", str(root), "ls-files", "-z"], timeout_s=60)
     if listed.ok and listed.stdout:
         return [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
@@ -44,13 +39,7 @@ def list_tracked(host: Host, root: Path) -> list[str]:
 
 
 def select_scripts(root: Path, names: Sequence[str], programs: AbstractSet[bytes]) -> list[str]:
-    """Return the files whose first line names one of some interpreters.
-
-    Args:
-        root: repository.
-        names: paths relative to it.
-        programs: names of interpreters.
-    """
+    """Return the files whose first line names one of some interpreters."""
     found = []
     for name in names:
         with (root / name).open("rb") as file:
@@ -64,9 +53,6 @@ def select_scripts(root: Path, names: Sequence[str], programs: AbstractSet[bytes
 def ensure_eslint(session: Session, root: Path) -> bool:
     """Install eslint from its lock file, unless that is done.
 
-    Args:
-        session: this call.
-        root: repository.
     Returns: False where Node is absent and may not be installed.
     Raises:
         CommandError: npm could not install it.
@@ -95,14 +81,7 @@ def ensure_eslint(session: Session, root: Path) -> bool:
 
 
 def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Build the commands of all linters.
-
-    Args:
-        root: repository.
-        programs: the environment's folder of programs.
-        names: files of the repository.
-    Returns: command by name of the linter; one without files is left out.
-    """
+    """Build the command of each linter by its name; one without files is left out."""
 
     def program(name: str) -> str:
         return str(programs / name)
@@ -121,10 +100,7 @@ def build_linters(root: Path, programs: Path, names: Sequence[str]) -> dict[str,
             [program("python"), COMPOSE_LINT, program("compose-lint")],
             select(COMPOSE),
         ),
-        "shellcheck": (
-            [program("shellcheck"), "--external-sources"],
-            shell,
-        ),
+        "shellcheck": ([program("shellcheck"), "--external-sources"], shell),
         "hadolint": ([program("hadolint"), "--no-color"], select(DOCKERFILE)),
         "eslint": ([modules, "--config", rules, "--max-warnings", "0"], select(JAVASCRIPT_FILE)),
     }
@@ -144,9 +120,6 @@ def run_linters(
     """Run all linters; only those that complain show their output.
 
     Args:
-        session: this call.
-        root: repository.
-        programs: the environment's folder of programs.
         note: called with each linter's name and exit code.
     """
     host = session.host

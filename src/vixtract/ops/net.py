@@ -19,7 +19,6 @@ class Answer:
     Args:
         status: HTTP status; 0 without an answer.
         date: header Date of the answer.
-        problem: why there is no answer.
         untrusted: whether this machine does not know who signed the certificate.
     """
 
@@ -30,11 +29,7 @@ class Answer:
 
 
 def ask_registry(environment: Mapping[str, str]) -> Answer:
-    """Ask the public registry for its root, which answers 401 without a login.
-
-    Args:
-        environment: variables that name the proxies.
-    """
+    """Ask the public registry, by the proxies that these variables name; it answers 401 to all."""
     proxies = {}
     for scheme in ("http", "https"):
         name = f"{scheme}_proxy"

@@ -221,25 +221,16 @@ class Supply:
         instance, host = self.instance, self.session.host
         image = name_image(instance, recipe)
         labels = look_at_image(host, image)
-        if recipe not in RECIPES:
-            if labels is None and not self.pull(image):
-                raise PreconditionError(
-                    f"{image} (SCHEDULER_IMAGE={recipe}) is not here and cannot be pulled.",
-                    "Build it under that name, or remove SCHEDULER_IMAGE from .env.",
-                )
-            return
-        if not _is_own_version(instance):
-            # These sources are of another version: no image of that name may come from them.
-            if labels is None and not self.pull(image):
-                raise PreconditionError(
-                    f"{image} is not here and cannot be pulled.",
-                    "Remove VIXTRACT_VERSION from the settings to run this checkout's version.",
-                )
-            return
-        if labels is None and self.pull(image):
-            labels = look_at_image(host, image)
-        if not self.is_fresh(recipe, labels):
-            self.build(recipe)
+        is_here = labels is not None or self.pull(image)
+        # No image of another version may come from these sources.
+        if recipe in RECIPES and _is_own_version(instance):
+            if not self.is_fresh(recipe, labels or look_at_image(host, image)):
+                self.build(recipe)
+        elif not is_here:
+            cure = f"Build it under that name, or remove SCHEDULER_IMAGE={recipe} from .env."
+            if recipe in RECIPES:
+                cure = "Remove VIXTRACT_VERSION from the settings to run this checkout's version."
+            raise PreconditionError(f"{image} is not here and cannot be pulled.", cure)
 
 
 def _is_own_version(instance: Instance) -> bool:

@@ -7,6 +7,8 @@ compares the files with what this module makes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from vixtract.settings import CONTAINERS, SETTINGS, list_read
@@ -25,13 +27,11 @@ def build_env_example(_: str = "") -> str:
         "# Settings of ViXtract. Copy to .env beside docker-compose.yml and change what you need.",
         f"# {HEADER}",
     ]
-    group = ""
-    for setting in SETTINGS:
-        if setting.group != group:
-            group = setting.group
-            lines += ["", f"# --- {group} ---"]
-        value = "" if setting.is_secret else setting.default
-        lines += [f"# {setting.help}", f"#{setting.name}={value}"]
+    for group, settings in groupby(SETTINGS, key=attrgetter("group")):
+        lines += ["", f"# --- {group} ---"]
+        for setting in settings:
+            value = "" if setting.is_secret else setting.default
+            lines += [f"# {setting.help}", f"#{setting.name}={value}"]
     return "\n".join(lines) + "\n"
 
 
@@ -52,15 +52,13 @@ def build_settings_page(_: str = "") -> str:
         "it is one letter away from a setting's name. Names that begin with `COMPOSE_`, "
         "`DOCKER_`, `BUILDKIT_` or `WORKER_` are others'.",
     ]
-    group = ""
-    for setting in SETTINGS:
-        if setting.group != group:
-            group = setting.group
-            head = "| setting | default | meaning | containers |"
-            lines += ["", f"## {group}", "", head, "|---|---|---|---|"]
-        default = f"`{setting.default}`" if setting.default else ""
-        handed = ", ".join(name for name in CONTAINERS if setting.name in list_read(name))
-        lines.append(f"| `{setting.name}` | {default} | {setting.help} | {handed} |")
+    head = ["| setting | default | meaning | containers |", "|---|---|---|---|"]
+    for group, settings in groupby(SETTINGS, key=attrgetter("group")):
+        lines += ["", f"## {group}", "", *head]
+        for setting in settings:
+            default = f"`{setting.default}`" if setting.default else ""
+            handed = ", ".join(name for name in CONTAINERS if setting.name in list_read(name))
+            lines.append(f"| `{setting.name}` | {default} | {setting.help} | {handed} |")
     return "\n".join(lines) + "\n"
 
 
@@ -73,11 +71,7 @@ def _list_rows(stores: Iterable[Store]) -> Iterable[str]:
 
 
 def fill_stores(page: str) -> str:
-    """Return `docs/reference/architecture.md` with the present table of stores.
-
-    Args:
-        page: its text; the table stands between `STORES_BEGIN` and `STORES_END`.
-    """
+    """Return `docs/reference/architecture.md` with the present table between the two comments."""
     before, _, rest = page.partition(STORES_BEGIN)
     after = rest.partition(STORES_END)[2]
     table = [
@@ -101,14 +95,7 @@ GENERATED: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def write_reference(root: Path) -> None:
-    """Write every generated file below the repository's root."""
-    for name, build in GENERATED.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        path.write_text(build(before), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    write_reference(Path.cwd())
+    for name, build in GENERATED.items():
+        path = Path(name)
+        path.write_text(build(path.read_text("utf-8") if path.is_file() else ""), encoding="utf-8")

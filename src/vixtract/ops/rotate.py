@@ -17,8 +17,8 @@ from vixtract.ops.console import Session
 from vixtract.ops.containers import list_containers, wait_healthy
 from vixtract.ops.deliver import deliver_secrets
 from vixtract.ops.instance import Instance
+from vixtract.ops.scheduler import connect_scheduler
 from vixtract.ops.up import ensure_postgres_password, require_running
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
 from vixtract.secret_settings import SECRET_NAMES
 
 #: Secrets that the appliance itself owns. The password of a Hub administrator belongs to that
@@ -27,7 +27,6 @@ ROTATED = ("POSTGRES_PASSWORD", "BI_PASSWORD", "CRONICLE_ADMIN_PASSWORD")
 ROTATION = ("/opt/jupyterhub/bin/python", "-I", "-m", "vixtract.hub.rotation")
 STOP_S = 60.0
 ROTATE_S = 300.0
-CALL_S = 30.0
 #: Seconds of a minute in which a short restart of the scheduler misses no due time.
 EARLIEST_S, LATEST_S = 3, 30
 
@@ -133,23 +132,18 @@ def wait_for_jobs(
 
 def count_jobs(session: Session, instance: Instance) -> int:
     """Return the number of running jobs."""
-    command = ["docker", "exec", instance.container("cronicle"), "cat", "/srv/secrets/api_key"]
-    key = session.host.run(command, timeout_s=30).stdout.strip()
     try:
-        client = SchedulerClient(f"{instance.base_url}/cronicle", key, CALL_S)
-        return len(client.get_active_jobs())
-    except SchedulerError:
+        return len(connect_scheduler(session.host, instance).get_active_jobs())
+    except VixtractError:
         return 0  # it still has the old key: a rotation was cut off
 
 
 def _run(session: Session, command: list[str], timeout_s: float) -> str:
-    done = session.host.run(command, timeout_s=timeout_s)
-    if not done.ok:
-        raise RotationError(
-            f"The secrets are changed in part: {done.last_line}",
-            "Run: ./vixtract secrets rotate. It goes on, and nothing is lost.",
-        )
-    return done.stdout
+    return session.host.run(command, timeout_s=timeout_s).require(
+        RotationError,
+        "The secrets are changed in part",
+        "Run: ./vixtract secrets rotate. It goes on, and nothing is lost.",
+    )
 
 
 def check_shown(name: str) -> str:

@@ -41,11 +41,7 @@ def process_names(root: Path) -> Iterator[tuple[int, str]]:
 
 
 def find_process(root: Path, prefix: str) -> int:
-    """Return the id of a living process whose name has a prefix, or 0.
-
-    Args:
-        prefix: beginning of the name, 15 characters at most as the kernel keeps it.
-    """
+    """Return the id of a living process whose name (15 characters at most) has a prefix, or 0."""
     numbers = (number for number, name in process_names(root) if name.startswith(prefix))
     return next(numbers, 0)
 

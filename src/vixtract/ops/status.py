@@ -24,17 +24,18 @@ def build_status(
     """
     services = []
     for service in SERVICES:
-        container = found.get(service)
+        container = found.get(service) or Container(service, "", "absent", "", "", now)
+        uptime = (now - container.started).total_seconds() if container.state == "running" else 0
         services.append(
             {
                 "service": service,
                 "container": instance.container(service),
-                "state": container.state if container else "absent",
-                "health": container.health if container else "",
-                "image": container.image if container else "",
-                "ports": list(container.ports) if container else [],
-                "restarts": container.restarts if container else 0,
-                "uptime_s": _uptime(container, now),
+                "state": container.state,
+                "health": container.health,
+                "image": container.image,
+                "ports": list(container.ports),
+                "restarts": container.restarts,
+                "uptime_s": max(0, int(uptime)),
             }
         )
     up = [service for service in SERVICES if service in found and found[service].is_up]
@@ -48,12 +49,6 @@ def build_status(
         "certificate": as_json(certificate, now),
         "services": services,
     }
-
-
-def _uptime(container: Container | None, now: datetime.datetime) -> int:
-    if container is None or container.state != "running":
-        return 0
-    return max(0, int((now - container.started).total_seconds()))
 
 
 def build_addresses(instance: Instance) -> dict[str, str]:

@@ -50,7 +50,6 @@ class Outcome:
     """The outcome of linters, tests and measurement.
 
     Args:
-        failed: names of the steps that failed.
         codes: their exit codes.
         left_out: tiers that were not run, with the reason.
     """
@@ -60,12 +59,7 @@ class Outcome:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def note(self, name: str, code: int) -> None:
-        """Record the exit code of a step.
-
-        Args:
-            name: the step.
-            code: 0 when it passed.
-        """
+        """Record the exit code of a step."""
         if code:
             self.failed.append(name)
             # pytest's 4 is wrong use; all other codes of it and of the linters are failures.
@@ -85,9 +79,6 @@ class Selection:
         paths: what pytest collects, relative to the repository; empty when it does not run.
         tiers: those that the paths belong to.
         options: pytest's options that narrow the paths down, and how many processes share them.
-        lint: whether the linters run.
-        bench: whether loading is measured.
-        timeout_s: seconds that pytest may take.
     """
 
     paths: tuple[str, ...]
@@ -107,10 +98,8 @@ def select_tests(
     before a second one would have started.
 
     Args:
-        root: repository.
         asked: names of tiers, `lint`, `bench`, `long`, and files, folders or node ids of pytest.
         keyword: expression of pytest's option -k, or empty.
-        fast: whether tests marked slow are left out.
     Raises:
         UsageError: a word is neither a tier nor a path of tests, or the words contradict.
     """
@@ -193,31 +182,15 @@ def _match_names(root: Path, paths: Sequence[str], keyword: str) -> list[str]:
     found = []
     for name in _list_files(root, paths):
         path = root / name.partition("::")[0]
-        names = [
-            path.stem,
-            *re.findall(r"^\s*(?:async def|def|class) (\w+)", path.read_text("utf-8"), re.M),
-        ]
-        if any(word in each.lower() for word in words for each in names):
+        names = re.findall(r"^\s*(?:async def|def|class) (\w+)", path.read_text("utf-8"), re.M)
+        if any(word in each.lower() for word in words for each in (path.stem, *names)):
             found.append(name)
     return found
-
-
-def stamp_of(requirements: bytes, version: str) -> str:
-    """Return the stamp of an environment that was made from these requirements.
-
-    Args:
-        requirements: content of the lock file.
-        version: of its Python.
-    """
-    return hashlib.sha256(requirements + version.encode()).hexdigest()
 
 
 def ensure_environment(session: Session, root: Path) -> Path:
     """Make the Python environment of the tests, unless it matches the lock file already.
 
-    Args:
-        session: this call.
-        root: repository.
     Returns: its folder of programs.
     """
     host, console = session.host, session.console
@@ -227,14 +200,15 @@ def ensure_environment(session: Session, root: Path) -> Path:
     python = find_python(session)
     version = host.run([python, "--version"], timeout_s=30).stdout.strip()
     stamp = folder / "vixtract-stamp"
-    wanted = stamp_of(lock.read_bytes(), version)
+    wanted = hashlib.sha256(lock.read_bytes() + version.encode()).hexdigest()
     if stamp.is_file() and stamp.read_text("ascii") == wanted:
         return programs
     console.say(f"Making the tests' environment in .venv with {version}")
     stamp.unlink(missing_ok=True)
     own = str(programs / "python")
     steps = [
-        [own, "-m", "pip", "install", "--requirement", str(lock)],
+        # The lock file is whole but for what its overrides leave out, which pip would look for.
+        [own, "-m", "pip", "install", "--no-deps", "--requirement", str(lock)],
         # pip leaves what the lock file no longer has, and a test would go on finding it.
         [str(programs / "uv"), "pip", "sync", "--offline", "--python", own, str(lock)],
     ]
@@ -255,11 +229,7 @@ def ensure_environment(session: Session, root: Path) -> Path:
 
 
 def find_python(session: Session) -> str:
-    """Return a Python of 3.11 or newer that can make environments; installs what it lacks.
-
-    Args:
-        session: this call.
-    """
+    """Return a Python of 3.11 or newer that can make environments; installs what it lacks."""
     host = session.host
     names = [sys.executable, "/usr/bin/python3", "python3.13", "python3.12", "python3.11"]
     test = f"import sys, ensurepip, venv; sys.exit(sys.version_info < {OLDEST})"
@@ -279,9 +249,7 @@ def prepare_engine(
     """Make engine, compose and images ready for the tiers that run containers.
 
     Args:
-        session: this call.
         instance: an appliance of the tests' own, for its settings.
-        tiers: those that will run.
         required: whether a missing engine is a failure.
     Returns: why these tiers cannot run; empty when they can.
     """
@@ -304,14 +272,10 @@ def prepare_servers(session: Session, *, required: bool) -> None:
     """Install what tests run on this machine itself: PostgreSQL, slapd, and a clock to move.
 
     Args:
-        session: this call.
         required: whether they are a must (CI); otherwise the tests say that they did not run.
     """
-    missing = [
-        package
-        for package, pattern in CONTRACT_PACKAGES.items()
-        if not any(Path("/usr/lib").glob(pattern))
-    ]
+    files = CONTRACT_PACKAGES.items()
+    missing = [name for name, pattern in files if not any(Path("/usr/lib").glob(pattern))]
     if missing and (required or session.assume_yes):
         install_packages(session, missing, "the contract tests")
 
@@ -327,9 +291,7 @@ def run_tests(
     """Run linters, tests and the measurement of loading, as far as they are selected.
 
     Args:
-        session: this call.
         instance: an appliance of the tests' own, for its settings.
-        selection: what runs.
         arguments: more arguments of pytest.
         required: whether tiers that cannot run are a failure (CI).
     """
@@ -365,11 +327,6 @@ def run_tests(
 def run_pytest(session: Session, root: Path, words: Sequence[str], timeout_s: float) -> int:
     """Run all selected tests in one pytest, whose last line then counts every test.
 
-    Args:
-        session: this call.
-        root: repository.
-        words: pytest's arguments.
-        timeout_s: seconds that it may take.
     Returns: its exit code, negative for the signal that killed it.
     """
     session.console.say(f"pytest {shlex.join(words)}")
@@ -386,14 +343,7 @@ def run_pytest(session: Session, root: Path, words: Sequence[str], timeout_s: fl
 
 
 def run_bench(session: Session, root: Path, programs: Path, outcome: Outcome) -> None:
-    """Measure whether loading has become twice as slow as recorded, beside its peers.
-
-    Args:
-        session: this call.
-        root: repository.
-        programs: the environment's folder of programs.
-        outcome: records a failure, or that it did not run.
-    """
+    """Measure whether loading has become twice as slow as recorded, beside its peers."""
     if not any(Path("/usr/lib").glob(CONTRACT_PACKAGES["postgresql"])):
         outcome.left_out[BENCH] = "PostgreSQL is not installed here; --yes installs it"
         session.console.say(f"Not run: {BENCH}, {outcome.left_out[BENCH]}")

@@ -37,12 +37,7 @@ class StartError(VixtractError):
 
 @dataclass(frozen=True)
 class Started:
-    """The result of a start.
-
-    Args:
-        instance: the appliance with its final settings.
-        passwords: passwords that were generated in this start and are shown once.
-    """
+    """The result of a start: the appliance with its final settings, and generated passwords."""
 
     instance: Instance
     passwords: Mapping[str, str] = field(repr=False)
@@ -227,12 +222,6 @@ def compose_up(session: Session, compose: Compose, instance: Instance) -> None:
         raise StartError(f"Compose failed: {why[:300]}", "Run: ./vixtract doctor")
 
 
-def build_local_psql(container: str) -> list[str]:
-    """Return the command that runs SQL from its standard input as postgres over the socket."""
-    psql = ["psql", "--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
-    return ["docker", "exec", "--interactive", "--user", "postgres", container, *psql]
-
-
 def ensure_postgres_password(session: Session, instance: Instance) -> None:
     """Give the account postgres the password of the settings if the volume has another.
 
@@ -240,18 +229,19 @@ def ensure_postgres_password(session: Session, instance: Instance) -> None:
     """
     container = instance.container("postgresql")
     password = instance.settings["POSTGRES_PASSWORD"]
-    psql = build_local_psql(container)
+    psql = ["docker", "exec", "--interactive", "--user", "postgres", container, "psql"]
+    psql += ["--no-psqlrc", "--quiet", "-At", "-v", "ON_ERROR_STOP=1", "-d", "postgres"]
     query = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres';"
     done = session.host.run(psql, timeout_s=30, input_text=query)
     if done.ok and is_scram_of(done.stdout.strip(), password):
         return
     statement = f"ALTER USER postgres PASSWORD '{scram_verifier(password)}';"
     done = session.host.run(psql, timeout_s=30, input_text=statement) if done.ok else done
-    if not done.ok:
-        raise StartError(
-            f"PostgreSQL's account postgres could not be given POSTGRES_PASSWORD: {done.last_line}",
-            f"Run: docker exec -it -u postgres {container} psql -c '\\password postgres'",
-        )
+    done.require(
+        StartError,
+        "PostgreSQL's account postgres could not be given POSTGRES_PASSWORD",
+        f"Run: docker exec -it -u postgres {container} psql -c '\\password postgres'",
+    )
     session.console.say(
         "POSTGRES_PASSWORD differed from the password in PostgreSQL's volume: changed there "
         "(ALTER USER postgres)."
@@ -273,9 +263,8 @@ def set_hub_password(session: Session, instance: Instance) -> None:
     command = ["docker", "exec", "--interactive", instance.container("jupyter"), *OPERATOR]
     command += ["user", "add", "--admin", "--password-stdin", "--", name]
     password = instance.settings["HUB_ADMIN_PASSWORD"] + "\n"
-    done = session.host.run(command, timeout_s=60, input_text=password)
-    if not done.ok:
-        raise StartError(
-            f"The Hub's account {name} keeps its old password: {done.last_line}",
-            "Change it on the Hub's page before others can reach this machine.",
-        )
+    session.host.run(command, timeout_s=60, input_text=password).require(
+        StartError,
+        f"The Hub's account {name} keeps its old password",
+        "Change it on the Hub's page before others can reach this machine.",
+    )
