@@ -23,7 +23,8 @@ from vixtract.people.roles import superuser_conninfo
 from vixtract.processes.limits import LAB
 from vixtract.scheduler.client import SchedulerClient
 from vixtract.secret_settings import with_secrets
-from vixtract.settings import Settings, build_environment, build_people_environment, is_loopback
+from vixtract.settings import Settings, build_environment, build_people_environment
+from vixtract.values import is_loopback
 
 c = get_config()  # noqa: F821  traitlets provides it
 

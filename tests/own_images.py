@@ -8,7 +8,7 @@ import os
 from tests.images.docker_cli import has_image
 from vixtract import __version__
 from vixtract.ops.images import STAND_IN_TAGS, STAND_INS
-from vixtract.settings import BY_NAME
+from vixtract.settings_table import BY_NAME
 
 PREFIX = os.environ.get("IMAGE_PREFIX") or BY_NAME["IMAGE_PREFIX"].default
 

@@ -9,7 +9,7 @@ import base64
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,8 @@ def write_whole(
     Raises:
         OSError: the file cannot be written; the old one is still there.
     """
-    with _open_folder(path, folder) as descriptor:
+    opened = _open_folder(path.parent) if folder is None else nullcontext(folder)
+    with opened as descriptor:
         with _temporary_file(descriptor, path.name, content, mode, owner, sync) as temporary:
             os.replace(temporary, path.name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
         if sync:
@@ -64,17 +65,13 @@ def publish_file(temporary: Path, path: Path) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make renames in a directory last through a power cut."""
-    with _open_folder(directory / ".", None) as descriptor:
+    with _open_folder(directory) as descriptor:
         os.fsync(descriptor)
 
 
 @contextmanager
-def _open_folder(path: Path, folder: int | None) -> Iterator[int]:
-    """Give a descriptor of a path's directory; one that was open before stays open."""
-    if folder is not None:
-        yield folder
-        return
-    descriptor = os.open(path.parent, _FOLDER)
+def _open_folder(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, _FOLDER)
     try:
         yield descriptor
     finally:
@@ -143,7 +140,7 @@ def ensure_secret(directory: Path, name: str) -> str:
 
 def _create(path: Path, text: str) -> None:
     with (
-        _open_folder(path, None) as folder,
+        _open_folder(path.parent) as folder,
         _temporary_file(folder, path.name, text + "\n", 0o600, None, True) as temporary,
         # Refused where another container was faster: then its secret counts.
         suppress(FileExistsError),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gettext
 import io
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -61,10 +61,10 @@ class Language:
         """Translate a text that depends on a number; `%(count)s` is that number."""
         return self.texts.ngettext(one, many, count) % {"count": count, **values}
 
-    def weekday(self, number: int, width: str = "abbreviated") -> str:
+    def weekday(self, number: int) -> str:
         """Name a day of the week; 0 is Sunday, as in the scheduler."""
         # Babel counts from Monday.
-        return str(self.locale.days["stand-alone"][width][(number - 1) % 7])
+        return str(self.locale.days["stand-alone"]["abbreviated"][(number - 1) % 7])
 
     def month(self, number: int) -> str:
         """Name a month, 1 to 12."""
@@ -80,29 +80,17 @@ class Language:
         """Write a length of time with its two largest units, such as `2 h 5 min`."""
         if seconds is None:
             return ""
-        total = max(0, int(timedelta(seconds=seconds).total_seconds()))
-        units = (
-            (86400, self.say("d")),
-            (3600, self.say("h")),
-            (60, self.say("min")),
-            (1, self.say("s")),
-        )
-        parts = []
-        for size, unit in units:
-            amount, total = divmod(total, size)
+        say, left, parts = self.say, max(0, int(seconds)), []
+        for size, unit in ((86400, say("d")), (3600, say("h")), (60, say("min")), (1, say("s"))):
+            amount, left = divmod(left, size)
             if amount:
                 parts.append(f"{amount} {unit}")
-        return " ".join(parts[:2]) or f"0 {self.say('s')}"
+        return " ".join(parts[:2]) or f"0 {say('s')}"
 
 
 @cache
 def load_languages(folder: Path = LOCALE) -> Mapping[str, Language]:
-    """Read every catalog of a folder.
-
-    Args:
-        folder: holds `<code>/*.po`, one file for each part of the product.
-    Returns: code to language; English is always there.
-    """
+    """Return English and the languages of the catalogs `<code>/*.po` of a folder, by code."""
     catalogs: dict[str, Catalog] = {}
     for path in sorted(folder.glob("*/*.po")):
         code = path.parent.name
@@ -111,26 +99,22 @@ def load_languages(folder: Path = LOCALE) -> Mapping[str, Language]:
             for message in read_po(file, locale=code):
                 if message.id:
                     catalog[message.id] = message
-    return {DEFAULT: Language(DEFAULT)} | {
-        code: Language(code, _compile(catalog)) for code, catalog in catalogs.items()
-    }
-
-
-def _compile(catalog: Catalog) -> gettext.GNUTranslations:
-    compiled = io.BytesIO()
-    write_mo(compiled, catalog)
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)
+    languages = {DEFAULT: Language(DEFAULT)}
+    for code, catalog in catalogs.items():
+        compiled = io.BytesIO()
+        write_mo(compiled, catalog)
+        compiled.seek(0)
+        languages[code] = Language(code, gettext.GNUTranslations(compiled))
+    return languages
 
 
 def choose_language(cookie: str | None, accepted: str, known: Mapping[str, Language]) -> Language:
-    """Choose a reader's language: the one kept by the cookie, else the one that weighs most.
+    """Return the language of the cookie, else the one that weighs most, else English.
 
     Args:
         cookie: value of COOKIE, may be None or nonsense.
         accepted: value of Accept-Language, may be empty or nonsense.
         known: code to language; must hold English.
-    Returns: English where neither names a known language.
     """
     if cookie is not None and cookie in known:
         return known[cookie]

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vixtract.errors import SettingsError
-from vixtract.settings import SETTINGS
+from vixtract.settings_table import SETTINGS
 
 #: In the volume `secrets`, 0700 root like all of it.
 DELIVERED = Path("/srv/secrets/settings")

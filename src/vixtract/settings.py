@@ -14,27 +14,9 @@ from urllib.parse import urlsplit
 
 from vixtract.errors import SettingsError
 from vixtract.settings_table import BY_NAME, SETTINGS, Setting
-from vixtract.values import CHECKS, is_address, is_loopback, read_workers, split_list
+from vixtract.values import CHECKS, is_address, is_loopback, split_list
 
 EVERYBODY = "*"
-
-__all__ = [
-    "BY_NAME",
-    "CONTAINERS",
-    "EVERYBODY",
-    "HANDED_ON",
-    "SETTINGS",
-    "Setting",
-    "Settings",
-    "build_environment",
-    "build_people_environment",
-    "check_value",
-    "is_loopback",
-    "is_secure_url",
-    "list_defaults",
-    "list_read",
-    "read_workers",
-]
 
 #: What each process starts, or consists of: it is handed the settings of all of these too.
 HANDED_ON: Mapping[str, tuple[str, ...]] = {
@@ -218,7 +200,7 @@ class Settings:
     def certificate_names(self, *more: str) -> list[str]:
         """Return the names and addresses, `more` included, that an own certificate is for."""
         bind = self["VIXTRACT_BIND"].strip("[]")
-        # "Every address" is none that anybody connects to.
+        # No client connects to 0.0.0.0 or ::.
         bound = [] if ipaddress.ip_address(bind).is_unspecified else [bind]
         names = [*self.domains, *more, *bound, "localhost", "127.0.0.1", "::1"]
         return list(dict.fromkeys(names))

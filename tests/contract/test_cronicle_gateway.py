@@ -21,6 +21,7 @@ from vixtract.cronicle_edge.gateway import Gateway
 from vixtract.cronicle_edge.people import HubUserError
 from vixtract.cronicle_edge.upstream import Upstream
 from vixtract.ledger.database import Database
+from vixtract.scheduler import store
 from vixtract.scheduler.config import EngineConfig
 
 
@@ -211,6 +212,18 @@ def test_a_change_from_the_page_is_written_anew(door):
     assert status == 200 and heard["query"] == "" and heard["headers"]["x-session-id"] == "s1"
     del event["uid"]
     assert json.loads(heard["body"]) == {**event, "timing": False}
+
+
+def test_the_page_changes_no_schedule_of_before_a_switch_of_engines(door):
+    database = door.gateway._contract.database
+    body = json.dumps({"id": "e1", "session_id": "s1"}).encode()
+    store.set_engine(database, "embedded")
+    for call in ("create_event", "toggle_event", "delete_event"):
+        answer = door.ask(f"POST /cronicle/api/app/{call}", "", body)
+        assert answer[1]["code"] == "manager" and "taking" in answer[1]["description"]
+    assert door.ask("POST /cronicle/api/app/get_schedule", "", body)[1]["method"] == "POST"
+    store.set_engine(database, "cronicle")
+    assert door.ask("POST /cronicle/api/app/delete_event", "", body)[1]["method"] == "POST"
 
 
 def test_open_calls_and_refusals_are_answered_here(door):

@@ -97,9 +97,9 @@ class Appliance:
 
     # --- people -------------------------------------------------------------------------------
 
-    def add_person(self, name: str, *, admin: bool = False) -> str:
+    def add_person(self, name: str, *, admin: bool = False, password: str = "") -> str:
         """Create a person (again) and return the password."""
-        password = f"pw-{uuid.uuid4().hex}"
+        password = password or f"pw-{uuid.uuid4().hex}"
         options = ["--admin"] if admin else []
         self.execute(
             "jupyter",

@@ -11,7 +11,8 @@ import yaml
 from tests.images.test_compose_more import SETS
 from vixtract.cronicle_edge.paths import LEDGER
 from vixtract.people.accounts import DATABASE, SECRETS
-from vixtract.settings import BY_NAME, list_read
+from vixtract.settings import list_read
+from vixtract.settings_table import BY_NAME
 from vixtract.stores import HOST_STORES, MANY_NODES, ONE_NODE, STORES
 
 ROOT = Path(__file__).parents[2]

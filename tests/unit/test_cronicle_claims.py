@@ -57,6 +57,16 @@ def test_a_slot_is_claimed_once(database):
     assert rows == [{"id": "j1", "due_at": due, "state": "running"}]
 
 
+def test_a_slot_of_a_schedule_that_is_out_of_date_is_not_claimed(database):
+    store.put_event(database, NIGHTLY, 0)
+    store.set_engine(database, "embedded")
+    due = at(2026, 5, 4, 2, 30)
+    assert claims.begin(database, job(1, due), os.getpid()).refusal == claims.OUTDATED
+    assert slots.get_slot(database, "night", due) is None
+    store.set_engine(database, "cronicle")
+    assert claims.begin(database, from_reconciler(2, due), os.getpid()).refusal == ""
+
+
 def test_a_clock_time_that_happens_twice_runs_the_first_time(database):
     store.put_event(database, NIGHTLY, 0)
     first, second = at(2026, 10, 25, 2, 30), at(2026, 10, 25, 2, 30, fold=1)

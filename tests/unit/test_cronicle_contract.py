@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from vixtract.cronicle_edge import calls
+from vixtract.cronicle_edge.__main__ import Status
 from vixtract.cronicle_edge.calls import Contract
+from vixtract.cronicle_edge.reconcile import Reconciler
 from vixtract.cronicle_edge.upstream import Upstream
+from vixtract.errors import VixtractError
 from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.scheduler import settling, store
@@ -74,3 +77,35 @@ def test_a_run_that_cronicle_does_not_know_is_answered_from_the_ledger(contract)
 def test_a_run_of_another_author_or_an_open_one_is_not(contract, key, job):
     with pytest.raises(ApiError):
         contract.answer("get_job_status", key, {"id": job})
+
+
+@pytest.mark.parametrize("call", ["get_schedule", "get_event", "update_event", "delete_event"])
+def test_the_schedule_of_before_a_switch_of_engines_is_neither_shown_nor_changed(contract, call):
+    store.set_engine(contract.database, "embedded")
+    with pytest.raises(ApiError, match="taking the schedule over") as refused:
+        contract.answer(call, KEY, {"id": "e0", "notes": "lost"})
+    assert refused.value.code == "manager"
+    assert len(contract.answer("get_history", KEY, {})["rows"]) == 3
+    store.set_engine(contract.database, "cronicle")
+    with pytest.raises(VixtractError, match="does not answer"):
+        contract.answer(call, KEY, {"id": "e0"})
+
+
+class AnsweringCronicle(Upstream):
+    """A Cronicle that manages a schedule without events."""
+
+    def call(self, name, params=None):
+        """Answer every call with nothing."""
+        return {}
+
+
+def test_cronicle_counts_as_starting_until_it_has_the_ledgers_schedule(contract, tmp_path):
+    contract.upstream = AnsweringCronicle("session", tmp_path / "absent.sock")
+    store.set_engine(contract.database, "embedded")
+    reconciler = Reconciler(contract, None, EngineConfig(KEY, tmp_path))
+    reconciler.look()
+    assert [s.event.id for s in store.list_events(contract.database)] == ["e2", "e1", "e0"]
+    config = EngineConfig(KEY, tmp_path, runner_socket=tmp_path / "runner.sock")
+    assert Status(config, contract)()["code"] == "manager"
+    store.set_engine(contract.database, "cronicle")
+    assert Status(config, contract)()["code"] == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vixtract.errors import PreconditionError
-from vixtract.files import ensure_secret, publish_file, write_whole
+from vixtract.files import ensure_secret, publish_file, sync_directory, write_whole
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,27 @@ def test_secret_is_made_once_and_for_root_alone(tmp_path, name, pattern):
     assert (directory / name).stat().st_mode & 0o777 == 0o600
     assert directory.stat().st_mode & 0o777 == 0o700
     assert [path.name for path in directory.iterdir()] == [name]
+
+
+def test_names_reach_the_disk_with_their_directory(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda number: synced.append(str(Path(f"/proc/self/fd/{number}").readlink()))
+    )
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / "made").write_text("by another program")
+    calls = {
+        "written": lambda: write_whole(folder / "new", "text"),
+        "published": lambda: publish_file(folder / "made", folder / "final"),
+        "secret": lambda: ensure_secret(folder, "api_key"),
+        "renamed": lambda: sync_directory(folder),
+    }
+    for name, call in calls.items():
+        synced.clear()
+        call()
+        assert synced[-1] == str(folder), name
+        assert str(tmp_path) not in synced, name
 
 
 def test_all_who_come_at_once_get_the_same_secret(tmp_path):

@@ -40,7 +40,7 @@ ALLOWED = {
     "stores": set(),
     "language": set(),
     "settings": {"__init__", "errors", "values", "settings_table"},
-    "secret_settings": {"settings", "errors"},
+    "secret_settings": {"settings_table", "errors"},
     "ledger": {"errors", "files", "sqlite"},
     "known_libraries": set(),
     "loading": {"errors", "known_libraries"},

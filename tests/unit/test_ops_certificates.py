@@ -9,6 +9,7 @@ import pytest
 
 from vixtract.errors import SettingsError, UsageError
 from vixtract.ops import certificates
+from vixtract.ops.doctor import check_certificate
 from vixtract.ops.instance import load_instance
 from vixtract.settings import Settings
 
@@ -121,9 +122,9 @@ def test_doctor_judges_the_certificate(tmp_path):
         json.dumps({**STATUS, "not_after": "2020-01-01T00:00:00+00:00", "problem": "It expired."})
     )
     on = instance(tmp_path, HTTPS="files")
-    assert certificates.check_certificate(on, found).level == "serious"
-    assert certificates.check_certificate(on, None).level == "serious"
-    assert certificates.check_certificate(instance(tmp_path), None).level == "ok"
+    assert check_certificate(on, found).level == "serious"
+    assert check_certificate(on, None).level == "serious"
+    assert check_certificate(instance(tmp_path), None).level == "ok"
 
 
 def test_files_that_are_no_text_are_refused_with_the_cure(tmp_path):

@@ -167,3 +167,23 @@ def test_the_whole_examination(tmp_path, answer, serious):
     assert as_json([Finding("a", "ok", "b")]) == [
         {"check": "a", "level": "ok", "text": "b", "cure": ""}
     ]
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_the_certificates_of_what_runs_are_examined(tmp_path, monkeypatch, state):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8000000 kB\n")
+    answers = {
+        "docker version": versions(),
+        "docker compose": Completed(0, "2.30.0"),
+        "SHOW ssl": Completed(0, "off\n"),
+        "docker": FAILED,
+    }
+    found = containers(entry("nginx", state), entry("postgresql", state))
+    monkeypatch.setattr(doctor, "list_containers", lambda host, project: found)
+    instance = load_instance(tmp_path, {"https": "self-signed"}, {})
+    session = make_session(FakeHost(tmp_path, answers))
+    findings = run_doctor(session, instance, lambda environment: SILENT)
+    levels = {f.check: f.level for f in findings if f.check in ("https", "database")}
+    serious = {"https": "serious", "database": "serious"}
+    assert levels == (serious if state == "running" else {})

@@ -9,8 +9,9 @@ import pytest
 
 from vixtract.errors import SettingsError
 from vixtract.ops.reference import GENERATED
-from vixtract.settings import BY_NAME, SETTINGS, Settings, check_value, is_loopback
-from vixtract.values import count_edits, find_similar
+from vixtract.settings import Settings, check_value
+from vixtract.settings_table import BY_NAME, SETTINGS
+from vixtract.values import count_edits, find_similar, is_loopback
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +82,8 @@ def test_values_are_checked_for_truth_too(name, value, words):
         ("JUPYTER_MEMORY", "1.5G"),
         ("JUPYTER_MEMORY", "512mb"),
         ("JUPYTER_MEMORY", "0"),
+        ("JUPYTER_MEMORY", "1073741824"),
+        ("PIP_INDEX_URL", "https://name:it's%40word@pypi.example.com:8443/simple/"),
         ("PUBLIC_URL", "http://[fd00::1]:8080/etl"),
         ("HTTP_PROXY", "proxy:3128"),
         ("HTTPS_PROXY", "http://name:word@proxy.example.com:3128"),

@@ -8,13 +8,13 @@ from vixtract.errors import SettingsError
 from vixtract.runner.config import load_config
 from vixtract.settings import (
     HANDED_ON,
-    SETTINGS,
     Settings,
     build_environment,
     build_people_environment,
     list_defaults,
     list_read,
 )
+from vixtract.settings_table import SETTINGS
 from vixtract.values import CHECKS
 
 

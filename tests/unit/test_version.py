@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vixtract import __version__
-from vixtract.settings import BY_NAME
+from vixtract.settings_table import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 NUMBER = r"([0-9][0-9A-Za-z.]*[0-9A-Za-z])"
@@ -73,6 +73,10 @@ def test_every_file_that_names_the_version_names_this_one():
     places = ("docker-compose.yml", "docker-compose.build.yml", "docker-compose.worker.yml")
     assert {*places, ".env.example", "docs/reference/settings.md"} <= set(found)
     assert {name: versions for name, versions in found.items() if versions != {__version__}} == {}
+
+
+def test_the_changelog_has_the_version():
+    assert find_problem(__version__, read("CHANGELOG.md")) == ""
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from vixtract.cronicle_edge.upstream import Upstream, UpstreamError
 from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
 from vixtract.ledger.mirror import Mirror
+from vixtract.scheduler.api import ApiError
 from vixtract.scheduler.config import EngineConfig, load_config
 from vixtract.scheduler.notify import Notifier
 from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
@@ -39,11 +40,11 @@ class Status:
 
     Args:
         config: where they are.
-        upstream: Cronicle.
+        contract: Cronicle and the ledger.
     """
 
-    def __init__(self, config: EngineConfig, upstream: Upstream) -> None:
-        self._upstream = upstream
+    def __init__(self, config: EngineConfig, contract: Contract) -> None:
+        self._contract = contract
         self._runner = CachedProbe(lambda: is_runner_up(config.runner_socket))
         self._postgresql = CachedProbe(lambda: is_postgresql_up(config.database_url))
         self._engine = CachedProbe(self._is_manager)
@@ -51,8 +52,9 @@ class Status:
     def _is_manager(self) -> bool:
         # Cronicle's own `status` says 0 although it manages nothing; this call does not.
         try:
-            self._upstream.call("app/get_active_jobs")
-        except UpstreamError:
+            self._contract.require_schedule()
+            self._contract.upstream.call("app/get_active_jobs")
+        except (ApiError, UpstreamError):
             return False
         return True
 
@@ -132,7 +134,7 @@ def main() -> int:
     mirror = None
     if config.database_url:
         mirror = Mirror(database, config.database_url, partial(find_next_due, database))
-    gateway = Gateway(contract, people, Status(config, upstream), reconciler.look)
+    gateway = Gateway(contract, people, Status(config, contract), reconciler.look)
     people.on_end = gateway.cut_websockets
     notifier = Notifier(database, config.notify)
     notifier.start()

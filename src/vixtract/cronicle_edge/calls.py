@@ -109,7 +109,17 @@ class Contract:
         call = self._calls.get(name)
         if call is None:
             raise ApiError("api", f"There is no call {name!r}")
+        self.require_schedule()
         return call(caller, params)
+
+    def require_schedule(self) -> None:
+        """Refuse calls while Cronicle still has its schedule of before the embedded engine ran.
+
+        Raises:
+            ApiError: the reconciler has not copied the ledger's schedule to Cronicle yet.
+        """
+        if store.get_engine(self.database) == "embedded":
+            raise ApiError("manager", "Cronicle is taking the schedule over. Try again.")
 
     def _ask(self, name: str, params: Mapping[str, Any]) -> Answer:
         try:

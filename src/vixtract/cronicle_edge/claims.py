@@ -26,6 +26,7 @@ from vixtract.scheduler.settling import CRASHED, STOPPING
 # The field that tells the reconciler's job from a person's: both have a `source` for Cronicle.
 SLOT_FIELD = "slot"
 TOO_OLD = "more slots were due than are made up for; the newest are run"
+OUTDATED = "Cronicle still had its schedule of before the embedded engine ran."
 NO_AUTHOR = "nobody"
 _AGAIN = " The slot is run again."
 
@@ -61,6 +62,9 @@ def begin(database: Database, job: Mapping[str, Any], pid: int) -> Decision:
             if run["state"] != "waiting":
                 return Decision(event, run["due_at"], "This job has ended already.")
             due_at = run["due_at"]
+        elif not job.get("source") and store.get_engine(database) == "embedded":
+            # Where the present schedule has the slot too, the reconciler finds it.
+            return Decision(event, None, OUTDATED)
         else:
             due_at, refusal = _claim(database, event, job)
             if refusal:

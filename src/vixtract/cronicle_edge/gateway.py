@@ -226,6 +226,9 @@ class Gateway:
         params = request.settle()
         if name not in PAGE_CALLS:
             raise HTTPException(403, "This is not done on Cronicle's page here.")
+        is_change = name in CHANGES or name in ("delete_event", "toggle_event")
+        if is_change:
+            await run_in_threadpool(self._contract.require_schedule)
         if name in CHANGES:
             body = clean_change(name, params)
             session = params.get("session_id")
@@ -235,7 +238,7 @@ class Gateway:
             request.headers["content-type"] = "application/json"
             request.body = json.dumps(body).encode()
         response = await self._forwarder.forward(request)
-        if name in CHANGES or name in ("delete_event", "toggle_event"):
+        if is_change:
             await run_in_threadpool(self._on_change)
         return response
 

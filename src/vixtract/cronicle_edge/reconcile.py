@@ -80,6 +80,7 @@ class Reconciler:
     def look(self) -> None:
         """Copy changes made on Cronicle's page to the ledger at once."""
         try:
+            self._contract.require_schedule()
             self.sync_events()
         except VixtractError as error:
             logger.warning("the schedule could not be read: %s", error.message)

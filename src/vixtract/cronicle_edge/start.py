@@ -31,7 +31,8 @@ from vixtract.ledger.database import Database
 from vixtract.scheduler import store
 from vixtract.scheduler.events import Event
 from vixtract.scheduler.settling import find_due
-from vixtract.settings import BY_NAME, Settings, list_read
+from vixtract.settings import Settings, list_read
+from vixtract.settings_table import BY_NAME
 
 log = logging.getLogger("vixtract.cronicle_edge")
 

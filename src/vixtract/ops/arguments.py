@@ -9,7 +9,8 @@ from typing import Any
 from vixtract.ops.instance import SERVICES
 from vixtract.ops.testing import BENCH, LINT, LONG, TIERS
 from vixtract.people_commands import add_commands
-from vixtract.settings import BY_NAME, check_value
+from vixtract.settings import check_value
+from vixtract.settings_table import BY_NAME
 
 DESCRIPTION = "Looks after a ViXtract appliance on this machine."
 EPILOG = """\

@@ -1,4 +1,4 @@
-"""The front door's certificate: show it, check it, replace it."""
+"""The front door's certificate: read it, show it, replace it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from vixtract.errors import PreconditionError, UsageError, VixtractError
-from vixtract.ops.containers import list_containers
-from vixtract.ops.doctor import Finding
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 
@@ -120,49 +118,6 @@ def as_json(found: Certificate | None, now: datetime.datetime) -> dict[str, Any]
     }
 
 
-def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
-    """Check the certificate of the web pages; the front door runs."""
-    mode = instance.settings.https_mode
-    if mode == "off":
-        return Finding("https", "ok", "HTTPS is off, as set")
-    if found is None:
-        cure = "./vixtract up, and if that does not help ./vixtract logs nginx"
-        return Finding("https", "serious", f"HTTPS={mode}, but nothing is served", cure)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    text = f"{found.source}, {found.days_left(now)} days left"
-    if found.problem:
-        level = "serious" if found.days_left(now) < 0 else "warning"
-        return Finding("https", level, f"{text}: {found.problem}", found.cure)
-    return Finding("https", "ok", text)
-
-
-def check_database_tls(host: Host, instance: Instance) -> Finding:
-    """Check that PostgreSQL, which runs, has its certificate: BI tools need it to connect."""
-    container = instance.container("postgresql")
-    command = ["docker", "exec", "--user", "postgres", container, "psql", "-XAtc", "SHOW ssl"]
-    answer = host.run(command, timeout_s=30)
-    if answer.ok and answer.stdout.strip() == "on":
-        return Finding("database", "ok", "PostgreSQL speaks TLS")
-    cure = "The Hub hands its certificate over: ./vixtract logs jupyter"
-    return Finding(
-        "database", "serious", "PostgreSQL has no certificate: BI tools do not get in", cure
-    )
-
-
-def run_checks(host: Host, instance: Instance) -> list[Finding]:
-    """Check the certificates of the front door and of PostgreSQL, where both run."""
-    if not host.which("docker"):
-        return []
-    found = list_containers(host, instance.project)
-    findings = []
-    up = {service for service, container in found.items() if container.is_up}
-    if "nginx" in up:
-        findings.append(check_certificate(instance, load_certificate(host, instance)))
-    if "postgresql" in up:
-        findings.append(check_database_tls(host, instance))
-    return findings
-
-
 def pinned_context(host: Host, instance: Instance) -> ssl.SSLContext | None:
     """Return a TLS context that trusts the front door's certificate alone; None where HTTPS is off.
 
@@ -226,6 +181,6 @@ def trust_authority(host: Host, instance: Instance, path: str) -> str:
     """Have the front door trust a private ACME server's authorities; return what was done.
 
     Args:
-        path: PEM file; empty takes them away.
+        path: PEM file; empty withdraws the trust.
     """
     return manage(host, instance, "authority", text=read_file(path) if path else "")

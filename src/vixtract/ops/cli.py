@@ -50,7 +50,7 @@ FOLLOW_S = 86400.0
 
 
 class ReaderLeftError(BaseException):
-    """The reader of standard output is gone. Derived so that no step on the way catches it."""
+    """The reader of standard output is gone. As a BaseException no step on the way catches it."""
 
 
 class Terminal:
@@ -286,9 +286,7 @@ class Command:
 
     def doctor(self) -> int:
         """Look for problems."""
-        instance = self.instance()
-        findings = run_doctor(self.session, instance)
-        findings += certificates.run_checks(self.session.host, instance)
+        findings = run_doctor(self.session, self.instance())
         if self.options.json:
             self.say(json.dumps(as_json(findings), indent=2))
             return int(is_serious(findings))

@@ -9,7 +9,7 @@ from vixtract.ops.compose import PROJECT_LABEL
 from vixtract.ops.console import Session
 from vixtract.ops.instance import Instance
 from vixtract.secret_settings import SECRET_NAMES
-from vixtract.settings import BY_NAME
+from vixtract.settings_table import BY_NAME
 
 VOLUME = "secrets"
 DELIVER_S = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import re
@@ -103,7 +104,9 @@ def run_demo(session: Session, instance: Instance, now: datetime.datetime) -> De
     finally:
         # Its one minute is over. An enabled schedule that never runs would puzzle people.
         scheduler.update_event(EVENT, {"enabled": 0})
-    log = read_log(scheduler, str(job["id"]))
+    log = ""
+    with contextlib.suppress(SchedulerError):  # it may have none
+        log = scheduler.get_job_log(str(job["id"]))
     if job.get("code"):
         for line in log.splitlines()[-20:]:
             session.console.say(f"  {line}")
@@ -183,14 +186,6 @@ def ensure_event(scheduler: SchedulerClient, event: Mapping[str, Any]) -> None:
         scheduler.update_event(EVENT, event)
     else:
         scheduler.create_event(event)
-
-
-def read_log(scheduler: SchedulerClient, job: str) -> str:
-    """Return the log of a finished job; empty where there is none."""
-    try:
-        return scheduler.get_job_log(job)
-    except SchedulerError:
-        return ""
 
 
 def find_job(scheduler: SchedulerClient, due_at: float) -> str:

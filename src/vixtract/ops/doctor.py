@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from vixtract.ops.certificates import Certificate, load_certificate
 from vixtract.ops.compose import check_pair, find_compose
 from vixtract.ops.console import Session
 from vixtract.ops.containers import Container, last_log, list_containers
@@ -21,7 +22,7 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.net import Answer, ask_registry
 from vixtract.ops.ports import find_taken
-from vixtract.settings import is_loopback
+from vixtract.values import is_loopback
 
 DISK_BYTES = 10 * 10**9
 MEMORY_KB = 3_700_000  # a machine of 4 GiB, less what the kernel keeps
@@ -62,8 +63,13 @@ def run_doctor(
     found = list_containers(host, instance.project) if running else {}
     findings += check_ports(instance, host, found)
     findings += check_containers(host, found)
-    if found.get("jupyter") and found["jupyter"].state == "running":
+    if "jupyter" in found and found["jupyter"].state == "running":
         findings.append(check_volumes(host, instance))
+    up = {service for service, container in found.items() if container.is_up}
+    if "nginx" in up:
+        findings.append(check_certificate(instance, load_certificate(host, instance)))
+    if "postgresql" in up:
+        findings.append(check_database_tls(host, instance))
     return findings
 
 
@@ -259,3 +265,32 @@ def check_volumes(host: Host, instance: Instance) -> Finding:
         cure += " (root for folders of the appliance, uid 2000 or more for homes)"
         return Finding("volumes", "serious", "; ".join(wrong), cure)
     return Finding("volumes", "ok", "the volumes belong to whom they should")
+
+
+def check_certificate(instance: Instance, found: Certificate | None) -> Finding:
+    """Check the certificate of the web pages; the front door runs."""
+    mode = instance.settings.https_mode
+    if mode == "off":
+        return Finding("https", "ok", "HTTPS is off, as set")
+    if found is None:
+        cure = "./vixtract up, and if that does not help ./vixtract logs nginx"
+        return Finding("https", "serious", f"HTTPS={mode}, but nothing is served", cure)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    text = f"{found.source}, {found.days_left(now)} days left"
+    if found.problem:
+        level = "serious" if found.days_left(now) < 0 else "warning"
+        return Finding("https", level, f"{text}: {found.problem}", found.cure)
+    return Finding("https", "ok", text)
+
+
+def check_database_tls(host: Host, instance: Instance) -> Finding:
+    """Check that PostgreSQL, which runs, has its certificate: BI tools need it to connect."""
+    container = instance.container("postgresql")
+    command = ["docker", "exec", "--user", "postgres", container, "psql", "-XAtc", "SHOW ssl"]
+    answer = host.run(command, timeout_s=30)
+    if answer.ok and answer.stdout.strip() == "on":
+        return Finding("database", "ok", "PostgreSQL speaks TLS")
+    cure = "The Hub hands its certificate over: ./vixtract logs jupyter"
+    return Finding(
+        "database", "serious", "PostgreSQL has no certificate: BI tools do not get in", cure
+    )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.sources import CA_FILE, hash_files, list_arguments, list_files
-from vixtract.settings import is_loopback
+from vixtract.values import is_loopback
 
 SOURCE_LABEL = "vixtract.source"
 CA_LABEL = "vixtract.ca"

@@ -11,8 +11,9 @@ from pathlib import Path
 from vixtract.errors import UsageError
 from vixtract.ops.envfile import load_env, load_lines, save_env
 from vixtract.secret_settings import FILE_NAMES, SECRET_NAMES, with_secrets
-from vixtract.settings import BY_NAME, SETTINGS, Settings, is_loopback
-from vixtract.values import count_edits, find_similar
+from vixtract.settings import Settings
+from vixtract.settings_table import BY_NAME, SETTINGS
+from vixtract.values import count_edits, find_similar, is_loopback
 
 DEFAULT_PROJECT = "vixtract"
 SERVICES = ("postgresql", "jupyter", "cronicle", "nginx")

@@ -30,7 +30,7 @@ from vixtract.ops.images import (
 )
 from vixtract.ops.instance import Instance
 from vixtract.ops.sources import list_arguments
-from vixtract.settings import BY_NAME
+from vixtract.settings_table import BY_NAME
 
 FIRST_ANSWER_S = 20.0
 PULL_S = 1800.0

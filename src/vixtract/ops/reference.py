@@ -11,7 +11,8 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from vixtract.settings import CONTAINERS, SETTINGS, list_read
+from vixtract.settings import CONTAINERS, list_read
+from vixtract.settings_table import SETTINGS
 from vixtract.stores import HOST_STORES, STORES, Store
 
 HEADER = "Generated from src/vixtract/settings_table.py by `python3 -m vixtract.ops.reference`."
@@ -50,7 +51,7 @@ def build_settings_page(_: str = "") -> str:
         "those that it is handed. A wrong value stops with exit code 3; all wrong ones are named "
         "at once, with file and line. A name that is not a setting gets a warning, and stops if "
         "it is one letter away from a setting's name. Names that begin with `COMPOSE_`, "
-        "`DOCKER_`, `BUILDKIT_` or `WORKER_` are others'.",
+        "`DOCKER_`, `BUILDKIT_` or `WORKER_` belong to other programs.",
     ]
     head = ["| setting | default | meaning | containers |", "|---|---|---|---|"]
     for group, settings in groupby(SETTINGS, key=attrgetter("group")):

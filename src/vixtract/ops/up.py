@@ -24,7 +24,8 @@ from vixtract.ops.host import Host
 from vixtract.ops.instance import Instance
 from vixtract.ops.ports import PUBLISHED, find_taken
 from vixtract.ops.provision import Supply, ensure_images
-from vixtract.settings import BY_NAME, is_loopback
+from vixtract.settings_table import BY_NAME
+from vixtract.values import is_loopback
 
 COMPOSE_S = 600.0
 RESTART_S = 120.0

@@ -42,7 +42,7 @@ def main() -> int:
         # and could not ask the new Hub anything.
         end_with_parent(parent)
         app = create_app(config)
-        listener = open_listener(HOST, int(os.environ.get("VIXTRACT_PORTAL_PORT") or PORT), BIND_S)
+        listener = _open_listener(int(os.environ.get("VIXTRACT_PORTAL_PORT") or PORT))
     except VixtractError as error:
         log.error("%s", error.message)
         log.error("%s", error.hint)
@@ -66,32 +66,23 @@ def main() -> int:
     return 0
 
 
-def open_listener(host: str, port: int, timeout_s: float) -> socket.socket:
-    """Take the port, waiting for a predecessor that is just ending.
-
-    Args:
-        host: address to listen on.
-        port: to listen on; 0 for any free one.
-        timeout_s: how long to try.
-    Raises:
-        PreconditionError: the port was not free in time.
-    """
-    deadline = time.monotonic() + timeout_s
+def _open_listener(port: int) -> socket.socket:
+    """Take the port, waiting for a predecessor that is just ending; 0 takes any free port."""
+    deadline = time.monotonic() + BIND_S
     while True:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((host, port))
+            listener.bind((HOST, port))
+            return listener
         except OSError as error:
             listener.close()
             if time.monotonic() > deadline:
                 raise PreconditionError(
-                    f"Port {port} was not free within {timeout_s:g} s: {error.strerror}.",
+                    f"Port {port} was not free within {BIND_S:g} s: {error.strerror}.",
                     "See which other process listens on it.",
                 ) from error
             time.sleep(0.5)
-            continue
-        return listener
 
 
 if __name__ == "__main__":

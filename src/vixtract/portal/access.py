@@ -33,46 +33,39 @@ class Access:
 
     Args:
         client: with the appliance's own key.
-        person: who is signed in.
+        timezone: of schedules that name none.
     """
 
-    def __init__(self, client: SchedulerClient, person: User) -> None:
+    def __init__(self, client: SchedulerClient, person: User, timezone: str) -> None:
         self.client = client
         self.person = person
+        self.timezone = timezone
 
     def find_schedule(self, identifier: str) -> Schedule:
-        """Return one schedule.
-
-        Raises:
-            NotFoundError: it does not exist, or the person may not see it.
-        """
-        check_identifier(identifier)
-        try:
-            event = self.call("get_event", id=identifier).get("event")
-        except SchedulerError as error:
-            raise no_schedule() from error
-        if not isinstance(event, Mapping) or not self.owns_event(event):
-            raise no_schedule()
+        """Return one schedule; NotFoundError if there is none, or the person may not see it."""
+        event = self._find("get_event", "event", identifier)
+        if event is None or not self.owns_event(event):
+            raise NotFoundError("Schedule not found.", "It may have been deleted.")
         rows, _ = self.history(0, 1, identifier)
         return read_schedule(event, rows[0] if rows else None)
 
     def find_run(self, identifier: str) -> Run:
-        """Return one run, ended or not.
-
-        Raises:
-            NotFoundError: it does not exist, or the person may not see it.
-        """
-        check_identifier(identifier)
-        try:
-            job = self.call("get_job_status", id=identifier).get("job")
-        except SchedulerError as error:
-            raise no_run() from error
-        run = read_run(job) if isinstance(job, Mapping) else None
+        """Return one run, ended or not; NotFoundError as for schedules."""
+        job = self._find("get_job_status", "job", identifier)
+        run = None if job is None else read_run(job)
         if run is None or not self.owns_run(run):
-            raise no_run()
+            raise NotFoundError("Run not found.", "Old runs are deleted after a while.")
         return run
 
-    # Ownership.
+    def _find(self, call: str, name: str, identifier: str) -> Mapping[str, Any] | None:
+        """Return the object that a call finds, or None; NotFoundError for what cannot be an id."""
+        if not IDENTIFIER.fullmatch(identifier):
+            raise NotFoundError("Page not found.")
+        try:
+            found = self.call(call, id=identifier).get(name)
+        except SchedulerError:
+            return None
+        return found if isinstance(found, Mapping) else None
 
     @cached_property
     def own_events(self) -> dict[str, Mapping[str, Any]]:
@@ -112,25 +105,20 @@ class Access:
         if not self.person.admin and owner != self.person.name:
             raise ForbiddenError("Only admins may run another person's notebook.")
 
-    # The scheduler.
-
-    def active_runs(self, schedule: str) -> list[Run]:
+    def active_runs(self) -> list[Run]:
         """Return the person's runs that have not ended, newest first."""
         jobs = list((self.call("get_active_jobs").get("jobs") or {}).values())
         jobs += self.call("get_queue", limit=BLOCK).get("rows") or []
-        runs = list({run.id: run for run in map(read_run, jobs)}.values())
-        mine = [run for run in runs if self.owns_run(run) and schedule in ("", run.schedule)]
-        return sorted(mine, key=lambda run: run.id, reverse=True)
+        runs = {run.id: run for run in map(read_run, jobs)}
+        newest_first = sorted(runs.values(), key=lambda run: run.id, reverse=True)
+        return [run for run in newest_first if self.owns_run(run)]
 
     def history(
         self, offset: int, limit: int, schedule: str = "", **filters: object
     ) -> tuple[list[Run], int]:
         """Return a block of runs that have ended, newest first, and how many there are."""
-        asked = {"offset": offset, "limit": limit, **filters}
-        if schedule:
-            answer = self.call("get_event_history", id=schedule, **asked)
-        else:
-            answer = self.call("get_history", **asked)
+        name, which = ("get_event_history", {"id": schedule}) if schedule else ("get_history", {})
+        answer = self.call(name, offset=offset, limit=limit, **which, **filters)
         rows = [read_run(row) for row in answer.get("rows") or []]
         return rows, int((answer.get("list") or {}).get("length") or 0)
 
@@ -160,22 +148,6 @@ class Access:
         except SchedulerError as error:
             field = "title" if "title" in error.message.lower() else "form"
             raise FormError({field: error.message}) from error
-
-
-def check_identifier(identifier: str) -> None:
-    """Raise NotFoundError for a text that cannot be an id."""
-    if not IDENTIFIER.fullmatch(identifier):
-        raise NotFoundError("Page not found.")
-
-
-def no_schedule() -> NotFoundError:
-    """Return the error for a schedule that does not exist or belongs to another person."""
-    return NotFoundError("Schedule not found.", "It may have been deleted.")
-
-
-def no_run() -> NotFoundError:
-    """Return the error for a run that does not exist or belongs to another person."""
-    return NotFoundError("Run not found.", "Old runs are deleted after a while.")
 
 
 def is_away(error: SchedulerError) -> bool:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 
 from vixtract.language import Language
@@ -29,31 +28,23 @@ from vixtract.portal.api_models import (
     RunsOut,
     ScheduleIn,
     ScheduleOut,
-    ScheduleRowOut,
     TimeOut,
     TimingIn,
 )
 from vixtract.portal.archive import RunFile
+from vixtract.portal.compare import Comparison
 from vixtract.portal.errors import FormError
 from vixtract.portal.form import build_event, read_event
-from vixtract.portal.library import Inspection, LibraryError, Listing, explain
-from vixtract.portal.models import Run, Schedule
-from vixtract.portal.overview import make_overview
-from vixtract.portal.runs import ArchiveDep, OffsetQuery, QueryDep, make_comparison
+from vixtract.portal.library import Inspection, Library, LibraryError, Listing, explain
+from vixtract.portal.models import Run, RunPage, Schedule
+from vixtract.portal.overview import Overview, make_overview
+from vixtract.portal.runs import ArchiveDep, QueryDep, make_comparison
 from vixtract.portal.schedule_fields import STORED, ScheduleForm
-from vixtract.portal.schedule_form import get_library, preview
-from vixtract.portal.schedule_rows import ScheduleRow
+from vixtract.portal.schedule_form import LibraryDep, preview
 from vixtract.portal.scheduler_access import SchedulerAccess, StartedRun
-from vixtract.portal.schedules import list_next
 from vixtract.portal.timing_choice import describe_timing
-from vixtract.portal.web import (
-    AccessDep,
-    ChangingAccessDep,
-    LanguageDep,
-    PersonDep,
-    find_zone,
-    get_pages,
-)
+from vixtract.portal.web import AccessDep, ChangingAccessDep, LanguageDep, PersonDep, now
+from vixtract.scheduler.timing import get_zone, next_due
 
 router = APIRouter(
     prefix="/api",
@@ -63,90 +54,82 @@ router = APIRouter(
         503: {"model": ErrorOut, "description": "The scheduler or the Hub does not answer"},
     },
 )
-MISSING: dict[int | str, dict[str, Any]] = {
+Responses = dict[int | str, dict[str, Any]]
+MISSING: Responses = {
     404: {"model": ErrorOut, "description": "There is none, or it is another person's"}
 }
-REFUSED: dict[int | str, dict[str, Any]] = {
+REFUSED: Responses = {
     409: {"model": ErrorOut, "description": "The scheduler refuses, the text says why"}
 }
-INVALID: dict[int | str, dict[str, Any]] = {
+INVALID: Responses = {
     422: {"model": ErrorOut, "description": "A field is wrong; `problems` says which"}
 }
-LOG: dict[int | str, dict[str, Any]] = {
+LOG: Responses = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The log"}
 }
 
 
 @router.get("/me")
-async def me(person: PersonDep) -> PersonOut:
+def me(person: PersonDep) -> PersonOut:
     """Return who is signed in."""
     return PersonOut(name=person.name, admin=person.admin)
 
 
 @router.get("/schedules")
-async def list_schedules(
-    request: Request, access: AccessDep, language: LanguageDep
-) -> list[ScheduleOut]:
+def list_schedules(access: AccessDep, language: LanguageDep) -> list[ScheduleOut]:
     """List the person's schedules; all schedules for an administrator."""
-    schedules = await run_in_threadpool(access.list_schedules)
-    return [_show(request, schedule, language) for schedule in schedules]
+    return [_show(access, schedule, language) for schedule in access.list_schedules()]
 
 
-@router.post("/schedules", status_code=201, responses={**INVALID})
-async def create_schedule(
-    request: Request, access: ChangingAccessDep, language: LanguageDep, values: ScheduleIn
+@router.post("/schedules", status_code=201, responses=INVALID)
+def create_schedule(
+    access: ChangingAccessDep, library: LibraryDep, language: LanguageDep, values: ScheduleIn
 ) -> ScheduleOut:
     """Store a new schedule."""
-    zone = get_pages(request).config.timezone
-    blank = ScheduleForm(owner=access.person.name, kind="manual", timezone=zone)
-    event = await _build(request, _fill(blank, values, access), language)
-    identifier = await run_in_threadpool(access.create_schedule, event)
-    return _show(request, await run_in_threadpool(access.find_schedule, identifier), language)
+    blank = ScheduleForm(owner=access.person.name, kind="manual", timezone=access.timezone)
+    event = _build(library, _fill(blank, values, access), language)
+    return _show(access, access.find_schedule(access.create_schedule(event)), language)
 
 
-@router.get("/schedules/{identifier}", responses={**MISSING})
-async def show_schedule(
-    request: Request, access: AccessDep, language: LanguageDep, identifier: str
-) -> ScheduleOut:
+@router.get("/schedules/{identifier}", responses=MISSING)
+def show_schedule(access: AccessDep, language: LanguageDep, identifier: str) -> ScheduleOut:
     """Return one schedule."""
-    return _show(request, await run_in_threadpool(access.find_schedule, identifier), language)
+    return _show(access, access.find_schedule(identifier), language)
 
 
 @router.patch("/schedules/{identifier}", responses={**MISSING, **INVALID})
-async def update_schedule(
-    request: Request,
+def update_schedule(
     access: ChangingAccessDep,
+    library: LibraryDep,
     language: LanguageDep,
     identifier: str,
     values: ScheduleIn,
 ) -> ScheduleOut:
     """Change fields of a schedule."""
-    schedule = await run_in_threadpool(access.find_schedule, identifier)
-    before = read_event(schedule.event, get_pages(request).config.timezone)
-    event = await _build(request, _fill(before, values, access), language)
-    await run_in_threadpool(access.update_schedule, identifier, event)
-    return _show(request, await run_in_threadpool(access.find_schedule, identifier), language)
+    before = read_event(access.find_schedule(identifier).event, access.timezone)
+    access.update_schedule(identifier, _build(library, _fill(before, values, access), language))
+    return _show(access, access.find_schedule(identifier), language)
 
 
 @router.delete("/schedules/{identifier}", status_code=204, responses={**MISSING, **REFUSED})
-async def delete_schedule(access: ChangingAccessDep, identifier: str) -> None:
+def delete_schedule(access: ChangingAccessDep, identifier: str) -> None:
     """Delete a schedule; its runs stay."""
-    await run_in_threadpool(access.delete_schedule, identifier)
+    access.delete_schedule(identifier)
 
 
 @router.post("/schedules/{identifier}/run", responses={**MISSING, **REFUSED})
-async def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedRun:
+def run_schedule(access: ChangingAccessDep, identifier: str) -> StartedRun:
     """Start a schedule now."""
-    return await run_in_threadpool(access.run_schedule, identifier)
+    return access.run_schedule(identifier)
 
 
 @router.get("/next")
-async def show_next(
-    request: Request, person: PersonDep, language: LanguageDep, choice: Annotated[TimingIn, Query()]
+def show_next(
+    access: AccessDep, language: LanguageDep, choice: Annotated[TimingIn, Query()]
 ) -> NextOut:
     """Return when the form's timing would run, before it is saved."""
     form = ScheduleForm(**{**choice.model_dump(), "weekdays": tuple(choice.weekdays[:7])})
-    found = preview(form, language, get_pages(request).config.timezone)
+    found = preview(form, language, access.timezone)
     return NextOut(
         when=found.words,
         next=[TimeOut(at=time, text=language.moment(time)) for time in found.times],
@@ -155,14 +138,14 @@ async def show_next(
 
 
 @router.get("/notebooks")
-async def list_notebooks(request: Request, person: PersonDep) -> Listing:
+def list_notebooks(library: LibraryDep, person: PersonDep) -> Listing:
     """List the person's notebooks, newest first, and the kernels that can run them."""
-    return await run_in_threadpool(get_library(request).list, person.name)
+    return library.list(person.name)
 
 
-@router.get("/notebooks/parameters", responses={**INVALID})
-async def show_parameters(
-    request: Request,
+@router.get("/notebooks/parameters", responses=INVALID)
+def show_parameters(
+    library: LibraryDep,
     person: PersonDep,
     language: LanguageDep,
     notebook: Annotated[str, Query(max_length=1024)],
@@ -170,46 +153,22 @@ async def show_parameters(
     """Return the parameters of one of the person's notebooks."""
     form = ScheduleForm(notebook=notebook, owner=person.name)
     try:
-        return await run_in_threadpool(
-            get_library(request).inspect, person.name, form.notebook_path
-        )
+        return library.inspect(person.name, form.notebook_path)
     except LibraryError as error:
         raise FormError({"notebook": explain(error, language)}) from error
 
 
-@router.get("/overview")
-async def get_overview(request: Request, access: AccessDep) -> OverviewOut:
+@router.get("/overview", response_model=OverviewOut)
+def get_overview(access: AccessDep) -> Overview:
     """Return the overview: what failed or is late, what runs, what comes next."""
-    overview = await run_in_threadpool(make_overview, access, get_pages(request).config.timezone)
-    return OverviewOut(
-        bad=[_show_row(row) for row in overview.bad],
-        bad_total=overview.bad_total,
-        running=[show_run_model(run) for run in overview.running],
-        upcoming=[_show_row(row) for row in overview.upcoming],
-        services=dict(overview.services),
-        disks=list(overview.disks),
-        schedules=overview.schedules,
-    )
+    return make_overview(access)
 
 
-def _show_row(row: ScheduleRow) -> ScheduleRowOut:
-    last = row.bars[-1].run if row.bars else None
-    return ScheduleRowOut(
-        id=row.schedule.id,
-        title=row.schedule.title,
-        last=show_run_model(last) if last else None,
-        next=row.next,
-        late=row.late,
-    )
-
-
-async def _build(request: Request, form: ScheduleForm, language: Language) -> dict[str, Any]:
+def _build(library: Library, form: ScheduleForm, language: Language) -> dict[str, Any]:
     event = build_event(form, language)
     if form.version == "now" and "params" in event:
         try:
-            event["params"]["pinned"] = await run_in_threadpool(
-                get_library(request).pin, form.owner, event["params"]["notebook"]
-            )
+            event["params"]["pinned"] = library.pin(form.owner, event["params"]["notebook"])
         except LibraryError as error:
             raise FormError({"pin": explain(error, language)}) from error
     return event
@@ -232,10 +191,9 @@ def _fill(form: ScheduleForm, values: ScheduleIn, access: SchedulerAccess) -> Sc
     return replace(form, **changes)
 
 
-def _show(request: Request, schedule: Schedule, language: Language) -> ScheduleOut:
-    zone = get_pages(request).config.timezone
-    form = read_event(schedule.event, zone)
-    timing = schedule.timing
+def _show(access: SchedulerAccess, schedule: Schedule, language: Language) -> ScheduleOut:
+    form = read_event(schedule.event, access.timezone)
+    timing, zone = schedule.timing, schedule.timezone or access.timezone
     values = {name: each.value(form) for name, each in STORED.items()}
     values |= {
         "id": schedule.id,
@@ -244,77 +202,61 @@ def _show(request: Request, schedule: Schedule, language: Language) -> ScheduleO
         "author": schedule.author,
         "timing": {k: list(v) for k, v in timing.items()} if isinstance(timing, Mapping) else False,
         "when": describe_timing(timing, language),
-        "next": list_next(schedule, zone, 5),
+        "next": next_due(timing, zone, now(), 5) if schedule.enabled else [],
         "pinned": form.pinned,
-        "last": show_run_model(schedule.last) if schedule.last else None,
+        "last": schedule.last,
     }
     return ScheduleOut(**values)
 
 
-@router.get("/runs", responses={**MISSING, **INVALID})
-async def list_runs(
-    request: Request, access: AccessDep, query: QueryDep, offset: OffsetQuery = 0
-) -> RunsOut:
+@router.get("/runs", response_model=RunsOut, responses={**MISSING, **INVALID})
+def list_runs(access: AccessDep, query: QueryDep) -> RunPage:
     """List runs, newest first; days are the appliance's own."""
-    zone = find_zone("", get_pages(request).config.timezone)
-    page = await run_in_threadpool(access.list_runs, offset, query.to_filter(zone))
-    return RunsOut(
-        active=[show_run_model(run) for run in page.active],
-        runs=[show_run_model(run) for run in page.runs],
-        next_offset=page.next_offset,
-        total=page.total,
-    )
+    return access.list_runs(query.offset, query.to_filter(get_zone(access.timezone)))
 
 
-@router.get("/runs/{identifier}", responses={**MISSING})
-async def show_run(access: AccessDep, identifier: str) -> RunOut:
+@router.get("/runs/{identifier}", response_model=RunOut, responses=MISSING)
+def show_run(access: AccessDep, identifier: str) -> Run:
     """Return one run."""
-    return show_run_model(await run_in_threadpool(access.find_run, identifier))
+    return access.find_run(identifier)
 
 
-@router.get("/runs/{identifier}/files", responses={**MISSING})
-async def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) -> list[RunFile]:
+@router.get("/runs/{identifier}/files", responses=MISSING)
+def list_files(access: AccessDep, archive: ArchiveDep, identifier: str) -> list[RunFile]:
     """List the files that a run wrote."""
-    run = await run_in_threadpool(access.find_run, identifier)
-    return await run_in_threadpool(archive.list_files, run)
+    return archive.list_files(access.find_run(identifier))
 
 
-@router.get("/runs/{identifier}/compare", responses={**MISSING})
-async def compare(access: AccessDep, archive: ArchiveDep, identifier: str) -> ComparisonOut:
+@router.get("/runs/{identifier}/compare", response_model=ComparisonOut, responses=MISSING)
+def compare(access: AccessDep, archive: ArchiveDep, identifier: str) -> Comparison:
     """Compare a run with the previous one of its schedule."""
-    comparison = await run_in_threadpool(make_comparison, access, archive, identifier)
-    return ComparisonOut.model_validate(comparison)
+    return make_comparison(access, archive, identifier)
 
 
 @router.post("/runs/{identifier}/again", responses={**MISSING, **REFUSED, **INVALID})
-async def run_again(access: ChangingAccessDep, identifier: str, how: AgainIn) -> AgainOut:
+def run_again(access: ChangingAccessDep, identifier: str, how: AgainIn) -> AgainOut:
     """Start a run's schedule again, with its parameters or with others."""
-    return AgainOut(run=await run_in_threadpool(access.run_again, identifier, how.parameters))
+    return AgainOut(run=access.run_again(identifier, how.parameters))
 
 
-@router.get("/runs/{identifier}/console", responses={**MISSING, **INVALID})
-async def show_console(
+@router.get(
+    "/runs/{identifier}/console", response_model=ConsoleOut, responses={**MISSING, **INVALID}
+)
+def show_console(
     access: AccessDep, identifier: str, offset: Annotated[int, Query(ge=0, le=10**12)] = 0
-) -> ConsoleOut:
+) -> dict[str, Any]:
     """Return the log of an open run from an offset on."""
-    part = await run_in_threadpool(access.read_console, identifier, offset)
-    run = show_run_model(part["run"])
-    return ConsoleOut(run=run, data=part["data"], next=part["next"], done=not part["run"].is_open)
+    part = access.read_console(identifier, offset)
+    return {**part, "done": not part["run"].is_open}
 
 
 @router.get("/runs/{identifier}/log", response_model=None, responses={**MISSING, **LOG})
-async def show_log(access: AccessDep, identifier: str) -> PlainTextResponse:
+def show_log(access: AccessDep, identifier: str) -> PlainTextResponse:
     """Return the whole log of a run that has ended."""
-    return PlainTextResponse(await run_in_threadpool(access.read_log, identifier))
+    return PlainTextResponse(access.read_log(identifier))
 
 
 @router.post("/runs/{identifier}/abort", status_code=204, responses={**MISSING, **REFUSED})
-async def abort_run(access: ChangingAccessDep, identifier: str) -> None:
+def abort_run(access: ChangingAccessDep, identifier: str) -> None:
     """Stop a run."""
-    await run_in_threadpool(access.abort_run, identifier)
-
-
-def show_run_model(run: Run) -> RunOut:
-    """Turn a run into what the API answers."""
-    model: RunOut = RunOut.model_validate(run)
-    return model
+    access.abort_run(identifier)

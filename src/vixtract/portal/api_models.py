@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, create_model
 
 from vixtract.portal.compare import CellChange, Difference
 from vixtract.portal.models import RUN_FIELDS, Run
@@ -165,9 +165,9 @@ class NextOut(BaseModel):
 class ScheduleRowOut(BaseModel):
     """A schedule in the overview."""
 
-    id: str
-    title: str
-    last: RunOut | None = Field(description="The last run that has ended")
+    id: str = Field(validation_alias=AliasPath("schedule", "id"))
+    title: str = Field(validation_alias=AliasPath("schedule", "title"))
+    last: RunOut | None = Field(validation_alias="ended", description="The last run that has ended")
     next: datetime | None
     late: datetime | None = Field(description="Since when a run is missing")
 

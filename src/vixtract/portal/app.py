@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -37,6 +36,18 @@ from vixtract.scheduler.client import SchedulerClient
 log = logging.getLogger(__name__)
 
 Text = Annotated[str, StringConstraints(max_length=200)]
+PARTS = (
+    session,
+    overview,
+    schedules,
+    schedule_form,
+    runs,
+    run_files,
+    tables,
+    connections,
+    metrics,
+    api,
+)
 MAX_BODY = 256 * 1024
 RETRY_S = 5
 SCHEDULER_TIMEOUT_S = 10.0
@@ -53,11 +64,7 @@ SECURITY_HEADERS = (
 
 
 class Guard:
-    """Outermost layer: adds headers to every answer, and refuses bodies that are too large.
-
-    Args:
-        app: the application inside.
-    """
+    """Outermost layer: adds headers to every answer, and refuses bodies that are too large."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,11 +97,7 @@ class Guard:
 
 
 def create_app(config: PortalConfig) -> FastAPI:
-    """Make the portal.
-
-    Args:
-        config: of this process.
-    """
+    """Make the portal."""
     app = FastAPI(
         title="ViXtract portal",
         version=__version__,
@@ -106,28 +109,14 @@ def create_app(config: PortalConfig) -> FastAPI:
     app.state.pages = Pages(config)
     app.state.hub = HubLogin(config)
     app.state.client = SchedulerClient(config.scheduler_url, config.api_key, SCHEDULER_TIMEOUT_S)
-    parts = (
-        session,
-        overview,
-        schedules,
-        schedule_form,
-        runs,
-        run_files,
-        tables,
-        connections,
-        metrics,
-        api,
-    )
-    for part in parts:
+    for part in PARTS:
         app.include_router(part.router, prefix=PREFIX)
     app.add_api_route(f"{PREFIX}/health", show_health, methods=["GET"], tags=["health"])
     app.add_api_route(f"{PREFIX}/texts", translate_texts, methods=["GET"], include_in_schema=False)
     for name, folder in (("static", config.files / "static"), ("assets", config.assets)):
         app.mount(f"{PREFIX}/{name}", StaticFiles(directory=folder), name=name)
-    app.add_exception_handler(PortalError, show_error)
-    app.add_exception_handler(StarletteHTTPException, show_error)
-    app.add_exception_handler(RequestValidationError, show_error)
-    app.add_exception_handler(Exception, show_error)
+    for kind in (PortalError, StarletteHTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, show_error)
     app.add_middleware(Guard)
     app.state.metrics = metrics.Metrics()
     app.add_middleware(metrics.Stopwatch, metrics=app.state.metrics)
@@ -142,55 +131,47 @@ async def show_health() -> dict[str, str]:
 async def translate_texts(
     language: LanguageDep, text: Annotated[list[Text], Query(max_length=50)]
 ) -> dict[str, str]:
-    """Return texts of Lab's extension in the reader's language; needs no login.
-
-    Args:
-        language: of the reader.
-        text: in English; returned as it is where no catalog knows it.
-    """
+    """Return texts of Lab's extension by their English ones, translated; needs no login."""
     return {each: language.say(each) for each in text}
 
 
 async def show_error(request: Request, error: Exception) -> Response:
     """Answer an error with a page, or with JSON below `/portal/api`."""
-    problem = _describe(error)
+    status, problem = _describe(error)
     is_page = not request.url.path.startswith((f"{PREFIX}/api/", f"{PREFIX}/metrics"))
     if isinstance(error, LoginError) and is_page and request.method in {"GET", "HEAD"}:
         query = f"?{request.url.query}" if request.url.query else ""
         return session.start_login(request, request.url.path + query)
     headers = {"Cache-Control": "no-store"}
-    if problem["status"] == 503:
+    if status == 503:
         headers["Retry-After"] = str(RETRY_S)
-    if is_page:
-        again = request.url.path if request.method == "GET" else ""
-        values = {**problem, "again": again}
-        page = make_page(request, "error.html", None, values, problem["status"])
-        page.headers.update(headers)
-        return page
-    body = {name: problem[name] for name in ("error", "hint", "problems")}
-    return JSONResponse(body, problem["status"], headers)
+    if not is_page:
+        return JSONResponse(problem, status, headers)
+    again = request.url.path if request.method == "GET" else ""
+    values = {**problem, "status": status, "again": again}
+    page = make_page(request, "error.html", None, values, status)
+    page.headers.update(headers)
+    return page
 
 
-def _describe(error: Exception) -> Mapping[str, Any]:
+def _describe(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Return the status, and error, hint and problems by name."""
+    hint, problems = "", {}
     if isinstance(error, PortalError):
+        status, text, hint = error.status, error.message, error.hint
         problems = error.problems if isinstance(error, FormError) else {}
-        return _problem(error.status, error.message, error.hint, problems)
-    if isinstance(error, RequestValidationError):
+    elif isinstance(error, RequestValidationError):
+        status, text = 422, mark("A field is wrong.")
         problems = {str(e["loc"][-1]): str(e["msg"]) for e in error.errors()}
-        return _problem(422, mark("A field is wrong."), "", problems)
-    if isinstance(error, StarletteHTTPException):
+    elif isinstance(error, StarletteHTTPException):
         texts = {
             404: mark("Page not found."),
             405: mark("This address does not support this method."),
         }
-        return _problem(error.status_code, texts.get(error.status_code, str(error.detail)))
-    log.error("unexpected error", exc_info=error)
-    return _problem(
-        500, mark("Something went wrong in the portal."), mark("The Hub's log says more.")
-    )
-
-
-def _problem(
-    status: int, error: str, hint: str = "", problems: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    return {"status": status, "error": error, "hint": hint, "problems": dict(problems or {})}
+        status = error.status_code
+        text = texts.get(status, str(error.detail))
+    else:
+        log.error("unexpected error", exc_info=error)
+        status, text = 500, mark("Something went wrong in the portal.")
+        hint = mark("The Hub's log says more.")
+    return status, {"error": text, "hint": hint, "problems": problems}

@@ -11,9 +11,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+
+from pydantic import TypeAdapter
 
 from vixtract.homes.client import HomesError, ask
 from vixtract.portal.errors import AwayError, NotFoundError
@@ -27,13 +29,7 @@ CHUNK = 256 * 1024
 
 @dataclass(frozen=True)
 class RunFile:
-    """A file that a run wrote.
-
-    Args:
-        path: below the run's folder.
-        size: bytes.
-        changed: when it was written last.
-    """
+    """A file that a run wrote: its path below the run's folder, its size in bytes, its change."""
 
     path: str
     size: int
@@ -42,14 +38,12 @@ class RunFile:
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell of an executed notebook.
+    """A code cell of an executed notebook, and its outputs as a shortened text and its digest.
 
     Args:
         number: as a person counts, from 1.
         id: nbformat's; empty in old notebooks.
-        source: its text, shortened.
-        digest: of its outputs.
-        text: of its outputs, shortened.
+        source: shortened.
         failed: whether it raised an error.
     """
 
@@ -61,14 +55,12 @@ class Cell:
     failed: bool
 
 
+FILES, CELLS = TypeAdapter(list[RunFile]), TypeAdapter(list[Cell])
+
+
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that is open for reading; iterate over it once, which closes it.
-
-    Args:
-        file: closed when it is garbage-collected, if not before.
-        size: bytes when it was opened.
-    """
+    """A file that is open for reading, with its size then; iterating over it closes it."""
 
     file: BinaryIO
     size: int
@@ -83,11 +75,7 @@ class OpenFile:
 
 
 class Archive:
-    """Asks the homes server about runs. Every call blocks.
-
-    Args:
-        socket_path: where the homes server listens.
-    """
+    """Asks the homes server about runs. Every call blocks."""
 
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
@@ -95,8 +83,6 @@ class Archive:
     def list_files(self, run: Run) -> list[RunFile]:
         """List the files that a run wrote; empty where its folder is gone.
 
-        Args:
-            run: any.
         Raises:
             AwayError: the homes server does not answer.
         """
@@ -104,76 +90,45 @@ class Archive:
             answer, _ = self._ask(run, do="files")
         except NotFoundError:
             return []
-        return [
-            RunFile(
-                str(file["path"]),
-                int(file["size"]),
-                datetime.fromtimestamp(float(file["changed"]), timezone.utc),
-            )
-            for file in answer.get("files") or []
-        ]
+        return FILES.validate_python(answer.get("files") or [])
 
     def list_cells(self, run: Run) -> list[Cell]:
-        """Return the code cells of the executed notebook; empty where there is none.
-
-        Args:
-            run: any.
-        """
+        """Return the code cells of the executed notebook; empty where it cannot be read."""
         if not run.output_name:
             return []
         try:
             answer, _ = self._ask(run, do="cells", path=run.output_name)
         except (NotFoundError, AwayError):
             return []
-        return [
-            Cell(
-                int(cell["number"]),
-                str(cell["id"]),
-                str(cell["source"]),
-                str(cell["digest"]),
-                str(cell["text"]),
-                bool(cell["failed"]),
-            )
-            for cell in answer.get("cells") or []
-        ]
+        return CELLS.validate_python(answer.get("cells") or [])
 
     def open(self, run: Run, path: str) -> OpenFile:
-        """Open a file of a run.
+        """Open a file of a run; the path is below the run's folder.
 
-        Args:
-            run: any.
-            path: below its folder.
         Raises:
             NotFoundError: there is no regular file at this path.
             AwayError: the homes server does not answer.
         """
         answer, descriptors = self._ask(run, do="open", path=path)
         if len(descriptors) != 1:
-            raise no_file()
+            raise _no_file()
         return OpenFile(os.fdopen(descriptors[0], "rb"), int(answer.get("size") or 0))
 
     def _ask(self, run: Run, **question: str) -> tuple[Mapping[str, Any], list[int]]:
-        record = find_record(run)
-        return ask_homes(self._path, {**question, "person": run.owner, "record": record})
+        whole = {**question, "person": run.owner, "record": _find_record(run)}
+        return ask_homes(self._path, whole)
 
 
-def find_record(run: Run) -> str:
-    """Return the name of a run's folder.
-
-    Args:
-        run: its `folder` is used only if a run of this id can have it.
-    Raises:
-        NotFoundError: the run has none.
-    """
+def _find_record(run: Run) -> str:
+    """Return the name of a run's folder; NotFoundError if no run of this id can have that name."""
     name = PurePosixPath(run.folder).name if run.folder else run.id
     expected = rf"{re.escape(run.id)}(-\d{{1,2}})?"
     if not run.owner or not re.fullmatch(expected, name):
-        raise no_file()
+        raise _no_file()
     return name
 
 
-def no_file() -> NotFoundError:
-    """Return the error for a file that does not exist or may not be shown."""
+def _no_file() -> NotFoundError:
     return NotFoundError("File not found.", "Old runs are deleted after a while.")
 
 
@@ -181,7 +136,6 @@ def ask_homes(path: Path, question: Mapping[str, str]) -> tuple[Mapping[str, Any
     """Ask the homes server one question.
 
     Args:
-        path: of its socket.
         question: as `vixtract.homes.server` describes it.
     Returns: the answer, and the descriptors that came with it, which the caller closes.
     Raises:

@@ -12,15 +12,16 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import dict_row, tuple_row
 
 from vixtract.portal.archive import ask_homes
 from vixtract.portal.config import PortalConfig
 from vixtract.portal.errors import AwayError, NotFoundError
 from vixtract.portal.identity import User
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +70,7 @@ class Table:
     """A table or view that the person may read.
 
     Args:
-        schema: its schema.
-        name: its name.
         kind: table, view, materialized or foreign.
-        comment: of the table, may be empty.
-        owner: role that owns it.
         rows: estimate of the planner, or None where there is none.
         size: bytes with indexes, or None.
         loaded: row of `vixtract.freshness`, or None.
@@ -99,7 +96,6 @@ class Details:
     """A table with all that its page shows.
 
     Args:
-        table: the table.
         columns: name, type, required and comment of each.
         rows: number of rows, or None where counting would take too long.
         sample: some rows as texts, None for NULL; None where none may be taken.
@@ -114,12 +110,7 @@ class Details:
 
 
 class Catalog:
-    """One person's view of database `etl`; every call blocks.
-
-    Args:
-        config: says where the database and the homes server are.
-        person: who asks.
-    """
+    """One person's view of database `etl`; every call blocks."""
 
     def __init__(self, config: PortalConfig, person: User) -> None:
         self._config = config
@@ -142,9 +133,6 @@ class Catalog:
     def find_table(self, schema: str, name: str) -> Details:
         """Return one table with columns and some rows.
 
-        Args:
-            schema: its schema.
-            name: its name.
         Raises:
             NotFoundError: it does not exist, or the person may not read it.
             AwayError: PostgreSQL does not answer, or the person has no role yet.
@@ -173,9 +161,6 @@ class Catalog:
 
     @contextmanager
     def _connect(self) -> Iterator[Connection[dict[str, Any]]]:
-        import psycopg
-        from psycopg.rows import dict_row
-
         name = self._person.name
         host, port = self._config.postgresql
         try:
@@ -209,16 +194,9 @@ class Catalog:
 
 
 def _make_table(row: Mapping[str, Any], fresh: Mapping[tuple[str, str], Any]) -> Table:
-    return Table(
-        row["schema"],
-        row["name"],
-        KINDS[row["kind"]],
-        row["comment"],
-        row["owner"],
-        row["rows"],
-        row["size"],
-        fresh.get((row["schema"], row["name"])),
-    )
+    same = {name: row[name] for name in ("schema", "name", "comment", "owner", "rows", "size")}
+    loaded = fresh.get((row["schema"], row["name"]))
+    return Table(kind=KINDS[row["kind"]], loaded=loaded, **same)
 
 
 def _read_freshness(connection: Connection[dict[str, Any]]) -> dict[tuple[str, str], Any]:
@@ -236,10 +214,6 @@ def _take_sample(
     connection: Connection[dict[str, Any]], table: Table, columns: Sequence[Mapping[str, Any]]
 ) -> tuple[list[list[str | None]] | None, str]:
     """Return some rows, shortened by the database; or None and the database's message."""
-    import psycopg
-    from psycopg import sql
-    from psycopg.rows import tuple_row
-
     texts = [
         sql.SQL("left({}::text, {})").format(sql.Identifier(column["name"]), SHOWN)
         for column in columns
@@ -255,16 +229,13 @@ def _take_sample(
 
 
 def _count(connection: Connection[dict[str, Any]], table: Table) -> int | None:
-    import psycopg
-    from psycopg import sql
-
     if table.size is None or table.size > COUNTED_BYTES:
         return None
-    statement = sql.SQL("SELECT count(*) AS n FROM {}")
+    name = sql.Identifier(table.schema, table.name)
     try:
         with connection.transaction():
             row = connection.execute(
-                statement.format(sql.Identifier(table.schema, table.name))
+                sql.SQL("SELECT count(*) AS n FROM {}").format(name)
             ).fetchone()
     except psycopg.Error:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,7 @@ SHORT_S = 5.0
 
 @dataclass(frozen=True)
 class Difference:
-    """One value of two runs: a table's rows, a file's size or a parameter.
-
-    Args:
-        name: table, file or parameter.
-        before: its value in the earlier run; None where it had none.
-        now: its value in this run; None where it has none.
-    """
+    """A table's rows, a file's size or a parameter in both runs; None where it is in one alone."""
 
     name: str
     before: str | int | None
@@ -31,13 +26,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class CellChange:
-    """A cell whose output or text differs.
+    """A cell whose output or text differs, with its output before and now.
 
     Args:
         number: in this run, as a person counts.
         source: first line of its text.
-        before: text of its output then.
-        now: text of its output now.
         edited: whether its text changed too.
     """
 
@@ -50,17 +43,7 @@ class CellChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs side by side.
-
-    Args:
-        run: the later one.
-        previous: the earlier one.
-        tables: rows loaded, of every table that either loaded.
-        files: sizes of files that differ.
-        parameters: those that differ.
-        cells: those whose output or text differs.
-        same_cells: how many are the same.
-    """
+    """A run and an earlier one: rows of every table that either loaded, and all that differs."""
 
     run: Run
     previous: Run
@@ -84,35 +67,25 @@ def compare_runs(
     cells: tuple[Sequence[Cell], Sequence[Cell]],
     files: tuple[Sequence[RunFile], Sequence[RunFile]],
 ) -> Comparison:
-    """Compare two runs.
-
-    Args:
-        run: the later one.
-        previous: the earlier one.
-        cells: of the later and of the earlier one.
-        files: of the later and of the earlier one.
-    """
+    """Compare two runs; cells and files are those of the later and of the earlier one."""
     sizes = [{file.path: file.size for file in some} for some in files]
+    now, before = run.parameters, previous.parameters
     changed, same = _compare_cells(*cells)
     return Comparison(
         run,
         previous,
-        _join(count_rows(previous), count_rows(run)),
+        _join(_count_rows(previous), _count_rows(run)),
         [change for change in _join(sizes[1], sizes[0]) if change.before != change.now],
-        _join(
-            _texts(previous.parameters, run.parameters), _texts(run.parameters, previous.parameters)
-        ),
+        _join(_texts(before, now), _texts(now, before)),
         changed,
         same,
     )
 
 
-def count_rows(run: Run) -> dict[str, int]:
-    """Sum up the rows that a run loaded, by table."""
-    rows: dict[str, int] = {}
+def _count_rows(run: Run) -> dict[str, int]:
+    rows: Counter[str] = Counter()
     for load in run.loads:
-        name = str(load.get("table", ""))
-        rows[name] = rows.get(name, 0) + int(load.get("rows") or 0)
+        rows[str(load.get("table", ""))] += int(load.get("rows") or 0)
     return rows
 
 

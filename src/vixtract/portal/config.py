@@ -52,8 +52,6 @@ class PortalConfig:
     def from_environment(cls, environment: Mapping[str, str]) -> PortalConfig:
         """Read the environment that the Hub starts its services with.
 
-        Args:
-            environment: usually ``os.environ``.
         Raises:
             SettingsError: names every variable that is missing.
         """
@@ -70,8 +68,7 @@ class PortalConfig:
             scheduler_url=environment.get("SCHEDULER_URL") or "http://cronicle:3012",
             api_key=environment["SCHEDULER_API_KEY"],
             hub_api_url=environment["JUPYTERHUB_API_URL"].rstrip("/"),
-            hub_prefix=(environment.get("JUPYTERHUB_BASE_URL") or "/jupyter/").rstrip("/")
-            + "/hub/",
+            hub_prefix=f"{(environment.get('JUPYTERHUB_BASE_URL') or '/jupyter').rstrip('/')}/hub/",
             hub_client_id=environment.get("JUPYTERHUB_CLIENT_ID") or f"service-{name}",
             hub_token=environment["JUPYTERHUB_API_TOKEN"],
             hub_scopes=frozenset({"access:services", f"access:services!service={name}"}),

@@ -10,23 +10,18 @@ AUTHORITY_FILE = "vixtract-ca.crt"
 """What /ca.crt is saved as; with it a client checks that it speaks to this appliance."""
 
 
-def quote_name(name: str) -> str:
-    """Write an identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def list_connection_strings(host: str, port: int, schema: str, table: str) -> list[tuple[str, str]]:
     """Return the connection strings for a table: pairs of the tool and the text.
 
     Args:
         host: name or address of the appliance, as the browser knows it.
-        port: published port of PostgreSQL.
-        schema: of the table.
-        table: its name.
+        port: published one of PostgreSQL.
     """
     bare = host.strip("[]")
     inside = f"[{bare}]" if ":" in bare else bare
-    query = f"SELECT * FROM {quote_name(schema)}.{quote_name(table)}"  # noqa: S608 - a text to show
+    # SQL and Power Query both double a quotation mark within quotation marks.
+    schema, table = schema.replace('"', '""'), table.replace('"', '""')
+    query = f'SELECT * FROM "{schema}"."{table}"'  # noqa: S608 - a text to show
     url = f"{inside}:{port}/{DATABASE}"
     return [
         (
@@ -41,7 +36,7 @@ def list_connection_strings(host: str, port: int, schema: str, table: str) -> li
         (
             "Excel, Power BI (Power Query)",
             f'PostgreSQL.Database("{inside}:{port}", "{DATABASE}")'
-            f'{{[Schema="{_m(schema)}", Item="{_m(table)}"]}}[Data]',
+            f'{{[Schema="{schema}", Item="{table}"]}}[Data]',
         ),
         (
             "Python",
@@ -50,7 +45,3 @@ def list_connection_strings(host: str, port: int, schema: str, table: str) -> li
         ),
         ("SQL", query),
     ]
-
-
-def _m(text: str) -> str:
-    return text.replace('"', '""')

@@ -5,26 +5,24 @@ The vault stores them, and never returns a saved secret to the portal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timezone
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from vixtract.language import Language, mark
 from vixtract.portal.errors import AwayError, FormError, NotFoundError, PortalError
 from vixtract.portal.identity import User
+from vixtract.portal.models import read_moment
 from vixtract.portal.web import (
-    LanguageDep,
+    ChangerDep,
+    FormDep,
     PersonDep,
-    get_changer,
     get_language,
     get_pages,
     go_to,
     make_page,
-    read_form,
 )
 from vixtract.vault import client
 from vixtract.vault.errors import NoVaultError
@@ -34,7 +32,7 @@ from vixtract.vault.probe_results import RESULTS
 from vixtract.vault.registry import KINDS
 
 router = APIRouter(include_in_schema=False)
-ChangerDep = Annotated[User, Depends(get_changer)]
+NO_STORE = {"Cache-Control": "no-store"}
 ANSWER_S = 25.0
 """Longer than a test may take."""
 _LABELS = {"name": mark("Name"), "owner": mark("Belongs to")}
@@ -47,8 +45,8 @@ _ACTIONS = {
 }
 
 
-async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]:
-    """Ask the vault for a person.
+def ask(request: Request, person: User, **question: Any) -> dict[str, Any]:
+    """Ask the vault for a person; blocks.
 
     Raises:
         NotFoundError: the connection does not exist, or the person may not use it.
@@ -56,9 +54,8 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
         AwayError: the vault does not answer.
     """
     path = get_pages(request).config.vault
-    whole = {"person": person.name, **question}
     try:
-        answer = await run_in_threadpool(client.ask, whole, path=path, timeout_s=ANSWER_S)
+        answer = client.ask({"person": person.name, **question}, path=path, timeout_s=ANSWER_S)
     except NoVaultError as error:
         raise AwayError("Connections cannot be read now.", "Try again.") from error
     if answer.get("problems"):
@@ -71,71 +68,73 @@ async def ask(request: Request, person: User, **question: Any) -> dict[str, Any]
 
 
 @router.get("/connections", response_class=HTMLResponse)
-async def show_connections(request: Request, person: PersonDep) -> Response:
+def show_connections(request: Request, person: PersonDep) -> Response:
     """Show the connections that the person may use."""
-    return await _show_list(request, person, {})
+    return _show_list(request, person, {})
 
 
-async def _show_list(request: Request, person: User, tested: Mapping[int, Any]) -> Response:
-    found = (await ask(request, person, do="list"))["connections"]
+def _show_list(request: Request, person: User, tested: Mapping[int, Any]) -> Response:
+    found = ask(request, person, do="list")["connections"]
     for each in found:
-        each["changed_at"] = _moment(each["changed_at"])
+        each["changed_at"] = read_moment(each["changed_at"])
     values = {"connections": found, "kinds": KINDS, "tested": tested}
     return make_page(request, "connections.html", person, values)
 
 
 @router.get("/connections/new", response_class=HTMLResponse)
-async def show_new(request: Request, person: PersonDep, kind: str = "") -> Response:
+def show_new(request: Request, person: PersonDep, kind: str = "") -> Response:
     """Show the kinds to choose from, or the empty form of one."""
     if kind not in KINDS:
         return make_page(request, "connection_kinds.html", person, {"kinds": KINDS})
-    return await _show_form(request, person, kind, 0)
+    return _show_form(request, person, kind, 0, {})
 
 
 @router.post("/connections/new", response_class=HTMLResponse)
-async def create(request: Request, person: ChangerDep, language: LanguageDep) -> Response:
+def create(request: Request, person: ChangerDep, typed: FormDep) -> Response:
     """Save a new connection, or test what is in the form."""
-    return await _take_form(request, person, 0)
+    return _take_form(request, person, 0, typed)
 
 
 @router.get("/connections/{number}", response_class=HTMLResponse)
-async def show_connection(request: Request, person: PersonDep, number: int) -> Response:
+def show_connection(request: Request, person: PersonDep, number: int) -> Response:
     """Show the form of a connection; saved secrets are not in it."""
-    return await _show_form(request, person, "", number)
+    return _show_form(request, person, "", number, {})
 
 
 @router.post("/connections/{number}", response_class=HTMLResponse)
-async def change(request: Request, person: ChangerDep, number: int) -> Response:
+def change(request: Request, person: ChangerDep, number: int, typed: FormDep) -> Response:
     """Change a connection, or test what is in the form."""
-    return await _take_form(request, person, number)
+    return _take_form(request, person, number, typed)
 
 
 @router.post("/connections/{number}/test")
-async def test_saved(request: Request, person: ChangerDep, number: int) -> Response:
+def test_saved(request: Request, person: ChangerDep, number: int) -> Response:
     """Test a connection as it is saved."""
-    answer = await ask(request, person, do="test", id=number)
+    answer = ask(request, person, do="test", id=number)
     result = describe_test(get_language(request), answer["test"])
     if _wants_json(request):
-        return JSONResponse(result, headers={"Cache-Control": "no-store"})
-    return await _show_list(request, person, {number: result})
+        return JSONResponse(result, headers=NO_STORE)
+    return _show_list(request, person, {number: result})
 
 
 @router.get("/connections/{number}/delete", response_class=HTMLResponse)
-async def ask_delete(request: Request, person: PersonDep, number: int) -> Response:
+def ask_delete(request: Request, person: PersonDep, number: int) -> Response:
     """Ask whether to delete a connection."""
-    found = (await ask(request, person, do="show", id=number))["connection"]
+    found = ask(request, person, do="show", id=number)["connection"]
     return make_page(request, "connection_delete.html", person, {"connection": found})
 
 
 @router.post("/connections/{number}/delete")
-async def delete(request: Request, person: ChangerDep, number: int) -> RedirectResponse:
+def delete(request: Request, person: ChangerDep, number: int) -> RedirectResponse:
     """Delete a connection."""
-    await ask(request, person, do="delete", id=number)
+    ask(request, person, do="delete", id=number)
     return go_to("/connections", notice="connection_deleted")
 
 
-async def _take_form(request: Request, person: User, number: int) -> Response:
-    fields = {name: values[0] for name, values in (await read_form(request)).items()}
+def _take_form(
+    request: Request, person: User, number: int, typed: Mapping[str, Sequence[str]]
+) -> Response:
+    fields = {name: values[0] for name, values in typed.items()}
     language = get_language(request)
     kind = fields.get("kind", "")
     if kind not in KINDS:
@@ -143,21 +142,19 @@ async def _take_form(request: Request, person: User, number: int) -> Response:
     draft = _read_draft(kind, fields, number)
     result, problems = None, {}
     try:
-        if fields.get("test"):
-            answer = await ask(request, person, do="test", **draft)
-            result = describe_test(language, answer["test"])
-        else:
-            await ask(request, person, do="save", **draft)
+        if not fields.get("test"):
+            ask(request, person, do="save", **draft)
             return go_to("/connections", notice="saved")
+        result = describe_test(language, ask(request, person, do="test", **draft)["test"])
     except FormError as error:
         problems = explain_problems(language, error.problems)
     if _wants_json(request):
         labels = _name_fields(language, KINDS[kind])
         texts = [f"{labels.get(name, name)}: {text}" for name, text in problems.items()]
         body = result or {"ok": False, "text": " ".join(texts), "detail": ""}
-        return JSONResponse(body, headers={"Cache-Control": "no-store"})
+        return JSONResponse(body, headers=NO_STORE)
     given = {"fields": fields, "problems": problems, "result": result}
-    return await _show_form(request, person, kind, number, given)
+    return _show_form(request, person, kind, number, given)
 
 
 def _read_draft(kind: str, fields: Mapping[str, str], number: int) -> dict[str, Any]:
@@ -185,16 +182,12 @@ def _read_draft(kind: str, fields: Mapping[str, str], number: int) -> dict[str, 
     }
 
 
-async def _show_form(
-    request: Request,
-    person: User,
-    kind: str,
-    number: int,
-    given: Mapping[str, Any] | None = None,
+def _show_form(
+    request: Request, person: User, kind: str, number: int, given: Mapping[str, Any]
 ) -> Response:
     """Show a form: empty, with the saved values, or with the sent ones."""
-    language, given = get_language(request), given or {}
-    saved = (await ask(request, person, do="show", id=number))["connection"] if number else {}
+    language = get_language(request)
+    saved = (ask(request, person, do="show", id=number))["connection"] if number else {}
     chosen = KINDS[kind or saved["kind"]]
     values = {field.name: field.default for field in chosen.fields}
     values |= saved.get("values", {}) if saved.get("kind") == chosen.name else {}
@@ -205,7 +198,7 @@ async def _show_form(
         if f"v-{field.name}" in sent and not field.secret
     }
     for each in saved.get("changes", ()):
-        each["at"] = _moment(each["at"])
+        each["at"] = read_moment(each["at"])
     owner = saved.get("owner") or ["person", person.name]
     page = {
         "kind": chosen,
@@ -216,7 +209,7 @@ async def _show_form(
         "problems": given.get("problems", {}),
         "result": given.get("result"),
         "name": sent.get("name", saved.get("name", "")),
-        "owners": (await ask(request, person, do="owners"))["owners"],
+        "owners": (ask(request, person, do="owners"))["owners"],
         "owner": sent.get("owner") or ":".join(owner),
     }
     status = 422 if page["problems"] else 200
@@ -224,13 +217,7 @@ async def _show_form(
 
 
 def describe_test(language: Language, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a test found as the page shows it.
-
-    Args:
-        language: of the page.
-        result: of the vault: `ok`, `code`, `detail`.
-    Returns: `ok`, `text`, `detail`.
-    """
+    """Return `ok`, `text` and `detail` for the page of the vault's `ok`, `code` and `detail`."""
     texts = {**RESULTS}
     for kind in KINDS.values():
         texts |= kind.results
@@ -243,12 +230,7 @@ def describe_test(language: Language, result: Mapping[str, Any]) -> dict[str, An
 
 
 def explain_problems(language: Language, problems: Mapping[str, str]) -> dict[str, str]:
-    """Return a sentence for each field that is wrong.
-
-    Args:
-        language: of the page.
-        problems: field to code.
-    """
+    """Return a sentence for each field that is wrong."""
     return {name: language.say(PROBLEMS.get(code, code)) for name, code in problems.items()}
 
 
@@ -259,7 +241,3 @@ def _name_fields(language: Language, kind: Kind) -> dict[str, str]:
 
 def _wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "")
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)

@@ -33,12 +33,7 @@ WORDS = {
 
 
 class CronError(VixtractError):
-    """An expression that cannot be used; `values` fill placeholders such as `%(name)s`.
-
-    Args:
-        text: English message, to be translated before it is filled in.
-        values: what to fill in.
-    """
+    """An expression that cannot be used; `text` is translated before `values` fill it in."""
 
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text % values if values else text)
@@ -47,10 +42,8 @@ class CronError(VixtractError):
 
 
 def parse_cron(expression: str) -> dict[str, list[int]]:
-    """Turn a cron expression into the scheduler's timing object.
+    """Return the scheduler's timing object of five fields, or of a word such as `@daily`.
 
-    Args:
-        expression: five fields, or a word such as `@daily`.
     Returns: lists of `minutes`, `hours`, `days`, `months`, `weekdays` (0 is Sunday); a field that
         is free is left out.
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 from vixtract.language import Language
 from vixtract.portal.cron import CronError, parse_cron
 from vixtract.portal.errors import FormError
-from vixtract.portal.schedule_fields import FIELDS, STORED, Checker, ScheduleForm
+from vixtract.portal.schedule_fields import FIELDS, STORED, Checker, ScheduleForm, read_json
 from vixtract.portal.timing_choice import KINDS, TimingChoice, build_timing_of_choice, read_choice
 from vixtract.scheduler.events import check_event
 from vixtract.scheduler.timing import check_timing
@@ -24,13 +24,10 @@ Typed = Mapping[str, Sequence[str]]
 
 
 def build_event(form: ScheduleForm, language: Language) -> dict[str, Any]:
-    """Check a form and return the event's fields.
+    """Return the fields of a form's event for the scheduler's create and update calls.
 
-    Args:
-        form: as typed.
-        language: of the messages.
-    Returns: fields for the scheduler's create and update calls, without id and username; for
-        events that are no notebooks also without params.
+    They have no id and no username; events that are no notebooks have no params either.
+
     Raises:
         FormError: names every field that is wrong.
     """
@@ -73,9 +70,9 @@ def _read_choice(form: ScheduleForm, check: Checker) -> TimingChoice:
         return _read_cron(form.cron, check)
     if form.kind == "custom":
         return _read_custom(form.timing, check)
+    if form.kind not in KINDS:
+        check.add("kind", "Choose when it runs.")
     if form.kind == "manual" or form.kind not in KINDS:
-        if form.kind != "manual":
-            check.add("kind", "Choose when it runs.")
         return TimingChoice("manual")
     return _read_day(form, *_read_clock(form.time, check), check)
 
@@ -86,10 +83,8 @@ def _read_cron(text: str, check: Checker) -> TimingChoice:
     except CronError as error:
         check.add("cron", error.text, **error.values)
         return TimingChoice("manual")
-    problems = check_timing(timing)
-    if problems:
+    if check_timing(timing):
         check.add("cron", "This never happens: no date has such a day and month.")
-        return TimingChoice("manual")
     return TimingChoice("custom", timing=timing)
 
 
@@ -129,10 +124,7 @@ def _read_date(text: str, check: Checker) -> date:
 
 
 def _read_custom(text: str, check: Checker) -> TimingChoice:
-    try:
-        timing = json.loads(text)
-    except (ValueError, RecursionError):
-        timing = None
+    timing = read_json(text)
     if not isinstance(timing, dict):
         check.add(
             "timing",
@@ -148,12 +140,7 @@ def _read_custom(text: str, check: Checker) -> TimingChoice:
 
 
 def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
-    """Fill the form from an event.
-
-    Args:
-        event: as the scheduler returns it.
-        timezone: zone shown for an event that names none.
-    """
+    """Return the form of an event, with this time zone where the event names none."""
     params = event.get("params") or {}
     when = read_choice(event.get("timing"))
     stored = {
@@ -190,7 +177,6 @@ def read_typed(typed: Typed, before: ScheduleForm, admin: bool) -> ScheduleForm:
     """Return the form with what was typed in it; boxes that are absent are unticked.
 
     Args:
-        typed: fields of the request.
         before: the form as it was; its plugin stays, and its owner where the person is no admin.
         admin: whether the person may name an owner.
     """

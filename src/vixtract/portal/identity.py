@@ -57,32 +57,11 @@ class User:
         return hmac.new(self.token.encode(), b"vixtract portal form", hashlib.sha256).hexdigest()
 
     def check_form_token(self, given: str) -> None:
-        """Refuse a change that does not come from a page of the portal.
-
-        Args:
-            given: text that came with the request.
-        Raises:
-            ForbiddenError: the text is not this session's.
-        """
+        """Raise ForbiddenError for a change that does not come from a page of this session."""
         if self.by_cookie and not hmac.compare_digest(self.form_token.encode(), given.encode()):
             raise ForbiddenError(
                 "This form belongs to another session.", "Go back, reload the page and try again."
             )
-
-
-@dataclass(frozen=True)
-class LoginStart:
-    """What a browser needs to go to the Hub's login.
-
-    Args:
-        location: where to send it.
-        cookie_name: name of a cookie of this login alone; several tabs may sign in at once.
-        cookie: its value; proves at the callback that this browser asked.
-    """
-
-    location: str
-    cookie_name: str
-    cookie: str
 
 
 def name_state_cookie(state: str) -> str:
@@ -91,11 +70,7 @@ def name_state_cookie(state: str) -> str:
 
 
 def make_safe_next(path: str) -> str:
-    """Return where to go after the login: a page of the portal, never another site.
-
-    Args:
-        path: as it came with the request.
-    """
+    """Return where to go after the login: a page of the portal, never another site."""
     parts = urlsplit(path) if path.isascii() and path.isprintable() else None
     unsafe = parts is None or parts.scheme or parts.netloc or "\\" in path or "//" in path
     inside = path == PREFIX or path.startswith(f"{PREFIX}/")
@@ -105,11 +80,7 @@ def make_safe_next(path: str) -> str:
 
 
 class HubLogin:
-    """The Hub as the portal uses it.
-
-    Args:
-        config: of this process.
-    """
+    """The Hub as the portal uses it."""
 
     def __init__(self, config: PortalConfig) -> None:
         # The Hub's helper takes a second to import; commands that only need settings skip it.
@@ -129,12 +100,10 @@ class HubLogin:
         )
 
     async def find_person(self, token: str, *, by_cookie: bool) -> User | None:
-        """Return whose token this is; the Hub's answers are cached for ten seconds.
+        """Return whose token this is, or None where it is unknown, expired or a service's.
 
         Args:
-            token: as the request brought it.
             by_cookie: whether the token came in the browser's cookie.
-        Returns: the person, or None when the token is unknown, expired or a service's.
         Raises:
             AwayError: the Hub does not answer.
             ForbiddenError: the Hub does not let this person use the portal.
@@ -151,11 +120,11 @@ class HubLogin:
             )
         return User(str(answer["name"]), bool(answer.get("admin")), token, by_cookie)
 
-    def start_login(self, next_path: str) -> LoginStart:
-        """Return what a browser needs to sign in at the Hub and come back.
+    def start_login(self, next_path: str) -> tuple[str, str, str]:
+        """Return what a browser needs to sign in at the Hub and come back to a page.
 
-        Args:
-            next_path: page to return to; anything else leads to the start page.
+        Returns: where to send the browser; name and value of a cookie of this login alone, which
+            proves at the callback that this browser asked. Several tabs may sign in at once.
         """
         verifier, challenge, method = self._hub.generate_pkce_code_challenge()
         state = {"id": secrets.token_urlsafe(24), "next": make_safe_next(next_path)}
@@ -168,16 +137,13 @@ class HubLogin:
             "code_challenge_method": method,
         }
         location = f"{self._hub.oauth_authorization_url}?{urlencode(query)}"
-        return LoginStart(
-            location, name_state_cookie(state["id"]), _pack({**state, "verifier": verifier})
-        )
+        kept = json.dumps({**state, "verifier": verifier}).encode()
+        return location, name_state_cookie(state["id"]), urlsafe_b64encode(kept).decode()
 
     async def finish_login(self, code: str, state: str, cookie: str) -> tuple[str, str]:
         """Turn the Hub's code into a token.
 
         Args:
-            code: from the callback's address.
-            state: from the callback's address.
             cookie: value of the login's cookie, empty where there is none.
         Returns: token, and the page to go to.
         Raises:
@@ -210,17 +176,9 @@ class HubLogin:
 
 
 def read_authorization(header: str) -> str:
-    """Return the token of an Authorization header, or an empty text.
-
-    Args:
-        header: `token …` or `Bearer …`.
-    """
+    """Return the token of a header such as `token …` or `Bearer …`, or an empty text."""
     kind, _, token = header.strip().partition(" ")
     return token.strip() if kind.lower() in {"token", "bearer"} else ""
-
-
-def _pack(values: Mapping[str, str]) -> str:
-    return urlsafe_b64encode(json.dumps(values).encode()).decode()
 
 
 def _unpack(text: str) -> dict[str, Any]:

@@ -52,11 +52,7 @@ LABELS = {
 
 
 def make_labels(language: Language) -> dict[str, Any]:
-    """Return the labels and functions that templates use.
-
-    Args:
-        language: of the pages.
-    """
+    """Return the labels and functions that templates use."""
     say = language.say
     units = (say("B"), say("KB"), say("MB"), say("GB"), say("TB"))
 

@@ -33,10 +33,7 @@ class Parameter:
     """One variable of a parameters cell.
 
     Args:
-        name: of the variable.
-        kind: one of KINDS.
         default: JSON value that stands in the notebook; None where there is none.
-        help: from comments, may be empty.
         choices: JSON values, for kind choice.
         required: whether the notebook gives it no value.
     """
@@ -54,7 +51,6 @@ class Inspection:
     """What the homes server finds in a notebook.
 
     Args:
-        parameters: in the cell's order.
         kernel: its own kernel's name, may be empty.
         problem: why its parameters cannot be shown, or empty.
         found: whether the notebook could be read at all.
@@ -94,33 +90,21 @@ EXPLANATIONS = {
 
 
 def explain(error: LibraryError, language: Language) -> str:
-    """Return why a notebook cannot be read or pinned, in the person's language.
-
-    Args:
-        error: from the library.
-        language: of the text.
-    """
+    """Return why a notebook cannot be read or pinned, in the person's language."""
     if error.failure and error.failure.code in EXPLANATIONS:
         return language.say(EXPLANATIONS[error.failure.code])
     return f"{language.say(error.message)} {language.say(error.hint) if error.hint else ''}".strip()
 
 
 class Library:
-    """Asks the homes server.
-
-    Args:
-        socket_path: where it listens.
-    """
+    """Asks the homes server."""
 
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
 
     def inspect(self, person: str, notebook: str) -> Inspection:
-        """Read a notebook's parameters; blocks.
+        """Return the parameters of a notebook, named by its path below the home; blocks.
 
-        Args:
-            person: the owner.
-            notebook: path below the home.
         Raises:
             LibraryError: it cannot be read, with the reason.
         """
@@ -154,8 +138,7 @@ class Library:
             answer = {}
         for kernel in _objects(answer.get("kernels")):
             kernels[str(kernel.get("name"))[:100]] = str(kernel.get("title"))[:200]
-        notebooks = [str(path) for path in answer.get("notebooks") or ()]
-        return Listing(tuple(notebooks), kernels)
+        return Listing(tuple(map(str, answer.get("notebooks") or ())), kernels)
 
     def _ask(self, **question: str) -> dict[str, Any]:
         try:

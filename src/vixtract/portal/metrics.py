@@ -9,13 +9,18 @@ from __future__ import annotations
 import time
 
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vixtract.portal.errors import AwayError, ForbiddenError
+from vixtract.portal.models import OPEN_STATES
 from vixtract.portal.scheduler_access import ENDED_STATES, SchedulerAccess
 from vixtract.portal.web import AccessDep
 
@@ -40,12 +45,7 @@ class Metrics:
 
 
 class Stopwatch:
-    """Layer that measures requests by their route, never by their address.
-
-    Args:
-        app: the application inside.
-        metrics: where the times go.
-    """
+    """Layer that measures requests by their route, never by their address."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -75,73 +75,40 @@ class Stopwatch:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def show_metrics(request: Request, access: AccessDep) -> Response:
+def show_metrics(request: Request, access: AccessDep) -> Response:
     """Return all metrics in Prometheus's text format; for administrators only."""
     if not access.person.admin:
         raise ForbiddenError("Only administrators may read the metrics.")
-    metrics = request.app.state.metrics
-    assert isinstance(metrics, Metrics)
-    families = await run_in_threadpool(collect, access)
-    text = generate_latest(_Given(families)) + generate_latest(metrics.registry)
+    text = generate_latest(collect(access)) + generate_latest(request.app.state.metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
 
-class _Given(CollectorRegistry):
-    """A registry of metrics that are collected already."""
-
-    def __init__(self, families: list[GaugeMetricFamily]) -> None:
-        super().__init__()
-        self.register(_Families(families))
-
-
-class _Families:
-    def __init__(self, families: list[GaugeMetricFamily]) -> None:
-        self._families = families
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        return self._families
-
-
-def collect(access: SchedulerAccess) -> list[GaugeMetricFamily]:
-    """Return the scheduler's metrics; blocks. While it is away, only that it is.
-
-    Args:
-        access: an admin's.
-    """
-    up = GaugeMetricFamily("vixtract_scheduler_up", "Whether the scheduler answers.")
-    try:
-        schedules = _count_schedules(access)
-        runs = _count_open(access)
-        ended = _count_ended(access)
-    except AwayError:
-        up.add_metric((), 0)
-        return [up]
-    up.add_metric((), 1)
-    return [up, schedules, runs, ended]
-
-
-def _count_schedules(access: SchedulerAccess) -> GaugeMetricFamily:
-    family = GaugeMetricFamily("vixtract_schedules", "Schedules.", labels=("enabled",))
-    enabled = [bool(event.get("enabled")) for event in access.own_events.values()]
-    family.add_metric(("yes",), enabled.count(True))
-    family.add_metric(("no",), enabled.count(False))
-    return family
-
-
-def _count_open(access: SchedulerAccess) -> GaugeMetricFamily:
-    family = GaugeMetricFamily("vixtract_runs_open", "Runs not ended.", labels=("state",))
-    states = [run.state for run in access.active_runs("")]
-    for state in ("queued", "running", "waiting"):
-        family.add_metric((state,), states.count(state))
-    return family
-
-
-def _count_ended(access: SchedulerAccess) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(
-        "vixtract_runs_ended_last_day", "Runs that ended in the last 24 hours.", labels=("state",)
-    )
+def collect(access: SchedulerAccess) -> CollectorRegistry:
+    """Return the scheduler's metrics; blocks. While it is away, only that it is."""
+    registry = CollectorRegistry()
+    up = Gauge("vixtract_scheduler_up", "Whether the scheduler answers.", registry=registry)
     since = int(time.time()) - DAY_S
-    for state in ENDED_STATES:
-        _, total = access.history(0, 1, state=[state], since=since)
-        family.add_metric((state,), total)
-    return family
+    try:
+        enabled = [bool(event.get("enabled")) for event in access.own_events.values()]
+        states = [run.state for run in access.active_runs()]
+        ended = {
+            state: access.history(0, 1, state=[state], since=since)[1] for state in ENDED_STATES
+        }
+    except AwayError:
+        return registry
+    up.set(1)
+    schedules = Gauge("vixtract_schedules", "Schedules.", ("enabled",), registry=registry)
+    schedules.labels("yes").set(enabled.count(True))
+    schedules.labels("no").set(enabled.count(False))
+    runs = Gauge("vixtract_runs_open", "Runs not ended.", ("state",), registry=registry)
+    for state in OPEN_STATES:
+        runs.labels(state).set(states.count(state))
+    last_day = Gauge(
+        "vixtract_runs_ended_last_day",
+        "Runs that ended in the last 24 hours.",
+        ("state",),
+        registry=registry,
+    )
+    for state, total in ended.items():
+        last_day.labels(state).set(total)
+    return registry

@@ -29,8 +29,8 @@ class RunField:
     """One field of a run: where the record has it, what programs are told, how pages show it.
 
     Args:
-        record: its key in the scheduler's job, `chain_data.KEY` for what the runner has reported;
-            empty where it is computed from several.
+        record: its key in the scheduler's job, `chain_data.KEY` for what the runner has reported,
+            `params.KEY` for what the plugin was given; empty where it is computed from several.
         kind: `text`, `number`, `object`, `moment`, `seconds` or `mb` (MiB).
         help: for programs; empty where the name says it.
         label: of a column or a fact, in English, marked for translation.
@@ -61,7 +61,7 @@ class RunField:
         """Return the field's value from a job, where it may be missing or of another type."""
         outer, _, inner = self.record.rpartition(".")
         value = (_object(job.get(outer)) if outer else job).get(inner)
-        read = {"text": _text, "object": _object, "moment": _moment}.get(self.kind, _number)
+        read = {"text": _text, "object": _object, "moment": read_moment}.get(self.kind, _number)
         return read(value)
 
 
@@ -102,7 +102,7 @@ class Run:
     hint: str = RunField("chain_data.hint", help="What to do about the error").declare()
     notebook: str = RunField(help="Path that ran").declare()
     parameters: Mapping[str, Any] = RunField(
-        kind="object", help="What it ran with; empty in lists"
+        "params.parameters", "object", help="What it ran with; empty in lists"
     ).declare({})
     due: datetime | None = RunField(  # noqa: RUF009
         "due_at", "moment", hidden=True
@@ -154,8 +154,7 @@ class RunPage:
     """Runs that have ended, newest first, and those that have not.
 
     Args:
-        active: waiting or running; only on the first page.
-        runs: ended.
+        active: only on the first page.
         next_offset: where older ones begin, or None at the end.
         previous_offset: where newer ones begin, or None at the start.
         total: how many match in all, or None where that is not known.
@@ -175,7 +174,6 @@ class Schedule:
     """One event of the scheduler.
 
     Args:
-        id: event id.
         title: unique name.
         plugin: `notebook` or `shellplug`.
         owner: whose account it runs under.
@@ -202,12 +200,7 @@ class Schedule:
 
 
 def read_schedule(event: Mapping[str, Any], last: Run | None = None) -> Schedule:
-    """Read an event.
-
-    Args:
-        event: as the scheduler returned it.
-        last: its newest run.
-    """
+    """Return the schedule of an event, as the scheduler returned it."""
     params = _object(event.get("params"))
     author = _text(event.get("username"))
     timing = event.get("timing", False)
@@ -227,11 +220,7 @@ def read_schedule(event: Mapping[str, Any], last: Run | None = None) -> Schedule
 
 
 def read_run(job: Mapping[str, Any]) -> Run:
-    """Read a job, running or ended, whole or a row of a history.
-
-    Args:
-        job: as the scheduler returned it.
-    """
+    """Return the run of the scheduler's job: running or ended, whole or a row of a history."""
     params = _object(job.get("params"))
     recorded = {name: each.load(job) for name, each in RUN_FIELDS.items() if each.record}
     reported = _object(job.get("chain_data"))
@@ -243,15 +232,14 @@ def read_run(job: Mapping[str, Any]) -> Run:
             "owner": _text(reported.get("owner"))
             or _text(job.get("owner"))
             or find_owner(params, recorded["author"]),
-            "start": _moment(start) if state != "queued" else None,
+            "start": read_moment(start) if state != "queued" else None,
             "elapsed": _elapsed(job, start, state),
             "memo": _text(job.get("memo"))[:300],
             "code": int(_number(job.get("code")) or 0),
             "notebook": _text(reported.get("notebook")) or _text(params.get("notebook")),
-            "parameters": _object(params.get("parameters")),
             "attempts": int(_number(job.get("attempt")) or 1),
             "loads": [each for each in _list(reported.get("loads")) if isinstance(each, Mapping)],
-            "end": _moment(job.get("time_end")) or _moment(job.get("epoch")),
+            "end": read_moment(job.get("time_end")) or read_moment(job.get("epoch")),
             "figures": _read_figures(_object(job.get("perf"))),
         }
     )
@@ -263,11 +251,11 @@ def _read_figures(perf: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _read_state(job: Mapping[str, Any]) -> str:
-    code = int(_number(job.get("code")) or 0)
     if not job.get("complete") and job.get("action") != "job_complete":
         # Cronicle has no state: what it lists as active is running.
         state = _text(job.get("state")) or "running"
         return state if state in OPEN_STATES else "running"
+    code = int(_number(job.get("code")) or 0)
     if code == 0:
         return "succeeded"
     if code == WARNING_CODE:
@@ -297,7 +285,8 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _moment(value: object) -> datetime | None:
+def read_moment(value: object) -> datetime | None:
+    """Return the aware moment of an epoch time; None where it is missing or not a number."""
     number = _number(value)
     return datetime.fromtimestamp(number, timezone.utc) if number else None
 

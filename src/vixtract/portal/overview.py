@@ -12,9 +12,9 @@ from fastapi.responses import HTMLResponse, Response
 
 from vixtract.portal.errors import AwayError, LoginError
 from vixtract.portal.models import Run
-from vixtract.portal.schedule_rows import BAD, ScheduleRow, make_row
+from vixtract.portal.schedule_rows import ScheduleRow, make_rows
 from vixtract.portal.scheduler_access import SchedulerAccess
-from vixtract.portal.web import AccessDep, get_access, get_pages, get_person, make_page, now
+from vixtract.portal.web import AccessDep, get_access, get_person, make_page
 
 router = APIRouter(include_in_schema=False)
 LISTED = 8
@@ -26,13 +26,7 @@ LITTLE = 0.1
 
 @dataclass(frozen=True)
 class Disk:
-    """How full a volume is.
-
-    Args:
-        name: `home` or `runs`.
-        free: bytes that people can still use.
-        total: bytes.
-    """
+    """How full the volume `home` or `runs` is, in bytes; people can use what is free."""
 
     name: str
     free: int
@@ -51,9 +45,8 @@ class Overview:
     Args:
         bad: schedules whose last run went wrong, or that are late; worst first.
         bad_total: how many there are in all.
-        running: runs that have not ended.
         upcoming: schedules by their next time.
-        services: name to up or down.
+        services: name to `up` or `down`.
         disks: one for each file system.
         schedules: how many schedules the person has.
     """
@@ -68,10 +61,9 @@ class Overview:
 
 
 @router.get("/overview", response_class=HTMLResponse)
-async def show_overview(request: Request, access: AccessDep) -> Response:
+def show_overview(request: Request, access: AccessDep) -> Response:
     """Show the overview as a page of its own."""
-    overview = await run_in_threadpool(make_overview, access, get_pages(request).config.timezone)
-    return make_page(request, "overview.html", access.person, {"overview": overview})
+    return make_page(request, "overview.html", access.person, {"overview": make_overview(access)})
 
 
 @router.get("/overview/fragment", response_class=HTMLResponse)
@@ -79,58 +71,32 @@ async def show_fragment(request: Request) -> Response:
     """Show it for the home page; empty (204) where no one is signed in."""
     try:
         person = await get_person(request)
-        access = get_access(request, person)
-        overview = await run_in_threadpool(
-            make_overview, access, get_pages(request).config.timezone
-        )
+        overview = await run_in_threadpool(make_overview, get_access(request, person))
     except (LoginError, AwayError):
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
     return make_page(request, "overview_part.html", person, {"overview": overview})
 
 
-def make_overview(access: SchedulerAccess, timezone: str) -> Overview:
-    """Collect the overview; blocks.
-
-    Args:
-        access: of the person who asks.
-        timezone: zone of schedules that name none.
-    """
-    moment = now()
-    plain = access.list_plain()
-    recent = access.list_recent([schedule.id for schedule in plain], 1)
-    rows = [
-        make_row(schedule, recent.get(schedule.id, []), timezone, moment)
-        for schedule in access.add_last(plain, recent)
-    ]
-    bad = sorted(filter(is_bad, rows), key=_newest_first)
-    upcoming = sorted(
-        (row for row in rows if row.next is not None),
-        key=lambda row: row.next or moment,
-    )
+def make_overview(access: SchedulerAccess) -> Overview:
+    """Collect the overview of what the person may see; blocks."""
+    rows = make_rows(access, access.list_plain(), 1)
+    bad = [row for row in rows if row.late or (row.schedule.enabled and row.has_failed)]
+    upcoming = sorted((row.next, number) for number, row in enumerate(rows) if row.next)
     return Overview(
-        bad[:LISTED],
+        sorted(bad, key=_newest_first)[:LISTED],
         len(bad),
-        access.active_runs("")[:LISTED],
-        upcoming[:UPCOMING],
+        access.active_runs()[:LISTED],
+        [rows[number] for _, number in upcoming[:UPCOMING]],
         find_services(access),
         find_disks(),
-        len(plain),
+        len(rows),
     )
-
-
-def is_bad(row: ScheduleRow) -> bool:
-    """Return whether a schedule failed last time or is late."""
-    if row.late is not None:
-        return True
-    ended = row.bars[-1].run if row.bars else None
-    return row.schedule.enabled and ended is not None and ended.state in BAD
 
 
 def _newest_first(row: ScheduleRow) -> tuple[bool, float]:
     """Return a key that sorts failed ones before late ones, the newest first."""
-    ended = row.bars[-1].run if row.bars else None
-    start = ended.start.timestamp() if ended and ended.start else 0.0
-    return (row.late is not None and not (ended and ended.state in BAD), -start)
+    start = row.ended.start.timestamp() if row.ended and row.ended.start else 0.0
+    return (row.late is not None and not row.has_failed, -start)
 
 
 def find_services(access: SchedulerAccess) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """Fields of the form for a notebook's parameters: made of the notebook, and read back.
 
 Each field comes with two hidden ones that say its kind and its default, so that what was typed can
-be read without the notebook. They are hints, not a protection: changing
-them allows nothing that JSON parameters do not allow.
+be read without the notebook. Changing them allows nothing that JSON parameters do not allow.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any
 
 from vixtract.language import Language
 from vixtract.portal.library import KINDS, Parameter
+from vixtract.portal.schedule_fields import read_json
 
 VALUE, KIND, DEFAULT = "p-", "k-", "d-"
 MAX_FIELDS = 100
@@ -27,11 +27,9 @@ class Widget:
     """One parameter's field.
 
     Args:
-        name: of the variable.
         kind: one of `vixtract.portal.library.KINDS`.
         text: what the field shows; for yes_no `true` or `false`.
         default: JSON text of the notebook's own value; `null` where it has none.
-        help: from the notebook's comments.
         choices: pairs of JSON text and label.
         required: whether the notebook gives it no value.
     """
@@ -47,12 +45,11 @@ class Widget:
     @property
     def default_label(self) -> str:
         """The notebook's own value as people read it; empty where there is none."""
-        value = json.loads(self.default)
-        return "" if value is None else show_value(value, self.kind)
+        return _show_value(json.loads(self.default), self.kind)
 
 
-def show_value(value: Any, kind: str) -> str:
-    """Write a value the way a field of that kind holds it."""
+def _show_value(value: Any, kind: str) -> str:
+    """Return a value the way a field of that kind holds it; empty for None."""
     if value is None:
         return ""
     if kind in ("json", "choice") or isinstance(value, (list, dict, bool)):
@@ -61,32 +58,21 @@ def show_value(value: Any, kind: str) -> str:
 
 
 def make_widgets(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> list[Widget]:
-    """Make the fields of a notebook.
+    """Return the fields of a notebook; parameters without a value show their default."""
+    return [
+        _make_widget(parameter, values.get(parameter.name, parameter.default))
+        for parameter in parameters[:MAX_FIELDS]
+    ]
 
-    Args:
-        parameters: of the notebook.
-        values: what the schedule sets; the others show their default.
-    """
-    widgets = []
-    for parameter in parameters[:MAX_FIELDS]:
-        value = values.get(parameter.name, parameter.default)
-        choices = tuple((json.dumps(c, ensure_ascii=False), str(c)) for c in parameter.choices)
-        kind = _fit_kind(parameter.kind, value)
-        text = show_value(value, kind)
-        if kind == "choice" and value is not None and text not in dict(choices):
-            choices = (*choices, (text, str(value)))
-        widgets.append(
-            Widget(
-                parameter.name,
-                kind,
-                text,
-                json.dumps(parameter.default, ensure_ascii=False),
-                parameter.help,
-                choices,
-                parameter.required,
-            )
-        )
-    return widgets
+
+def _make_widget(parameter: Parameter, value: Any) -> Widget:
+    choices = tuple((json.dumps(c, ensure_ascii=False), str(c)) for c in parameter.choices)
+    kind = _fit_kind(parameter.kind, value)
+    text = _show_value(value, kind)
+    if kind == "choice" and value is not None and text not in dict(choices):
+        choices = (*choices, (text, str(value)))
+    default = json.dumps(parameter.default, ensure_ascii=False)
+    return Widget(parameter.name, kind, text, default, parameter.help, choices, parameter.required)
 
 
 def _fit_kind(kind: str, value: Any) -> str:
@@ -105,20 +91,13 @@ def _fit_kind(kind: str, value: Any) -> str:
 
 
 def keep_typed(widgets: Sequence[Widget], typed: Mapping[str, Sequence[str]]) -> list[Widget]:
-    """Return the fields with what was typed, right or wrong.
-
-    Args:
-        widgets: made of the notebook.
-        typed: fields of the request; where it has none of these fields, nothing changes.
-    """
+    """Return the fields with what was typed, right or wrong; a field that was not sent stays."""
     kept = []
     for widget in widgets:
-        text = widget.text
-        if KIND + widget.name in typed:
-            text = (typed.get(VALUE + widget.name) or [""])[0]
-            if widget.kind == "yes_no":
-                text = "true" if text else "false"
-        kept.append(replace(widget, text=text))
+        text = (typed.get(VALUE + widget.name) or [""])[0]
+        if widget.kind == "yes_no":
+            text = "true" if text else "false"
+        kept.append(replace(widget, text=text) if KIND + widget.name in typed else widget)
     return kept
 
 
@@ -127,9 +106,6 @@ def read_widgets(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Read what was typed into the parameters' fields.
 
-    Args:
-        typed: fields of the request.
-        language: of the messages.
     Returns: parameters that differ from the notebook's own values, and problems by field.
     """
     values: dict[str, Any] = {}
@@ -140,7 +116,7 @@ def read_widgets(
         text = (typed.get(VALUE + name) or [""])[0]
         if not name.isidentifier() or kind not in KINDS:
             continue
-        default = _read_json((typed.get(DEFAULT + name) or ["null"])[0])
+        default = read_json((typed.get(DEFAULT + name) or ["null"])[0])
         is_blank = not text.strip() and kind != "yes_no"
         if is_blank and (kind != "text" or default is None):
             if "r-" + name in typed:
@@ -185,13 +161,6 @@ def _say_wrong(kind: str, language: Language) -> str:
         "json": language.say('Enter JSON, such as ["a", "b"] or {"a": 1}.'),
     }
     return texts.get(kind, language.say("This value cannot be used."))
-
-
-def _read_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _refuse(name: str) -> None:

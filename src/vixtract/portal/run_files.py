@@ -11,7 +11,6 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from fastapi import APIRouter
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
 from vixtract.portal.archive import Archive
@@ -40,33 +39,23 @@ HOSTILE_HEADERS = {
 
 
 @router.get("/runs/{identifier}/notebook", response_class=HTMLResponse)
-async def show_notebook(access: AccessDep, archive: ArchiveDep, identifier: str) -> Response:
+def show_notebook(access: AccessDep, archive: ArchiveDep, identifier: str) -> Response:
     """Return the executed notebook as a page without scripts, forms and network."""
-    run = await run_in_threadpool(access.find_run, identifier)
+    run = access.find_run(identifier)
     if not run.html:
         raise NotFoundError("This run's notebook cannot be shown as a page.")
-    return await send_file(archive, run, HTML, "text/html; charset=utf-8")
+    return send_file(archive, run, HTML, "text/html; charset=utf-8")
 
 
 @router.get("/runs/{identifier}/files/{path:path}")
-async def download(access: AccessDep, archive: ArchiveDep, identifier: str, path: str) -> Response:
+def download(access: AccessDep, archive: ArchiveDep, identifier: str, path: str) -> Response:
     """Return a file that a run wrote, to be saved."""
-    run = await run_in_threadpool(access.find_run, identifier)
-    return await send_file(archive, run, path)
+    return send_file(archive, access.find_run(identifier), path)
 
 
-async def send_file(archive: Archive, run: Run, path: str, kind: str = "") -> StreamingResponse:
-    """Send a file of a run.
-
-    Args:
-        archive: the runs' files.
-        run: whose file; that the person may see it has been checked.
-        path: below the run's folder.
-        kind: content type; empty for a download.
-    Raises:
-        NotFoundError: the file does not exist.
-    """
-    file = await run_in_threadpool(archive.open, run, path)
+def send_file(archive: Archive, run: Run, path: str, kind: str = "") -> StreamingResponse:
+    """Send a file of a run that the person may see; without a content type as a download."""
+    file = archive.open(run, path)
     # No length: its owner may shorten the file while it is sent.
     headers = dict(HOSTILE_HEADERS)
     if not kind:

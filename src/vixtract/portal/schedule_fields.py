@@ -171,8 +171,7 @@ def _read_parameters(form: ScheduleForm, check: Checker) -> dict[str, Any]:
         values = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         text = mark("This is not valid JSON: line %(line)s, column %(column)s: %(what)s.")
-        place = {"line": error.lineno, "column": error.colno, "what": error.msg}
-        check.add("parameters", text, **place)
+        check.add("parameters", text, line=error.lineno, column=error.colno, what=error.msg)
         return {}
     except (ValueError, RecursionError):
         check.add("parameters", "A value cannot be used: it is too large or not valid JSON.")
@@ -349,10 +348,7 @@ class ScheduleForm:
     @property
     def values(self) -> dict[str, Any]:
         """The typed parameters by name; empty where they are not a JSON object."""
-        try:
-            values = json.loads(self.parameters or "{}")
-        except (ValueError, RecursionError):
-            return {}
+        values = read_json(self.parameters)
         return values if isinstance(values, dict) else {}
 
     @property
@@ -373,6 +369,14 @@ STORED = {name: each for name, each in FIELDS.items() if each.stored}
 def list_group(group: str) -> list[str]:
     """Return the names of a group's fields, in the order of the page."""
     return [name for name, each in FIELDS.items() if each.group == group]
+
+
+def read_json(text: str) -> Any:
+    """Return the value of a JSON text, or None where it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _whole(value: object) -> int:

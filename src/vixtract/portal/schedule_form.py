@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 
 from vixtract.language import Language
@@ -27,13 +27,12 @@ from vixtract.portal.timing_choice import KINDS, describe_timing
 from vixtract.portal.web import (
     AccessDep,
     ChangingAccessDep,
-    LanguageDep,
+    FormDep,
     get_language,
     get_pages,
     go_to,
     make_page,
     now,
-    read_form,
 )
 from vixtract.scheduler.timing import TimingError, next_due
 
@@ -60,7 +59,6 @@ class ScheduleDraft:
     """A form that is being filled in.
 
     Args:
-        form: as typed.
         typed: all fields of the request; empty for a form that is shown first.
         problems: field to the message about it.
         schedule: that is being changed, if any.
@@ -75,81 +73,73 @@ class ScheduleDraft:
 
 
 @router.get("/schedules/new", response_class=HTMLResponse)
-async def show_new(
+def show_new(
     request: Request, access: AccessDep, library: LibraryDep, notebook: str = ""
 ) -> Response:
     """Show the empty form; Lab names the notebook in the address."""
-    path = notebook[:1024].strip().removeprefix("~/").removeprefix(f"/home/{access.person.name}/")
-    title = await run_in_threadpool(access.propose_title, PurePosixPath(path).stem[:150])
-    form = ScheduleForm(
-        notebook=path,
-        title=title,
-        owner=access.person.name,
-        timezone=get_pages(request).config.timezone,
-    )
-    return await _show_form(request, access, library, ScheduleDraft(form))
+    name = access.person.name
+    path = notebook[:1024].strip().removeprefix("~/").removeprefix(f"/home/{name}/")
+    title = access.propose_title(PurePosixPath(path).stem[:150])
+    form = ScheduleForm(notebook=path, title=title, owner=name, timezone=access.timezone)
+    return _show_form(request, access, library, ScheduleDraft(form))
 
 
 @router.get("/schedules/{identifier}/copy", response_class=HTMLResponse)
-async def show_copy(
+def show_copy(
     request: Request, access: AccessDep, library: LibraryDep, identifier: str
 ) -> Response:
     """Show the form of a new schedule that begins as a copy of another."""
-    schedule = await run_in_threadpool(access.find_schedule, identifier)
-    form = read_event(schedule.event, get_pages(request).config.timezone)
-    if not access.person.admin:
-        form = replace(form, owner=access.person.name)
-    title = await run_in_threadpool(access.propose_title, schedule.title)
-    form = replace(form, title=title)
-    return await _show_form(request, access, library, ScheduleDraft(form, values=form.values))
+    schedule = access.find_schedule(identifier)
+    form = replace(_read(access, schedule), title=access.propose_title(schedule.title))
+    return _show_form(request, access, library, ScheduleDraft(form, values=form.values))
 
 
 @router.get("/schedules/{identifier}", response_class=HTMLResponse)
-async def show_schedule(
+def show_schedule(
     request: Request, access: AccessDep, library: LibraryDep, identifier: str
 ) -> Response:
     """Show one schedule: its form and when it runs next."""
-    schedule = await run_in_threadpool(access.find_schedule, identifier)
-    form = read_event(schedule.event, get_pages(request).config.timezone)
+    schedule = access.find_schedule(identifier)
+    form = read_event(schedule.event, access.timezone)
     draft = ScheduleDraft(form, schedule=schedule, values=form.values)
-    return await _show_form(request, access, library, draft)
+    return _show_form(request, access, library, draft)
 
 
 @router.post("/schedules/new", response_class=HTMLResponse)
-async def create(
-    request: Request, access: ChangingAccessDep, library: LibraryDep, language: LanguageDep
+def create(
+    request: Request, access: ChangingAccessDep, library: LibraryDep, typed: FormDep
 ) -> Response:
     """Store a new schedule, or show the form with its problems."""
     before = ScheduleForm(owner=access.person.name)
-    return await _take(request, access, library, language, ScheduleDraft(before))
+    return _take(request, access, library, ScheduleDraft(before, typed))
 
 
 @router.post("/schedules/{identifier}", response_class=HTMLResponse)
-async def update(
+def update(
     request: Request,
     access: ChangingAccessDep,
     library: LibraryDep,
-    language: LanguageDep,
     identifier: str,
+    typed: FormDep,
 ) -> Response:
     """Change a schedule, or show the form with its problems."""
-    schedule = await run_in_threadpool(access.find_schedule, identifier)
-    before = read_event(schedule.event, get_pages(request).config.timezone)
-    if not access.person.admin:
-        # A changed schedule runs with the rights of the person who changed it, in their home.
-        before = replace(before, owner=access.person.name)
-    return await _take(request, access, library, language, ScheduleDraft(before, schedule=schedule))
+    schedule = access.find_schedule(identifier)
+    draft = ScheduleDraft(_read(access, schedule), typed, schedule=schedule)
+    return _take(request, access, library, draft)
 
 
-async def _take(
-    request: Request,
-    access: SchedulerAccess,
-    library: Library,
-    language: Language,
-    draft: ScheduleDraft,
+def _read(access: SchedulerAccess, schedule: Schedule) -> ScheduleForm:
+    """Return the form of a schedule as the person would save it."""
+    form = read_event(schedule.event, access.timezone)
+    # A changed schedule runs with the rights of the person who changed it, in their home.
+    return form if access.person.admin else replace(form, owner=access.person.name)
+
+
+def _take(
+    request: Request, access: SchedulerAccess, library: Library, draft: ScheduleDraft
 ) -> Response:
     """Store what was typed, or show the form again: to correct it, or to look before saving."""
-    draft.typed = await read_form(request)
+    language = get_language(request)
     draft.form = read_typed(draft.typed, draft.form, access.person.admin)
     values, problems = read_widgets(draft.typed, language)
     draft.values = {**draft.form.values, **values}
@@ -158,42 +148,33 @@ async def _take(
         # The pinned copy belongs to another notebook.
         draft.form = replace(draft.form, version="now")
     if "look" in draft.typed:
-        return await _show_form(request, access, library, draft)
+        return _show_form(request, access, library, draft)
     try:
         event = _build(draft, language, problems)
         if "params" in event:
             event["params"]["parameters"] = {**event["params"]["parameters"], **values}
             if draft.form.version == "now":
-                event["params"]["pinned"] = await run_in_threadpool(
-                    library.pin, draft.form.owner, event["params"]["notebook"]
-                )
+                notebook = event["params"]["notebook"]
+                event["params"]["pinned"] = library.pin(draft.form.owner, notebook)
         if draft.schedule is None:
-            identifier = await run_in_threadpool(access.create_schedule, event)
+            identifier = access.create_schedule(event)
         else:
             identifier = draft.schedule.id
-            await run_in_threadpool(access.update_schedule, identifier, event)
+            access.update_schedule(identifier, event)
     except LibraryError as error:
         draft.problems = {"version": explain(error, language)}
-        return await _show_form(request, access, library, draft)
+        return _show_form(request, access, library, draft)
     except FormError as error:
-        draft.problems = dict(error.problems)
-        return await _show_form(request, access, library, draft)
+        draft.problems = error.problems
+        return _show_form(request, access, library, draft)
     if "run" in draft.typed:
-        started = await run_in_threadpool(access.run_schedule, identifier)
+        started = access.run_schedule(identifier)
         return go_to(f"/runs/{started.run}" if started.run else "/runs", notice="started")
     return go_to(f"/schedules/{identifier}", notice="saved")
 
 
 def _build(draft: ScheduleDraft, language: Language, problems: Mapping[str, str]) -> dict[str, Any]:
-    """Return the event of a draft.
-
-    Args:
-        draft: as typed.
-        language: of the messages.
-        problems: of the fields for the notebook's parameters.
-    Raises:
-        FormError: has these problems and those of all other fields.
-    """
+    """Return the event of a draft; FormError has these problems and those of all other fields."""
     found = dict(problems)
     event: dict[str, Any] = {}
     try:
@@ -205,14 +186,13 @@ def _build(draft: ScheduleDraft, language: Language, problems: Mapping[str, str]
     return event
 
 
-async def _show_form(
+def _show_form(
     request: Request, access: SchedulerAccess, library: Library, draft: ScheduleDraft
 ) -> HTMLResponse:
-    language, config = get_language(request), get_pages(request).config
-    may_look = access.person.admin or draft.form.owner == access.person.name
+    language = get_language(request)
     inspection, listing = Inspection(), Listing()
-    if may_look:
-        inspection, listing = await run_in_threadpool(_look, library, draft, language)
+    if access.person.admin or draft.form.owner == access.person.name:
+        inspection, listing = _look(library, draft.form, language)
     widgets = make_widgets(inspection.parameters, draft.values)
     shown = {widget.name for widget in widgets}
     if inspection.found:
@@ -226,9 +206,8 @@ async def _show_form(
     )
     row = None
     if draft.schedule is not None:
-        recent = await run_in_threadpool(access.list_recent, [draft.schedule.id], BARS_SHOWN)
-        runs = recent.get(draft.schedule.id, [])
-        row = make_row(draft.schedule, runs, config.timezone, now())
+        recent = access.list_recent([draft.schedule.id], BARS_SHOWN)
+        row = make_row(draft.schedule, recent.get(draft.schedule.id, []), access.timezone)
     values = {
         "form": form,
         "problems": draft.problems,
@@ -236,20 +215,19 @@ async def _show_form(
         "row": row,
         "fields": FIELDS,
         "groups": {each.group: list_group(each.group) for each in FIELDS.values()},
-        "opened": list_opened(form, draft.problems),
-        "choices": list_choices(form, inspection, listing, language),
+        "opened": _list_opened(form, draft.problems),
+        "choices": _list_choices(form, inspection, listing, language),
         "zones": list_zones(),
         "widgets": keep_typed(widgets, draft.typed),
         "inspection": inspection,
         "notebooks": listing.notebooks,
-        "preview": preview(form, language, config.timezone),
+        "preview": preview(form, language, access.timezone),
     }
-    return make_page(
-        request, "schedule.html", access.person, values, 422 if draft.problems else 200
-    )
+    status = 422 if draft.problems else 200
+    return make_page(request, "schedule.html", access.person, values, status)
 
 
-def list_opened(form: ScheduleForm, problems: Mapping[str, str]) -> set[str]:
+def _list_opened(form: ScheduleForm, problems: Mapping[str, str]) -> set[str]:
     """Return the groups of fields to show open: those with a problem, or a changed value."""
     return {
         each.group
@@ -260,32 +238,24 @@ def list_opened(form: ScheduleForm, problems: Mapping[str, str]) -> set[str]:
     }
 
 
-def list_choices(
+def _list_choices(
     form: ScheduleForm, inspection: Inspection, listing: Listing, language: Language
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return the values and labels of each select field.
-
-    Args:
-        form: as typed; a value that is in no list is added to it.
-        inspection: of the notebook, which names its own kernel.
-        listing: the person's kernels.
-        language: of the labels.
-    """
+    """Return the values and labels of each select field, also a typed kernel that is in no list."""
     own = listing.kernels.get(inspection.kernel, inspection.kernel)
     kernels = {"": f"{language.say('the notebook’s own')}{f' ({own})' if own else ''}"}
     kernels |= listing.kernels
     kernels.setdefault(form.kernel, form.kernel)
-    kinds = {
-        kind: language.say(label)
+    kinds = [
+        (kind, language.say(label))
         for kind, label in KINDS.items()
         if kind != "custom" or form.kind == "custom"
-    }
-    return {"kind": list(kinds.items()), "kernel": list(kernels.items())}
+    ]
+    return {"kind": kinds, "kernel": list(kernels.items())}
 
 
-def _look(library: Library, draft: ScheduleDraft, language: Language) -> tuple[Inspection, Listing]:
-    """Return what is in the notebook, and the person's notebooks and kernels; blocks."""
-    form = draft.form
+def _look(library: Library, form: ScheduleForm, language: Language) -> tuple[Inspection, Listing]:
+    """Return what is in the notebook, and the owner's notebooks and kernels."""
     if form.plugin != "notebook":
         return Inspection(), Listing()
     listing = library.list(form.owner)
@@ -302,24 +272,17 @@ class Preview:
     """When a form's timing would run.
 
     Args:
-        words: the choice in words, or empty.
         times: the next ones, aware, in the zone that was chosen.
         problems: field to the message about it.
     """
 
     words: str = ""
-    times: Sequence[Any] = ()
+    times: Sequence[datetime] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
 def preview(form: ScheduleForm, language: Language, timezone: str) -> Preview:
-    """Return when a form's timing would run; other fields are ignored.
-
-    Args:
-        form: as typed.
-        language: of the words.
-        timezone: zone where the form names none.
-    """
+    """Return when a form's timing would run, in this time zone if it names none."""
     probe = replace(
         ScheduleForm(notebook="x.ipynb", title="x", owner="x"),
         **{name: getattr(form, name) for name in list_group("when")}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
-from vixtract.portal.models import Run, Schedule
+from vixtract.portal.models import Run, Schedule, read_moment
+from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.scheduler.timing import TimingError, next_due
 
 BARS_SHOWN = 30
@@ -16,19 +17,11 @@ LEAST = 5
 BAR, GAP = 6, 2
 # A slot without a run after this time is late: queues and busy machines need a moment.
 LATE_AFTER = timedelta(minutes=3)
-BAD = ("failed", "aborted")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One run in the chart of a schedule's last runs.
-
-    Args:
-        run: the run.
-        x: left edge.
-        y: upper edge.
-        height: by its share of the longest of them.
-    """
+    """One run in the chart of a schedule's last runs: pixels, the height by its duration."""
 
     run: Run
     x: int
@@ -53,6 +46,16 @@ class ScheduleRow:
     late: datetime | None = None
 
     @property
+    def ended(self) -> Run | None:
+        """Its last run that has ended, or None."""
+        return self.bars[-1].run if self.bars else None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its last run went wrong."""
+        return self.ended is not None and self.ended.state in ("failed", "aborted")
+
+    @property
     def width(self) -> int:
         """Width of the chart in pixels."""
         return max(1, len(self.bars) * (BAR + GAP) - GAP)
@@ -60,83 +63,59 @@ class ScheduleRow:
     @property
     def counts(self) -> Mapping[str, int]:
         """Number of bars by state."""
-        counts: dict[str, int] = {}
-        for bar in self.bars:
-            counts[bar.run.state] = counts.get(bar.run.state, 0) + 1
-        return counts
+        return Counter(bar.run.state for bar in self.bars)
 
 
-def make_row(
-    schedule: Schedule, runs: Sequence[Run], timezone_name: str, now: datetime
-) -> ScheduleRow:
-    """Make the row of a schedule.
+def make_rows(
+    access: SchedulerAccess, schedules: Sequence[Schedule], count: int
+) -> list[ScheduleRow]:
+    """Return the rows of a person's schedules, each with `count` bars at most; blocks."""
+    recent = access.list_recent([schedule.id for schedule in schedules], count)
+    return [
+        make_row(schedule, recent.get(schedule.id, []), access.timezone)
+        for schedule in access.add_last(schedules, recent)
+    ]
+
+
+def make_row(schedule: Schedule, runs: Sequence[Run], timezone_name: str) -> ScheduleRow:
+    """Return the row of a schedule with its newest run.
 
     Args:
-        schedule: with its newest run.
         runs: its last ended runs, newest first.
         timezone_name: zone of schedules that name none.
-        now: aware.
     """
-    zone = schedule.timezone or timezone_name
-    upcoming = find_next(schedule, zone, now)
-    return ScheduleRow(schedule, make_bars(runs), upcoming, find_late(schedule, runs, zone, now))
+    bars = _make_bars(runs[:BARS_SHOWN][::-1])
+    if not schedule.enabled:
+        return ScheduleRow(schedule, bars)
+    zone, now = schedule.timezone or timezone_name, datetime.now(timezone.utc)
+    late = _find_due(schedule, zone, _find_last_slot(schedule, runs))
+    if late is not None and late >= now - LATE_AFTER:
+        late = None
+    return ScheduleRow(schedule, bars, _find_due(schedule, zone, now), late)
 
 
-def make_bars(runs: Sequence[Run]) -> list[Bar]:
-    """Return bars of runs, the oldest first.
-
-    Args:
-        runs: ended ones.
-    """
-    shown = list(reversed(runs[:BARS_SHOWN]))
-    longest = max((run.elapsed or 0.0 for run in shown), default=0.0)
+def _make_bars(runs: Sequence[Run]) -> list[Bar]:
+    longest = max((run.elapsed or 0.0 for run in runs), default=0.0)
     bars = []
-    for place, run in enumerate(shown):
+    for place, run in enumerate(runs):
         share = (run.elapsed or 0.0) / longest if longest else 0.0
         height = LEAST + round((HEIGHT - LEAST) * share)
         bars.append(Bar(run, place * (BAR + GAP), HEIGHT - height, height))
     return bars
 
 
-def find_next(schedule: Schedule, zone: str, now: datetime) -> datetime | None:
-    """Return when a schedule runs next, aware in its own zone, or None."""
-    if not schedule.enabled:
-        return None
+def _find_due(schedule: Schedule, zone: str, after: datetime | None) -> datetime | None:
+    """Return the first slot after a moment, aware in the zone, or None."""
     try:
-        return next(iter(next_due(schedule.timing, zone, now, 1)), None)
+        return next(iter(next_due(schedule.timing, zone, after, 1)), None) if after else None
     except TimingError:
         return None
 
 
-def find_late(schedule: Schedule, runs: Sequence[Run], zone: str, now: datetime) -> datetime | None:
-    """Return the first past slot that no run has started for, or None.
-
-    Args:
-        schedule: with its newest run.
-        runs: its last ended runs, newest first.
-        zone: IANA name.
-        now: aware.
-    """
-    if not schedule.enabled or not isinstance(schedule.timing, Mapping):
+def _find_last_slot(schedule: Schedule, runs: Sequence[Run]) -> datetime | None:
+    """Return the last moment that needs no run any more; None if one is open, or none is known."""
+    if schedule.last and schedule.last.is_open:
         return None
-    last = schedule.last
-    if last is not None and last.is_open:
-        # It has started, or waits in the queue.
-        return None
-    times = [run.due or run.start for run in runs[:5]]
-    known = [time for time in times if time is not None]
-    changed = _moment(schedule.event.get("modified") or schedule.event.get("created"))
-    since = max([*known, changed]) if changed else max(known, default=None)
-    if since is None:
-        return None
-    try:
-        due = next(iter(next_due(schedule.timing, zone, since, 1)), None)
-    except TimingError:
-        return None
-    return due if due is not None and due < now - LATE_AFTER else None
-
-
-def _moment(value: Any) -> datetime | None:
-    if isinstance(value, (int, float)) and value > 0:
-        return datetime.fromtimestamp(value, timezone.utc)
-    return None
+    moments = [run.due or run.start for run in runs[:5]]
+    moments.append(read_moment(schedule.event.get("modified") or schedule.event.get("created")))
+    return max((moment for moment in moments if moment is not None), default=None)

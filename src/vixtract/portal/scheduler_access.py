@@ -38,9 +38,8 @@ class RunFilter:
     """Filters of a list of runs; an empty one filters nothing.
 
     Args:
-        schedule: id of a schedule.
+        schedule: its id.
         state: one of ENDED_STATES, or `open`.
-        owner: whose account they ran under.
         since: ended then or later.
         until: ended before.
         word: part of the title, or a whole run id.
@@ -81,9 +80,11 @@ class RunFilter:
 
 
 class SchedulerAccess(Access):
-    """One person's view of the scheduler, for one request."""
+    """One person's view of the scheduler, for one request.
 
-    # Schedules.
+    What names a schedule or a run raises NotFoundError where it does not exist, or the person may
+    not see it. What starts, stops or deletes raises PortalError where the scheduler refuses.
+    """
 
     def list_schedules(self) -> list[Schedule]:
         """Return the person's schedules (an admin's: everybody's) by title, with last runs."""
@@ -92,43 +93,25 @@ class SchedulerAccess(Access):
         return self.add_last(schedules, recent)
 
     def list_plain(self, words: str = "") -> list[Schedule]:
-        """Return the same without runs.
-
-        Args:
-            words: each must stand in the title, the notebook's path or the owner's name.
-        """
-        schedules = [read_schedule(event) for event in self.own_events.values()]
+        """Return the same without runs, if title, notebook and owner contain each of the words."""
         wanted = words.casefold().split()
-        found = [
-            schedule
-            for schedule in schedules
-            if all(
-                word in f"{schedule.title} {schedule.notebook} {schedule.owner}".casefold()
-                for word in wanted
-            )
-        ]
+        found = []
+        for schedule in map(read_schedule, self.own_events.values()):
+            text = f"{schedule.title} {schedule.notebook} {schedule.owner}".casefold()
+            if all(word in text for word in wanted):
+                found.append(schedule)
         return sorted(found, key=lambda schedule: (schedule.title.casefold(), schedule.id))
 
     def add_last(
         self, schedules: Sequence[Schedule], recent: Mapping[str, Sequence[Run]]
     ) -> list[Schedule]:
-        """Give schedules their newest run, also one that has not ended.
-
-        Args:
-            schedules: of this person.
-            recent: their ended runs, newest first.
-        """
+        """Return schedules with their newest run, an open one or one of these ended ones."""
         last = {identifier: runs[0] for identifier, runs in recent.items() if runs}
-        last.update((run.schedule, run) for run in reversed(self.active_runs("")))
+        last.update((run.schedule, run) for run in reversed(self.active_runs()))
         return [replace(schedule, last=last.get(schedule.id)) for schedule in schedules]
 
     def list_recent(self, schedules: Sequence[str], count: int) -> dict[str, list[Run]]:
-        """Return the last runs of schedules that have ended, newest first.
-
-        Args:
-            schedules: ids of this person's schedules.
-            count: of each, at most.
-        """
+        """Return the last ended runs, newest first, by the ids of this person's schedules."""
         if not schedules:
             return {}
         answer = self.call("get_recent_runs", ids=list(schedules), limit=count)
@@ -136,22 +119,17 @@ class SchedulerAccess(Access):
         return {identifier: [read_run(row) for row in rows] for identifier, rows in found.items()}
 
     def propose_title(self, wish: str) -> str:
-        """Return an unused name; names of schedules are unique in the appliance.
-
-        Args:
-            wish: the preferred name.
-        """
+        """Return an unused name; names of schedules are unique in the appliance."""
         taken = {str(event.get("title", "")).strip() for event in self.all_events()}
         names = [wish, f"{wish} ({self.person.name})"]
         names += [f"{wish} ({self.person.name} {number})" for number in range(2, 1000)]
         return next((name for name in names if name not in taken), wish) if wish else ""
 
     def create_schedule(self, event: Mapping[str, Any]) -> str:
-        """Store a new schedule in this person's name.
+        """Store a new schedule in this person's name, and return the id of its event.
 
         Args:
             event: fields made by `vixtract.portal.form.build_event`.
-        Returns: id of the event.
         Raises:
             FormError: the scheduler does not accept it.
         """
@@ -171,11 +149,7 @@ class SchedulerAccess(Access):
     def update_schedule(self, identifier: str, event: Mapping[str, Any]) -> None:
         """Change a schedule; it then runs with the rights of the person who changed it.
 
-        Args:
-            identifier: event id.
-            event: fields to change.
         Raises:
-            NotFoundError: it does not exist, or the person may not see it.
             FormError: the scheduler does not accept it.
         """
         schedule = self.find_schedule(identifier)
@@ -188,50 +162,30 @@ class SchedulerAccess(Access):
         self.store("update_event", values)
 
     def set_enabled(self, identifier: str, enabled: bool) -> None:
-        """Switch a schedule on or off; its author stays the same.
-
-        Raises:
-            NotFoundError: it does not exist, or the person may not see it.
-        """
+        """Switch a schedule on or off; its author stays the same."""
         self.find_schedule(identifier)
         self.store("update_event", {"id": identifier, "enabled": int(enabled)})
 
     def delete_schedule(self, identifier: str) -> None:
-        """Delete a schedule; its runs stay.
-
-        Raises:
-            NotFoundError: it does not exist, or the person may not see it.
-        """
+        """Delete a schedule; its runs stay."""
         self.find_schedule(identifier)
         self.do("delete_event", id=identifier)
 
     def run_schedule(self, identifier: str) -> StartedRun:
-        """Start a schedule now, whether it is enabled or not.
-
-        Raises:
-            NotFoundError: it does not exist, or the person may not see it.
-            PortalError: the scheduler refuses, for example because its queue is full.
-        """
+        """Start a schedule now, whether it is enabled or not."""
         self.find_schedule(identifier)
-        answer = self.do("run_event", id=identifier)
+        return self._start(identifier)
+
+    def _start(self, schedule: str, **options: object) -> StartedRun:
+        answer = self.do("run_event", id=schedule, **options)
         identifiers = answer.get("ids") or answer.get("queued") or [""]
         return StartedRun(str(identifiers[0]), int(answer.get("queue") or 0))
 
-    # Runs.
-
-    def list_runs(self, offset: int = 0, wanted: RunFilter | None = None) -> RunPage:
-        """Return one page of runs, newest first.
-
-        Args:
-            offset: rows of the scheduler's history to skip.
-            wanted: which runs; None for all.
-        Raises:
-            NotFoundError: the person may not see the schedule.
-        """
-        wanted = wanted or RunFilter()
+    def list_runs(self, offset: int, wanted: RunFilter) -> RunPage:
+        """Return one page of runs, newest first; the offset is in the scheduler's history."""
         if wanted.schedule:
             self.find_schedule(wanted.schedule)
-        active = [] if offset else [r for r in self.active_runs("") if wanted.admits(r)]
+        active = [] if offset else [r for r in self.active_runs() if wanted.admits(r)]
         if wanted.state == "open":
             return RunPage(active, [], total=len(active))
         filters = wanted.to_params()
@@ -239,10 +193,10 @@ class SchedulerAccess(Access):
             filters["person"] = self.person.name
         rows, total = self.history(offset, PAGE, wanted.schedule, **filters)
         previous = max(0, offset - PAGE) if offset else None
-        following = offset + len(rows)
+        end = offset + len(rows)
+        following = end if rows and end < total else None
         mine = [row for row in rows if self.owns_run(row) and wanted.admits(row)]
-        end = following if rows and following < total else None
-        return RunPage(active, mine, end, previous, total, offset + 1)
+        return RunPage(active, mine, following, previous, total, offset + 1)
 
     def find_previous(self, run: Run) -> Run | None:
         """Return the run of the same schedule that ended before this one, or None."""
@@ -253,39 +207,27 @@ class SchedulerAccess(Access):
             rows, _ = self.history(0, BLOCK if not until else 10, run.schedule, **until)
         except (SchedulerError, NotFoundError):
             return None  # the schedule was deleted, and its history with it
-        older = [row for row in rows if row.id < run.id and self.owns_run(row)]
-        return older[0] if older else None
+        return next((row for row in rows if row.id < run.id and self.owns_run(row)), None)
 
     def run_again(self, identifier: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Start the schedule of a run once more.
 
         Args:
-            identifier: the run's.
             parameters: what it runs with; None for those of that run.
         Returns: id of the new run; empty where it waits and has none yet.
-        Raises:
-            NotFoundError: the run or its schedule does not exist, or the person may not see it.
-            PortalError: the scheduler refuses.
         """
         run = self.find_run(identifier)
         schedule = self.find_schedule(run.schedule)
+        if schedule.plugin != "notebook":
+            return self._start(schedule.id).run
         chosen = dict(run.parameters if parameters is None else parameters)
-        params: dict[str, Any] = {}
-        if schedule.plugin == "notebook":
-            params = {"params": {**dict(schedule.event.get("params") or {}), "parameters": chosen}}
-        answer = self.do("run_event", id=schedule.id, **params)
-        identifiers = answer.get("ids") or answer.get("queued") or [""]
-        return str(identifiers[0])
+        params = {**(schedule.event.get("params") or {}), "parameters": chosen}
+        return self._start(schedule.id, params=params).run
 
     def read_console(self, identifier: str, offset: int) -> dict[str, Any]:
-        """Return the part of a running job's log that begins at an offset.
+        """Return the part of an open run's log that begins at an offset in bytes.
 
-        Args:
-            identifier: job id.
-            offset: bytes seen so far.
         Returns: `run` (Run), `data` (text), `next` (offset to go on from).
-        Raises:
-            NotFoundError: the run does not exist, or the person may not see it.
         """
         run = self.find_run(identifier)
         if not run.is_open:
@@ -298,11 +240,7 @@ class SchedulerAccess(Access):
         return {"run": run, "data": str(page.get("data") or ""), "next": page.get("next") or offset}
 
     def read_log(self, identifier: str) -> str:
-        """Return the whole log of a run that has ended; empty while it has not.
-
-        Raises:
-            NotFoundError: the run does not exist, or the person may not see it.
-        """
+        """Return the whole log of a run that has ended; empty while it has not."""
         if self.find_run(identifier).is_open:
             return ""
         try:
@@ -313,11 +251,6 @@ class SchedulerAccess(Access):
             return ""  # a run that never started has no log
 
     def abort_run(self, identifier: str) -> None:
-        """Stop a run.
-
-        Raises:
-            NotFoundError: it does not exist, or the person may not see it.
-            PortalError: it has ended already.
-        """
+        """Stop a run that has not ended."""
         self.find_run(identifier)
         self.do("abort_job", id=identifier)

@@ -6,13 +6,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from vixtract.portal.api import INVALID, MISSING
 from vixtract.portal.api import router as api
-from vixtract.portal.catalog import Catalog
+from vixtract.portal.catalog import Catalog, Details, Table
 from vixtract.portal.connection_strings import list_connection_strings
 from vixtract.portal.web import PersonDep, get_pages, make_page
 
@@ -29,26 +28,28 @@ CatalogDep = Annotated[Catalog, Depends(get_catalog)]
 
 
 @router.get("/tables", response_class=HTMLResponse)
-async def show_tables(
+def show_tables(
     request: Request, person: PersonDep, catalog: CatalogDep, word: WordQuery = ""
 ) -> Response:
     """Show the tables that the person may read."""
-    tables = await run_in_threadpool(catalog.list_tables, word.strip())
+    tables = catalog.list_tables(word.strip())
     tables.sort(key=lambda table: not table.is_late)
     return make_page(request, "tables.html", person, {"tables": tables, "word": word})
 
 
 @router.get("/tables/{schema}/{name:path}", response_class=HTMLResponse)
-async def show_table(
+def show_table(
     request: Request, person: PersonDep, catalog: CatalogDep, schema: str, name: str
 ) -> Response:
     """Show one table."""
-    details = await run_in_threadpool(catalog.find_table, schema, name)
+    details = catalog.find_table(schema, name)
     host = request.headers.get("x-forwarded-host") or request.headers.get("host") or "localhost"
-    connection_strings = list_connection_strings(
-        _strip_port(host), get_pages(request).config.postgresql_port, schema, name
-    )
-    values = {"details": details, "table": details.table, "connection_strings": connection_strings}
+    port = get_pages(request).config.postgresql_port
+    values = {
+        "details": details,
+        "table": details.table,
+        "connection_strings": list_connection_strings(_strip_port(host), port, schema, name),
+    }
     return make_page(request, "table.html", person, values)
 
 
@@ -108,15 +109,13 @@ class TableDetailsOut(BaseModel):
     refusal: str = Field(description="Why there is no sample, or empty")
 
 
-@api.get("/tables", responses={**INVALID})
-async def list_tables(catalog: CatalogDep, word: WordQuery = "") -> list[TableOut]:
+@api.get("/tables", response_model=list[TableOut], responses=INVALID)
+def list_tables(catalog: CatalogDep, word: WordQuery = "") -> list[Table]:
     """List the tables that the person's PostgreSQL role may read."""
-    tables = await run_in_threadpool(catalog.list_tables, word.strip())
-    return [TableOut.model_validate(table) for table in tables]
+    return catalog.list_tables(word.strip())
 
 
-@api.get("/tables/{schema}/{name:path}", responses={**MISSING})
-async def find_table(catalog: CatalogDep, schema: str, name: str) -> TableDetailsOut:
+@api.get("/tables/{schema}/{name:path}", response_model=TableDetailsOut, responses=MISSING)
+def find_table(catalog: CatalogDep, schema: str, name: str) -> Details:
     """Return one table with columns and some rows."""
-    details = await run_in_threadpool(catalog.find_table, schema, name)
-    return TableDetailsOut.model_validate(details)
+    return catalog.find_table(schema, name)

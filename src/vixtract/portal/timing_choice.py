@@ -5,12 +5,14 @@ Every timing can be shown and kept: one that the form has no choice for is of ki
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 
 from vixtract.language import Language, mark
-from vixtract.scheduler.timing import RANGES, Timing, TimingInput, build_timing
+from vixtract.scheduler.timing import Timing, TimingInput, build_timing
 
 KINDS = {
     "hourly": mark("Every hour"),
@@ -36,7 +38,6 @@ class TimingChoice:
         hour: 0-23, local.
         weekdays: 0 is Sunday; for kind weekly.
         day: of the month, 1-31; months without it are left out; for kind monthly.
-        date: for kind once.
         timing: the scheduler's own object; for kind custom.
     """
 
@@ -50,11 +51,10 @@ class TimingChoice:
 
 
 def build_timing_of_choice(when: TimingChoice) -> TimingInput:
-    """Turn a choice into the scheduler's timing object.
+    """Return the scheduler's timing object of a choice, or False for "only by hand".
 
     Args:
         when: complete: kind once has a date, weekly has weekdays, custom has a timing.
-    Returns: object of lists, or False for "only by hand".
     """
     if when.kind == "manual":
         return False
@@ -79,51 +79,40 @@ def _build_days(when: TimingChoice) -> dict[str, list[int]]:
 
 
 def read_choice(timing: TimingInput) -> TimingChoice:
-    """Return the form's choice that means the same as a timing.
-
-    Args:
-        timing: checked timing object, false or None.
-    Returns: the simplest choice; kind custom where none fits.
-    """
+    """Return the simplest choice with the meaning of a checked timing; kind custom if none has."""
     if timing is False or timing is None:
         return TimingChoice("manual")
     assert isinstance(timing, Mapping)
     checked = build_timing(timing)
-    given = {name for name in RANGES if getattr(checked, name) is not None}
-    single = {name for name in given if len(getattr(checked, name)) == 1}
-    minute = (checked.minutes or (0,))[0]
-    hour = (checked.hours or (0,))[0]
-    if given == single == {"minutes"}:
-        return TimingChoice("hourly", minute=minute, hour=TimingChoice.hour)
-    if {"hours", "minutes"} <= single:
-        found = _read_days(checked, given - {"hours", "minutes"}, minute, hour)
-        if found is not None:
-            return found
-    return TimingChoice("custom", timing={key: tuple(values) for key, values in timing.items()})
+    given = {name: list(values) for name, values in vars(checked).items() if values is not None}
+    custom = TimingChoice("custom", timing={key: tuple(values) for key, values in timing.items()})
+    choices = _list_candidates(checked)
+    return next((each for each in choices if build_timing_of_choice(each) == given), custom)
 
 
-def _read_days(timing: Timing, given: set[str], minute: int, hour: int) -> TimingChoice | None:
-    found = TimingChoice("daily", minute, hour) if not given else None
-    if given == {"weekdays"} and timing.weekdays:
-        kind = "workdays" if timing.weekdays == WORKDAYS else "weekly"
-        days = () if kind == "workdays" else timing.weekdays
-        found = TimingChoice(kind, minute, hour, weekdays=days)
-    elif given == {"days"} and timing.days and len(timing.days) == 1:
-        found = TimingChoice("monthly", minute, hour, day=timing.days[0])
-    elif given == {"years", "months", "days"}:
-        years, months, days = timing.years or (), timing.months or (), timing.days or ()
-        if len(years) == len(months) == len(days) == 1:
-            found = TimingChoice("once", minute, hour, date=date(years[0], months[0], days[0]))
-    return found
+def _list_candidates(timing: Timing) -> Iterator[TimingChoice]:
+    """Yield the choice of each kind that has the first values of a timing."""
+    if not timing.minutes:
+        return
+    minute = timing.minutes[0]
+    yield TimingChoice("hourly", minute)
+    if not timing.hours:
+        return
+    hour = timing.hours[0]
+    yield TimingChoice("daily", minute, hour)
+    yield TimingChoice("workdays", minute, hour)
+    if timing.weekdays:
+        yield TimingChoice("weekly", minute, hour, weekdays=timing.weekdays)
+    if timing.days:
+        yield TimingChoice("monthly", minute, hour, day=timing.days[0])
+        if timing.years and timing.months:
+            with suppress(ValueError):
+                day = date(timing.years[0], timing.months[0], timing.days[0])
+                yield TimingChoice("once", minute, hour, date=day)
 
 
 def describe_timing(timing: TimingInput, language: Language) -> str:
-    """Return a text that says when a timing runs.
-
-    Args:
-        timing: checked timing object, false or None.
-        language: of the words.
-    """
+    """Return a text that says when a timing, which has been checked, runs."""
     when = read_choice(timing)
     if when.kind == "custom":
         return _describe_custom(build_timing(when.timing or {}), language)
@@ -187,13 +176,9 @@ def _describe_clock(timing: Timing, language: Language) -> str:
 
 def _numbers(values: Sequence[int]) -> str:
     """Return numbers with ranges of three or more joined: `1, 2, 8-17`."""
-    parts: list[list[int]] = []
-    for value in values:
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1].append(value)
-        else:
-            parts.append([value])
-    texts = []
-    for part in parts:
-        texts += [f"{part[0]}-{part[-1]}"] if len(part) > 2 else [str(value) for value in part]
+    texts: list[str] = []
+    # Numbers of one range have the same distance from their position.
+    for _, pairs in groupby(enumerate(values), lambda pair: pair[1] - pair[0]):
+        part = [value for _, value in pairs]
+        texts += [f"{part[0]}-{part[-1]}"] if len(part) > 2 else map(str, part)
     return ", ".join(texts)

@@ -21,7 +21,6 @@ from vixtract.portal.identity import SESSION_COOKIE, HubLogin, User, read_author
 from vixtract.portal.labels import make_labels
 from vixtract.portal.scheduler_access import SchedulerAccess
 from vixtract.portal.timing_choice import describe_timing
-from vixtract.scheduler.client import SchedulerClient
 from vixtract.scheduler.timing import TimingError, get_zone
 
 ZONE_COOKIE = "vixtract_zone"
@@ -30,11 +29,7 @@ FORM_TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - name of a header
 
 
 class Pages:
-    """Templates, one set for each language.
-
-    Args:
-        config: says where the files are.
-    """
+    """Templates, one set for each language."""
 
     def __init__(self, config: PortalConfig) -> None:
         self.config = config
@@ -44,13 +39,7 @@ class Pages:
         }
 
     def render(self, language: Language, name: str, values: Mapping[str, Any]) -> str:
-        """Fill in a template.
-
-        Args:
-            language: of the page.
-            name: of the template's file.
-            values: what the template uses.
-        """
+        """Return the text of a template that is filled in."""
         return self._environments[language.code].get_template(name).render(values)
 
 
@@ -93,33 +82,20 @@ def _make_static_link(folder: Path, path: str) -> Callable[[str], str]:
     return link
 
 
-def find_zone(name: str, fallback: str) -> ZoneInfo:
-    """Return a zone by its name, or the fallback where that is not a zone."""
-    try:
-        return get_zone(name or fallback)
-    except TimingError:
-        return get_zone(fallback)
-
-
 def now() -> datetime:
     """Return the present moment, aware."""
     return datetime.now(timezone.utc)
 
 
-# Dependencies of routes.
-
-
 def get_pages(request: Request) -> Pages:
     """Return the process's templates."""
-    pages = request.app.state.pages
-    assert isinstance(pages, Pages)
+    pages: Pages = request.app.state.pages
     return pages
 
 
 def get_hub(request: Request) -> HubLogin:
     """Return the process's client of the Hub."""
-    hub = request.app.state.hub
-    assert isinstance(hub, HubLogin)
+    hub: HubLogin = request.app.state.hub
     return hub
 
 
@@ -152,20 +128,18 @@ async def get_changer(request: Request, person: Annotated[User, Depends(get_pers
     """
     # Browsers say where a request comes from; older ones and programs do not send this.
     site = request.headers.get("sec-fetch-site", "same-origin")
-    if person.by_cookie and site not in {"same-origin", "none"}:
-        raise ForbiddenError("This request came from another site.", "Use the portal's own pages.")
     if person.by_cookie:
+        if site not in {"same-origin", "none"}:
+            raise ForbiddenError(
+                "This request came from another site.", "Use the portal's own pages."
+            )
         given = request.headers.get(FORM_TOKEN_HEADER, "")
         person.check_form_token(given or (await read_form(request)).get(FORM_TOKEN, [""])[0])
     return person
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:
-    """Return the fields of a form; the app limits the size of bodies.
-
-    Args:
-        request: with a body of type `application/x-www-form-urlencoded`.
-    """
+    """Return the fields of a form, empty for any other body; the app limits the size of bodies."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         return {}
@@ -178,53 +152,42 @@ async def read_form(request: Request) -> dict[str, list[str]]:
 
 def get_viewer_zone(request: Request) -> ZoneInfo:
     """Return the browser's time zone, or the appliance's own where it is not known."""
-    return find_zone(
-        unquote(request.cookies.get(ZONE_COOKIE, ""))[:100], get_pages(request).config.timezone
-    )
+    fallback = get_pages(request).config.timezone
+    try:
+        return get_zone(unquote(request.cookies.get(ZONE_COOKIE, ""))[:100] or fallback)
+    except TimingError:
+        return get_zone(fallback)
 
 
-def get_access(request: Request, person: Annotated[User, Depends(get_person)]) -> SchedulerAccess:
+PersonDep = Annotated[User, Depends(get_person)]
+ChangerDep = Annotated[User, Depends(get_changer)]
+LanguageDep = Annotated[Language, Depends(get_language)]
+FormDep = Annotated[dict[str, list[str]], Depends(read_form)]
+
+
+def get_access(request: Request, person: PersonDep) -> SchedulerAccess:
     """Return the scheduler with the rights of the person."""
-    return SchedulerAccess(get_client(request), person)
+    state = request.app.state
+    return SchedulerAccess(state.client, person, state.pages.config.timezone)
 
 
-def get_changing_access(
-    request: Request, person: Annotated[User, Depends(get_changer)]
-) -> SchedulerAccess:
+def get_changing_access(request: Request, person: ChangerDep) -> SchedulerAccess:
     """Return the scheduler for a request that changes something."""
-    return SchedulerAccess(get_client(request), person)
-
-
-def get_client(request: Request) -> SchedulerClient:
-    """Return the process's client of the scheduler."""
-    client = request.app.state.client
-    assert isinstance(client, SchedulerClient)
-    return client
+    return get_access(request, person)
 
 
 AccessDep = Annotated[SchedulerAccess, Depends(get_access)]
 ChangingAccessDep = Annotated[SchedulerAccess, Depends(get_changing_access)]
-LanguageDep = Annotated[Language, Depends(get_language)]
-PersonDep = Annotated[User, Depends(get_person)]
 
 
 def make_page(
     request: Request, name: str, person: User | None, values: Mapping[str, Any], status: int = 200
 ) -> HTMLResponse:
-    """Make a page.
-
-    Args:
-        request: decides the language.
-        name: of the template's file.
-        person: who is signed in, or None.
-        values: what the template uses besides.
-        status: HTTP status.
-    """
+    """Make a page."""
     language = get_language(request)
-    notice = request.query_params.get("notice", "")
     common = {
         "person": person,
-        "notice": notice,
+        "notice": request.query_params.get("notice", ""),
         "path": request.url.path,
         "viewer_zone": get_viewer_zone(request),
     }
@@ -234,11 +197,6 @@ def make_page(
 
 
 def go_to(path: str, **query: str) -> RedirectResponse:
-    """Send the browser to a page of the portal after a change, so that a reload repeats nothing.
-
-    Args:
-        path: below the portal's prefix, beginning with a slash.
-        query: parameters of the address, such as `notice`.
-    """
+    """Send the browser to a page of the portal after a change, so that a reload repeats nothing."""
     tail = f"?{urlencode(query)}" if query else ""
     return RedirectResponse(f"{PREFIX}{path}{tail}", 303)
