@@ -200,7 +200,7 @@ class Settings:
     def certificate_names(self, *more: str) -> list[str]:
         """Return the names and addresses, `more` included, that an own certificate is for."""
         bind = self["VIXTRACT_BIND"].strip("[]")
-        # "Every address" is none that anybody connects to.
+        # No client connects to 0.0.0.0 or ::.
         bound = [] if ipaddress.ip_address(bind).is_unspecified else [bind]
         names = [*self.domains, *more, *bound, "localhost", "127.0.0.1", "::1"]
         return list(dict.fromkeys(names))

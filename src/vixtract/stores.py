@@ -1,4 +1,4 @@
-"""The one table of stores: each place where the appliance keeps something, and whose it is.
+"""The one table of stores: each place where the appliance keeps something, and its owner.
 
 The compose files are checked against it, and the table of volumes in docs/reference/architecture.md
 is generated from it.

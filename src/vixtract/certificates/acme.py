@@ -42,8 +42,6 @@ def build_command(account: Account, certs: Path, run: Path, *, force: bool = Fal
     """Build the command that gets or renews the certificate.
 
     Args:
-        account: authority and names.
-        certs: the volume of certificates.
         run: nginx's run directory, in memory.
         force: renew also when it is not due.
     """
@@ -68,12 +66,7 @@ def build_command(account: Account, certs: Path, run: Path, *, force: bool = Fal
 
 
 def served_by_another(account: Account, certs: Path) -> bool:
-    """Return whether another authority than the configured one issued the present certificate.
-
-    Args:
-        account: the configured authority.
-        certs: the volume of certificates.
-    """
+    """Return whether another authority than the configured one issued the present certificate."""
     try:
         text = (certs / "acme" / "renewal" / f"{LINEAGE}.conf").read_text("utf-8")
     except OSError:
@@ -111,8 +104,6 @@ def obtain(account: Account, certs: Path, run: Path, *, force: bool = False) -> 
     """Get the certificate, or renew it when it is due.
 
     Args:
-        account: authority and names.
-        certs: the volume of certificates.
         run: nginx's run directory, in memory.
         force: renew also when it is not due.
     Returns: the problem in one line, or an empty text.
@@ -141,11 +132,7 @@ def obtain(account: Account, certs: Path, run: Path, *, force: bool = False) -> 
 
 
 def explain(lines: Sequence[str]) -> str:
-    """Return the line of certbot's output that names the problem.
-
-    Args:
-        lines: its output.
-    """
+    """Return the line of certbot's output that names the problem."""
     said = [line.strip() for line in lines if line.strip()]
     details = [line for line in said if line.startswith(("Detail:", "Error:"))]
     named = [line for line in said if "rror" in line and "log" not in line.lower()]

@@ -31,7 +31,6 @@ class Choice:
     """The certificate to serve, and why it is not the wanted one.
 
     Args:
-        pair: the certificate.
         source: files, last-good, acme or self-signed.
         problem: why the wanted certificate is not served, or an empty text.
         cure: what to do about it.
@@ -87,8 +86,6 @@ def choose(
 
     Args:
         mode: self-signed, files or acme.
-        certs: the volume.
-        names: for a self-signed certificate.
         now: present time with its zone.
         serving: the certificate served now; None before the first choice.
     """
@@ -119,11 +116,7 @@ def _choose_supplied(
 
 
 def keep_last_good(certs: Path) -> None:
-    """Keep a copy of the operator's valid files, in case a later update is wrong.
-
-    Args:
-        certs: the volume.
-    """
+    """Keep a copy of the operator's valid files, in case a later update is wrong."""
     folder = certs / LAST_GOOD
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

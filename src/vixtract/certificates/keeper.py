@@ -38,7 +38,6 @@ class Keeper:
 
     Args:
         settings: checked settings of the front door.
-        certs: the volume nginx-certs.
         run: nginx's run directory.
     """
 

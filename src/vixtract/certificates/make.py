@@ -26,7 +26,6 @@ def make_self_signed(names: Sequence[str], now: datetime.datetime, days: int = S
     Args:
         names: host names and addresses; the first becomes its common name.
         now: present time with its zone.
-        days: its lifetime.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(names[0])

@@ -29,7 +29,6 @@ class Pair:
         chain: PEM, the server's own certificate first.
         key: PEM of the key that belongs to it, without a password.
         names: host names and addresses that it is for.
-        issuer: who signed it.
         not_before: when it becomes valid, UTC.
         not_after: when it expires, UTC.
         is_self_signed: whether it is its own issuer.
@@ -99,7 +98,6 @@ def check_dates(pair: Pair, now: datetime.datetime) -> None:
     """Refuse a certificate that is not valid yet, or has expired.
 
     Args:
-        pair: the certificate.
         now: present time with its zone.
     Raises:
         CertificateError: the message names the date.
@@ -121,7 +119,6 @@ def covers(pair: Pair, names: Sequence[str]) -> list[str]:
     """Return those names that a certificate does not cover.
 
     Args:
-        pair: the certificate.
         names: host names and addresses, small letters.
     """
     own = {name.lower() for name in pair.names}

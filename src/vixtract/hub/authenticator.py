@@ -60,8 +60,6 @@ class PeopleAuthenticator(Authenticator):
 
         Args:
             function: called with the arguments and options that follow.
-            arguments: positional arguments.
-            options: keyword arguments.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, partial(function, *arguments, **options))

@@ -8,11 +8,7 @@ from vixtract.people.database_tls import DatabaseTls
 
 
 class AuthorityHandler(BaseHandler):
-    """GET: the authority's certificate, PEM, without a login.
-
-    Args:
-        tls: where the authority is.
-    """
+    """GET: the authority's certificate, PEM, without a login."""
 
     def initialize(self, tls: DatabaseTls) -> None:
         """Take the options of the route."""

@@ -24,10 +24,8 @@ def call_hub(method: str, path: str, body: object = None, *, base_url: str = HUB
     """Send one request to the Hub as the operator.
 
     Args:
-        method: HTTP method.
         path: below the Hub's prefix, beginning with a slash.
         body: sent as JSON where it is not None.
-        base_url: the Hub's prefix.
     Returns: the answer's JSON, or None where it has no body.
     Raises:
         HubError: the Hub refused; the message is the Hub's.

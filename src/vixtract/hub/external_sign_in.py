@@ -29,11 +29,7 @@ DOWN = mark(
 
 
 class ExternalSignIn:
-    """Directory and issuer, each with threads of its own: one that hangs does not stop the other.
-
-    Args:
-        settings: checked settings.
-    """
+    """Directory and issuer, each with its own threads: one that hangs does not stop the other."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -51,7 +47,6 @@ class ExternalSignIn:
 
         Args:
             function: a method of `Directory`.
-            words: its arguments.
         Raises:
             DirectoryDownError: also when no answer came in time.
             NotAllowedError: as the method.
@@ -67,7 +62,6 @@ class ExternalSignIn:
         """Check a password of LDAP for the login form.
 
         Args:
-            name: person.
             password: as typed.
         Raises:
             HTTPError: 403 or 503 with words for the person; details are in the log.
@@ -90,7 +84,6 @@ class ExternalSignIn:
 
         Args:
             function: a method of `Provider`.
-            words: its arguments.
         Raises:
             HTTPError: 403 or 503 with words for the person.
         """

@@ -27,8 +27,6 @@ def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
 
     Args:
         handler: the login's handler; its request has the right first password.
-        name: person.
-        fingerprint: of the first password.
     Raises:
         Finish: always; the answer is sent.
     """

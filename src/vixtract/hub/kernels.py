@@ -94,7 +94,6 @@ def find_notice(folder: Path, kernel: str, now: float) -> str:
 
     Args:
         folder: where `vixtract.processes.labs` writes notices.
-        kernel: its id.
         now: seconds since 1970.
     """
     try:

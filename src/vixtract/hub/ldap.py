@@ -118,8 +118,6 @@ class Directory:
     def look_up(self, name: str) -> Identity | None:
         """Ask about a person without their password; only where `can_look_up`.
 
-        Args:
-            name: person.
         Returns: the person, or None where the directory does not have them any more.
         Raises:
             NotAllowedError: as `sign_in`.

@@ -66,12 +66,9 @@ class Lifecycle:
     """What is kept of people outside the Hub's own tables. All methods block.
 
     Args:
-        state: what the Hub remembers.
         server: PostgreSQL.
-        scheduler: the scheduler's client.
         publish: writes who is an administrator and who is blocked.
         packer: woken when there is something to pack.
-        home_root: directory of the homes.
         runtime_root: directory of people's sockets.
         secrets: directory of the vault's store.
     """
@@ -135,7 +132,6 @@ class Lifecycle:
         """Remove a person: hand over or archive what they own. May run again until all is done.
 
         Args:
-            name: person.
             plan: how; a removal that has begun goes on by the plan that it began with.
         """
         plan = self.state.plan(name) or plan

@@ -107,7 +107,6 @@ class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
         """Return the address at the issuer where the person signs in.
 
         Args:
-            attempt: this one.
             redirect_uri: where the issuer sends the browser back to.
         Raises:
             IssuerDownError: the issuer's metadata cannot be had.

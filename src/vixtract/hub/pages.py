@@ -26,8 +26,6 @@ class _PasswordMixin:
         """Store a new password and end all sessions of the person.
 
         Args:
-            user: the Hub's user.
-            password: new one.
             is_first: the person has to choose another one at the next login.
         Raises:
             PasswordError: the rules refuse it, or the person has no local password.

@@ -51,7 +51,6 @@ class PasswordError(VixtractError):
 
     Args:
         text: English message, to be translated before the values are filled in.
-        values: for its placeholders.
     """
 
     def __init__(self, text: str, *values: object) -> None:
@@ -68,11 +67,7 @@ class PasswordError(VixtractError):
 
 
 class LockedError(VixtractError):
-    """Too many failures; the message says how long to wait.
-
-    Args:
-        minutes: to wait.
-    """
+    """Too many failures; the message says how long to wait."""
 
     def __init__(self, minutes: int) -> None:
         super().__init__(
@@ -119,7 +114,6 @@ def check_new_password(password: str, *, name: str) -> None:
 
     Args:
         password: as typed.
-        name: person it is for.
     Raises:
         PasswordError: says which rule it breaks.
     """
@@ -164,7 +158,6 @@ class PasswordStore:
         """Set or replace a password and delete the name's failures. The caller checks the rules.
 
         Args:
-            name: person.
             password: clear text, at most MAX_LENGTH characters.
             is_first: another person knows it: it is accepted only to choose a new one.
         """
@@ -183,11 +176,7 @@ class PasswordStore:
         return frozenset(row[0] for row in rows)
 
     def fingerprint(self, name: str) -> str:
-        """Return a text that changes with the password; empty for a person without one.
-
-        Args:
-            name: person.
-        """
+        """Return a text that changes with the password; empty for a person without one."""
         stored = self._stored_hash(name)
         return hashlib.sha256(stored.encode()).hexdigest() if stored else ""
 

@@ -28,13 +28,7 @@ Answer = dict[str, Any]
 
 
 async def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Run a blocking function outside the event loop.
-
-    Args:
-        function: called with what follows.
-        arguments: positional arguments.
-        options: keyword arguments.
-    """
+    """Run a blocking function outside the event loop."""
     call = functools.partial(function, *arguments, **options)
     return await asyncio.get_running_loop().run_in_executor(None, call)
 

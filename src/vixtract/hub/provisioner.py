@@ -26,11 +26,8 @@ class DatabaseServer:
     """PostgreSQL as the superuser sees it.
 
     Args:
-        conninfo: superuser's connection text.
         bi_password: that the login `bi` is to have.
         role_key: secret that the passwords of people are made from.
-        host: host name.
-        port: port.
         home_root: directory of the homes, which remembers who left.
         tls: what its certificate is made from; None leaves its TLS alone.
         is_public: whether others can reach the appliance: no documented password then.
@@ -80,7 +77,6 @@ class Provisioner:
     """One daemon thread that keeps PostgreSQL in step with the Hub's users.
 
     Args:
-        server: where roles are made.
         list_names: returns the names of all people; called in the thread at each full pass.
         ensure_more: does what else belongs to a full pass.
     """

@@ -85,7 +85,6 @@ def change_roles(server: DatabaseServer, names: Iterable[str], runtime: Path = R
     """Give every role the password that its new key makes, and tell people's running servers.
 
     Args:
-        server: with the new key.
         names: people; those whom the Hub does not know stay locked out.
         runtime: directory of people's runtime directories.
     Returns: number of people.

@@ -30,12 +30,7 @@ STAYS, EXPIRED, GONE = "stays", "expired", "gone"
 
 
 def start_checks(app: Any, authenticator: Any) -> SessionCheck:
-    """Start the periodic check; called once, from the Hub's event loop.
-
-    Args:
-        app: the Hub.
-        authenticator: its authenticator.
-    """
+    """Start the periodic check; called once, from the Hub's event loop."""
     check = SessionCheck(app, authenticator)
     period_s = authenticator.external.settings.integer("SIGNIN_CHECK_S")
     check.timer = PeriodicCallback(check.check_all, period_s * 1000, jitter=0.1)
@@ -49,7 +44,6 @@ def judge_age(origin: Origin, now: float, hours: int) -> str:
     Args:
         origin: where the person signed in.
         now: seconds since 1970.
-        hours: SIGNIN_HOURS.
     Returns: STAYS, EXPIRED (sessions end) or GONE (the server ends too).
     """
     age_h = (now - origin.signed_in_at) / 3600
@@ -59,12 +53,7 @@ def judge_age(origin: Origin, now: float, hours: int) -> str:
 
 
 class SessionCheck:
-    """Checks all people of LDAP and OpenID Connect, again and again.
-
-    Args:
-        app: the Hub.
-        authenticator: its authenticator.
-    """
+    """Checks all people of LDAP and OpenID Connect, again and again."""
 
     def __init__(self, app: Any, authenticator: Any) -> None:
         self._app = app

@@ -15,8 +15,6 @@ def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:
     """End all cookies and tokens of a person; servers and the portal notice within 10 seconds.
 
     Args:
-        db: the Hub's session.
-        user: the Hub's user.
         keep_server: keep the token that a running server needs to ask the Hub.
     Returns: number of tokens that were deleted.
     """
@@ -52,7 +50,6 @@ async def stop_servers(handler: Any, user: Any) -> int:
 
     Args:
         handler: any of the Hub's handlers.
-        user: the Hub's user.
     Returns: number of servers that ran.
     """
     stopped = 0

@@ -47,8 +47,6 @@ def explain(language: Language, message: str, error: Exception | None) -> str:
     """Return why a sign-in failed, in the person's language where the catalogs know the text.
 
     Args:
-        language: of the person.
-        message: in English.
         error: the Hub's HTTPError behind it, whose text and values come apart; None where none is.
     """
     if isinstance(error, web.HTTPError) and error.log_message and error.args:

@@ -54,7 +54,6 @@ class Origin:
 
     Args:
         name: Hub, OS and PostgreSQL name.
-        source: LDAP or OIDC.
         subject: identifier that the source never gives to another account; empty if it has none.
         signed_in_at: last sign-in, seconds since 1970.
         is_ended: whether the sessions of that sign-in were ended already.
@@ -74,7 +73,6 @@ class SourceStore:
 
     Args:
         database: the Hub's SQLite file.
-        home_root: directory of the homes.
         clock: seconds since 1970.
     """
 
@@ -106,7 +104,6 @@ class SourceStore:
 
         Args:
             name: checked by the rules of `vixtract.people.names`.
-            source: LDAP or OIDC.
             subject: lasting identifier of the account there; empty if the source shows none.
         Raises:
             TakenError: the name is a local person's, another source's or another account's.
@@ -150,7 +147,6 @@ class SourceStore:
         """Set where a person signs in from now on.
 
         Args:
-            name: person.
             source: LOCAL, LDAP or OIDC; the next account of that name there is taken.
         """
         with open_sqlite(self._database) as connection:

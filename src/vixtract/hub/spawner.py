@@ -156,7 +156,6 @@ def find_listeners(port: int, tables: tuple[Path, ...] = _SOCKET_TABLES) -> set[
     """Return the uids of the accounts that listen on a TCP port.
 
     Args:
-        port: its number.
         tables: the system's lists of sockets.
     Source: https://www.kernel.org/doc/Documentation/networking/proc_net_tcp.txt
     """

@@ -21,7 +21,6 @@ class Teamwork:
 
     Args:
         server: PostgreSQL.
-        home_root: directory of the homes.
         packer: woken when a folder is to be packed.
         secrets: directory of the vault's store.
     """
@@ -46,18 +45,13 @@ class Teamwork:
         ]
 
     def members(self, name: str) -> list[str]:
-        """Return a team's members.
-
-        Args:
-            name: team.
-        """
+        """Return a team's members."""
         return list(teams.find_team(name, self.home_root).members)
 
     def add(self, name: str, *, is_private: bool, has_database: bool) -> Report:
         """Make a team, or change what an existing one has.
 
         Args:
-            name: team.
             is_private: whether BI does not see its schema.
             has_database: whether it gets a database of its own too.
         Raises:
@@ -73,11 +67,7 @@ class Teamwork:
         return report
 
     def ensure_role(self, team: teams.Team) -> str:
-        """Make a team's role, schema and memberships in PostgreSQL; return the line to report.
-
-        Args:
-            team: as it should be.
-        """
+        """Make a team's role, schema and memberships in PostgreSQL; return the line to report."""
         conninfo, name = self.server.conninfo, team.name
         sharing.ensure_team_role(conninfo, name, is_private=team.is_private)
         if team.has_database:
@@ -91,10 +81,6 @@ class Teamwork:
     def change(self, name: str, person: str, *, is_member: bool) -> Report:
         """Put a person into a team, or take them out.
 
-        Args:
-            name: team.
-            person: who.
-            is_member: membership wanted.
         Raises:
             TeamError: the team does not exist.
         """
@@ -116,8 +102,6 @@ class Teamwork:
     def remove(self, name: str) -> Report:
         """Remove a team: its folder is archived, its tables stay for those who read them.
 
-        Args:
-            name: team.
         Raises:
             TeamError: the team does not exist.
         """

@@ -181,6 +181,6 @@ def trust_authority(host: Host, instance: Instance, path: str) -> str:
     """Have the front door trust a private ACME server's authorities; return what was done.
 
     Args:
-        path: PEM file; empty takes them away.
+        path: PEM file; empty withdraws the trust.
     """
     return manage(host, instance, "authority", text=read_file(path) if path else "")

@@ -50,7 +50,7 @@ FOLLOW_S = 86400.0
 
 
 class ReaderLeftError(BaseException):
-    """The reader of standard output is gone. Derived so that no step on the way catches it."""
+    """The reader of standard output is gone. As a BaseException no step on the way catches it."""
 
 
 class Terminal:

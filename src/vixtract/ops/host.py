@@ -60,7 +60,7 @@ class Completed:
     def require(self, error: type[VixtractError], message: str, hint: str) -> str:
         """Return standard output; where the program failed, raise an error with its last line."""
         if not self.ok:
-            raise error(f"{message}: {self.last_line}", hint)
+            raise error(f"{message}: {self.last_line[:300]}", hint)
         return self.stdout
 
 

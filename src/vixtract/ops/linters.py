@@ -70,12 +70,12 @@ def ensure_eslint(session: Session, root: Path) -> bool:
         return True
     command = ["npm", "ci", "--no-progress", "--prefix", str(folder)]
     done = session.host.stream(command, timeout_s=INSTALL_S, on_line=session.console.detail)
-    if not done.ok:
-        raise CommandError(
-            f"The linter of JavaScript could not be installed: {done.last_line[:200]}",
-            "Check that npm reaches its registry (npm config get registry, HTTPS_PROXY,"
-            " NODE_EXTRA_CA_CERTS).",
-        )
+    done.require(
+        CommandError,
+        "The linter of JavaScript could not be installed",
+        "Check that npm reaches its registry (npm config get registry, HTTPS_PROXY,"
+        " NODE_EXTRA_CA_CERTS).",
+    )
     stamp.write_text(wanted, "ascii")
     return True
 

@@ -11,7 +11,7 @@ from vixtract.ops.instance import Instance
 from vixtract.ops.up import OPERATOR
 from vixtract.people_commands import build_words
 
-#: Removing a person ends runs and moves files, but packs nothing: minutes at most.
+#: Removing a person ends runs and moves files, but packs nothing.
 CALL_S = 900.0
 
 

@@ -51,7 +51,7 @@ def build_settings_page(_: str = "") -> str:
         "those that it is handed. A wrong value stops with exit code 3; all wrong ones are named "
         "at once, with file and line. A name that is not a setting gets a warning, and stops if "
         "it is one letter away from a setting's name. Names that begin with `COMPOSE_`, "
-        "`DOCKER_`, `BUILDKIT_` or `WORKER_` are others'.",
+        "`DOCKER_`, `BUILDKIT_` or `WORKER_` belong to other programs.",
     ]
     head = ["| setting | default | meaning | containers |", "|---|---|---|---|"]
     for group, settings in groupby(SETTINGS, key=attrgetter("group")):

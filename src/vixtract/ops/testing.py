@@ -220,10 +220,11 @@ def ensure_environment(session: Session, root: Path) -> Path:
         if not done.ok:
             for line in done.stdout.splitlines()[-15:]:
                 console.say(f"  {line}")
-            raise CommandError(
-                f"The tests' environment could not be made: {done.last_line[:200]}",
-                "Check that the package index can be reached (PIP_INDEX_URL, HTTPS_PROXY).",
-            )
+        done.require(
+            CommandError,
+            "The tests' environment could not be made",
+            "Check that the package index can be reached (PIP_INDEX_URL, HTTPS_PROXY).",
+        )
     stamp.write_text(wanted, "ascii")
     return programs
 

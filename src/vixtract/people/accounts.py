@@ -60,7 +60,6 @@ def ensure_account(
 
     Args:
         name: checked by the rules of `vixtract.people.names`.
-        home_root: directory of the homes.
         create_home: make a missing home too, with the next free uid.
     Raises:
         InvalidNameError: the name is a system account's or malformed.
@@ -107,11 +106,7 @@ def recreate_accounts(
 
 
 def next_uid(home_root: Path) -> int:
-    """Return the uid of the next new person: one above all owners of homes and all accounts.
-
-    Args:
-        home_root: directory of the homes.
-    """
+    """Return the uid of the next new person: one above all owners of homes and all accounts."""
     owners = [entry.lstat().st_uid for entry in home_root.iterdir()]
     accounts = [account.pw_uid for account in pwd.getpwall()]
     # Files of people who left may still exist: their uids are never used again.
@@ -125,7 +120,6 @@ def remove_account(name: str, uid: int) -> bool:
     """Remove the account of a person who left, and their processes in this container.
 
     Args:
-        name: account.
         uid: that it must have; a new person of this name has another one.
     Returns: whether there was such an account.
     Raises:
@@ -185,7 +179,6 @@ def set_admin(name: str, is_admin: bool) -> None:
     """Put an account into the group of library admins, or take it out.
 
     Args:
-        name: existing account.
         is_admin: membership wanted; processes that run already keep what they have.
     Raises:
         AccountError: gpasswd failed.
@@ -199,10 +192,6 @@ def set_admin(name: str, is_admin: bool) -> None:
 def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
     """Make a team's group with these members, those who have an account.
 
-    Args:
-        name: group.
-        gid: its number.
-        members: names.
     Raises:
         AccountError: a group of that name has another number, or a command failed.
     """
@@ -224,7 +213,6 @@ def set_group_folder(folder: Path, gid: int) -> None:
 
     Args:
         folder: directory of root and this group, in one of root's.
-        gid: the group.
     Raises:
         AccountError: chmod failed.
     """
@@ -236,7 +224,6 @@ def remove_group(name: str, gid: int) -> None:
     """Remove a team's group, where it is there.
 
     Args:
-        name: group.
         gid: number that it must have.
     """
     with _lock:
@@ -249,7 +236,6 @@ def ensure_runs_link(name: str, home_root: Path = Path("/home")) -> bool:
 
     Args:
         name: existing account with a home.
-        home_root: directory of the homes.
     Returns: whether the link was made.
     """
     try:

@@ -31,7 +31,6 @@ def ensure_place(home_root: Path, folder: str = "") -> Path:
     """Return a directory below `/home/.vixtract`, made 0700 root where it is missing.
 
     Args:
-        home_root: directory of the homes.
         folder: left, archive, kept or moving; empty is the place itself.
     """
     place = home_root / PLACE
@@ -56,22 +55,12 @@ def list_left(home_root: Path) -> list[tuple[str, int]]:
 
 
 def generation(name: str, home_root: Path) -> int:
-    """Return how many people of this name left before; each had another PostgreSQL password.
-
-    Args:
-        name: person.
-        home_root: directory of the homes.
-    """
+    """Return how many people of this name left before; each had another PostgreSQL password."""
     return sum(left == name for left, _ in list_left(home_root))
 
 
 def find_moved(name: str, home_root: Path) -> Path | None:
-    """Return the last home of this name that is not handed over yet.
-
-    Args:
-        name: person.
-        home_root: directory of the homes.
-    """
+    """Return the last home of this name that is not handed over yet."""
     for left, uid in reversed(list_left(home_root)):
         path = home_root / PLACE / "moving" / f"{left}.{uid}"
         if left == name and path.is_dir():
@@ -84,7 +73,6 @@ def take_home(name: str, home_root: Path, folder: str) -> Path | None:
 
     Args:
         name: person whose processes have ended.
-        home_root: directory of the homes.
         folder: archive (to be packed), kept, or moving (to be handed over).
     Returns: the new path; None where there is no home any more.
     Raises:
@@ -112,9 +100,7 @@ def choose_folder(name: str, to: str, home_root: Path) -> str:
     """Return a name that is free in the other person's home: `from-<name>`.
 
     Args:
-        name: person who leaves.
         to: person who gets the files.
-        home_root: directory of the homes.
     """
     number, folder = 1, f"from-{name}"
     while os.path.lexists(home_root / to / folder):
@@ -130,7 +116,6 @@ def hand_over_home(name: str, to: str, folder: str, home_root: Path) -> Path | N
         name: person who leaves; their processes have ended.
         to: person who gets the files; has a home.
         folder: from `choose_folder`.
-        home_root: directory of the homes.
     Returns: where the files are now; None where there were none left to move.
     Raises:
         ArchiveError: the files cannot be moved, or the folder's name is taken.
@@ -166,11 +151,7 @@ def _give(top: Path, uid: int, to: int) -> None:
 
 
 class Packer:
-    """A daemon thread that packs archived homes into `<name>.<uid>.tar.gz`.
-
-    Args:
-        home_root: directory of the homes.
-    """
+    """A daemon thread that packs archived homes into `<name>.<uid>.tar.gz`."""
 
     def __init__(self, home_root: Path) -> None:
         self._home_root = home_root
@@ -199,8 +180,6 @@ class Packer:
 def pack(home_root: Path) -> list[Path]:
     """Pack all directories in the archive; an interruption leaves the directory or the whole file.
 
-    Args:
-        home_root: directory of the homes.
     Returns: the files made.
     Raises:
         ArchiveError: tar failed; the directory stays.

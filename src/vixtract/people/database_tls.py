@@ -97,8 +97,6 @@ class DatabaseTls:
     def ensure_served(self, conninfo: str) -> None:
         """Make the server use the certificate; nothing is written where it does already.
 
-        Args:
-            conninfo: superuser's connection text.
         Raises:
             CertificateError: there is no authority.
             RoleError: PostgreSQL is away or refuses.

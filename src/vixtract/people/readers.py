@@ -43,7 +43,6 @@ class Reader:
     """A read-only login.
 
     Args:
-        name: login.
         schemas: chosen schemas of database etl.
         sees_all: every published schema, also later ones.
     """
@@ -56,9 +55,6 @@ class Reader:
 def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
     """Make a login, or give an existing one more schemas.
 
-    Args:
-        conninfo: superuser's connection text.
-        reader: what is wanted.
     Returns: `lines`, and `password` where the login is new.
     Raises:
         InvalidNameError: the name is malformed or reserved.
@@ -89,9 +85,6 @@ def add_reader(conninfo: str, reader: Reader) -> dict[str, Any]:
 def reset_password(conninfo: str, name: str) -> str:
     """Give a reader a new random password, end its sessions, and return the password.
 
-    Args:
-        conninfo: superuser's connection text.
-        name: reader.
     Raises:
         RoleError: the reader does not exist.
     """
@@ -107,9 +100,6 @@ def reset_password(conninfo: str, name: str) -> str:
 def remove_reader(conninfo: str, name: str) -> None:
     """Remove a reader and end its sessions.
 
-    Args:
-        conninfo: superuser's connection text.
-        name: reader.
     Raises:
         RoleError: the reader does not exist.
     """
@@ -120,11 +110,7 @@ def remove_reader(conninfo: str, name: str) -> None:
 
 
 def list_readers(conninfo: str) -> list[dict[str, Any]]:
-    """Return all read-only logins: name, whether they see all, chosen schemas, open sessions.
-
-    Args:
-        conninfo: superuser's connection text.
-    """
+    """Return all read-only logins: name, whether they see all, chosen schemas, open sessions."""
     query = """
         SELECT r.rolname, EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.member = r.oid
                  AND m.roleid = (SELECT oid FROM pg_roles WHERE rolname = %(all)s)),

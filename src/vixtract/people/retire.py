@@ -26,7 +26,6 @@ def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
     """Lock a role and end its sessions; what it owns stays.
 
     Args:
-        conninfo: superuser's connection text.
         name: role; nothing happens where it is missing or not in the group.
         group: that the role must belong to.
     Returns: whether there is such a role.
@@ -45,9 +44,6 @@ def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
 def end_sessions(conninfo: str, name: str) -> int:
     """End all sessions of a role.
 
-    Args:
-        conninfo: superuser's connection text.
-        name: role.
     Returns: how many there were.
     """
     with connect(conninfo) as connection:
@@ -65,8 +61,6 @@ def archive_role(
     """Rename the role of a person who left: it keeps what it owns and granted, for readers.
 
     Args:
-        conninfo: superuser's connection text.
-        name: role.
         now: present time, part of the new name.
         group: that the role must belong to.
     Returns: name of the archived role; empty where the role is gone.
@@ -91,11 +85,6 @@ def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) ->
     SECURITY DEFINER functions become SECURITY INVOKER: otherwise they would run with the rights of
     the new owner.
 
-    Args:
-        conninfo: superuser's connection text.
-        name: role that goes.
-        to: role that gets everything.
-        now: present time.
     Returns: whether there was such a role.
     Raises:
         RoleError: PostgreSQL is away or refuses.
@@ -122,12 +111,7 @@ def hand_over_role(conninfo: str, name: str, to: str, now: datetime.datetime) ->
 
 
 def drop_role(conninfo: str, name: str) -> None:
-    """Drop a role that owns nothing, with all that was granted to it.
-
-    Args:
-        conninfo: superuser's connection text.
-        name: role.
-    """
+    """Drop a role that owns nothing, with all that was granted to it."""
     for database in _list_databases(conninfo):
         with connect(conninfo, database) as connection:
             run(connection, "DROP OWNED BY {}", name)

@@ -58,7 +58,6 @@ def role_password(key: str, name: str, generation: int = 0) -> str:
 
     Args:
         key: content of the secret `role_key`.
-        name: role.
         generation: number of people of this name who left before; each had another password.
     """
     text = f"pg:{name}:{generation}" if generation else f"pg:{name}"
@@ -71,10 +70,7 @@ def person_environment(
     """Return the variables with which libpq and SQLAlchemy connect as the person.
 
     Args:
-        name: person.
         key: content of the secret `role_key`.
-        host: PostgreSQL's host name.
-        port: its port.
         generation: as for `role_password`.
     """
     return login_environment(name, role_password(key, name, generation), host=host, port=port)
@@ -84,10 +80,7 @@ def login_environment(name: str, password: str, *, host: str, port: int) -> dict
     """Return `person_environment` for a password that is known.
 
     Args:
-        name: person.
         password: of `role_password`.
-        host: PostgreSQL's host name.
-        port: its port.
     """
     login = f"{quote(name, safe='')}:{password}"
     return {
@@ -127,7 +120,6 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
     """Make the databases `etl` and `vixtract`, the groups, and the logins `bi` and `vixtract`.
 
     Args:
-        conninfo: superuser's connection text.
         key: content of the secret `role_key`.
         bi_password: password that the login `bi` has afterwards.
     Raises:
@@ -157,7 +149,6 @@ def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> N
 
     Args:
         conninfo: superuser's connection text; `ensure_databases` has run before.
-        name: person.
         key: content of the secret `role_key`.
         generation: as for `role_password`.
     Raises:
@@ -195,7 +186,6 @@ def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Conn
     That one listens on the same socket as the real one, makes the database and ends.
 
     Args:
-        conninfo: superuser's connection text.
         autocommit: whether each statement is a transaction.
     Raises:
         RoleError: it is that server.
@@ -215,7 +205,6 @@ def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
     """Open one transaction under the lock that every change of roles takes.
 
     Args:
-        conninfo: superuser's connection text.
         database: another database than the text's.
     Raises:
         RoleError: whatever psycopg raises.
@@ -243,7 +232,6 @@ def run(connection: Connection, statement: LiteralString, *names: str, **values:
         connection: superuser's.
         statement: SQL with `{}` or `{0}` for a name, and `{key}` for a value.
         names: of roles, schemas, databases or settings.
-        values: literals by key.
     """
     from psycopg import sql
 
@@ -256,7 +244,6 @@ def ensure_group(connection: Connection, name: str) -> None:
 
     Args:
         connection: superuser's.
-        name: role.
     """
     if find_role(connection, name) is None:
         run(connection, "CREATE ROLE {} NOLOGIN", name)
@@ -312,7 +299,6 @@ def claim_schema(connection: Connection, name: str) -> bool:
 
     Args:
         connection: superuser's, to the schema's database.
-        name: role and schema.
     Raises:
         RoleError: the schema belongs to another role.
     """
@@ -348,10 +334,6 @@ def _step_aside(connection: Connection, name: str, day: str) -> None:
 def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
     """Make a database where it is missing; another process may make it at the same time.
 
-    Args:
-        conninfo: superuser's connection text.
-        name: database.
-        owner: role that is there.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
@@ -383,7 +365,6 @@ def find_role(connection: Connection, name: str) -> _Role | None:
 
     Args:
         connection: superuser's.
-        name: role.
     """
     query = "SELECT rolsuper, rolcanlogin, rolpassword FROM pg_authid WHERE rolname = %s"
     row = connection.execute(query, [name]).fetchone()
@@ -395,8 +376,6 @@ def is_member(connection: Connection, name: str, group: str) -> bool:
 
     Args:
         connection: superuser's.
-        name: role.
-        group: role.
     """
     query = """
         SELECT 1 FROM pg_auth_members

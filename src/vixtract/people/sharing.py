@@ -96,8 +96,6 @@ def ensure_team_role(conninfo: str, name: str, *, is_private: bool, database: st
     """Make a team's group role and its schema.
 
     Args:
-        conninfo: superuser's connection text.
-        name: team.
         is_private: whether BI does not see the schema.
         database: where the schema is made.
     Raises:
@@ -122,7 +120,6 @@ def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
     """Make a team's own database, with a schema of its name in it.
 
     Args:
-        conninfo: superuser's connection text.
         name: team, whose role is there.
         is_private: whether BI may not connect.
     Raises:
@@ -148,10 +145,7 @@ def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool)
     """Put a person's role into a team's, or take it out; running sessions notice at once.
 
     Args:
-        conninfo: superuser's connection text.
-        team: team.
         person: person; a missing role has no membership to remove.
-        is_member_wanted: membership wanted.
     Raises:
         RoleError: one of the roles is missing or not made by ViXtract, or PostgreSQL is away.
     """

@@ -48,7 +48,6 @@ class Team:
 
     Args:
         name: of team, schema, group role and folder.
-        gid: of its group.
         members: names, sorted.
         is_private: whether BI does not see its schema.
         has_database: whether it has a database of its own beside the schema.
@@ -71,23 +70,13 @@ def read_teams(home_root: Path = Path("/home")) -> dict[str, Team]:
 
 
 def teams_of(name: str, home_root: Path = Path("/home")) -> list[Team]:
-    """Return a person's teams, sorted by name.
-
-    Args:
-        name: person.
-        home_root: directory of the homes.
-    """
+    """Return a person's teams, sorted by name."""
     teams = read_teams(home_root)
     return [teams[team] for team in sorted(teams) if name in teams[team].members]
 
 
 def team_groups(name: str, home_root: Path) -> tuple[int, ...]:
-    """Return the groups of a person's teams.
-
-    Args:
-        name: person.
-        home_root: directory of the homes.
-    """
+    """Return the groups of a person's teams."""
     return tuple(team.gid for team in teams_of(name, home_root))
 
 
@@ -98,7 +87,6 @@ def add_team(
 
     Args:
         name: by the rules of people's names.
-        home_root: directory of the homes.
         is_private: whether BI does not see its schema.
         has_database: whether it gets a database too.
     Raises:
@@ -126,11 +114,6 @@ def add_team(
 def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> Team:
     """Put a person into a team, or take them out.
 
-    Args:
-        name: team.
-        person: who; has an account.
-        home_root: directory of the homes.
-        is_member: membership wanted.
     Returns: the team as it is now.
     Raises:
         TeamError: the team does not exist.
@@ -150,9 +133,6 @@ def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> T
 def find_team(name: str, home_root: Path) -> Team:
     """Return a team.
 
-    Args:
-        name: team.
-        home_root: directory of the homes.
     Raises:
         TeamError: there is none of this name.
     """
@@ -165,9 +145,6 @@ def find_team(name: str, home_root: Path) -> Team:
 def remove_team(name: str, home_root: Path) -> Path | None:
     """Remove a team and its group; its folder goes to the archive.
 
-    Args:
-        name: team.
-        home_root: directory of the homes.
     Returns: the folder's new path; None where there was none.
     """
     content = _load(home_root)
@@ -187,8 +164,6 @@ def remove_team(name: str, home_root: Path) -> Path | None:
 def ensure_teams(home_root: Path = Path("/home")) -> list[str]:
     """Make all groups, memberships, folders and links again; a team that fails is skipped.
 
-    Args:
-        home_root: directory of the homes.
     Returns: names of the teams that are complete.
     """
     made = []
@@ -205,9 +180,6 @@ def ensure_teams(home_root: Path = Path("/home")) -> list[str]:
 def ensure_team(team: Team, home_root: Path) -> None:
     """Make one team's group, memberships, folder and links.
 
-    Args:
-        team: as it should be.
-        home_root: directory of the homes.
     Raises:
         AccountError: the group cannot be made.
     """
