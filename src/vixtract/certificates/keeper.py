@@ -34,12 +34,7 @@ RENEW_REQUEST = "acme-renew"
 
 
 class Keeper:
-    """Chooses the certificate that nginx serves, and keeps it up to date.
-
-    Args:
-        settings: checked settings of the front door.
-        run: nginx's run directory.
-    """
+    """Chooses the certificate that nginx serves, and keeps it up to date."""
 
     def __init__(self, settings: Settings, certs: Path = CERTS, run: Path = RUN) -> None:
         self.mode = settings.https_mode

@@ -56,11 +56,7 @@ class PeopleAuthenticator(Authenticator):
     async def run_blocking(
         self, function: Callable[..., Result], *arguments: Any, **options: Any
     ) -> Result:
-        """Run a blocking function outside the event loop.
-
-        Args:
-            function: called with the arguments and options that follow.
-        """
+        """Run a blocking function outside the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, partial(function, *arguments, **options))
 
@@ -118,10 +114,6 @@ class PeopleAuthenticator(Authenticator):
     async def check_password(self, handler: Any, name: str, password: str) -> bool:
         """Check a password and count failures.
 
-        Args:
-            handler: request that the password came with.
-            name: person, in lower case.
-            password: as typed.
         Raises:
             HTTPError: 429 while this name is locked for this client.
         """

@@ -43,10 +43,8 @@ class ExternalSignIn:
             log.warning(self.directory.describe_risk())
 
     async def ask_directory(self, function: Callable[..., Identity | None], *words: str) -> Any:
-        """Call the directory outside the event loop.
+        """Call a method of `Directory` outside the event loop.
 
-        Args:
-            function: a method of `Directory`.
         Raises:
             DirectoryDownError: also when no answer came in time.
             NotAllowedError: as the method.
@@ -61,8 +59,6 @@ class ExternalSignIn:
     async def check_password(self, name: str, password: str) -> Identity | None:
         """Check a password of LDAP for the login form.
 
-        Args:
-            password: as typed.
         Raises:
             HTTPError: 403 or 503 with words for the person; details are in the log.
         """
@@ -80,10 +76,8 @@ class ExternalSignIn:
         return found
 
     async def ask_issuer(self, function: Callable[..., Result], *words: Any) -> Result:
-        """Call the issuer outside the event loop.
+        """Call a method of `Provider` outside the event loop.
 
-        Args:
-            function: a method of `Provider`.
         Raises:
             HTTPError: 403 or 503 with words for the person.
         """

@@ -23,10 +23,8 @@ MINUTES = 10
 
 
 def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
-    """Send a browser to the page instead of logging it in.
+    """Send a browser with the right first password to the page instead of logging it in.
 
-    Args:
-        handler: the login's handler; its request has the right first password.
     Raises:
         Finish: always; the answer is sent.
     """

@@ -73,11 +73,7 @@ class _Tls(ldap3.Tls):
 
 
 class Directory:
-    """One directory, on one or several servers.
-
-    Args:
-        settings: checked settings with LDAP_URL set.
-    """
+    """One directory, on one or several servers; LDAP_URL is set."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -97,12 +93,8 @@ class Directory:
         return ""
 
     def sign_in(self, name: str, password: str) -> Identity | None:
-        """Check a password, then the groups.
+        """Check a password, then the groups; return None for an unknown name or a wrong password.
 
-        Args:
-            name: checked by the rules of `vixtract.people.names`.
-            password: as typed.
-        Returns: the person, or None for an unknown name or a wrong password.
         Raises:
             NotAllowedError: not in the allowed group, or locked.
             DirectoryDownError: no server answered in time, or the settings do not fit it.
@@ -116,12 +108,9 @@ class Directory:
             return self._sign_in_by_template(name, password)
 
     def look_up(self, name: str) -> Identity | None:
-        """Ask about a person without their password; only where `can_look_up`.
+        """Return a person without their password, or None where they are gone; needs `can_look_up`.
 
-        Returns: the person, or None where the directory does not have them any more.
-        Raises:
-            NotAllowedError: as `sign_in`.
-            DirectoryDownError: as `sign_in`.
+        Errors are those of `sign_in`.
         """
         with self._errors(), self._service() as connection:
             entry = self._find_entry(connection, name)

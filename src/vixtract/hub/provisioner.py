@@ -26,9 +26,7 @@ class DatabaseServer:
     """PostgreSQL as the superuser sees it.
 
     Args:
-        bi_password: that the login `bi` is to have.
         role_key: secret that the passwords of people are made from.
-        home_root: directory of the homes, which remembers who left.
         tls: what its certificate is made from; None leaves its TLS alone.
         is_public: whether others can reach the appliance: no documented password then.
     """
@@ -76,9 +74,7 @@ class DatabaseServer:
 class Provisioner:
     """One daemon thread that keeps PostgreSQL in step with the Hub's users.
 
-    Args:
-        list_names: returns the names of all people; called in the thread at each full pass.
-        ensure_more: does what else belongs to a full pass.
+    `list_names` and `ensure_more` are called in the thread at each full pass.
     """
 
     def __init__(
@@ -102,11 +98,7 @@ class Provisioner:
         self._thread.start()
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """End the thread after the statement that it is at.
-
-        Args:
-            timeout_s: longest wait for it.
-        """
+        """End the thread after the statement that it is at."""
         self._stop = True
         self._wake.set()
         self._thread.join(timeout_s)

@@ -12,11 +12,10 @@ STOP_S = 40.0
 
 
 def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:
-    """End all cookies and tokens of a person; servers and the portal notice within 10 seconds.
+    """End all cookies and tokens of a person; return the number of tokens.
 
-    Args:
-        keep_server: keep the token that a running server needs to ask the Hub.
-    Returns: number of tokens that were deleted.
+    Servers and the portal notice within 10 seconds. `keep_server` keeps the token that a running
+    server needs to ask the Hub.
     """
     row = user.orm_user
     kept = {_find_own_token(user, spawner) for spawner in user.spawners.values()}
@@ -46,12 +45,7 @@ def _find_own_token(user: Any, spawner: Any) -> Any:
 
 
 async def stop_servers(handler: Any, user: Any) -> int:
-    """Stop a person's servers, with all kernels in them.
-
-    Args:
-        handler: any of the Hub's handlers.
-    Returns: number of servers that ran.
-    """
+    """Stop a person's servers, with all kernels in them; return how many ran."""
     stopped = 0
     for name, spawner in list(user.spawners.items()):
         for _ in range(int(STOP_S / 0.5)):

@@ -155,8 +155,6 @@ class PersonSpawner(LocalProcessSpawner):
 def find_listeners(port: int, tables: tuple[Path, ...] = _SOCKET_TABLES) -> set[int]:
     """Return the uids of the accounts that listen on a TCP port.
 
-    Args:
-        tables: the system's lists of sockets.
     Source: https://www.kernel.org/doc/Documentation/networking/proc_net_tcp.txt
     """
     found = set()

@@ -17,13 +17,7 @@ from vixtract.vault import owners
 
 @dataclass(frozen=True)
 class Teamwork:
-    """Changes of teams. All methods block, and may run again.
-
-    Args:
-        server: PostgreSQL.
-        packer: woken when a folder is to be packed.
-        secrets: directory of the vault's store.
-    """
+    """Changes of teams. All methods block, and may run again."""
 
     server: DatabaseServer
     home_root: Path
@@ -51,9 +45,6 @@ class Teamwork:
     def add(self, name: str, *, is_private: bool, has_database: bool) -> Report:
         """Make a team, or change what an existing one has.
 
-        Args:
-            is_private: whether BI does not see its schema.
-            has_database: whether it gets a database of its own too.
         Raises:
             InvalidNameError: the name is malformed, reserved or a person's.
         """

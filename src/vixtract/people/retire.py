@@ -23,11 +23,8 @@ ARCHIVED = "removed:"
 
 
 def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
-    """Lock a role and end its sessions; what it owns stays.
+    """Lock a role of a group and end its sessions; what it owns stays.
 
-    Args:
-        name: role; nothing happens where it is missing or not in the group.
-        group: that the role must belong to.
     Returns: whether there is such a role.
     Raises:
         RoleError: PostgreSQL is away or refuses.
@@ -42,10 +39,7 @@ def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
 
 
 def end_sessions(conninfo: str, name: str) -> int:
-    """End all sessions of a role.
-
-    Returns: how many there were.
-    """
+    """End all sessions of a role."""
     with connect(conninfo) as connection:
         query = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -60,10 +54,7 @@ def archive_role(
 ) -> str:
     """Rename the role of a person who left: it keeps what it owns and granted, for readers.
 
-    Args:
-        now: present time, part of the new name.
-        group: that the role must belong to.
-    Returns: name of the archived role; empty where the role is gone.
+    Returns: name of the archived role; empty where the group has no such role.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
