@@ -17,7 +17,7 @@ _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 #: What both generations of compose take, without a blank.
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([bkmgt]?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)([bkmgt]?)b?", re.IGNORECASE)
 _SMALLEST_SIZE = 6 * MIB
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 _BYPASSED = re.compile(r"\*|[A-Za-z0-9_.*:/\[\]-]+")
@@ -106,7 +106,7 @@ def _is_url(value: str, schemes: Collection[str] = ("http", "https")) -> bool:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    has_odd_letter = re.search(r"[\s\"'<>\\]", value) is not None
+    has_odd_letter = re.search(r"[\s\"<>\\]", value) is not None
     return has_host and parts.scheme in schemes and not has_odd_letter
 
 

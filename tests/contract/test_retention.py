@@ -14,6 +14,8 @@ import pytest
 from vixtract.ledger.database import Database
 from vixtract.ledger.history import list_trash
 from vixtract.ledger.runs import NewRun, Outcome, add_run, finish_run
+from vixtract.runner.config import RunnerConfig
+from vixtract.runner.daemon import Runner
 from vixtract.runner.protocol import parse_request
 from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.retention import Retention
@@ -81,6 +83,15 @@ def test_a_folder_that_cannot_be_deleted_is_not_asked_for_forever(retention, dat
     with played_runner(tmp_path / "r.sock", refused):
         retention.remove_folders()
     assert list_trash(database) == []
+
+
+def test_a_folder_is_asked_for_again_when_the_runner_had_no_room(retention, database, tmp_path):
+    retention.delete()
+    runner = Runner(RunnerConfig(socket_path=tmp_path / "r.sock"))
+    with played_runner(tmp_path / "r.sock", dict(runner.refusal("busy"))) as seen:
+        assert retention.remove_folders() is True
+    assert len(seen) == 1 and len(list_trash(database)) == 4
+    assert not runner.refusal("stranger")["busy"]
 
 
 def test_nothing_is_deleted_right_after_a_start(retention, database):

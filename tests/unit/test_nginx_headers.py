@@ -91,6 +91,19 @@ def test_every_place_that_adds_a_header_adds_the_common_ones(mode):
     assert all(common <= headers_of(block) for block in serving)
 
 
+@pytest.mark.parametrize(
+    ("bind", "only"), [("127.0.0.2", "yes"), ("::1", "yes"), ("[::1]", "yes"), ("[::]", "")]
+)
+def test_a_loopback_address_is_known_with_brackets_too(bind, only):
+    """Compose publishes on an IPv6 address in brackets; there, plain HTTP is the default."""
+    with open_folder() as folder:
+        config = LINT.render(folder, {"VIXTRACT_BIND": bind})
+        written = (config.parent / "server.d/site.conf").read_text(encoding="ascii")
+        servers = (config.parent / "servers.d/site.conf").read_text(encoding="ascii")
+    assert f'set $loopback_only "{only}";' in written
+    assert ("8443" in servers) == (only == "")
+
+
 def test_common_headers_are_written_in_one_file():
     for name in headers_of(read_block(read_tokens(COMMON), NGINX)):
         files = [*NGINX.rglob("*.conf"), NGINX / "front-door"]

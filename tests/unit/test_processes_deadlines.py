@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from vixtract.processes.person import Person
 from vixtract.processes.questions import UnansweredError, ask, connect, receive_line
 from vixtract.processes.server import QuestionServer, ServerConfig
 from vixtract.processes.usage import read_processes
+from vixtract.runner.plugin import Plugin
 from vixtract.runner.prepared import PreparedProcess
 from vixtract.vault.isolated_test import IsolatedTest
 
@@ -35,6 +37,13 @@ def stop_itself(*_: object) -> None:
 
 def is_there(pid: int) -> bool:
     return bool(tree.read_stat(pid))
+
+
+def is_listened_on(path: Path) -> bool:
+    """Say whether a server listens: between bind and listen connections are refused."""
+    rows = (line.split() for line in Path("/proc/net/unix").read_text("utf-8").splitlines())
+    # __SO_ACCEPTCON
+    return any(row[3] == "00010000" and row[-1] == str(path) for row in rows)
 
 
 class Slow(QuestionServer):
@@ -63,7 +72,7 @@ def server(tmp_path):
             Slow(config).run()
         finally:
             os._exit(0)
-    wait_until(config.path.is_socket, "the socket", interval_s=0.02)
+    wait_until(lambda: is_listened_on(config.path), "the server", interval_s=0.02)
     yield config.path
     os.kill(pid, signal.SIGTERM)
     assert tree.wait_for(pid, 10) == 0
@@ -107,6 +116,61 @@ def test_a_question_that_is_too_long_gets_no_place_for_long(server):
             # The server hung up in the middle.
             assert error.errno in (errno.EPIPE, errno.ECONNRESET)
     assert ask(server, {}, timeout_s=20)["uid"] == os.getuid()
+
+
+@contextmanager
+def refusing_server(path: Path, refusal: bytes):
+    """Answer one connection at once, before its question has come, and close it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                # The question fills the socket's buffer by then: its end meets a closed socket.
+                time.sleep(0.2)
+                connection.sendall(refusal)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        thread.join(20)
+
+
+def test_a_refusal_in_the_middle_of_a_long_question_is_heard(tmp_path):
+    with refusing_server(tmp_path / "s", b'{"busy":true}\n'):
+        assert ask(tmp_path / "s", {"text": "x" * 1_500_000}, timeout_s=20) == {"busy": True}
+    (tmp_path / "s").unlink()
+    refusal = b'{"type":"refused","description":"64 runs.","hint":"Try later."}\n'
+    lines = []
+    job = {"id": "j1", "username": "anna", "params": {"script": "x" * 1_500_000}}
+    with refusing_server(tmp_path / "s", refusal):
+        assert Plugin("shell", tmp_path / "s", lines.append).run(json.dumps(job)) == 0
+    assert lines == [{"complete": 1, "code": 1, "description": "64 runs. Try later."}]
+
+
+def test_a_full_queue_of_connections_is_waited_for(tmp_path):
+    path, config = tmp_path / "s", ServerConfig(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        held = [connect(path, timeout_s=20) for _ in range(2)]
+        with pytest.raises(UnansweredError):
+            ask(path, {}, timeout_s=20)
+
+        def serve() -> None:
+            for _ in held:
+                listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                receive_line(connection, 20, limit=config.max_question)
+                connection.sendall(b'{"uid":1}\n')
+
+        threading.Timer(0.5, serve).start()
+        assert ask(path, {}, timeout_s=20, patience_s=20) == {"uid": 1}
+        for connection in held:
+            connection.close()
 
 
 @contextmanager

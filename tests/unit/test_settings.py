@@ -82,6 +82,8 @@ def test_values_are_checked_for_truth_too(name, value, words):
         ("JUPYTER_MEMORY", "1.5G"),
         ("JUPYTER_MEMORY", "512mb"),
         ("JUPYTER_MEMORY", "0"),
+        ("JUPYTER_MEMORY", "1073741824"),
+        ("PIP_INDEX_URL", "https://name:it's%40word@pypi.example.com:8443/simple/"),
         ("PUBLIC_URL", "http://[fd00::1]:8080/etl"),
         ("HTTP_PROXY", "proxy:3128"),
         ("HTTPS_PROXY", "http://name:word@proxy.example.com:3128"),

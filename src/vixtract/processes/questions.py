@@ -36,7 +36,6 @@ def connect(
     """Connect to a server.
 
     Args:
-        path: of its socket.
         timeout_s: for one try; also the timeout of the socket that is returned.
         patience_s: seconds to try again while the server is just being started.
         is_wanted: whether to try again at all.
@@ -69,8 +68,6 @@ def ask(
     """Ask a server one question.
 
     Args:
-        path: of its socket.
-        question: JSON object.
         timeout_s: for connection, question and answer together.
         patience_s: seconds to ask again while the server is being started or is busy.
         files: takes the descriptors that come with the answer, which the caller closes; None lets
@@ -85,7 +82,8 @@ def ask(
             answer = _ask_once(path, question, timeout_s, files)
             if not answer.get("busy") or time.monotonic() >= limit:
                 return answer
-        except (FileNotFoundError, ConnectionError) as error:
+        # The last one: the server's queue of connections is full.
+        except (FileNotFoundError, ConnectionError, BlockingIOError) as error:
             if time.monotonic() >= limit:
                 raise UnansweredError(str(error)) from error
         except (OSError, ValueError) as error:
@@ -101,7 +99,7 @@ def _ask_once(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(encode(question))
+            send(connection, encode(question))
             line = receive_line(connection, limit - time.monotonic(), files=files)
         if not line:
             raise ConnectionResetError("no answer")
@@ -115,6 +113,18 @@ def _ask_once(
     return answer
 
 
+def send(connection: socket.socket, question: bytes) -> None:
+    """Send a question; a server that closed in the middle may have answered before, by a refusal.
+
+    Raises:
+        OSError: the connection broke otherwise, or its timeout is over.
+    """
+    try:
+        connection.sendall(question)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
 def receive_line(
     connection: socket.socket,
     timeout_s: float,
@@ -126,7 +136,6 @@ def receive_line(
 
     Args:
         connection: socket; its timeout is changed.
-        timeout_s: for the whole line.
         limit: bytes of the longest line.
         files: takes descriptors that come along.
     Returns: the line with its end, or what came before the peer closed. Later lines are dropped.

@@ -36,11 +36,7 @@ _SETTLED_NS = 5_000_000_000
 
 
 class Runner(QuestionServer):
-    """Starts a supervisor for each connection until it is told to stop.
-
-    Args:
-        config: paths and limits.
-    """
+    """Starts a supervisor for each connection until it is told to stop."""
 
     def __init__(self, config: RunnerConfig) -> None:
         super().__init__(
@@ -95,13 +91,14 @@ class Runner(QuestionServer):
         return self._fork_server.sockets
 
     def refusal(self, reason: str) -> Mapping[str, Any]:
-        """Return the event that a refused plugin gets."""
+        """Return the event that a refused plugin gets; `busy` says that a later try may do."""
         texts = {
             "stranger": "Only the scheduler may talk to the runner.",
             "busy": f"The runner has {len(self.children)} runs, its limit.",
             "no process": "The runner has no room for a process.",
         }
-        return {"type": "refused", "description": texts[reason], "hint": "Try later."}
+        refused = {"type": "refused", "description": texts[reason], "hint": "Try later."}
+        return {**refused, "busy": reason != "stranger"}
 
     def start_child(self, connection: socket.socket, peer: Peer) -> int | None:
         """Start the supervisor of a connection, in the fork server where it is ready."""
@@ -153,8 +150,6 @@ class Runner(QuestionServer):
 def take_lock(config: RunnerConfig) -> int:
     """Make the socket's directory and be the only daemon in it.
 
-    Args:
-        config: the daemon's.
     Returns: descriptor that holds the lock.
     Raises:
         PreconditionError: another daemon runs already.

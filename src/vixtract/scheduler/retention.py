@@ -31,7 +31,6 @@ class Retention:
 
     Args:
         config: says how many days and how many runs of a schedule stay.
-        database: the ledger.
         log_path: function of a run id: its log.
         wall_clock: epoch seconds.
     """
@@ -97,6 +96,8 @@ class Retention:
             except UnansweredError as error:
                 logger.info("folders of old runs are not deleted for now: %s", error.message)
                 return False
+            if answer.get("busy"):
+                return True
             if answer.get("type") == "refused":
                 logger.warning("the folder of run %s stays: %s", run, answer.get("description"))
             empty_trash(self._database, run)
