@@ -55,12 +55,10 @@ def read_supplied(folder: Path, now: datetime.datetime | None) -> Pair:
     Raises:
         CertificateError: the certificate cannot be used.
     """
-    contents = []
-    for name in SUPPLIED[:2]:
-        contents.append(_read(folder / name))
-    password_file = folder / SUPPLIED[2]
+    chain, key, password_file = (folder / name for name in SUPPLIED)
+    contents = _read(chain), _read(key)
     password = _read(password_file).strip(b"\r\n") if password_file.exists() else None
-    return read_pair(contents[0], contents[1], password, now)
+    return read_pair(*contents, password, now)
 
 
 def _read(path: Path) -> bytes:

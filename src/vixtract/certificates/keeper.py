@@ -179,7 +179,8 @@ class Keeper:
             seen = found
             if time.monotonic() - judged > JUDGE_S:
                 judged = self._judged()
-            if self.mode == "acme" and (time.monotonic() > ask_at or self._is_asked()):
+            is_asked = (self.run_directory / RENEW_REQUEST).exists()
+            if self.mode == "acme" and (time.monotonic() > ask_at or is_asked):
                 ask_at = time.monotonic() + self._ask()
                 settled = seen = self._fingerprint()
                 judged = self._judged()
@@ -208,9 +209,6 @@ class Keeper:
                 # Not the modification time, which a copy may have from its original.
                 marks.append((status.st_ctime_ns, status.st_size, status.st_ino))
         return tuple(marks)
-
-    def _is_asked(self) -> bool:
-        return (self.run_directory / RENEW_REQUEST).exists()
 
     def _ask(self) -> float:
         """Ask the authority; return the seconds until the next request."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 from tornado import web
@@ -103,5 +102,5 @@ class ExternalSignIn:
         function: Callable[..., Result],
         *words: Any,
     ) -> Result:
-        future = asyncio.get_running_loop().run_in_executor(threads, partial(function, *words))
+        future = asyncio.get_running_loop().run_in_executor(threads, function, *words)
         return await asyncio.wait_for(future, deadline_s)

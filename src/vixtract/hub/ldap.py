@@ -35,6 +35,7 @@ _DISABLED = 0x2
 _LOCKED_FOR_GOOD = "000001010000Z"
 # What AD adds to "invalid credentials" when the password was right, but has run out.
 _MUST_CHANGE = ("data 532", "data 773")
+_ANSWERS = ("success", "noSuchObject", "insufficientAccessRights", "sizeLimitExceeded")
 _ATTRIBUTES = (
     "memberOf",
     "entryUUID",
@@ -45,15 +46,11 @@ _ATTRIBUTES = (
 )
 
 
-class LdapError(VixtractError):
-    """The directory did not answer as needed."""
-
-
-class DirectoryDownError(LdapError):
+class DirectoryDownError(VixtractError):
     """No server answered, or it refuses our account: this says nothing about the person."""
 
 
-class NotAllowedError(LdapError):
+class NotAllowedError(VixtractError):
     """The directory knows the person, who may not sign in; the message is for the person."""
 
 
@@ -142,10 +139,7 @@ class Directory:
         attributes = entry["attributes"]
         if _is_locked(attributes):
             raise NotAllowedError("This account is disabled in the directory.")
-        admins, allowed = (
-            self._settings["LDAP_ADMIN_GROUP"],
-            self._settings["LDAP_ALLOWED_GROUP"],
-        )
+        admins, allowed = self._settings["LDAP_ADMIN_GROUP"], self._settings["LDAP_ALLOWED_GROUP"]
         is_admin = self._is_member(connection, name, entry, admins) if admins else None
         is_allowed = is_admin or allowed == EVERYBODY
         if not is_allowed and not self._is_member(connection, name, entry, allowed):
@@ -261,12 +255,7 @@ class Directory:
         )
         result = connection.result["description"]
         # An entry that is absent or hidden is an empty answer, not an error.
-        if result not in (
-            "success",
-            "noSuchObject",
-            "insufficientAccessRights",
-            "sizeLimitExceeded",
-        ):
+        if result not in _ANSWERS:
             raise DirectoryDownError(
                 f"LDAP search below {base!r} failed: {result} {connection.result['message']}."
             )

@@ -105,13 +105,9 @@ class Lifecycle:
 
         def resume() -> str:
             paused = self.state.paused(name)
-            done = (
-                schedules.resume(self.scheduler, name, paused)
-                if paused
-                else schedules.ScheduleChanges()
-            )
+            done = schedules.resume(self.scheduler, name, paused).events if paused else ()
             self.state.forget_paused(name)
-            return f"{len(done.events)} switched on again"
+            return f"{len(done)} switched on again"
 
         report.step("PostgreSQL", make)
         report.step("schedules", resume)
@@ -137,10 +133,6 @@ class Lifecycle:
             report.step("schedules", lambda: self._give_schedules(name, now))
         report.step("account", lambda: self._remove_account(name))
         return report
-
-    def teams(self) -> frozenset[str]:
-        """Return the names of all teams."""
-        return frozenset(teams.read_teams(self.home_root))
 
     # Steps.
 

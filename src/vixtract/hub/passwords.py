@@ -170,9 +170,9 @@ class PasswordStore:
     def delete(self, name: str) -> None:
         """Forget a person's password and failures."""
         with open_sqlite(self._database) as connection:
-            for table in ("vixtract_password", "vixtract_first_password"):
-                connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
-            connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
+            for kind in ("password", "first_password", "login_failure"):
+                statement = f"DELETE FROM vixtract_{kind} WHERE name = ?"  # noqa: S608
+                connection.execute(statement, (name,))
 
     def verify(self, name: str, password: str, *, client: str) -> bool:
         """Check a password of a valid name, and count a failure.

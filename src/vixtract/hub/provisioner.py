@@ -64,11 +64,9 @@ class DatabaseServer:
         )
 
     def person_environment(self, name: str) -> dict[str, str]:
-        """Return a person's variables, as `roles.person_environment`."""
-        number = generation(name, self.home_root)
-        return roles.person_environment(
-            name, key=self.role_key, host=self.host, port=self.port, generation=number
-        )
+        """Return the variables with which a person's programs connect."""
+        password = roles.role_password(self.role_key, name, generation(name, self.home_root))
+        return roles.login_environment(name, password, host=self.host, port=self.port)
 
 
 class Provisioner:

@@ -1,4 +1,4 @@
-"""Ending a person's sessions: the Hub's cookies, tokens and codes, and the person's servers."""
+"""Sessions of people: cookies of the Hub, and how they end with all tokens, codes and servers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,23 @@ import asyncio
 from typing import Any
 
 from jupyterhub import orm
-from jupyterhub.utils import new_token
+from jupyterhub.utils import get_browser_protocol, new_token
 
 STOP_S = 40.0
+
+
+def set_cookie(handler: Any, name: str, value: str, days: float) -> None:
+    """Set a signed cookie of the Hub's pages, which no script can read."""
+    handler.set_secure_cookie(
+        name,
+        value,
+        expires_days=days,
+        path=handler.hub.base_url,
+        httponly=True,
+        # Not Strict: the browser comes back from the issuer's site.
+        samesite="Lax",
+        secure=get_browser_protocol(handler.request) == "https",
+    )
 
 
 def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:

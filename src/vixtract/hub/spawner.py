@@ -51,12 +51,9 @@ class PersonSpawner(LocalProcessSpawner):
         Raises:
             AccountError: the person's account cannot be made; the spawn stops and says why.
         """
-        loop = asyncio.get_running_loop()
-        await asyncio.wait_for(loop.run_in_executor(None, self._prepare_account), PREPARE_TIMEOUT_S)
+        await asyncio.wait_for(asyncio.to_thread(self._prepare_account), PREPARE_TIMEOUT_S)
         try:
-            await asyncio.wait_for(
-                loop.run_in_executor(None, self._prepare_services), ROLE_TIMEOUT_S
-            )
+            await asyncio.wait_for(asyncio.to_thread(self._prepare_services), ROLE_TIMEOUT_S)
         except Exception as error:
             # A notebook without a database is better than none; the provisioner goes on trying.
             self.log.warning(

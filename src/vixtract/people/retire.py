@@ -23,7 +23,7 @@ ARCHIVED = "removed:"
 
 
 def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
-    """Lock a role of a group and end its sessions; what it owns stays.
+    """Lock a role and end its sessions; what it owns stays.
 
     Returns: whether there is such a role.
     Raises:
@@ -38,15 +38,14 @@ def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
     return True
 
 
-def end_sessions(conninfo: str, name: str) -> int:
+def end_sessions(conninfo: str, name: str) -> None:
     """End all sessions of a role."""
     with connect(conninfo) as connection:
         query = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE usesysid = (SELECT oid FROM pg_roles WHERE rolname = %s)"
         )
-        row = connection.execute(query, [name]).fetchone()
-    return int(row[0]) if row else 0
+        connection.execute(query, [name])
 
 
 def archive_role(
@@ -54,7 +53,7 @@ def archive_role(
 ) -> str:
     """Rename the role of a person who left: it keeps what it owns and granted, for readers.
 
-    Returns: name of the archived role; empty where the group has no such role.
+    Returns: name of the archived role; empty where the role is gone.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """

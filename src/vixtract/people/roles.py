@@ -64,18 +64,8 @@ def role_password(key: str, name: str, generation: int = 0) -> str:
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def person_environment(
-    name: str, *, key: str, host: str, port: int, generation: int = 0
-) -> dict[str, str]:
-    """Return the variables with which libpq and SQLAlchemy connect as the person.
-
-    `key` and `generation` are as for `role_password`.
-    """
-    return login_environment(name, role_password(key, name, generation), host=host, port=port)
-
-
 def login_environment(name: str, password: str, *, host: str, port: int) -> dict[str, str]:
-    """Return `person_environment` for a password that is known."""
+    """Return the variables with which libpq and SQLAlchemy connect as a person."""
     login = f"{quote(name, safe='')}:{password}"
     return {
         "PGHOST": host,
@@ -187,16 +177,12 @@ def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
     from psycopg.conninfo import make_conninfo
 
     try:
-        with open_connection(make_conninfo(conninfo, **_dbname(database))) as connection:
+        with open_connection(make_conninfo(conninfo, dbname=database)) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             yield connection
     except psycopg.Error as error:
         first_line = str(error).strip().partition("\n")[0]
         raise RoleError(f"PostgreSQL: {first_line}", "See ./vixtract logs postgresql.") from error
-
-
-def _dbname(database: str | None) -> dict[str, str]:
-    return {} if database is None else {"dbname": database}
 
 
 def run(connection: Connection, statement: LiteralString, *names: str, **values: object) -> None:

@@ -102,7 +102,7 @@ def add_team(
     return team
 
 
-def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> Team:
+def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> None:
     """Put a person into a team, or take them out.
 
     Raises:
@@ -117,7 +117,6 @@ def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> T
     ensure_team(team, home_root)
     if not is_member:
         _unlink(home_root, person, team)
-    return team
 
 
 def find_team(name: str, home_root: Path) -> Team:
