@@ -89,12 +89,7 @@ def build() -> ServiceKeeper:
 
 
 def limit_rate(step: Callable[[], None], period_s: float) -> Callable[[], None]:
-    """Return a function that carries a step out once in a period, however often it is called.
-
-    Args:
-        step: what to do.
-        period_s: seconds.
-    """
+    """Return a function that carries a step out once in a period, however often it is called."""
     last = -period_s
 
     def call() -> None:
@@ -113,13 +108,7 @@ def mark_stopping() -> None:
 
 
 def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
-    """Make secrets, directories and accounts.
-
-    Args:
-        config: the runner's paths.
-        data: the engine's directory.
-    Returns: the secrets, name to value.
-    """
+    """Make secrets, directories and accounts; return the secrets, name to value."""
     secrets = {name: ensure_secret(config.secrets_dir, name) for name in SECRETS}
     config.secrets_dir.chmod(0o700)
     for directory in (config.runs_root, config.tmp_root):
@@ -137,10 +126,6 @@ def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
 def configure_cronicle(settings: Settings, secrets: Mapping[str, str], engine_gid: int) -> None:
     """Write Cronicle's configuration, which only it and root may read.
 
-    Args:
-        settings: checked settings.
-        secrets: from `prepare`.
-        engine_gid: Cronicle's group.
     Raises:
         PreconditionError: it could not be written.
     """
@@ -166,11 +151,9 @@ def configure_cronicle(settings: Settings, secrets: Mapping[str, str], engine_gi
 
 
 def copy_admins(secrets_dir: Path, folder: Path = EDGE) -> None:
-    """Copy the list of administrators to the engine, which cannot read the secrets' directory.
+    """Copy the list of administrators to the engine's folder, once it exists.
 
-    Args:
-        secrets_dir: where the Hub writes `people.json`.
-        folder: of the engine; nothing is copied before it exists.
+    The engine cannot read the secrets' directory, where the Hub writes the list.
     """
     source, target = secrets_dir / "people.json", folder / "people.json"
     try:
@@ -184,10 +167,7 @@ def copy_admins(secrets_dir: Path, folder: Path = EDGE) -> None:
 def give_to_engine(data: Path, uid: int, gid: int) -> None:
     """Make the engine's directory its own, also after a restore as another user.
 
-    Args:
-        data: directory; its own owner changes last and so marks the work as done.
-        uid: the engine's.
-        gid: the engine's.
+    The directory's own owner changes last and so marks the work as done.
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = data.lstat()
@@ -205,10 +185,6 @@ def build_services(
 ) -> tuple[Service, ...]:
     """Put together the processes and what each of them sees.
 
-    Args:
-        settings: checked settings.
-        secrets: from `prepare`.
-        environment: the container's, with its secret settings.
     Returns: vault, runner, gateway where there is one, engine.
     Raises:
         SettingsError: the engine that is set is not in this image.

@@ -8,13 +8,7 @@ import sys
 
 
 def check(port: int = 3012, timeout_s: float = 6.0) -> str:
-    """Ask the engine for its state.
-
-    Args:
-        port: the engine's.
-        timeout_s: seconds for the whole answer.
-    Returns: the problem, or an empty text.
-    """
+    """Return the problem of the engine or its runner, or an empty text."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", "/cronicle/api/app/status")

@@ -73,7 +73,6 @@ def keep_hub(environment: Mapping[str, str], command: tuple[str, ...] = HUB) -> 
     Args:
         environment: the Hub's whole environment: no /usr/local on PATH, no password that the Hub
             has no use for.
-        command: the Hub's.
     """
     hub = Service(
         "Hub",
@@ -106,8 +105,6 @@ def forget_tokens() -> None:
 def check_files(settings: Settings) -> None:
     """Refuse CA files that are not there; unlike other settings they are checked in the container.
 
-    Args:
-        settings: checked settings.
     Raises:
         SettingsError: names the file and says how to bring it.
     """
@@ -121,11 +118,7 @@ def check_files(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """Make what the Hub needs; every step may be cut off and run again.
-
-    Args:
-        settings: checked settings.
-    """
+    """Make what the Hub needs; every step may be cut off and run again."""
     # Only root reaches the socket below SOCKETS.parent: PostgreSQL trusts the number of an account,
     # and the number of its own may belong to another program here.
     closed = (STATE, SECRETS, SOCKETS.parent)
@@ -144,10 +137,7 @@ def prepare(settings: Settings) -> None:
 def prepare_passwords(store: PasswordStore, settings: Settings, *, is_first_boot: bool) -> None:
     """Give the first administrator their password, once; never leave a documented one exposed.
 
-    Args:
-        store: password table.
-        settings: checked settings; a documented password is in them on loopback alone.
-        is_first_boot: whether the Hub has no user yet.
+    The checked settings hold a documented password on loopback alone.
     """
     name, password = settings["HUB_ADMIN"], settings["HUB_ADMIN_PASSWORD"]
     if is_first_boot:

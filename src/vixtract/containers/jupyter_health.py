@@ -18,10 +18,6 @@ CACHE_S = 1.0
 async def probe_postgresql(host: str, port: int, *, deadline_s: float = DEADLINE_S) -> bool:
     """Return whether PostgreSQL answers the question for GSSAPI encryption, with yes or no.
 
-    Args:
-        host: host name.
-        port: port.
-        deadline_s: seconds for name, connection and answer together.
     Source: https://www.postgresql.org/docs/current/protocol-flow.html
     """
     writer = None
@@ -39,12 +35,7 @@ async def probe_postgresql(host: str, port: int, *, deadline_s: float = DEADLINE
 
 
 class HealthHandler(BaseHandler):
-    """GET: {"hub": "up", "postgresql": "up" or "down"}; no login, always 200.
-
-    Args:
-        host: PostgreSQL's host name.
-        port: its port.
-    """
+    """GET: {"hub": "up", "postgresql": "up" or "down"}; no login, always 200."""
 
     # Shared by all requests: anybody may ask, and each question would open a connection.
     _cache: tuple[float, bool] = (0.0, False)

@@ -31,15 +31,10 @@ class Service:
     """A process that is kept running.
 
     Args:
-        name: for the log.
         command: absolute argument list.
-        environment: the whole environment.
         uid: account and group; None leaves the process root's.
         stop_s: seconds that it gets to end after SIGTERM.
         stable_s: a process that ran for longer is started again at once when it ends.
-        cwd: working directory.
-        umask: file mode mask.
-        before_start: called before each start.
         after_end: called after each end that was not asked for.
     """
 
@@ -127,7 +122,6 @@ class ServiceKeeper:
         services: in the order of their start; they are stopped in the opposite order.
         on_period: called several times a second while the services run.
         before_stop: called once before the services are stopped.
-        after_stop: called once after them.
     """
 
     def __init__(
@@ -167,10 +161,8 @@ class ServiceKeeper:
 
 
 def run_container(build: Callable[[], ServiceKeeper]) -> int:
-    """Be the main process of a container.
+    """Be the main process of a container, which `build` prepares.
 
-    Args:
-        build: prepares the container and returns the keeper of its services.
     Returns: exit code: 0 after an orderly stop, 3 or more where the container cannot start.
     """
     logging.basicConfig(

@@ -31,11 +31,8 @@ SERVER_STOP_S = 3.0
 
 
 def prepare(config: RunnerConfig) -> str:
-    """Check that the key and the homes are there, and make accounts.
+    """Check that the key and the homes are there, make accounts, and return the worker's key.
 
-    Args:
-        config: the runner's paths.
-    Returns: the worker's key.
     Raises:
         PreconditionError: no key, or no homes.
     """
@@ -59,11 +56,7 @@ def prepare(config: RunnerConfig) -> str:
 
 
 def build_runner(environment: Mapping[str, str]) -> Service:
-    """Return the service of a runner daemon.
-
-    Args:
-        environment: the whole environment.
-    """
+    """Return the service of a runner daemon."""
     return Service("runner", RUNNER_COMMAND, environment, stop_s=RUNNER_STOP_S)
 
 

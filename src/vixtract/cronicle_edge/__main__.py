@@ -36,12 +36,7 @@ DRAIN_S = 1
 
 
 class Status:
-    """Shows the state of engine and neighbours, in the contract's shape.
-
-    Args:
-        config: where they are.
-        contract: Cronicle and the ledger.
-    """
+    """Shows the state of engine and neighbours, in the contract's shape."""
 
     def __init__(self, config: EngineConfig, contract: Contract) -> None:
         self._contract = contract
@@ -84,9 +79,7 @@ def build_server(gateway: Gateway, host: str, port: int) -> uvicorn.Config:
     """Return how the gateway is served.
 
     Args:
-        gateway: the application.
         host: address to listen on.
-        port: TCP port.
     """
     return uvicorn.Config(
         gateway.app,

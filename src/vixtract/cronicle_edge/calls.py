@@ -51,8 +51,6 @@ class Contract:
     """Answers the calls that come with a key.
 
     Args:
-        upstream: Cronicle.
-        database: the ledger.
         config: the appliance's own key, and defaults of events.
     """
 
@@ -222,7 +220,6 @@ class Contract:
         """Store in the ledger what an event has become in Cronicle.
 
         Args:
-            record: Cronicle's.
             changes: what was changed; a new timing is settled from now on.
         """
         stored = store.get_event(self.database, id=str(record.get("id") or ""))

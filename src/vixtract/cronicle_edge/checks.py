@@ -49,7 +49,6 @@ def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
     """Refuse a malformed event, and parameters that its plugin does not have.
 
     Args:
-        values: fields of an event.
         partial: whether fields may be absent, as in an update.
     Raises:
         ApiError: lists every problem of the fields.

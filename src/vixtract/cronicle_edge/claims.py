@@ -50,9 +50,7 @@ def begin(database: Database, job: Mapping[str, Any], pid: int) -> Decision:
     """Claim a job's slot and record its run.
 
     Args:
-        database: the ledger.
         job: as Cronicle hands it to the plugin.
-        pid: the plugin's process.
     """
     event = find_event(database, job)
     identifier = str(job["id"])
@@ -138,7 +136,6 @@ def finish(
     """Record how a job ended.
 
     Args:
-        database: the ledger.
         job: as Cronicle handed it to the plugin; `retries` counts those that are left.
         end: the last line of the plugin.
         stopped: whether the job was told to end.
@@ -158,7 +155,6 @@ def record_unstarted(database: Database, job: Mapping[str, Any]) -> None:
     """Record a run by hand whose process ended before it reached the ledger.
 
     Args:
-        database: the ledger.
         job: an ended one, as Cronicle's `get_job_details` returns it. Jobs of slots are left out:
             the reconciler starts the slot again.
     """
@@ -179,8 +175,6 @@ def cut_off(database: Database, identifier: str, *, crashed: bool) -> None:
     """Record a run that ended with its engine; a catch-up slot is open again.
 
     Args:
-        database: the ledger.
-        identifier: job id.
         crashed: whether the engine died, rather than stopped in order; such attempts are counted.
     """
     run = runs.get_run(database, identifier)

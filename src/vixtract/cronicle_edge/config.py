@@ -51,7 +51,6 @@ def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
     Args:
         name: account, letters, digits and underscores.
         password: what the person types; random for an account that signs in by OAuth alone.
-        full_name: for people.
     """
     # Short: bcrypt reads 72 bytes of password and salt together.
     salt = secrets.token_hex(8)
@@ -188,7 +187,6 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
     """Build Cronicle's configuration.
 
     Args:
-        secret_key: letters and digits.
         oauth_secret: the Hub's token of the service `cronicle`.
         kill_after_s: seconds that an aborted plugin has before it is killed.
     """
@@ -323,7 +321,6 @@ def write(secrets_by_name: Mapping[str, str], admin_password: str, engine_gid: i
     """Write the configuration; runs as root at every start.
 
     Args:
-        secrets_by_name: cronicle_key and cronicle_oauth.
         admin_password: of Cronicle's account `admin`, used at the first boot.
         engine_gid: the group that may read it.
     """

@@ -49,9 +49,7 @@ class PageRequest:
     Args:
         method: capital letters.
         path: as it was sent, without the query.
-        query: as it was sent.
         headers: names in small letters; of equal names the last one counts.
-        body: the whole body.
         peer: address of the client.
     """
 

@@ -98,7 +98,6 @@ class Throttle:
     """Counts logins by address.
 
     Args:
-        burst: at once.
         rate: a second, after that.
     """
 
@@ -122,7 +121,6 @@ class Gateway:
 
     Args:
         contract: the calls with a key.
-        people: administrators' accounts.
         status: shows the state of engine and neighbours.
         on_change: called after Cronicle's page changed an event.
     """
@@ -280,9 +278,6 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     The page sends whole records. What is left out would choose another account, directory,
     environment or command: uid, gid, cwd, env, debug_sudo, log_file and whatever comes to be.
 
-    Args:
-        name: the call.
-        params: query and body.
     Raises:
         ApiError: the event is malformed.
     """

@@ -117,8 +117,6 @@ class CannotImportError(VixtractError):
 def build_script(record: Mapping[str, Any]) -> str:
     """Build the script that does what an event's plugin did.
 
-    Args:
-        record: the event.
     Raises:
         CannotImportError: no script does the same.
     """
@@ -148,8 +146,6 @@ def find_owner(
     """Return the person whose schedule an event becomes.
 
     Args:
-        record: the event.
-        script: what it will run.
         fallback: person for events whose author has no account here; empty for none.
         is_person: says whether a name is that of a person with a home here.
     Raises:
@@ -175,7 +171,6 @@ def convert(
     """Make an event of this appliance.
 
     Args:
-        record: the event as exported.
         fallback: see `find_owner`.
         is_person: see `find_owner`.
     Returns: the event, and the names of fields that were left out.
@@ -219,7 +214,6 @@ def import_events(
     """Make the events, one after another.
 
     Args:
-        export: of the other Cronicle.
         client: the scheduler; None only says what would be done.
         fallback: see `find_owner`.
         is_person: see `find_owner`.
@@ -246,7 +240,6 @@ def list_others(export: Export, is_person: Callable[[str], bool]) -> Iterator[st
     """Yield a line about everything else in the file, and why it is not imported.
 
     Args:
-        export: of the other Cronicle.
         is_person: see `find_owner`.
     """
     for name in sorted(export.users):

@@ -37,7 +37,6 @@ class Job:
     Args:
         kind: `notebook` or `shell`.
         job: the line that Cronicle wrote.
-        database: the ledger.
     """
 
     def __init__(self, kind: str, job: Mapping[str, Any], database: Database) -> None:

@@ -37,7 +37,6 @@ class People:
     """Keeps the accounts.
 
     Args:
-        upstream: Cronicle.
         admins: file that names the Hub's administrators.
         hub_api: address of the Hub's API.
         storage: Cronicle's, where sessions are found.

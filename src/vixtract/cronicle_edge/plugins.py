@@ -39,7 +39,6 @@ def escape_line(line: Mapping[str, Any], job: str) -> dict[str, Any]:
 
     Args:
         line: of the plugin protocol; texts in it may come from a person's notebook.
-        job: id.
     """
     safe = {name: value for name, value in line.items() if name in PASSED}
     for name in ("memo", "description"):

@@ -41,8 +41,6 @@ class Reconciler:
     """Compares Cronicle with the ledger every PERIOD_S, in a thread of its own.
 
     Args:
-        contract: Cronicle and the ledger.
-        people: administrators' accounts.
         config: how many late slots are made up for, and how long runs are kept.
     """
 

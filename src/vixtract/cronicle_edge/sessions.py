@@ -19,12 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
-    """Return the ids of a person's sessions.
-
-    Args:
-        username: account.
-        storage: Cronicle's.
-    """
+    """Return the ids of a person's sessions."""
     found = []
     for path in (storage / "sessions").rglob("*.json"):
         try:
@@ -39,10 +34,6 @@ def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
 def end_sessions(upstream: Upstream, username: str, storage: Path = paths.STORAGE) -> int:
     """Log a person out everywhere.
 
-    Args:
-        upstream: Cronicle.
-        username: account.
-        storage: Cronicle's.
     Returns: number of sessions that were ended.
     Raises:
         UpstreamError: Cronicle is away.

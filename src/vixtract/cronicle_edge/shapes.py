@@ -24,7 +24,6 @@ def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event |
     """Make an event of Cronicle's record.
 
     Args:
-        values: as Cronicle keeps it.
         known: the same event in the ledger, which has fields that Cronicle does not get.
     Returns: the event; None for a record with another plugin, without an id or without a title.
     """
@@ -87,7 +86,6 @@ def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job as callers see it: with author, due time and outcome from the ledger.
 
     Args:
-        database: the ledger.
         job: as Cronicle returned it, whole or a row of a history.
     """
     hidden = (

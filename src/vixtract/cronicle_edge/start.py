@@ -44,11 +44,7 @@ class StorageError(VixtractError):
 
 
 def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Build Cronicle's environment, which every plugin inherits; it contains no secret.
-
-    Args:
-        environment: this process's.
-    """
+    """Build Cronicle's environment, which every plugin inherits; it contains no secret."""
     passed = (*list_read("cronicle-plugin"), "RUNNER_SOCKET")
     return {
         "PATH": "/usr/bin:/bin",
@@ -66,10 +62,6 @@ def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> str:
     """Run a command of Cronicle's storage tool.
 
-    Args:
-        environment: the whole environment.
-        words: the command.
-        text: its standard input.
     Returns: what it printed.
     Raises:
         StorageError: it failed.
@@ -97,7 +89,6 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
     """Set an empty storage up, and repair what a restore may have changed.
 
     Args:
-        environment: Cronicle's.
         session: secret of the appliance's own session.
     """
     for folder in (paths.EDGE, paths.STORAGE, paths.LOGS, paths.QUEUE, paths.JOB_LOCKS):
@@ -118,9 +109,6 @@ def refresh_lists(environment: Mapping[str, str]) -> None:
     """Bring plugins and groups of the storage up to this version.
 
     They cannot be changed here, so they are the same in every storage of this version.
-
-    Args:
-        environment: Cronicle's.
     """
     wanted = json.dumps([WORKERS_GROUP, build_plugins()])
     # Each look starts Node, so what was written last is kept in a file.
@@ -156,10 +144,6 @@ def apply_password(environment: Mapping[str, str], password: str) -> None:
     changed since the last start. A password that was changed on the page stays.
 
     An appliance on a loopback address may be made public later, with a generated password.
-
-    Args:
-        environment: Cronicle's.
-        password: the setting CRONICLE_ADMIN_PASSWORD.
     """
     default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
     if password in ("", default):
@@ -180,7 +164,6 @@ def remember(path: Path, secret: str) -> bool:
 
     Args:
         path: the file.
-        secret: what to remember.
     """
     before = path.read_text("ascii") if path.is_file() else ""
     if before and hmac.compare_digest(_digest(secret, before[:32]), before):
@@ -197,7 +180,6 @@ def end_old_session(environment: Mapping[str, str], session: str) -> None:
     """Remove the appliance's session with the secret before the present one.
 
     Args:
-        environment: Cronicle's.
         session: the present secret.
     """
     before = paths.SESSION.read_text("ascii") if paths.SESSION.is_file() else ""
@@ -222,8 +204,6 @@ def limit_catch_up(
     are the reconciler's to record, and those before the ledger's cursor are settled.
 
     Args:
-        environment: Cronicle's.
-        ledger: where the schedule is.
         now: epoch seconds; the present by default.
     """
     if not ledger.is_file():
@@ -263,10 +243,8 @@ def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
     """Return the cursor after which an event has at most `cap` due slots.
 
     Args:
-        event: with a timing.
         cursor: present one, epoch seconds.
         now: epoch seconds.
-        cap: number of slots.
     """
     span = 3600
     while True:

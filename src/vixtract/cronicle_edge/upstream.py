@@ -20,7 +20,6 @@ class UpstreamError(VixtractError):
     """Cronicle refused a call.
 
     Args:
-        message: its own words.
         code: its own code, or `unavailable`.
     """
 
@@ -45,7 +44,6 @@ class Upstream:
 
     Args:
         session: secret of the appliance's session.
-        path: Cronicle's socket.
     """
 
     def __init__(self, session: str, path: Path = paths.SOCKET) -> None:

@@ -22,10 +22,8 @@ def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None)
     """Ask the homes server one question; blocks.
 
     Args:
-        path: of its socket.
         question: as `vixtract.homes.server` describes it.
         files: takes the descriptors that come with the answer, which the caller closes.
-    Returns: the answer.
     Raises:
         HomesError: it refuses.
         UnansweredError: there is no answer.

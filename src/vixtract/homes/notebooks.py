@@ -29,11 +29,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def inspect(person: Person, notebook: str) -> dict[str, Any]:
-    """Read the parameters and the kernel of a notebook.
+    """Read the parameters and the kernel of a notebook below the home.
 
-    Args:
-        person: the owner.
-        notebook: path below the home.
     Raises:
         RequestError: it cannot be read; the message has the reason.
     """
@@ -50,11 +47,8 @@ def inspect(person: Person, notebook: str) -> dict[str, Any]:
 
 
 def pin(person: Person, notebook: str) -> dict[str, Any]:
-    """Store a copy of a notebook as it is now, named by its content.
+    """Store a copy of a notebook below the home as it is now, named by its content.
 
-    Args:
-        person: the owner.
-        notebook: path below the home.
     Returns: `pinned`: SHA-256 of the content, in hexadecimal.
     Raises:
         RequestError: it cannot be read, or the copy cannot be written.
@@ -76,8 +70,6 @@ def pin(person: Person, notebook: str) -> dict[str, Any]:
 def list_home(person: Person) -> dict[str, Any]:
     """List the person's notebooks, newest first, and the kernels in their home.
 
-    Args:
-        person: the owner.
     Returns: `notebooks` (paths below the home), `kernels` (name, title), `cut` (whether the home
         has more than are looked at).
     """
@@ -99,10 +91,8 @@ def list_home(person: Person) -> dict[str, Any]:
 
 
 def list_kernels(folder: Path) -> list[dict[str, str]]:
-    """Read the kernels that are installed in a folder.
+    """Read the kernels that are installed in a folder, as `<name>/kernel.json`.
 
-    Args:
-        folder: holds `<name>/kernel.json`.
     Returns: name and title of each, by name; what cannot be read is left out.
     """
     kernels = []

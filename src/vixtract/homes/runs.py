@@ -34,13 +34,8 @@ _OWN = frozenset({"log.txt", "run.json", "output.html", "loads.jsonl", "input.ip
 
 
 def open_record(person: Person, runs_root: Path, record: str) -> int:
-    """Open the folder of a run.
+    """Return a descriptor of a run's folder, which usually has the name of the job's id.
 
-    Args:
-        person: the owner, whose rights this process has.
-        runs_root: directory of the records.
-        record: name of the folder, usually the job's id.
-    Returns: descriptor of the folder.
     Raises:
         RequestError: there is none.
     """
@@ -61,8 +56,6 @@ def open_record(person: Person, runs_root: Path, record: str) -> int:
 def list_files(folder: int) -> dict[str, Any]:
     """List the files of a run.
 
-    Args:
-        folder: descriptor of the record.
     Returns: `files`: path, size in bytes and time of change in epoch seconds, by path; `cut`:
         whether there are more.
     """
@@ -77,9 +70,6 @@ def list_files(folder: int) -> dict[str, Any]:
 def open_file(folder: int, path: str) -> tuple[dict[str, Any], int]:
     """Open a file of a run for reading.
 
-    Args:
-        folder: descriptor of the record.
-        path: below it, with slashes.
     Returns: `size` and `changed`, and the open descriptor.
     Raises:
         RequestError: the path is not a regular file, or it contains a link.
@@ -108,9 +98,6 @@ def open_file(folder: int, path: str) -> tuple[dict[str, Any], int]:
 def read_cells(folder: int, name: str) -> dict[str, Any]:
     """Read the code cells of an executed notebook, shortened.
 
-    Args:
-        folder: descriptor of the record.
-        name: of the notebook's file.
     Returns: `cells`: number as a person counts, id, source, digest and text of the output, and
         whether it raised an error.
     Raises:

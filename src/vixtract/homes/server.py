@@ -55,7 +55,6 @@ class HomesConfig:
     """Paths and accounts of one homes server.
 
     Args:
-        socket_path: where the portal connects.
         home_root: homes, `<home_root>/<name>`.
         portal_uid: the only uid, besides root's, whose questions are answered.
         portal_gid: group that may reach the socket.
@@ -72,11 +71,7 @@ class HomesConfig:
 
 
 class Homes(QuestionServer):
-    """Answers questions until it is told to stop.
-
-    Args:
-        config: paths and accounts.
-    """
+    """Answers questions until it is told to stop."""
 
     def __init__(self, config: HomesConfig) -> None:
         super().__init__(
@@ -156,8 +151,7 @@ def _tell_login(owner: Person, config: HomesConfig) -> dict[str, Any]:
 def become(person: Person) -> None:
     """Turn this process into the person's, for good, with little memory and time.
 
-    Args:
-        person: to become; nothing changes where this process is not root's (unit tests).
+    It stays as it is where it is not root's (unit tests).
     """
     os.environ.clear()
     os.umask(0o077)

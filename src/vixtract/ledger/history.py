@@ -19,10 +19,7 @@ class Filter:
     """Which finished runs to return; an empty field filters nothing.
 
     Args:
-        event: event id.
-        username: author of the event.
         person: author of the event or owner of what ran.
-        owner: owner of what ran.
         states: any of succeeded, warning, failed, aborted.
         since: epoch seconds; ended then or later.
         until: epoch seconds; ended before.
@@ -76,8 +73,6 @@ def run_history(
     """Page through finished runs, newest first.
 
     Args:
-        database: the ledger.
-        wanted: which of them.
         offset: rows to skip.
         limit: rows at most.
     Returns: rows, and the number of all that match.
@@ -110,8 +105,6 @@ def recent_runs(database: Database, event: str, limit: int) -> list[dict[str, An
     """Return the newest ended runs of an event, newest first, without parameters and results.
 
     Args:
-        database: the ledger.
-        event: event id.
         limit: rows at most.
     """
     return database.rows(
@@ -130,7 +123,6 @@ def delete_old_runs(
     `trash` in the same transaction: the runner deletes their folders later.
 
     Args:
-        database: the ledger.
         before: epoch seconds; older runs go.
         keep: newest runs of an event that stay; 0 for all.
         limit: runs at most in one go.
@@ -165,7 +157,6 @@ def disown(database: Database, name: str, to: str) -> int:
     """Put another name into the ended runs of a person who left.
 
     Args:
-        database: the ledger.
         name: author or owner of the runs.
         to: who has them from now on; `SERVICE_ACCOUNT` leaves them to administrators.
     Returns: number of runs.

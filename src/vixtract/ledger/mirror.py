@@ -123,7 +123,6 @@ class Mirror:
     """The loop that keeps the copy up to date.
 
     Args:
-        database: the ledger.
         url: address of the PostgreSQL database.
         expect: says when an event is due next, for `vixtract.freshness`; None makes no view.
     """

@@ -28,7 +28,6 @@ class Notice:
 
     Args:
         id: of the row.
-        run: run id.
         kind: `mail` or `web_hook`.
         target: addresses, or an address of the web.
         tries: attempts that failed so far.
@@ -57,7 +56,6 @@ def collect_notices(
     """Store the notices about runs that have ended since the last call.
 
     Args:
-        database: the ledger.
         find_targets: run to pairs of kind and target.
     Returns: runs looked at; BLOCK when there may be more.
     """
@@ -99,7 +97,6 @@ def delay_notice(database: Database, notice: int, not_before: float) -> None:
     """Try a notice again later.
 
     Args:
-        database: the ledger.
         notice: of the row.
         not_before: epoch seconds.
     """

@@ -22,8 +22,6 @@ class NewRun:
     """A run to be queued.
 
     Args:
-        id: job id.
-        event: event id.
         username: the event's author, who answers for it.
         source: who or what started it, one line.
         due_at: epoch seconds of its slot; None when started by hand.
@@ -47,9 +45,7 @@ class Outcome:
     """How a run ended.
 
     Args:
-        outcome: succeeded, failed or aborted.
         code: the job's code, 0 is success.
-        description: one line for people.
         time_end: epoch seconds.
         result: perf, table, chain_data, memo and the like, as the plugin reported them.
     """
@@ -99,8 +95,6 @@ def mark_started(database: Database, run: str, pid: int, pid_start: int) -> None
     """Record the process of a run, before it is told what to do.
 
     Args:
-        database: the ledger.
-        run: run id.
         pid: process id; also the id of its process group.
         pid_start: start time in clock ticks since boot, which tells a reused pid apart.
     """
@@ -120,8 +114,6 @@ def requeue_run(database: Database, run: str, *, crashed: bool) -> None:
     """Put a run back into the queue after the engine stopped under it.
 
     Args:
-        database: the ledger.
-        run: run id.
         crashed: whether it had begun; such attempts are counted.
     """
     database.execute(

@@ -27,7 +27,6 @@ class Settlement:
     """What is to be settled for one event.
 
     Args:
-        event: id.
         cursor: epoch seconds up to which slots were settled, as read with the event.
         until: epoch seconds; becomes the new cursor.
         now: epoch seconds, by which a slot is late.
@@ -87,7 +86,6 @@ def settle_slots(
     """Open or record every due slot of an event, and move its cursor, in one transaction.
 
     Args:
-        database: the ledger.
         settlement: slots and policy; nothing happens when the event's cursor or presence changed
             since.
         add_run: called inside the transaction for each open slot that is to run. It adds the run
@@ -142,10 +140,7 @@ def miss_slot(database: Database, event: str, due_at: int, reason: str, now: flo
     """Record a slot as missed, unless it was claimed.
 
     Args:
-        database: the ledger.
-        event: event id.
         due_at: epoch seconds of the slot.
-        reason: one line for people.
         now: epoch seconds.
     """
     database.execute(_MISS, (event, due_at, MISSED, reason, 1, int(now)))
@@ -187,13 +182,7 @@ def claim_slot(database: Database, event: str, due_at: int, run: str) -> None:
 
 
 def release_slot(database: Database, run: str, note: str) -> None:
-    """Open the slot of a run that was cut off again.
-
-    Args:
-        database: the ledger.
-        run: run id.
-        note: one line for people.
-    """
+    """Open the slot of a run that was cut off again."""
     database.execute(
         "UPDATE slot SET run = NULL, outcome = NULL, note = ?, version = version + 1"
         " WHERE run = ? AND outcome IS NULL",
@@ -205,10 +194,8 @@ def finish_slot(database: Database, run: str, outcome: str, note: str) -> None:
     """Give the slot of a run its outcome; a slot that has one keeps it.
 
     Args:
-        database: the ledger.
         run: run id; nothing happens if it was started by hand.
         outcome: succeeded, failed, aborted or missed.
-        note: one line for people.
     """
     database.execute(
         "UPDATE slot SET outcome = ?, note = ?, version = version + 1"

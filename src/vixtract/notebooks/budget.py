@@ -15,12 +15,7 @@ _ERROR_TEXT = 100_000
 
 
 class OutputBudget:
-    """Count what kernel messages add to a notebook, and cut what exceeds the limits.
-
-    Args:
-        cell_bytes: output that one cell keeps.
-        notebook_bytes: output that all cells keep together.
-    """
+    """Count what kernel messages add to a cell and to the notebook, and cut what exceeds limits."""
 
     def __init__(self, cell_bytes: int = CELL_BYTES, notebook_bytes: int = NOTEBOOK_BYTES) -> None:
         self._cell_bytes = cell_bytes
@@ -86,11 +81,7 @@ class OutputBudget:
 
 
 def measure(value: Any) -> int:
-    """Estimate the bytes that a JSON value takes in the file.
-
-    Args:
-        value: strings, numbers, lists and dictionaries.
-    """
+    """Estimate the bytes that a JSON value takes in the file."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
     if isinstance(value, dict):

@@ -68,11 +68,7 @@ _PAGE = nh3.Cleaner(
 
 
 def keep_what_shows(notebook: Any) -> None:
-    """Remove the outputs that a page cannot show; leave a note where none is left.
-
-    Args:
-        notebook: of nbformat; changed in place.
-    """
+    """Remove the outputs that a page cannot show; leave a note where none is left."""
     # The state of widgets needs a script.
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -100,28 +96,17 @@ def clean(html: str | bytes) -> str:
     """Return HTML with known elements and attributes only.
 
     The text of other elements stays, except in scripts, styles, drawings and formulas.
-
-    Args:
-        html: of a cell or an output.
     """
     return _parse(_FOREIGN, html.decode("utf-8", "replace") if isinstance(html, bytes) else html)
 
 
 def clean_head(page: str) -> str:
-    """Return the document up to its body, without scripts.
-
-    Args:
-        page: whole document.
-    """
+    """Return the document up to its body, without scripts."""
     return _SCRIPT.sub("", page[: _start_of_body(page)])
 
 
 def clean_body(page: str) -> str:
-    """Clean the body of the finished page, so that an error in a template lets nothing through.
-
-    Args:
-        page: document; the part before its body is dropped.
-    """
+    """Return the cleaned body of a finished page: an error in a template lets nothing through."""
     body = _parse(_PAGE, page[_start_of_body(page) : page.rindex("</body>")])
     body = _FOCUSABLE.sub(' tabindex="0" ', body)
     return f"{body}</body>\n</html>\n"

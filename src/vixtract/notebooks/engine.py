@@ -272,23 +272,13 @@ class WholeFiles:
 
 
 def register(output_root: str, engine: type[Engine] = Engine) -> None:
-    """Make the engine known to papermill.
-
-    Args:
-        output_root: directory below which notebooks are written in one step.
-        engine: `Engine`, or one that makes another client.
-    """
+    """Make the engine known to papermill, which replaces notebooks below `output_root` whole."""
     papermill_engines.register(NAME, engine)
     papermill_io.register(output_root.rstrip("/") + "/", WholeFiles())
 
 
 def number_cells(cells: Any) -> dict[int, int]:
-    """Number the cells that a person counts.
-
-    Args:
-        cells: of a notebook.
-    Returns: index in the notebook to number, from 1.
-    """
+    """Return the cells that a person counts: index in the notebook to number, from 1."""
     counted = [
         index
         for index, cell in enumerate(cells)
@@ -308,8 +298,7 @@ def choose_kernel(wanted: str, language: str, *, is_demand: bool) -> str:
     Args:
         wanted: kernel name; empty where the notebook names none.
         language: the notebook's, in small letters; empty where it names none.
-        is_demand: whether the event names the kernel: then no other is used.
-    Returns: a kernel name. One that is unknown is returned as it is, and fails to start.
+        is_demand: whether the event names the kernel: then no other is used, even if unknown.
     """
     if not wanted:
         return DEFAULT_KERNEL

@@ -35,13 +35,7 @@ def main() -> int:
 
 
 def drive(job: dict[str, Any], engine_class: Any = None) -> int:
-    """Run one notebook: prepare output, logging and signals of this process, then `run`.
-
-    Args:
-        job: the keys of the module's first lines.
-        engine_class: papermill's engine; `engine.Engine` by default.
-    Returns: exit code.
-    """
+    """Prepare output, logging and signals of this process, run the job, and return its code."""
     from vixtract.notebooks import engine
 
     take_any_text()
@@ -66,12 +60,8 @@ def take_any_text() -> None:
 
 
 def run(job: dict[str, Any], engine_class: Any) -> int:
-    """Run one notebook.
+    """Run one notebook, and return the exit code.
 
-    Args:
-        job: the keys of the module's first lines.
-        engine_class: papermill's engine.
-    Returns: exit code.
     Raises:
         NotebookError: the file is not a notebook, or its metadata is wrong.
     """
@@ -110,10 +100,7 @@ def run(job: dict[str, Any], engine_class: Any) -> int:
 def cell_timeout(notebook: Any, name: str) -> int | None:
     """Return how long each cell may take, as the notebook's metadata says.
 
-    Args:
-        notebook: of nbformat; `execution.timeout` is where jupyter-cache looks, too.
-        name: how to call it in messages.
-    Returns: seconds, or None for no limit.
+    Returns: seconds in `execution.timeout`, where jupyter-cache looks, too; None for no limit.
     Raises:
         NotebookError: the value is neither a positive whole number nor -1.
     """
@@ -130,12 +117,7 @@ def cell_timeout(notebook: Any, name: str) -> int | None:
 
 
 def report_cell_error(error: Any, output: str) -> int:
-    """Report the cell that failed, and its error.
-
-    Args:
-        error: papermill's.
-        output: path of the executed notebook.
-    """
+    """Report the cell that failed, and its error; return the exit code."""
     from vixtract.notebooks import engine
 
     cells = engine.Cells.current
@@ -155,13 +137,7 @@ def report_cell_error(error: Any, output: str) -> int:
 
 
 def report_failure(error: Exception, kernel: str, output: str) -> int:
-    """Report why the notebook stopped, where it was not an error of a cell.
-
-    Args:
-        error: of papermill or what it uses.
-        kernel: name asked for.
-        output: path of the executed notebook, which may not exist yet.
-    """
+    """Report why the notebook stopped without an error of a cell; return the exit code."""
     from vixtract.notebooks import engine
 
     cells = engine.Cells.current

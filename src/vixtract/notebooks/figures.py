@@ -15,12 +15,7 @@ TAGS = ("extract", "transform", "load")
 
 
 def measure(cells: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Add up the seconds of cells by tag.
-
-    Args:
-        cells: of an executed notebook; a cell with several of the tags counts under the first.
-    Returns: seconds by tag, only of tags that occur on cells that ran.
-    """
+    """Return the seconds of the cells that ran by tag; a cell counts under its first tag."""
     sums: dict[str, float] = {}
     for cell in cells:
         metadata = cell.get("metadata") or {}
@@ -32,11 +27,7 @@ def measure(cells: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def clean(figures: object) -> dict[str, float]:
-    """Return those values that are valid figures.
-
-    Args:
-        figures: as reported by the owner's process, which may send anything.
-    """
+    """Return the valid figures in a report of the owner's process, which may send anything."""
     if not isinstance(figures, Mapping):
         return {}
     return {
@@ -47,11 +38,7 @@ def clean(figures: object) -> dict[str, float]:
 
 
 def tell(figures: Mapping[str, float]) -> None:
-    """Report the figures to the supervisor, where its descriptor is open.
-
-    Args:
-        figures: of `measure`.
-    """
+    """Report the figures to the supervisor, where its descriptor is open."""
     number = os.environ.get("VIXTRACT_PROGRESS_FD", "")
     if figures and number.isdecimal():
         os.write(int(number), json.dumps({"result": {"perf": dict(figures)}}).encode() + b"\n")

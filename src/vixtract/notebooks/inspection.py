@@ -40,8 +40,6 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 def inspect_notebook(text: str) -> dict[str, Any]:
     """Read a notebook's parameters and kernel.
 
-    Args:
-        text: the file's content.
     Returns: `parameters` (list of name, kind, default, help, choices), `kernel`, `language`, and
         `problem`: why there are no parameters, or empty.
     Raises:
@@ -98,8 +96,6 @@ def _find_source(cells: list[Any]) -> str | None:
 def read_parameters(source: str) -> list[dict[str, Any]]:
     """Return the assignments of a parameters cell, in order.
 
-    Args:
-        source: Python code.
     Returns: name, kind (one of KINDS), default (JSON value or None), help, choices, required.
     Raises:
         SyntaxError: the code is not Python.

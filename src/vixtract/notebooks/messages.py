@@ -21,12 +21,8 @@ class NotebookError(VixtractError):
 
 
 def load_notebook(data: bytes, name: str) -> Any:
-    """Read a notebook of any known format, upgraded to version 4.
+    """Return a notebook of any known format as nbformat's node, upgraded to version 4.
 
-    Args:
-        data: the file's content.
-        name: the name to use in messages.
-    Returns: nbformat's notebook node.
     Raises:
         NotebookError: the file is not a notebook; the message says what it is.
     """
@@ -76,9 +72,7 @@ def explain_failure(error: BaseException, cell: int, kernel: str) -> tuple[str, 
     """Explain an error that is not one of a cell.
 
     Args:
-        error: from papermill, nbclient or jupyter_client.
         cell: number of the cell that ran, 0 before the first.
-        kernel: name of the kernel, or empty.
     Returns: what happened, and what to do.
     """
     name = type(error).__name__
@@ -120,12 +114,7 @@ def _explain_kernel(error: BaseException, cell: int) -> tuple[str, str] | None:
 
 
 def hint_for(name: str, message: str) -> str:
-    """Return a hint about an error in a cell, or an empty text.
-
-    Args:
-        name: the exception's class.
-        message: its text.
-    """
+    """Return a hint about an error in a cell, or an empty text."""
     if name == "MemoryError" or name.endswith("ArrayMemoryError"):
         return _MEMORY
     if "[Errno 30]" in message or "Read-only file system" in message:
@@ -134,11 +123,7 @@ def hint_for(name: str, message: str) -> str:
 
 
 def plain_traceback(lines: list[str]) -> str:
-    """Return the last lines of a traceback without colours.
-
-    Args:
-        lines: as the kernel sent them.
-    """
+    """Return the last lines of a traceback without colours."""
     text = _ANSI.sub("", "\n".join(lines)).splitlines()
     if len(text) > _TRACE_LINES:
         text = ["…", *text[-_TRACE_LINES:]]

@@ -24,12 +24,7 @@ _FROM_BODY = "{% extends 'index.html.j2' %}{% block header %}{% endblock %}"
 
 @dataclass(frozen=True)
 class Common:
-    """The part that is the same for all pages.
-
-    Args:
-        exporter: nbconvert's, whose template begins at the body.
-        head: the document up to the body, with its styles and a placeholder for the title.
-    """
+    """The head of all pages, with a placeholder for the title, and the exporter of bodies."""
 
     exporter: Any
     head: str
@@ -86,12 +81,7 @@ def _formatter(language: str) -> Any:
 
 
 def export(notebook: Any, name: str) -> str:
-    """Return a notebook's page.
-
-    Args:
-        notebook: of nbformat; outputs that need a script are removed from it.
-        name: for the title.
-    """
+    """Return a notebook's page; outputs that need a script are removed from the notebook."""
     cleaning.keep_what_shows(notebook)
     common = prepare()
     title = html.escape(str(notebook.metadata.get("title", name)))

@@ -12,14 +12,7 @@ from typing import Any
 
 
 def redirect(output: str, *, homes: Path, run_dir: Path) -> Path | None:
-    """Return another path for an output below the read-only homes.
-
-    Args:
-        output: path as the script gives it, relative to the working directory.
-        homes: directory of the homes.
-        run_dir: the run's directory.
-    Returns: path in the run's directory, or None where the output path can stay.
-    """
+    """Return a path in the run's directory for an output below the homes, None for another one."""
     if output in ("", "-") or "://" in output:
         return None
     # realpath: the script's path usually leads through the link `jupyter-home`.
@@ -30,11 +23,7 @@ def redirect(output: str, *, homes: Path, run_dir: Path) -> Path | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run papermill's command line with the output redirected.
-
-    Args:
-        arguments: words after `papermill`; the process's own by default.
-    """
+    """Run papermill's command line with the output redirected."""
     # papermill.cli looks at standard input when it is imported; a script may have closed it.
     try:
         os.fstat(0)

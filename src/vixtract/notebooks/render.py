@@ -18,12 +18,7 @@ from vixtract.notebooks import figures
 
 
 def render(source: Path, target: Path) -> None:
-    """Report the figures of a notebook, then write its HTML in one step.
-
-    Args:
-        source: executed notebook.
-        target: new HTML file, in an existing directory.
-    """
+    """Report the figures of a notebook, then write its HTML in one step."""
     notebook = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     figures.tell(figures.measure(notebook.cells))
     # Imported late: the figures are reported even where the libraries take too long.

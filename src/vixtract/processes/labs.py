@@ -52,7 +52,6 @@ class LabBounds:
     Args:
         memory_mb: of all processes of a person; 0 means no limit.
         processes: threads and processes of a person; 0 means no limit.
-        disk: free space to be left.
         runtime_root: `<runtime_root>/<name>` is the person's own directory for notices.
     """
 
@@ -73,11 +72,7 @@ class Seen:
 
 
 class LabWatch:
-    """Checks the processes of all people.
-
-    Args:
-        bounds: limits of each person.
-    """
+    """Checks the processes of all people."""
 
     def __init__(self, bounds: LabBounds) -> None:
         self._bounds = bounds
@@ -85,11 +80,7 @@ class LabWatch:
         self._looked = time.monotonic()
 
     def check(self, people: Iterable[Person]) -> None:
-        """Check once.
-
-        Args:
-            people: whose processes to check.
-        """
+        """Check once."""
         now = time.monotonic()
         processes = read_processes()
         is_full = self._bounds.disk.is_broken
@@ -196,10 +187,7 @@ def most_crowded(own: Sequence[Process]) -> list[Process]:
 def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
     """Kill the session with most threads of a person, with everything that it still forks.
 
-    Args:
-        person: their owner.
-        deadline_s: seconds after which everything of the person is killed in one system call,
-            which no fork can slip through.
+    At the deadline everything of the person is killed in one system call, which no fork escapes.
     """
     limit = time.monotonic() + deadline_s
     leader = 0
@@ -233,14 +221,7 @@ def kernels_of(pid: int) -> list[str]:
 
 
 def write_notice(folder: Path, person: Person, kernels: Sequence[str], note: str) -> None:
-    """Write a notice for the person's server, with the person's rights.
-
-    Args:
-        folder: the person's runtime directory.
-        person: its owner.
-        kernels: ids of kernels that were stopped.
-        note: one or two sentences.
-    """
+    """Write a notice of stopped kernels for the person's server, with the person's rights."""
     line = json.dumps({"at": time.time(), "kernels": list(kernels), "text": note}) + "\n"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     with acting_as(person):
@@ -293,11 +274,7 @@ def main() -> int:
 
 
 def list_people(home_root: Path = Path("/home")) -> list[Person]:
-    """Return the people who have a home.
-
-    Args:
-        home_root: directory of the homes.
-    """
+    """Return the people who have a home."""
     people = []
     for home in sorted(home_root.iterdir()):
         try:

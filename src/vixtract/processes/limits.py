@@ -25,9 +25,6 @@ class Limits:
             MemoryError at it.
         processes: threads and processes of the account together.
         file_bytes: largest file.
-        open_files: descriptors.
-        cpu_s: seconds of processor time.
-        nice: priority below the services'.
         oom_score: how much sooner it ends than the services when memory runs out.
     """
 
@@ -45,10 +42,9 @@ LAB = Limits(memory_mb=4096, open_files=0, oom_score=500)
 
 
 def apply(limits: Limits) -> None:
-    """Limit this process and what it will start; runs as root between fork and exec.
+    """Limit this process and what it will start; a lower limit of the container stays.
 
-    Args:
-        limits: what it may take. A lower limit of the container stays.
+    Runs as root between fork and exec.
     """
     if limits.memory_mb:
         _limit(resource.RLIMIT_DATA, (limits.memory_mb + RESERVED_MB) * MIB)

@@ -31,8 +31,6 @@ def relative_parts(notebook: str, person: Person, home_root: Path) -> tuple[str,
 
     Args:
         notebook: path in the home, or absolute below it.
-        person: the owner.
-        home_root: directory of the homes.
     Raises:
         RequestError: the path leads elsewhere, by itself or by `..`.
     """
@@ -65,10 +63,8 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
     """Open a notebook component by component, following no link.
 
     Args:
-        person: the owner.
         parts: from `relative_parts`.
-        limit: largest size in bytes.
-    Returns: a file descriptor of a regular file, open for reading.
+    Returns: a file descriptor of a regular file of at most `limit` bytes, open for reading.
     Raises:
         RequestError: it does not exist or is not a readable file; the message has the reason.
     """
@@ -97,9 +93,7 @@ def open_pinned(person: Person, digest: str, limit: int) -> int:
     """Open a pinned copy of a notebook after checking that its content is unchanged.
 
     Args:
-        person: the owner.
         digest: SHA-256 of the content, in hexadecimal.
-        limit: largest size in bytes.
     Returns: a file descriptor, open for reading from the start.
     Raises:
         RequestError: the copy does not exist, or was changed.
@@ -125,8 +119,6 @@ def copy_notebook(source: int, directory: int, name: str, limit: int) -> None:
     Args:
         source: from `open_notebook`; closed here.
         directory: descriptor of the run's directory.
-        name: new file in it.
-        limit: largest size in bytes, for a file that grows meanwhile.
     Raises:
         RequestError: the file grew over the limit.
     """
@@ -143,11 +135,7 @@ def copy_notebook(source: int, directory: int, name: str, limit: int) -> None:
 
 
 def too_large(message: str) -> RequestError:
-    """Return the error for a notebook that is too large.
-
-    Args:
-        message: what was found.
-    """
+    """Return the error for a notebook that is too large."""
     hint = "Clear its outputs (Edit > Clear Outputs of All Cells) and save it."
     return RequestError(message, hint, Failure("notebook.too_large"))
 

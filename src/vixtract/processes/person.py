@@ -20,7 +20,6 @@ class Person:
     """An owner of notebooks.
 
     Args:
-        name: account name.
         uid: owner of the home, 2000 or more; the group id is the same.
         home: absolute path of the home.
         teams: groups of the person's teams, whose folders they may read.
@@ -47,7 +46,6 @@ def find_person(name: str, home_root: Path) -> Person:
 
     Args:
         name: already checked for shape.
-        home_root: directory of the homes.
     Raises:
         RequestError: there is no home, or its owner is no person.
     """
@@ -72,10 +70,8 @@ def acting_as(person: Person) -> Iterator[None]:
     """Access files with the person's rights and no others, inside a `with` block.
 
     Only the effective ids change, so the person's processes can neither signal nor trace this one.
-    The calling process must have a single thread.
-
-    Args:
-        person: whose rights to take. Nothing changes if this process is not root's (unit tests).
+    The calling process must have a single thread; in unit tests, where it is not root's, its ids
+    stay.
     """
     # Inside another such block the outer one gives the rights back.
     if os.getuid() != 0 or os.geteuid() == person.uid:

@@ -36,7 +36,6 @@ def connect(
     """Connect to a server.
 
     Args:
-        path: of its socket.
         timeout_s: for one try; also the timeout of the socket that is returned.
         patience_s: seconds to try again while the server is just being started.
         is_wanted: whether to try again at all.
@@ -69,8 +68,6 @@ def ask(
     """Ask a server one question.
 
     Args:
-        path: of its socket.
-        question: JSON object.
         timeout_s: for connection, question and answer together.
         patience_s: seconds to ask again while the server is being started or is busy.
         files: takes the descriptors that come with the answer, which the caller closes; None lets
@@ -139,7 +136,6 @@ def receive_line(
 
     Args:
         connection: socket; its timeout is changed.
-        timeout_s: for the whole line.
         limit: bytes of the longest line.
         files: takes descriptors that come along.
     Returns: the line with its end, or what came before the peer closed. Later lines are dropped.

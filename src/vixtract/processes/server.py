@@ -34,12 +34,7 @@ Answer = tuple[Mapping[str, Any], Sequence[int]]
 
 @dataclass(frozen=True)
 class Peer:
-    """The process at the other end of a socket, as the kernel noted it at connect.
-
-    Args:
-        pid: process id.
-        uid: effective user id.
-    """
+    """The process at the other end of a socket, as the kernel noted it at connect."""
 
     pid: int
     uid: int
@@ -50,16 +45,13 @@ class ServerConfig:
     """Where a server listens and how many it serves.
 
     Args:
-        path: the socket's.
-        mode: permissions of the socket.
         gid: its group; None leaves root's.
         uids: accounts that may ask; None means any account.
         max_children: questions that are answered at the same time.
         max_of_account: of these, how many an account may have.
         question_s: seconds for a whole question to arrive.
         answer_s: seconds after which the process that answers is killed; 0 means never.
-        max_question: bytes of the longest question.
-        max_answer: bytes of the longest answer.
+        max_question: bytes; so is `max_answer`.
     """
 
     path: Path
@@ -83,11 +75,7 @@ class _Child:
 
 
 class QuestionServer:
-    """Answers questions until SIGTERM or SIGINT. A server of its own kind overrides `reply`.
-
-    Args:
-        config: where it listens and how many it serves.
-    """
+    """Answers questions until SIGTERM or SIGINT. A server of its own kind overrides `reply`."""
 
     def __init__(self, config: ServerConfig) -> None:
         self.server_config = config
@@ -95,19 +83,16 @@ class QuestionServer:
         self._wants_stop = False
 
     def reply(self, question: dict[str, Any], peer: Peer) -> Answer:
-        """Return the answer to a question; runs in a process of its own.
+        """Return the answer to a question, which is empty where it was no JSON object.
 
-        Args:
-            question: as it came; empty where it was no JSON object.
-            peer: who asks.
+        Runs in a process of its own.
         """
         raise NotImplementedError
 
     def refusal(self, reason: str) -> Mapping[str, Any] | None:
         """Return the answer to a peer that is turned away, or None to close without one.
 
-        Args:
-            reason: `stranger`, `busy` or `no process`.
+        The reason is `stranger`, `busy` or `no process`.
         """
         if reason == "stranger":
             return None
@@ -123,10 +108,7 @@ class QuestionServer:
         return self.server_config.max_of_account
 
     def start_child(self, connection: socket.socket, peer: Peer) -> int | None:
-        """Start the process that answers a connection.
-
-        Returns: its process id; None where none could be started.
-        """
+        """Start the process that answers a connection; return its id, or None where it failed."""
         try:
             pid = os.fork()
         except OSError as error:
@@ -137,12 +119,7 @@ class QuestionServer:
         return pid
 
     def answer(self, connection: socket.socket, peer: Peer) -> None:
-        """Answer the question of a connection; runs in a process of its own.
-
-        Args:
-            connection: accepted socket.
-            peer: who asks.
-        """
+        """Answer the question of a connection; runs in a process of its own."""
         config = self.server_config
         line = receive_line(connection, config.question_s, limit=config.max_question)
         if not line:
@@ -275,11 +252,7 @@ class QuestionServer:
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """Return who is at the other end, which the peer cannot forge.
-
-    Args:
-        connection: accepted unix socket.
-    """
+    """Return who is at the other end of an accepted unix socket, which the peer cannot forge."""
     pid, uid, _ = _CREDENTIALS.unpack(
         connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )
@@ -287,11 +260,7 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 def open_listener(config: ServerConfig) -> socket.socket:
-    """Open a server's socket, replacing one that an earlier server left.
-
-    Args:
-        config: its path, mode and group; the path's directory is root's.
-    """
+    """Open a server's socket in a directory of root's, in place of an earlier server's."""
     path = config.path
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

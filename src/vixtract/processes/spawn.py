@@ -56,10 +56,7 @@ class ProcessSpec:
 
     Args:
         argv: absolute program and its arguments.
-        environment: the whole environment.
         cwd: working directory, entered with the person's rights.
-        person: its owner.
-        limits: what it may take.
         stdin: descriptor; None is /dev/null.
         output: descriptor for standard output and error.
         progress: descriptor that becomes number `PROGRESS_FD`; None leaves it closed.
@@ -104,12 +101,9 @@ def hide_memory() -> None:
 
 
 def name_process(name: str) -> None:
-    """Name this process in lists of processes, and let it read its own /proc/self.
+    """Name this process (15 bytes at most), and let it read its own /proc/self.
 
     A change of ids hides /proc/self from the process itself, which an exec would undo.
-
-    Args:
-        name: at most 15 bytes.
     """
     _prctl(_PR_SET_DUMPABLE, 1)
     _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
@@ -119,7 +113,6 @@ def spawn(command: ProcessSpec, start: Callable[[ProcessSpec], NoReturn] | None 
     """Fork, drop to the person and execute.
 
     Args:
-        command: what to start.
         start: as for `become`. The forked process has this one's memory, so this one must not
             have read a secret.
     Returns: process id of the leader of a new session and process group.
@@ -167,7 +160,6 @@ def become(
     Runs between fork and exec of a single-threaded process: system calls alone.
 
     Args:
-        command: what to become.
         parent: the process that supervises this one.
         errors: pipe that a failure is written to; closed when all went well.
         start: goes on in this process; None executes the command.
@@ -198,10 +190,8 @@ def become(
 
 
 def drop_to(person: Person) -> None:
-    """Become a person in this process, with no way back and no way to more rights.
+    """Become a person in this process of root's, with no way back and no way to more rights.
 
-    Args:
-        person: to become; this process is root's.
     Raises:
         SpawnError: the change is not complete; the process must end.
     """
@@ -213,11 +203,8 @@ def drop_to(person: Person) -> None:
 
 
 def check_dropped(uid: int, gid: int) -> None:
-    """Check that this process is an account's for good.
+    """Check that this process has an account's real, effective and saved ids for good.
 
-    Args:
-        uid: real, effective and saved user id that it must have.
-        gid: group id, likewise.
     Raises:
         SpawnError: it is not, or root can be regained; the process must end.
     """
@@ -244,7 +231,6 @@ def start_service(
 
     Args:
         command: absolute program and its arguments.
-        environment: the whole environment.
         uid: user and group of the process, which gets no other groups and no new privileges; None
             leaves it root's.
         prepare: called in the process after the change of ids, before the program: its limits.
@@ -278,12 +264,8 @@ def start_service(
 def compute_apart(work: Callable[[], bytes], deadline_s: float) -> bytes:
     """Return what a function returns in a process of its own, which ends at once.
 
-    What the function reads (a key) is never in this process's memory.
-
-    Args:
-        work: returns the bytes that are wanted.
-        deadline_s: seconds after which the process is killed.
-    Returns: nothing where it failed or was too slow.
+    What the function reads (a key) is never in this process's memory. Returns nothing where it
+    failed, or was killed at the deadline.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -305,7 +287,6 @@ def kill_tree(ancestor: int, person: Person, *, deadline_s: float = 5.0) -> bool
 
     Args:
         ancestor: the calling process, a subreaper.
-        person: owner of the descendants.
         deadline_s: seconds after which everything of that person in this container is killed, which
             ends even a chain of forks that is faster than the reading of /proc.
     Returns: whether all ended without that last resort.
@@ -328,11 +309,7 @@ def kill_tree(ancestor: int, person: Person, *, deadline_s: float = 5.0) -> bool
 
 
 def kill_everything_of(person: Person) -> None:
-    """Kill every process of a person in this container at once.
-
-    Args:
-        person: their owner; never root.
-    """
+    """Kill every process of a person, who is never root, in this container at once."""
     # The process that kills is the person's too, so another of theirs may stop it: once more then.
     for _ in range(3):
         pid = os.fork()

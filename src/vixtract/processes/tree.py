@@ -19,8 +19,6 @@ _PAUSE_S = 0.005
 def read_stat(pid: int | str) -> list[bytes]:
     """Return the fields of /proc/PID/stat after the name: state, parent, group, session and so on.
 
-    Args:
-        pid: process id.
     Returns: field N of the manual at index N - 3; empty where the process does not exist.
     Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     """
@@ -54,11 +52,7 @@ def is_ending(pid: int) -> bool:
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Return the living descendants of a process, parents before children.
-
-    Args:
-        ancestor: process id, not in the list itself.
-    """
+    """Return the living descendants of a process, parents before children."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir(_PROC):  # noqa: PTH208 (called twice a second)
         if entry.isdigit():
@@ -76,20 +70,12 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def resident_bytes(pids: list[int]) -> int:
-    """Return the resident memory of processes; pages that several share count several times.
-
-    Args:
-        pids: processes; those that have ended count nothing.
-    """
+    """Return the resident memory of processes; pages that several share count several times."""
     return sum(resident(pid) for pid in pids)
 
 
 def reserved_bytes(pids: list[int]) -> int:
-    """Return the private memory that processes have asked for, touched or not.
-
-    Args:
-        pids: processes; those that have ended count nothing.
-    """
+    """Return the private memory that processes have asked for, touched or not."""
     return sum(_statm(pid, 5) for pid in pids)
 
 
@@ -104,10 +90,7 @@ def resident(pid: int) -> int:
 
 
 def reap() -> dict[int, int]:
-    """Collect the children that have ended.
-
-    Returns: process id to exit code, negative for a signal.
-    """
+    """Collect the children that have ended: process id to exit code, negative for a signal."""
     ended: dict[int, int] = {}
     while True:
         try:
@@ -139,9 +122,6 @@ def kill(pid: int) -> None:
 def wait_for(pid: int, deadline_s: float) -> int | None:
     """Collect one child.
 
-    Args:
-        pid: child of this process.
-        deadline_s: seconds to wait for its end.
     Returns: its exit code, negative for a signal; None where it goes on, or is stopped.
     """
     limit = time.monotonic() + deadline_s
@@ -159,13 +139,7 @@ def wait_for(pid: int, deadline_s: float) -> int | None:
 
 
 def end(pid: int, deadline_s: float = 5.0) -> int | None:
-    """Kill one child and collect it.
-
-    Args:
-        pid: child of this process, running or stopped.
-        deadline_s: seconds to wait for its end, which only the kernel can delay.
-    Returns: as of `wait_for`.
-    """
+    """Kill one child and collect it, as `wait_for` does; only the kernel can delay its end."""
     kill(pid)
     return wait_for(pid, deadline_s)
 

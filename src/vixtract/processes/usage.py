@@ -40,13 +40,8 @@ class Process:
     """One process at one moment.
 
     Args:
-        pid: its number.
-        parent: its parent's.
         session: pid of its session's leader: the kernel or terminal that it comes from.
-        uid: its owner.
-        threads: how many it has.
         resident: bytes in memory, shared ones included.
-        cpu_s: processor time so far, seconds.
         started: clock ticks since boot: with the pid it names the process for ever.
     """
 
@@ -119,12 +114,7 @@ class WriteMeter:
         self._is_first = not is_young
 
     def measure(self, pids: Iterable[int], person: Person) -> dict[int, int]:
-        """Return the bytes that processes have written since the last call, without small amounts.
-
-        Args:
-            pids: processes of the person.
-            person: their owner.
-        """
+        """Return the bytes that each process wrote since the last call, small amounts left out."""
         with acting_as(person):
             now = {pid: _written(pid) for pid in pids}
         # A new process has written everything since the last call. At the first call the counts
@@ -180,13 +170,7 @@ def free_mb(path: Path) -> int:
 
 
 class Overuse:
-    """Detects a run that fills the disk or forks without end.
-
-    Args:
-        person: their owner.
-        processes: threads and processes that the person may have; 0 means no limit.
-        disk: free space to be left.
-    """
+    """Detects a run that fills the disk or forks without end; 0 processes means no limit."""
 
     def __init__(self, person: Person, processes: int, disk: DiskFloor) -> None:
         self._person = person
@@ -196,12 +180,7 @@ class Overuse:
         self._full_since: float | None = None
 
     def check(self, pids: Sequence[int]) -> str:
-        """Return why the run must be stopped, or an empty string.
-
-        Args:
-            pids: the run's processes.
-        Returns: `DISK_FULL`, `TOO_MANY_PROCESSES`, or an empty string.
-        """
+        """Return why the run must be stopped: DISK_FULL, TOO_MANY_PROCESSES or an empty string."""
         if self._disk.floor_mb:
             writers = self._writes.measure(pids, self._person)
             if writers and self._disk.is_broken:
@@ -209,11 +188,7 @@ class Overuse:
         return TOO_MANY_PROCESSES if self._forks_without_end(pids) else ""
 
     def describe(self, why: str) -> str:
-        """Return the log line for a run that is stopped.
-
-        Args:
-            why: result of `check`.
-        """
+        """Return the log line for a run that is stopped for this result of `check`."""
         if why == DISK_FULL:
             return (
                 f"Stopped: it wrote while less than {self._disk.floor_mb} MB of the disk were free "

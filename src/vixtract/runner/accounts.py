@@ -28,7 +28,6 @@ def tidy(home_root: Path, runs_root: Path, known: set[tuple[str, int]]) -> None:
 
     Args:
         home_root: directory of the homes, which remembers who left.
-        runs_root: records of runs.
         known: names and uids that are done with; changed here. What failed is tried again later.
     """
     for name, uid in list_left(home_root):
@@ -48,10 +47,6 @@ def tidy(home_root: Path, runs_root: Path, known: set[tuple[str, int]]) -> None:
 def move_runs(name: str, uid: int, runs_root: Path) -> Path | None:
     """Move the records of a person who has left to a folder that only root reads.
 
-    Args:
-        name: the person.
-        uid: the person's former user id.
-        runs_root: records of runs.
     Returns: the new path; None where there were none.
     """
     path = runs_root / name
@@ -69,12 +64,7 @@ def move_runs(name: str, uid: int, runs_root: Path) -> Path | None:
 
 
 def ensure_account(name: str, home_root: Path) -> None:
-    """Make a person's OS account where this container does not have it yet.
-
-    Args:
-        name: the person.
-        home_root: directory of the homes.
-    """
+    """Make a person's OS account where this container does not have it yet."""
     with _locked():
         accounts.ensure_account(name, home_root)
 

@@ -49,11 +49,7 @@ def read_request(connection: socket.socket) -> RunRequest:
 
 
 class Channel:
-    """Buffered events to the plugin. A plugin that does not read only slows the job down.
-
-    Args:
-        connection: non-blocking socket.
-    """
+    """Buffered events to the plugin. A plugin that does not read only slows the job down."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -112,12 +108,7 @@ class Channel:
             self.is_open = False
 
     def finish(self, event: Mapping[str, Any], deadline_s: float = 5.0) -> None:
-        """Send the last event and wait until it has been sent.
-
-        Args:
-            event: the outcome of the run.
-            deadline_s: seconds to wait for a plugin that does not read.
-        """
+        """Send the last event, wait until it has been sent, and close the connection."""
         self.send(event)
         limit = time.monotonic() + deadline_s
         while self.is_pending and time.monotonic() < limit:
@@ -145,11 +136,7 @@ class RunLog:
         self._masker = Masker([])
 
     def mask(self, secrets: list[str]) -> None:
-        """Mask these values in what the job writes from now on.
-
-        Args:
-            secrets: values; those under eight characters are not masked.
-        """
+        """Mask values of eight characters or more in what the job writes from now on."""
         self._masker = Masker(secrets)
 
     def write(self, data: bytes) -> None:
@@ -191,9 +178,6 @@ class RunLog:
 class Reports:
     """Progress reports of the driver. The owner's code could forge them, so they are checked, and
     only affect what is shown of this run.
-
-    Args:
-        channel: where progress goes.
     """
 
     _MAX_LINE = 65536
@@ -227,11 +211,7 @@ class Reports:
 
 
 def clean_result(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the known fields of a driver's result, with bounded sizes.
-
-    Args:
-        result: as the driver wrote it.
-    """
+    """Keep the known fields of a driver's result, with bounded sizes."""
     clean: dict[str, Any] = {}
     for key in ("cells_done", "cells_total"):
         value = result.get(key)

@@ -25,7 +25,6 @@ class RunnerConfig:
     """Places, limits and commands of one runner daemon.
 
     Args:
-        socket_path: where the plugin connects.
         home_root: homes, `<home_root>/<owner>`.
         runs_root: records, `<runs_root>/<owner>/<job>`.
         tmp_root: private temporary directories of runs, 0711 root.
@@ -114,10 +113,6 @@ def is_root() -> bool:
 def check_author(author: str, owner: str, admins: Collection[str]) -> None:
     """Refuse an author who may not schedule runs for this owner.
 
-    Args:
-        author: who scheduled the event.
-        owner: whose account it would run as.
-        admins: names of the Hub's admins.
     Raises:
         RequestError: the author is neither the owner, nor an admin, nor the appliance itself.
     """
@@ -132,10 +127,6 @@ def check_author(author: str, owner: str, admins: Collection[str]) -> None:
 def check_blocked(author: str, owner: str, blocked: Collection[str]) -> None:
     """Refuse a run of a person who is disabled or being removed.
 
-    Args:
-        author: who scheduled the event.
-        owner: whose account it would run as.
-        blocked: names from `people.json`.
     Raises:
         RequestError: one of them is blocked.
     """

@@ -36,11 +36,7 @@ _SETTLED_NS = 5_000_000_000
 
 
 class Runner(QuestionServer):
-    """Starts a supervisor for each connection until it is told to stop.
-
-    Args:
-        config: paths and limits.
-    """
+    """Starts a supervisor for each connection until it is told to stop."""
 
     def __init__(self, config: RunnerConfig) -> None:
         super().__init__(
@@ -154,8 +150,6 @@ class Runner(QuestionServer):
 def take_lock(config: RunnerConfig) -> int:
     """Make the socket's directory and be the only daemon in it.
 
-    Args:
-        config: the daemon's.
     Returns: descriptor that holds the lock.
     Raises:
         PreconditionError: another daemon runs already.

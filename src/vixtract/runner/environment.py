@@ -27,8 +27,6 @@ def build_environment(
     """Return the environment variables of a person's run.
 
     Args:
-        person: the owner.
-        config: the daemon's.
         run_dir: the run's record, the folder for its files.
         private: the run's own temporary directory, with `PRIVATE_FOLDERS` in it.
         job: the engine's job id.
@@ -60,9 +58,6 @@ def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str]
     Both are made from keys of all people. These must not be in a supervisor's memory, which its
     forked processes inherit.
 
-    Args:
-        person: the owner.
-        config: the daemon's.
     Returns: the owner's PostgreSQL variables, and the secrets of their connections, for masking.
     """
     if client.SOCKET.parent.is_dir():
@@ -85,10 +80,6 @@ def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[st
     """Return `database_environment`, computed in a process of its own.
 
     For where there is no vault; the key must not stay in a supervisor, as above.
-
-    Args:
-        person: the owner.
-        config: the daemon's.
     """
 
     def work() -> bytes:
@@ -98,12 +89,7 @@ def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[st
 
 
 def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
-    """Return the person's PostgreSQL variables; none where the appliance has no key yet.
-
-    Args:
-        person: the owner.
-        config: the daemon's; its `secrets_dir` holds `role_key`.
-    """
+    """Return the person's PostgreSQL variables; none where the appliance has no key yet."""
     try:
         key = (config.secrets_dir / "role_key").read_text(encoding="ascii").strip()
     except OSError as error:
@@ -122,12 +108,7 @@ def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, s
 
 
 def received_database(database: Mapping[str, object], config: RunnerConfig) -> dict[str, str]:
-    """Return the PostgreSQL variables of a request, with the address as seen from this machine.
-
-    Args:
-        database: of the request.
-        config: a worker's; its `postgresql` is the address as seen from here.
-    """
+    """Return the PostgreSQL variables of a request, with the address as seen from this worker."""
     found = {name: text for name, text in database.items() if isinstance(text, str)}
     if not found:
         return {}

@@ -87,8 +87,6 @@ class ForkServer:
     def hand_over(self, connection: socket.socket) -> int | None:
         """Have a supervisor forked for a connection.
 
-        Args:
-            connection: of a checked peer.
         Returns: the supervisor's process id; 0 if none was started; None if that is unknown, and
             the connection must not be used.
         """

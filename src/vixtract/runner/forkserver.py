@@ -174,12 +174,7 @@ def main() -> None:
 
 
 def send(control, **message) -> None:  # type: ignore[no-untyped-def]
-    """Send the daemon a message.
-
-    Args:
-        control: the daemon's socket, which keeps the borders of messages.
-        message: JSON object.
-    """
+    """Send the daemon a message, over a socket that keeps the borders of messages."""
     from vixtract.processes.questions import encode
 
     control.send(encode(message))
@@ -191,7 +186,6 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
     Args:
         control: the daemon's socket. In comes `{"do": "supervise"}` with a connection, out goes
             `{"pid"}` of its supervisor, and later `{"ended", "code"}`.
-        config: the daemon's.
     """
     import select
     import signal
@@ -221,11 +215,7 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
 
 
 def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
-    """Collect supervisors that ended, and tell the daemon.
-
-    Args:
-        control: the daemon's socket.
-    """
+    """Collect supervisors that ended, and tell the daemon."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -252,12 +242,7 @@ def fork_supervisor() -> int:
 
 
 def supervise(connection, config) -> None:  # type: ignore[no-untyped-def]
-    """Supervise one run; never returns.
-
-    Args:
-        connection: a plugin's.
-        config: the daemon's.
-    """
+    """Supervise one run; never returns."""
     import logging
     import signal
 

@@ -53,12 +53,7 @@ def build_request(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def script_owners(script: str) -> set[str]:
-    """Find whose notebooks a script runs with papermill.
-
-    Args:
-        script: text of a shell job.
-    Returns: names in paths below the homes, on lines that call papermill.
-    """
+    """Return the names in paths below the homes, on a script's lines that call papermill."""
     # A command may go on over several lines.
     lines = script.replace("\r\n", "\n").replace("\\\n", " ").split("\n")
     commands = [line for line in lines if _PAPERMILL.search(line)]

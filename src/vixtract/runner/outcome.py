@@ -35,7 +35,6 @@ def judge(
     """Put together the facts of a run.
 
     Args:
-        request: what was asked for.
         watched: how its process ended.
         result: what its driver reported, already cleaned.
         memory_mb: its limit, for the message.

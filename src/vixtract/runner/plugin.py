@@ -52,7 +52,6 @@ class Plugin:
 
     Args:
         kind: `notebook` or `shell`.
-        socket_path: the runner's.
         write: takes the lines of the protocol; standard output by default.
     """
 
@@ -69,10 +68,8 @@ class Plugin:
         self._connection: socket.socket | None = None
 
     def run(self, line: str) -> int:
-        """Run the job that the engine describes.
+        """Run the job that the engine describes in JSON.
 
-        Args:
-            line: JSON of the job.
         Returns: exit code of the process; the job's own stands in the last line written.
         """
         signal.signal(signal.SIGTERM, self._abort)
@@ -162,11 +159,7 @@ class Plugin:
 
 
 def complete(end: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the runner's last event into the protocol's last line.
-
-    Args:
-        end: event of type `end`, or just code and description.
-    """
+    """Turn the runner's last event, or just a code and description, into the last line."""
     line: dict[str, Any] = {"complete": 1, "code": end["code"], "description": end["description"]}
     if "run_dir" in end:
         line["perf"] = {**(end.get("perf") or {}), "total": end["seconds"]}

@@ -20,12 +20,7 @@ _NONE = -1
 
 @dataclass(frozen=True)
 class WarmStarts:
-    """Functions that forked processes call once they are the owner's.
-
-    Args:
-        run: drives a notebook.
-        render: makes the HTML of one.
-    """
+    """Functions that forked processes call once they are the owner's."""
 
     run: Callable[[ProcessSpec], NoReturn]
     render: Callable[[ProcessSpec], NoReturn]
@@ -33,12 +28,7 @@ class WarmStarts:
 
 @dataclass(frozen=True)
 class WarmRun:
-    """How the processes of one run are forked.
-
-    Args:
-        prepared: the process that waits to drive the notebook.
-        render: as of `WarmStarts`.
-    """
+    """How the processes of one run are forked."""
 
     prepared: PreparedProcess
     render: Callable[[ProcessSpec], NoReturn]

@@ -85,8 +85,6 @@ class RunRequest:
 def parse_request(line: bytes) -> RunRequest:
     """Check one line from the socket.
 
-    Args:
-        line: JSON object, with or without the line's end.
     Raises:
         RequestError: names the first field that is wrong.
     """

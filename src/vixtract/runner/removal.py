@@ -23,10 +23,8 @@ def remove_records(runs_root: Path, owner: str, job: str) -> int:
     """Delete the folders of one job: its own, and those of its retries.
 
     Args:
-        runs_root: directory of the records.
-        owner: whose they are; checked for shape already.
-        job: the engine's job id; checked for shape already.
-    Returns: how many folders went; none where there were none.
+        owner: checked for shape already, as the job is.
+    Returns: how many folders were deleted.
     Raises:
         RequestError: something of the job is still there.
     """

@@ -62,17 +62,9 @@ _RENDER_S = 60.0
 
 
 def serve(
-    connection: socket.socket,
-    config: RunnerConfig,
-    starts: WarmStarts | None = None,
+    connection: socket.socket, config: RunnerConfig, starts: WarmStarts | None = None
 ) -> None:
-    """Carry out the run that a connection asks for.
-
-    Args:
-        connection: accepted socket of a peer that was checked already.
-        config: the daemon's.
-        starts: functions of forked processes; None starts them cold.
-    """
+    """Carry out the run that a checked peer asks for; without `starts` its processes start cold."""
     os.umask(0o077)
     set_subreaper()
     channel = Channel(connection)
@@ -103,14 +95,7 @@ def serve(
 
 
 class Supervisor:
-    """Runs one checked request.
-
-    Args:
-        request: checked for shape.
-        config: the daemon's.
-        channel: the plugin that asked.
-        warm: how its processes are forked; None starts them cold.
-    """
+    """Runs one request of a checked shape; without `warm` its processes start cold."""
 
     def __init__(
         self,

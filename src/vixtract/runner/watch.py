@@ -75,9 +75,6 @@ class Streams:
     Args:
         output: read end of its standard output and error.
         progress: read end of its reports; None where it has none.
-        log: takes the output.
-        reports: takes the reports.
-        channel: the plugin.
     """
 
     output: int
@@ -92,9 +89,6 @@ class Watcher:
 
     Args:
         pid: leader of its own process group, a child of this process.
-        person: its owner.
-        streams: where its bytes go.
-        bounds: when to stop it.
     """
 
     def __init__(self, pid: int, person: Person, streams: Streams, bounds: Bounds) -> None:
@@ -203,11 +197,7 @@ class Watcher:
             self._look_at_memory()
 
     def _is_suddenly_big(self, now: float) -> bool:
-        """Return whether a run that has just started reserves more than its limit already.
-
-        Args:
-            now: of the monotonic clock.
-        """
+        """Return whether a run that has just started reserves more than its limit already."""
         if now < self._next_glance or now > self._started + _TICK_S:
             return False
         self._next_glance = now + _GLANCE_S

@@ -32,14 +32,7 @@ _MODES = ("replace", "append", "upsert", "incremental")
 
 @dataclass(frozen=True)
 class Workspace:
-    """The directories of one run.
-
-    Args:
-        person: the owner.
-        path: the run's record.
-        directory: open descriptor of it.
-        private: temporary directory, removed after the run.
-    """
+    """The record of one run, open as `directory`, and the temporary directory `private`."""
 
     person: Person
     path: Path
@@ -86,9 +79,7 @@ def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
     """Make the directories of a run.
 
     Args:
-        person: the owner.
         job: the engine's job id; a retry of the same job gets `<job>-2` and so on.
-        config: the daemon's.
     Raises:
         RequestError: the disk is full, or another file has the name.
     """
@@ -108,11 +99,7 @@ def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
 
 
 def make_owner_directories(config: RunnerConfig) -> None:
-    """Make the run directories of all people: the link `runs` in a new home leads there.
-
-    Args:
-        config: the daemon's.
-    """
+    """Make the run directories of all people: the link `runs` in a new home leads there."""
     for home in sorted(config.home_root.iterdir()):
         try:
             _ensure_owner_directory(config.runs_root, find_person(home.name, config.home_root))
@@ -121,12 +108,7 @@ def make_owner_directories(config: RunnerConfig) -> None:
 
 
 def remove_leftovers(tmp_root: Path) -> list[str]:
-    """Remove private directories whose supervisor has ended.
-
-    Args:
-        tmp_root: directory of the private directories.
-    Returns: names removed.
-    """
+    """Remove private directories whose supervisor has ended, and return their names."""
     removed = []
     for entry in tmp_root.iterdir():
         if not Path("/proc", entry.name.removeprefix("r")).exists():
@@ -182,8 +164,6 @@ def read_loads(work: Workspace) -> list[dict[str, Any]]:
     The file is the owner's to write: it is limited in size, and every field is checked. The caller
     has the owner's rights.
 
-    Args:
-        work: the run's directories.
     Returns: table (`schema.table`), mode, rows, bytes and seconds of each; the newest MAX_LOADS.
     """
     try:
@@ -200,11 +180,7 @@ def read_loads(work: Workspace) -> list[dict[str, Any]]:
 
 
 def parse_load(line: bytes) -> dict[str, Any] | None:
-    """Return the known fields of a load's record, or None where the line is not a record.
-
-    Args:
-        line: JSON object.
-    """
+    """Return the known fields of a load's record, or None where the line is not a record."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):

@@ -30,7 +30,6 @@ class ApiError(VixtractError):
 
     Args:
         code: Cronicle's code: api, event, job, session, api_key.
-        description: one line for people.
     """
 
     def __init__(self, code: str, description: str) -> None:
@@ -43,7 +42,6 @@ def find_caller(database: Database, api_key: str, given: str) -> Caller:
 
     Args:
         database: holds the hashes of further keys.
-        api_key: the appliance's own key.
         given: the key sent with the call.
     Raises:
         ApiError: no key was sent, or it is unknown or inactive.
@@ -117,7 +115,6 @@ def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
     """Refuse a malformed event.
 
     Args:
-        values: fields of an event.
         partial: whether fields may be absent, as in an update.
     Raises:
         ApiError: lists every problem.
@@ -159,8 +156,6 @@ def choose_cursor(
     """Return the time from which an updated event's slots are settled; None leaves it as it was.
 
     Args:
-        old: the event before.
-        new: the event now.
         params: of the call `update_event`; `reset_cursor` goes back to a time, with catch-up.
         config: says how long runs are kept: older slots are not made up for.
         now: epoch seconds.
@@ -180,11 +175,8 @@ def override_params(
     """Return the plugin's parameters for one run, or None where the event's own are used.
 
     Args:
-        plugin: the event's.
-        params: the event's parameters.
         call: parameters of the call `run_event`; its `params` replace single ones. Keys without
             the privilege `admin` may start what is there, not change what it does, as in Cronicle.
-        caller: who starts the run.
     Raises:
         ApiError: the parameters are malformed.
     """

@@ -22,10 +22,7 @@ from vixtract.scheduler.timing import (
     check_timing,
     get_zone,
     iterate_due,
-    next_due,
 )
-
-__all__ = ["PLUGINS", "Event", "Problem", "check_event", "next_due"]
 
 PLUGINS: Mapping[str, str] = {"notebook": "Notebook", "shellplug": "Shell Script"}
 CATEGORIES: Mapping[str, str] = {"general": "General"}
@@ -73,7 +70,6 @@ class Problem:
 
     Args:
         field: name of the event's field, for a form to mark it.
-        message: one sentence for people.
     """
 
     field: str
@@ -90,11 +86,9 @@ class Event:
     Args:
         id: lower-case letters, digits and underscores; made by the engine when empty.
         title: unique among events.
-        plugin: notebook or shellplug.
         enabled: 1 or 0; a disabled event can still be run by hand.
         category: id of a category.
         target: `allgrp` for the appliance itself, `workers` for the machines named by WORKERS.
-        params: what the plugin needs.
         timing: Cronicle's timing object; {} is every minute, False on demand only.
         timezone: IANA name that the timing is meant in.
         max_children: runs of it at the same time; 0 is no limit of its own.
@@ -176,12 +170,7 @@ def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_owner(params: Mapping[str, Any], author: str) -> str:
-    """Return the person whose account a job runs under, by the runner's rule.
-
-    Args:
-        params: the event's.
-        author: the event's.
-    """
+    """Return the person whose account a job runs under, by the runner's rule."""
     owner = str(params.get("owner") or "")
     parts = PurePosixPath(str(params.get("notebook") or "")).parts
     if not owner and parts[:2] == ("/", "home") and len(parts) > 3:
@@ -299,7 +288,6 @@ def check_params(plugin: str, params: Mapping[str, Any]) -> list[Problem]:
     """Return the problems with a plugin's parameters.
 
     Args:
-        plugin: notebook or shellplug.
         params: notebook: notebook, owner, parameters (object or JSON text), kernel, memory_mb;
             shellplug: script, owner.
     """

@@ -35,7 +35,6 @@ def pause(scheduler: SchedulerClient, name: str) -> ScheduleChanges:
     """Switch a person's schedules off and end their runs.
 
     Args:
-        scheduler: client with the appliance's key.
         name: author, or owner of the notebook.
     Returns: ids of the schedules that were on until now.
     """
@@ -55,8 +54,6 @@ def resume(scheduler: SchedulerClient, name: str, events: frozenset[str]) -> Sch
     """Switch schedules on again that were switched off with the person.
 
     Args:
-        scheduler: client with the appliance's key.
-        name: person.
         events: ids from `pause`; schedules that are gone, or that the person had switched off, are
             left alone.
     """
@@ -74,9 +71,6 @@ def hand_over(
     """Give a person's schedules to another, whose account they run under from then on.
 
     Args:
-        scheduler: client with the appliance's key.
-        name: person who leaves.
-        to: person who gets them.
         folder: folder of the other's home that the files are in now.
         enabled: ids of the schedules that were on before they were paused.
     """
@@ -104,8 +98,6 @@ def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> Sc
     """Leave a person's schedules switched off, to be seen by administrators alone.
 
     Args:
-        scheduler: client with the appliance's key.
-        name: person who leaves.
         now: present time, for the note.
     """
     changed = []
@@ -130,12 +122,7 @@ def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> Sc
 
 
 def delete_keys(scheduler: SchedulerClient, name: str) -> int:
-    """Delete the keys that act as this person; returns how many there were.
-
-    Args:
-        scheduler: client with the appliance's key.
-        name: person who leaves.
-    """
+    """Delete the keys that act as this person; returns how many there were."""
     rows = scheduler.call("get_api_keys").get("rows") or []
     mine = [str(row["id"]) for row in rows if row.get("username") == name]
     for identifier in mine:

@@ -51,10 +51,8 @@ class NotifyConfig:
 
     Args:
         host: mail server; empty where no mail is sent.
-        port: of the mail server.
         sender: From address.
         user: login at the mail server; empty for none.
-        password: of that login.
         security: `off`, `starttls` or `tls`.
         public_url: address of the appliance for links, without a slash at the end; may be empty.
     """
@@ -84,8 +82,6 @@ class NotifyConfig:
 def find_targets(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the notices that a run which has ended calls for.
 
-    Args:
-        run: row of the ledger.
     Returns: pairs of kind (`mail`, `web_hook`) and target.
     """
     job, found = run["job"], []
@@ -102,9 +98,6 @@ def find_targets(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 def describe_run(run: Mapping[str, Any], config: NotifyConfig) -> dict[str, Any]:
     """Build the object that web hooks get about a run.
 
-    Args:
-        run: row of the ledger.
-        config: for the link.
     Returns: Cronicle's names; `text` and `content` are what chat servers show.
     """
     job, code = run["job"], run["code"]
@@ -139,9 +132,7 @@ def build_mail(run: Mapping[str, Any], to: str, config: NotifyConfig) -> EmailMe
     """Write the mail about a run.
 
     Args:
-        run: row of the ledger.
         to: addresses with commas between.
-        config: for sender and link.
     """
     facts = describe_run(run, config)
     word = {0: "Succeeded", 255: "Warning"}.get(facts["code"], "Failed")
@@ -175,9 +166,6 @@ def split_addresses(text: str) -> list[str]:
 def send_mail(message: EmailMessage, config: NotifyConfig) -> None:
     """Hand a mail to the mail server.
 
-    Args:
-        message: complete.
-        config: names the server.
     Raises:
         NotifyError: the server did not accept it.
     """
@@ -209,7 +197,6 @@ def find_address(host: str, port: int) -> str:
 
     Args:
         host: name or IP address.
-        port: TCP port.
     Raises:
         NotifyError: the name has no address, or one that `vixtract.addresses` refuses.
     """
@@ -271,8 +258,6 @@ class Notifier:
     """Sends notices, in a thread of its own.
 
     Args:
-        database: the ledger.
-        config: how messages leave.
         wall_clock: epoch seconds.
     """
 

@@ -31,7 +31,6 @@ class Retention:
 
     Args:
         config: says how many days and how many runs of a schedule stay.
-        database: the ledger.
         log_path: function of a run id: its log.
         wall_clock: epoch seconds.
     """

@@ -35,7 +35,6 @@ class Settler:
     """Finds what is to be settled.
 
     Args:
-        database: the ledger.
         cap: late slots made up for per event.
         watch: tells a clock that was set from a downtime.
         delay_s: seconds after its due time from which on a slot is looked at.
@@ -100,8 +99,6 @@ def add_run(
     """Queue a run of an event.
 
     Args:
-        database: the ledger.
-        identifier: job id.
         event: as it is to run, parameters overridden where asked.
         source: who or what started it, one line.
         due_at: epoch seconds of its slot; None for a run by hand.

@@ -47,7 +47,6 @@ def job_shape(
     """Show one run in full, except for its parameters.
 
     Args:
-        run: row of the ledger.
         now: epoch seconds, for the elapsed time of a run that has not ended.
         report: what its plugin has reported so far; None takes what the ledger keeps.
         pid: process id of its plugin, while it runs.
@@ -103,7 +102,6 @@ def recent_shape(run: Mapping[str, Any], title: str) -> dict[str, Any]:
 
     Args:
         run: row of `recent_runs`.
-        title: the event's.
     """
     started = run["time_start"] or run["time_end"]
     return {

@@ -38,7 +38,6 @@ class Caller:
     Args:
         title: title of the API key, for logs and descriptions; never the key itself.
         username: author of events made with the key.
-        privileges: Cronicle's names.
     """
 
     title: str
@@ -73,7 +72,6 @@ def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
 
     Args:
         database: holds the hashes of further keys.
-        api_key: the appliance's own key.
         given: the key sent with the call.
     Returns: the caller, or None if the key is unknown or inactive.
     """
@@ -90,9 +88,7 @@ def create_key(database: Database, caller: Caller, key: str, now: int) -> str:
     """Store a further key, as a hash.
 
     Args:
-        database: where to.
         caller: title, author name and privileges of the key's user.
-        key: the key itself.
         now: epoch seconds.
     Returns: id of the key; of the existing one when the same key is there already.
     """
@@ -149,8 +145,6 @@ def find_next_due(database: Database, identifier: str, after: float) -> float | 
     """Return when an event is due next after a time, or None where it runs only by hand.
 
     Args:
-        database: the ledger.
-        identifier: event id.
         after: epoch seconds.
     """
     stored = get_event(database, id=identifier)
@@ -163,7 +157,6 @@ def put_event(database: Database, event: Event, cursor: int | None = None) -> No
     """Insert or replace an event.
 
     Args:
-        database: where to.
         event: checked event.
         cursor: epoch seconds to settle slots from; None keeps the present one.
     """

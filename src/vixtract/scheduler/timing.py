@@ -46,7 +46,6 @@ class Timing:
     """A checked timing; a field of None matches everything.
 
     Args:
-        years: four digits.
         months: 1-12.
         days: days of the month, 1-31.
         weekdays: 0 is Sunday, 6 is Saturday, as in Cronicle.

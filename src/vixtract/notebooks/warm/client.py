@@ -35,12 +35,7 @@ _STREAMS = ("stdout", "stderr")
 
 
 class Printed:
-    """What cells print: bytes from a pipe, made text and gathered for a moment.
-
-    Args:
-        descriptor: read end; not blocking.
-        name: `stdout` or `stderr`.
-    """
+    """What cells print: bytes from a pipe, made text and gathered for a moment."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         os.set_blocking(descriptor, False)
@@ -53,7 +48,7 @@ class Printed:
         self._size = 0
 
     def read(self) -> bool:
-        """Take what is there; says whether there was something."""
+        """Take what is there; return whether there was anything."""
         try:
             data = os.read(self.descriptor, 1 << 18)
         except BlockingIOError:
@@ -118,8 +113,6 @@ class ForkedKernel:
         The kernel sends nothing while printed text waits in a pipe, so messages that are there are
         older than the text: they are read first.
 
-        Args:
-            timeout_s: seconds.
         Returns: messages; printed text is in `printed`.
         """
         poll = select.poll()
@@ -162,12 +155,7 @@ class ForkedKernel:
 
 
 class WarmClient(Client):
-    """Runs cells in a forked kernel.
-
-    Args:
-        manager: papermill's state of the run.
-        kernel: the forked kernel.
-    """
+    """Runs cells in a forked kernel."""
 
     def __init__(self, manager: Cells, kernel: ForkedKernel, **options: Any) -> None:
         super().__init__(manager, **options)

@@ -34,11 +34,7 @@ _hidden: dict[str, Any] = {}
 
 
 def run_notebook(command: ProcessSpec) -> NoReturn:
-    """Run the notebook whose job is on standard input; falls back to the command itself.
-
-    Args:
-        command: what a cold run would be.
-    """
+    """Run the notebook whose job is on standard input, or execute the command of a cold run."""
     code = 1
     try:
         warm = {name.partition(".")[0] for name in sys.modules}
@@ -65,10 +61,8 @@ def run_notebook(command: ProcessSpec) -> NoReturn:
 def render_notebook(command: ProcessSpec) -> NoReturn:
     """Make the HTML of an executed notebook.
 
-    Unlike a run's process it stays hidden from the owner's others: it was forked late.
-
-    Args:
-        command: of the cold renderer; its last words are the names of notebook and HTML.
+    Unlike a run's process it stays hidden from the owner's others: it was forked late. The last
+    words of the cold renderer's command are the names of notebook and HTML.
     """
     code = 1
     try:
@@ -89,11 +83,7 @@ def render_notebook(command: ProcessSpec) -> NoReturn:
 
 
 def become_owner(environment: Mapping[str, str]) -> None:
-    """Put this process's surroundings in place: variables, library directories, signals.
-
-    Args:
-        environment: the whole of it.
-    """
+    """Put this process's surroundings in place: variables, library directories, signals."""
     name_process("vixtract-run")
     os.environ.clear()
     os.environ.update(environment)
@@ -114,13 +104,7 @@ def become_owner(environment: Mapping[str, str]) -> None:
 
 
 def look(job: dict[str, Any], warm: set[str]) -> str:
-    """Add the owner's library directories, and look whether the process will do.
-
-    Args:
-        job: the driver's.
-        warm: names of the modules that are imported.
-    Returns: why not, or an empty text.
-    """
+    """Add the owner's library directories; return why the process will not do, or an empty text."""
     hooks = len(sys.meta_path) + len(sys.path_hooks)
     image = [path for path in _IMAGE_PATH if path.endswith("dist-packages")]
     sys.path[:] = [path for path in _IMAGE_PATH if path not in image]
@@ -138,12 +122,7 @@ def look(job: dict[str, Any], warm: set[str]) -> str:
 
 
 def run(job: dict[str, Any]) -> int:
-    """Fork the kernel, and drive the notebook in it with papermill.
-
-    Args:
-        job: as for `execute`.
-    Returns: exit code, as of `execute`.
-    """
+    """Fork the kernel, drive the notebook in it, and return the code, as `execute.drive` does."""
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -163,14 +142,11 @@ def run(job: dict[str, Any]) -> int:
 def fork_kernel(
     cwd: str, messages: socket.socket, requests: socket.socket, outputs: list[int]
 ) -> int:
-    """Fork the process that the cells run in.
+    """Fork the process that the cells run in, and return its id; does not return in the fork.
 
     Args:
-        cwd: its working directory.
         messages: where everything but printed text goes.
-        requests: where cells come from.
         outputs: write ends of the pipes for standard output and error.
-    Returns: its process id; in it this does not return.
     """
     # A warm start: the kernel is a fork of the driver, which has all libraries in memory.
     pid = os.fork()

@@ -43,7 +43,6 @@ class Outlet(io.TextIOWrapper):
 
     Args:
         number: descriptor, 1 or 2; a notebook may close it or point it elsewhere.
-        outputs: the process's output pipes.
     """
 
     _last: Outlet | None = None
@@ -135,11 +134,7 @@ class Kernel(IPythonKernel):  # type: ignore[misc]
         """Do nothing: the driver sends no cell before it has the answer to the one before."""
 
     async def answer(self, message: dict[str, Any]) -> None:
-        """Run one cell.
-
-        Args:
-            message: an `execute_request`.
-        """
+        """Run the cell of an `execute_request`."""
         self.set_parent([], message, channel="shell")
         self._publish_status("busy", "shell")
         self.pre_handler_hook()
@@ -194,10 +189,7 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
 def run(messages: socket.socket, requests: socket.socket, cwd: str) -> NoReturn:
     """Be a kernel until the requests end, in a process that was forked for it.
 
-    Args:
-        messages: where everything but printed text goes.
-        requests: where cells come from.
-        cwd: directory of the notebook.
+    Everything but printed text goes to `messages`.
     """
     code, owner = 1, os.getpid()
     try:
@@ -282,9 +274,5 @@ def _finish(shell: Any) -> None:
 
 
 def language_info(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a notebook keeps of its language.
-
-    Args:
-        message: the kernel's first one.
-    """
+    """Return what a notebook keeps of its language."""
     return dict(message["content"]["language_info"])

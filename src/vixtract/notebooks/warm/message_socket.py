@@ -13,11 +13,7 @@ from typing import Any
 
 
 class MessageSocket:
-    """One end of a socket pair, blocking to write, and not to read.
-
-    Args:
-        connection: stream socket.
-    """
+    """One end of a socket pair, blocking to write, and not to read."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -29,10 +25,8 @@ class MessageSocket:
         return self._connection.fileno()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write one message whole, whichever thread calls.
+        """Write one message, whose `buffers` are bytes, whole, whichever thread calls.
 
-        Args:
-            message: of Jupyter's protocol; its `buffers` are bytes.
         Raises:
             OSError: the other end is gone.
         """

@@ -85,10 +85,8 @@ def fill_gaps() -> list[object]:
 
 
 def _fill_pools(size: int) -> list[object]:
-    """Make objects until they fill one pool after the other: then none with a gap is left.
+    """Make objects of a size until they fill one pool after the other: then no gap is left.
 
-    Args:
-        size: bytes that an object takes.
     Source: CPython's Objects/obmalloc.c
     """
     header = sys.getsizeof(b"")

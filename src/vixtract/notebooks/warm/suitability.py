@@ -37,13 +37,11 @@ _FONTS = (".fonts", ".local/share/fonts", "/usr/local/share/fonts")
 
 
 def find_obstacle(job: dict[str, Any], warm: Collection[str], hooks: int) -> str:
-    """Look for what speaks against the warm process.
+    """Return the reason for a kernel of its own, or an empty text.
 
     Args:
-        job: the driver's.
         warm: top names of the modules that are imported already.
         hooks: number of import hooks before the owner's directories were added.
-    Returns: the reason for a kernel of its own, or an empty text.
     """
     cwd = Path(job["cwd"])
     unknown = find_unknown("ipykernel", "jupyter_client", "nbclient", "papermill")
@@ -64,12 +62,9 @@ def find_obstacle(job: dict[str, Any], warm: Collection[str], hooks: int) -> str
 
 
 def find_shadow(folders: Iterable[str], names: Collection[str]) -> str:
-    """Find a module in some directories that has one of these names.
+    """Return the path of a module with one of these names, or an empty text.
 
-    Args:
-        folders: directories; those that are missing hold nothing. An archive may hold anything.
-        names: of top-level modules.
-    Returns: its path, or an empty text.
+    Directories that are missing hold nothing; an archive may hold anything.
     """
     for folder in folders:
         try:
@@ -88,7 +83,7 @@ def find_shadow(folders: Iterable[str], names: Collection[str]) -> str:
 
 
 def _is_package(path: str) -> bool:
-    """Say whether a path is a directory that Python prefers to a module further down its path.
+    """Return whether a path is a directory that Python prefers to a module further down its path.
 
     One without `__init__` is only ever a part of a package without one: a library's, perhaps.
     """
@@ -102,13 +97,7 @@ def _is_package(path: str) -> bool:
 
 
 def find_in_notebook(notebook: Any, kernel: str) -> str:
-    """Look into the notebook itself.
-
-    Args:
-        notebook: its JSON, which may have any shape.
-        kernel: name asked for by the event, or empty.
-    Returns: the reason for a kernel of its own, or an empty text.
-    """
+    """Return the reason in a notebook for a kernel of its own, or an empty text."""
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
         return "the notebook has an old format"
     metadata = notebook.get("metadata") or {}
@@ -135,7 +124,7 @@ def find_in_notebook(notebook: Any, kernel: str) -> str:
 
 
 def _is_default_kernel(wanted: str, is_demand: bool) -> bool:
-    """Say whether the image's own Python kernel would run."""
+    """Return whether the image's own Python kernel would run."""
     from jupyter_client.kernelspec import KernelSpecManager
 
     known = KernelSpecManager().find_kernel_specs()

@@ -41,11 +41,6 @@ def run_on_worker(
 ) -> None:
     """Hand a run to a worker and pass on its events.
 
-    Args:
-        connection: of the plugin; non-blocking.
-        channel: the same connection.
-        request: checked for shape.
-        config: the daemon's.
     Raises:
         RequestError: it is not allowed, or no worker can be had.
     """

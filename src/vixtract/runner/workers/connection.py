@@ -41,20 +41,12 @@ def _context(side: int, key: str) -> ssl.SSLContext:
 
 
 def client_context(key: str) -> ssl.SSLContext:
-    """Make the appliance's end.
-
-    Args:
-        key: content of the secret `worker_key`.
-    """
+    """Make the appliance's end."""
     return _context(ssl.PROTOCOL_TLS_CLIENT, key)
 
 
 def server_context(key: str) -> ssl.SSLContext:
-    """Make the worker's end.
-
-    Args:
-        key: content of the secret `worker_key`.
-    """
+    """Make the worker's end."""
     return _context(ssl.PROTOCOL_TLS_SERVER, key)
 
 
@@ -67,12 +59,8 @@ def keep_alive(connection: socket.socket) -> None:
 
 
 def connect(address: tuple[str, int], key: str) -> ssl.SSLSocket:
-    """Connect to a worker.
+    """Return a connection to a worker whose ends have proved the secret `worker_key` to each other.
 
-    Args:
-        address: host and port.
-        key: content of the secret `worker_key`.
-    Returns: connection whose ends have proved the key to each other.
     Raises:
         OSError: it cannot be reached, or has another key.
     """
@@ -86,11 +74,8 @@ def connect(address: tuple[str, int], key: str) -> ssl.SSLSocket:
 
 
 def read_line(connection: socket.socket, limit: int = 4096) -> bytes:
-    """Read one line and nothing after it, within the connection's own timeout.
+    """Read one line and nothing after it, within the timeout of a blocking connection.
 
-    Args:
-        connection: blocking, with a timeout.
-        limit: bytes.
     Returns: the line without its end; shorter where the connection closed.
     """
     line = bytearray()
@@ -103,12 +88,7 @@ def read_line(connection: socket.socket, limit: int = 4096) -> bytes:
 
 
 class Pump:
-    """Copies bytes in both directions until one end closes.
-
-    Args:
-        inner: socket of this machine.
-        outer: the connection between the machines.
-    """
+    """Copies bytes in both directions until one end closes; `outer` leads to the other machine."""
 
     def __init__(self, inner: socket.socket, outer: ssl.SSLSocket) -> None:
         self._ends = (inner, outer)

@@ -35,7 +35,6 @@ class WorkerServer:
     """Accepts connections.
 
     Args:
-        key: content of the secret `worker_key`.
         max_jobs: runs at the same time; more get the answer `busy`.
         runner: socket of this machine's runner.
     """
@@ -47,11 +46,7 @@ class WorkerServer:
         self._runner = runner
 
     def serve(self, listener: socket.socket) -> None:
-        """Accept until the process is ended.
-
-        Args:
-            listener: listening TCP socket.
-        """
+        """Accept until the process is ended."""
         while True:
             try:
                 connection, address = listener.accept()
@@ -96,13 +91,7 @@ class WorkerServer:
 
 
 def is_well(key: str, port: int = PORT) -> str:
-    """Check the worker of this machine and its runner; used by the health check.
-
-    Args:
-        key: content of the secret `worker_key`.
-        port: the server's.
-    Returns: the problem, or an empty string.
-    """
+    """Return the problem of this machine's worker or its runner, or an empty string."""
     from vixtract.runner.workers.connection import connect, read_line
 
     try:

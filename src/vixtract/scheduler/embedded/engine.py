@@ -179,7 +179,6 @@ class EmbeddedEngine:
 
         Args:
             event: the event, parameters overridden where asked.
-            source: who asked, one line.
         Returns: the job's id, and 0 or its place in the event's queue.
         Raises:
             LaunchError: max_children are running and it may not wait, or the engine stops.
@@ -236,7 +235,6 @@ class EmbeddedEngine:
         """Abort a run, running or not.
 
         Args:
-            identifier: job id.
             reason: one line; becomes part of the job's description.
         Returns: False when the run is unknown or has ended.
         """

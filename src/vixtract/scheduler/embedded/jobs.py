@@ -54,8 +54,6 @@ class Attempt:
 
     Args:
         run: the run's row.
-        process: its plugin.
-        log: its log.
     """
 
     run: Mapping[str, Any]
@@ -68,7 +66,6 @@ class Jobs:
 
     Args:
         config: limits and command line of the plugins.
-        database: the ledger.
         on_end: called after each attempt, when its place is free again.
         wall_clock: epoch seconds.
     """

@@ -38,7 +38,6 @@ class PluginCall:
     """What to run.
 
     Args:
-        command: argument list.
         environment: the whole environment of the process.
         job: sent as JSON on standard input.
         timeout_s: seconds after which it is stopped.
@@ -104,12 +103,7 @@ class JobLog:
 
 
 class PluginProcess:
-    """One plugin process from start to end; `run` blocks, `stop` may come from any thread.
-
-    Args:
-        call: what to run.
-        log: where standard error goes.
-    """
+    """One plugin process from start to end; `run` blocks, `stop` may come from any thread."""
 
     def __init__(self, call: PluginCall, log: JobLog) -> None:
         self.call = call
@@ -126,7 +120,6 @@ class PluginProcess:
 
         Args:
             kind: abort, timeout or shutdown; the first caller's counts.
-            reason: one line for people.
         """
         if not self._stop[0]:
             self._stop = (kind, reason)
