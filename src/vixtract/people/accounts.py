@@ -30,6 +30,7 @@ USER_SITE = Path(".local/lib/python3.13/site-packages")
 EXAMPLES = Path("/usr/share/vixtract/examples")
 SKELETON = Path("/etc/skel")
 RUNS = Path("/runs")
+COMMAND_S = 30.0
 
 # Where the jupyter container keeps the Hub's state, and how the Hub is started.
 STATE = Path("/srv/jupyterhub")
@@ -293,19 +294,23 @@ def _make_home(home: Path, uid: int) -> None:
 
 def _run(command: list[str], *, group: int | None = None) -> None:
     # The environment is empty: an admin can write /usr/local, and no variable may lead there.
-    result = subprocess.run(
-        command,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        group=group,
-    )
-    if result.returncode != 0:
-        raise AccountError(
-            f"{Path(command[0]).name} failed for {command[-1]!r}: {result.stderr.strip()}"
+    try:
+        result = subprocess.run(
+            command,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+            group=group,
         )
+    except subprocess.TimeoutExpired:
+        problem = f"it took longer than {COMMAND_S:g} s"
+    else:
+        if result.returncode == 0:
+            return
+        problem = result.stderr.strip()
+    raise AccountError(f"{Path(command[0]).name} failed for {command[-1]!r}: {problem}")
 
 
 def main() -> int:
