@@ -91,7 +91,7 @@ def is_too_old(event: Event, due_at: int, now: float) -> bool:
     """Say whether a slot is one of more than CATCH_UP_CAP that Cronicle makes up for at once."""
     if not event.catch_up:
         return False
-    cap = int(os.environ["CATCH_UP_CAP"])
+    cap = max(1, int(os.environ["CATCH_UP_CAP"]))
     newest = next(islice(event.due_times(due_at), cap - 1, None), None)
     return newest is not None and newest <= now
 

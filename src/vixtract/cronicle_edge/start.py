@@ -186,7 +186,7 @@ def limit_catch_up(
     """
     if not ledger.is_file():
         return
-    cap, moment = int(environment["CATCH_UP_CAP"]), int(now or time.time())
+    cap, moment = max(1, int(environment["CATCH_UP_CAP"])), int(now or time.time())
     database = Database(ledger)
     try:
         events = store.list_events(database)

@@ -7,6 +7,7 @@ a session of its own, with an environment that holds none of the engine's secret
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -77,14 +78,19 @@ class JobLog:
         """Append the job's own output, as far as the limit allows."""
         if self._left <= 0:
             return
-        self._file.write(data[: self._left])
+        self._put(data[: self._left])
         self._left -= len(data)
         if self._left <= 0:
             self.note(f"\n# The log reached {self._limit} bytes; further output is dropped.")
 
     def note(self, text: str) -> None:
         """Append a line of the engine's own, whatever the limit."""
-        self._file.write(text.encode() + b"\n")
+        self._put(text.encode() + b"\n")
+
+    def _put(self, data: bytes) -> None:
+        # A full disk must not end the run.
+        with contextlib.suppress(OSError):
+            self._file.write(data)
 
     def close(self) -> None:
         """Close the file."""
