@@ -57,7 +57,6 @@ def is_refused(address: str, own: Collection[str] = ()) -> bool:
 
     Args:
         address: IPv4 or IPv6, also one inside the other; anything else is refused.
-        own: addresses of the appliance's services.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -13,16 +13,16 @@ import pytest
 
 from tests.contract.embedded import EmbeddedEngine
 from tests.contract.loaded import open_database
+from tests.scheduler_client import JobClient
 from vixtract.loading import load
-from vixtract.scheduler.client import SchedulerClient
 
 
 @pytest.fixture(scope="session")
-def contract_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchedulerClient]:
+def contract_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobClient]:
     """A client of the scheduler under test, with an admin key."""
     url = os.environ.get("SCHEDULER_CONTRACT_URL")
     if url:
-        yield SchedulerClient(url, os.environ["SCHEDULER_CONTRACT_KEY"], 30)
+        yield JobClient(url, os.environ["SCHEDULER_CONTRACT_KEY"], 30)
         return
     engine = EmbeddedEngine(tmp_path_factory.mktemp("contract")).start()
     yield engine.client

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.scheduler_client import JobClient
 from tests.waiting import free_port, wait_until
-from vixtract.scheduler.client import SchedulerClient
 from vixtract.settings import list_defaults
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ class EmbeddedEngine:
         self.port = free_port()
         self.settings = settings
         self.process: subprocess.Popen[bytes] | None = None
-        self.client = SchedulerClient(f"http://127.0.0.1:{self.port}/cronicle", API_KEY)
+        self.client = JobClient(f"http://127.0.0.1:{self.port}/cronicle", API_KEY)
         self.clock_file = directory / "clock"
 
     @property

@@ -16,8 +16,9 @@ from contextlib import suppress
 
 import pytest
 
+from tests.scheduler_client import JobClient
 from tests.waiting import wait_until
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.client import SchedulerError
 
 numbers = itertools.count(1)
 
@@ -62,12 +63,12 @@ def is_deleted(client, event):
 
 
 def test_ping_answers_without_a_key(contract_client):
-    stranger = SchedulerClient(contract_client.base_url, "")
+    stranger = JobClient(contract_client.base_url, "")
     assert stranger.call("ping")["code"] == 0
 
 
 def test_wrong_key_is_refused_and_not_repeated(contract_client):
-    stranger = SchedulerClient(contract_client.base_url, "nobodysKeyWithManyLetters")
+    stranger = JobClient(contract_client.base_url, "nobodysKeyWithManyLetters")
     with pytest.raises(SchedulerError) as caught:
         stranger.get_schedule()
     assert caught.value.code in ("api", "session")
@@ -75,7 +76,7 @@ def test_wrong_key_is_refused_and_not_repeated(contract_client):
 
 def test_call_without_a_key_is_a_session_error(contract_client):
     with pytest.raises(SchedulerError) as caught:
-        SchedulerClient(contract_client.base_url, "").get_schedule()
+        JobClient(contract_client.base_url, "").get_schedule()
     assert caught.value.code == "session"
 
 
@@ -284,7 +285,7 @@ def test_further_keys_do_what_their_privileges_say(contract_client, make):
         "create_api_key",
         {"title": "contract", "key": key, "active": 1, "privileges": {"create_events": 1}},
     )
-    limited = SchedulerClient(contract_client.base_url, key)
+    limited = JobClient(contract_client.base_url, key)
     event = make()
     with pytest.raises(SchedulerError, match="privileges") as caught:
         limited.run_event(event)

@@ -11,8 +11,9 @@ import pytest
 
 from tests.contract.embedded import API_KEY, EmbeddedEngine
 from tests.contract.test_embedded_faults import is_alive, marks
+from tests.scheduler_client import JobClient
 from tests.waiting import wait_until
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.client import SchedulerError
 
 MIB = 1024 * 1024
 
@@ -251,7 +252,7 @@ def test_key_of_a_person_reaches_their_own_events_only(shared):
         "create_api_key",
         {"title": "boris", "key": key, "active": 1, "username": "boris", "privileges": privileges},
     )
-    boris = SchedulerClient(shared.client.base_url, key)
+    boris = JobClient(shared.client.base_url, key)
     theirs = shared.create("theirs", [["sleep", 0]])
     job = shared.run(theirs)["id"]
     for call, params in (
@@ -312,7 +313,7 @@ def test_too_large_request_is_refused(shared):
 
 
 def test_status_needs_no_key_and_tells_of_the_neighbours(shared):
-    stranger = SchedulerClient(shared.client.base_url, "")
+    stranger = JobClient(shared.client.base_url, "")
     status = stranger.status()
     assert (status["engine"], status["runner"], status["postgresql"]) == (
         "embedded",

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.images.docker_cli import docker, handed_on
 from tests.own_images import own_image
+from tests.scheduler_client import JobClient
 from tests.waiting import free_port, wait_until
-from vixtract.scheduler.client import SchedulerClient
 
 IMAGE = own_image("cronicle-edge")
 PEOPLE = {"admin": 2000, "anna": 2001, "bob": 2002}
@@ -62,7 +62,7 @@ class EdgeBox:
         )  # fmt: skip
         wait_until(self.is_up, "the engine's start", 180)
         key = self.execute("cat", "/srv/secrets/api_key").strip()
-        self.client = SchedulerClient(f"http://127.0.0.1:{self.port}/cronicle", key, 30)
+        self.client = JobClient(f"http://127.0.0.1:{self.port}/cronicle", key, 30)
         return self
 
     def remove(self) -> None:

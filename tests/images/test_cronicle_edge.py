@@ -16,8 +16,9 @@ import pytest
 
 from tests.images.docker_cli import docker, unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
+from tests.scheduler_client import JobClient
 from tests.waiting import wait_until
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.client import SchedulerError
 
 pytestmark = [
     pytest.mark.docker,
@@ -255,7 +256,7 @@ def test_no_key_is_kept_in_events_or_shown_at_an_abort(box, session):
         {"title": "limited", "key": key, "username": "anna",
          "privileges": {"create_events": 1, "run_events": 1, "abort_events": 1}},
     )  # fmt: skip
-    anna = SchedulerClient(box.client.base_url, key)
+    anna = JobClient(box.client.base_url, key)
     event = anna.create_event(
         {"title": "annas", "plugin": "shellplug", "timing": False, "username": "bob",
          "params": {"script": "#!/bin/bash\nsleep 30\n", "owner": "anna"}}
@@ -281,7 +282,7 @@ def test_a_limited_key_sees_its_own_events_alone(box):
     box.client.call(
         "create_api_key", {"title": "b", "key": key, "username": "bob", "privileges": privileges}
     )
-    bob = SchedulerClient(box.client.base_url, key)
+    bob = JobClient(box.client.base_url, key)
     event = box.make_event("#!/bin/bash\necho hidden words\n", username="anna")
     job = box.client.run_event(event)
     box.client.wait_for_job(job, 120)

@@ -10,9 +10,10 @@ import websocket
 
 from tests.images.docker_cli import unique_name
 from tests.images.edge_box import IMAGE, EdgeBox, has_image
+from tests.scheduler_client import JobClient
 from tests.waiting import wait_until
 from vixtract.cronicle_edge.gateway import PAGE_CALLS, USER_CALLS
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.client import SchedulerError
 
 pytestmark = [
     pytest.mark.docker,
@@ -78,7 +79,7 @@ def test_parameters_and_calls_with_a_key(box, alive):
     box.client.call(
         "create_api_key", {"title": "a", "key": key, "username": "anna", "privileges": privileges}
     )
-    anna = SchedulerClient(box.client.base_url, key)
+    anna = JobClient(box.client.base_url, key)
     names = {"toString": 1, "limit": 5, "deep": {"__proto__": 2}}
     event = anna.create_event(
         {"title": "names", "plugin": "notebook", "timing": False,

@@ -101,6 +101,13 @@ def test_a_catch_up_event_without_a_cursor_gets_that_of_the_ledger(storage, ledg
     assert storage["global/state"]["enabled"] is False
 
 
+def test_without_a_cap_the_newest_slot_is_made_up_for(storage, ledger):
+    now = 1_800_000_030
+    store.put_event(ledger, MINUTELY, now - 3600)
+    storage["global/state"] = {"cursors": {}}
+    assert cursors_after_start(storage, ledger, now, cap=0) == {"each": now - 90}
+
+
 def test_cronicle_that_was_killed_in_its_first_minute_gets_a_state(storage, ledger):
     now = 1_800_000_030
     store.put_event(ledger, MINUTELY, now - 30)

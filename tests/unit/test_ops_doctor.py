@@ -96,8 +96,13 @@ def test_a_silent_registry_is_a_note_and_a_foreign_certificate_serious(tmp_path)
     assert check_proxy(instance, Answer(401)).level == "ok"
 
 
-def test_asking_an_unreachable_registry_is_an_answer():
-    answer = ask_registry({"https_proxy": "http://127.0.0.1:1"})
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY"])
+def test_asking_an_unreachable_registry_is_an_answer(monkeypatch, name):
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    answer = ask_registry()
     assert answer.status == 0 and answer.problem and not answer.untrusted
 
 
@@ -160,7 +165,7 @@ def test_the_whole_examination(tmp_path, answer, serious):
         "docker ps": Completed(0, ""),
     }
     session = make_session(FakeHost(tmp_path, answers))
-    findings = run_doctor(session, load_instance(tmp_path, {}, {}), lambda environment: SILENT)
+    findings = run_doctor(session, load_instance(tmp_path, {}, {}), lambda: SILENT)
     assert is_serious(findings) == serious
     assert len({f.check for f in findings}) >= 10
     assert all(f.cure for f in findings if f.level in ("warning", "serious"))
@@ -183,7 +188,7 @@ def test_the_certificates_of_what_runs_are_examined(tmp_path, monkeypatch, state
     monkeypatch.setattr(doctor, "list_containers", lambda host, project: found)
     instance = load_instance(tmp_path, {"https": "self-signed"}, {})
     session = make_session(FakeHost(tmp_path, answers))
-    findings = run_doctor(session, instance, lambda environment: SILENT)
+    findings = run_doctor(session, instance, lambda: SILENT)
     levels = {f.check: f.level for f in findings if f.check in ("https", "database")}
     serious = {"https": "serious", "database": "serious"}
     assert levels == (serious if state == "running" else {})

@@ -13,7 +13,6 @@ from vixtract.errors import PreconditionError, UsageError
 from vixtract.ops.host import Completed, Host
 from vixtract.ops.images import (
     RECIPES,
-    SERVICE_RECIPES,
     authorities_hash,
     build_environment,
     build_image,
@@ -22,7 +21,7 @@ from vixtract.ops.images import (
     is_fresh,
     source_hash,
 )
-from vixtract.ops.instance import load_instance
+from vixtract.ops.instance import SERVICES, load_instance
 from vixtract.ops.linters import list_tracked
 from vixtract.ops.provision import BuildError, Supply, build_images, ensure_images
 from vixtract.ops.sources import (
@@ -300,7 +299,7 @@ def test_a_newer_base_of_postgresql_is_built_on(tmp_path):
 def test_published_images_are_pulled_where_they_match(tmp_path):
     repository(tmp_path)
     instance = load_instance(tmp_path, {}, {"IMAGE_PREFIX": "registry.example.com/etl"})
-    names = [f"registry.example.com/etl/{name}:0.1.0" for name in SERVICE_RECIPES]
+    names = [f"registry.example.com/etl/{name}:0.1.0" for name in SERVICES]
 
     class Published(Images):
         def _answer(self, argv, arguments):

@@ -198,3 +198,12 @@ def test_processes_of_an_account_end_whatever_they_do_about_it():
             process.wait(10)
             if process.stdout:
                 process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"), [("sleep 60", "it took longer than 0.2 s"), ("echo no >&2; exit 3", "no")]
+)
+def test_a_command_that_fails_or_hangs_is_an_error_of_that_account(monkeypatch, words, problem):
+    monkeypatch.setattr(accounts, "COMMAND_S", 0.2)
+    with pytest.raises(AccountError, match=rf"sh failed for .*: {problem}$"):
+        accounts._run(["/bin/sh", "-c", f"exec {words}" if "sleep" in words else words])

@@ -338,6 +338,15 @@ def test_refusals_start_nothing(daemon):
     assert end["type"] == "end"
 
 
+@pytest.mark.parametrize("target", ["allgrp", "workers"])
+def test_nothing_runs_for_a_disabled_person_here_or_on_a_worker(daemon, target):
+    people = daemon.root / "secrets/people.json"
+    people.write_text('{"admins": ["bob"], "blocked": ["anna"]}')
+    for author in ("bob", "vixtract"):
+        end, _ = daemon.run("shell", "true", author=author, target=target)
+        assert (end["type"], end["description"]) == ("refused", "'anna' is disabled.")
+
+
 def test_bad_bytes_and_silence_do_not_stop_the_daemon(daemon):
     for data in (b"", b"\n", b"{}\n", b"\xff\n", b"[" * 90_000 + b"\n", b"x" * 3_000_000):
         with daemon.connect() as connection:

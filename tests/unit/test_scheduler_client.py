@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.scheduler_client import JobClient
 from tests.waiting import free_port
-from vixtract.scheduler.client import SchedulerClient, SchedulerError
+from vixtract.scheduler.client import SchedulerError
 
 KEY = "aKeyThatMustNotBeShownAnywhere"
 
@@ -33,7 +34,7 @@ def serve():
         server = HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
-        return SchedulerClient(f"http://127.0.0.1:{server.server_port}/cronicle", KEY, 2)
+        return JobClient(f"http://127.0.0.1:{server.server_port}/cronicle", KEY, 2)
 
     yield start
     for server in servers:
@@ -53,7 +54,7 @@ def test_refusal_carries_cronicles_code(serve):
 def test_silent_scheduler_is_named_without_the_key(monkeypatch):
     # A proxy in the environment must not get the key either.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    client = SchedulerClient(f"http://127.0.0.1:{free_port()}", KEY, 2)
+    client = JobClient(f"http://127.0.0.1:{free_port()}", KEY, 2)
     with pytest.raises(SchedulerError, match="does not answer") as caught:
         client.get_schedule()
     assert caught.value.code == "unreachable" and caught.value.hint

@@ -59,6 +59,16 @@ def test_plugin_that_never_reads_its_job_does_not_hold_the_engine(tmp_path, data
     assert runs.get_run(database, "j1")["outcome"] == "succeeded" and not jobs.active
 
 
+def test_a_log_on_a_full_disk_does_not_end_the_run(tmp_path, database):
+    log = tmp_path / "logs/jobs/j1.log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to("/dev/full")
+    script = 'import sys; sys.stderr.write("lost"); print(\'{"complete": 1, "code": 0}\')'
+    jobs, ended = start(tmp_path, database, script)
+    wait_until(lambda: ended, "the attempt's end", timeout_s=10, interval_s=0.05)
+    assert runs.get_run(database, "j1")["outcome"] == "succeeded" and not jobs.active
+
+
 def test_ids_ascend_also_when_the_clock_was_set_back():
     ids = JobIds()
     made = [ids.new(now) for now in (1_790_000_000, 1_790_000_000, 1_700_000_000, 1_790_000_001)]

@@ -36,12 +36,7 @@ DRAIN_S = 1
 
 
 class Status:
-    """Shows the state of engine and neighbours, in the contract's shape.
-
-    Args:
-        config: where they are.
-        contract: Cronicle and the ledger.
-    """
+    """Shows the state of engine and neighbours, in the contract's shape."""
 
     def __init__(self, config: EngineConfig, contract: Contract) -> None:
         self._contract = contract
@@ -81,13 +76,7 @@ class _Protocol(H11Protocol):
 
 
 def build_server(gateway: Gateway, host: str, port: int) -> uvicorn.Config:
-    """Return how the gateway is served.
-
-    Args:
-        gateway: the application.
-        host: address to listen on.
-        port: TCP port.
-    """
+    """Return uvicorn's configuration for the gateway."""
     return uvicorn.Config(
         gateway.app,
         host=host,

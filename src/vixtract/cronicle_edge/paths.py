@@ -22,7 +22,6 @@ LISTS = EDGE / "lists.json"
 ADMINS = EDGE / "people.json"
 #: Which logins of the Hub each account was last seen with.
 STAMPS = EDGE / "stamps.json"
-GATEWAY_SECRETS = EDGE / "gateway.json"
 LEDGER = DATA / "ledger.sqlite3"
 CONFIG = HOME / "conf"
 

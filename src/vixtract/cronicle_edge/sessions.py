@@ -19,12 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
-    """Return the ids of a person's sessions.
-
-    Args:
-        username: account.
-        storage: Cronicle's.
-    """
+    """Return the ids of a person's sessions."""
     found = []
     for path in (storage / "sessions").rglob("*.json"):
         try:
@@ -37,16 +32,7 @@ def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
 
 
 def end_sessions(upstream: Upstream, username: str, storage: Path = paths.STORAGE) -> int:
-    """Log a person out everywhere.
-
-    Args:
-        upstream: Cronicle.
-        username: account.
-        storage: Cronicle's.
-    Returns: number of sessions that were ended.
-    Raises:
-        UpstreamError: Cronicle is away.
-    """
+    """Log a person out everywhere; return the number of sessions, or raise UpstreamError."""
     found = find_sessions(username, storage)
     for session in found:
         Upstream(session, upstream.path).call("user/logout")
@@ -56,11 +42,7 @@ def end_sessions(upstream: Upstream, username: str, storage: Path = paths.STORAG
 
 
 class Stamps:
-    """Remembers with which logins of the Hub each person was last seen.
-
-    Args:
-        path: the note; it outlives restarts, so that a change meanwhile is seen.
-    """
+    """Remembers, across restarts, with which logins of the Hub each person was last seen."""
 
     def __init__(self, path: Path = paths.STAMPS) -> None:
         self._path = path

@@ -20,7 +20,7 @@ _COPIES = threading.local()
 
 
 class _Borrowed:
-    """The caller's connection, with plain cursors; its factories stay, as its code may run too."""
+    """The caller's connection with plain cursors; its own row and cursor factories stay."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -39,10 +39,8 @@ class _Borrowed:
 
 @contextmanager
 def open_connection(connection: Any) -> Iterator[Connection]:
-    """Yield the caller's connection, or a new one that is closed afterwards.
+    """Yield the caller's connection, or a new one of a text or None, which is closed afterwards.
 
-    Args:
-        connection: psycopg connection, connection text or None.
     Raises:
         LoadUsageError: the connection is of another type, or busy.
         LoadError: PostgreSQL cannot be reached, or the caller's transaction has failed.

@@ -17,11 +17,7 @@ from vixtract.loading.target import Column, TableName, Target
 
 @dataclass(frozen=True)
 class ColumnChange:
-    """A change of one of the table's columns.
-
-    Args:
-        is_new: the column is added; otherwise its type is changed.
-    """
+    """A column of the table that is added, or whose type is changed."""
 
     column: Column
     is_new: bool
@@ -38,12 +34,7 @@ class ColumnChange:
 
 @dataclass(frozen=True)
 class Shape:
-    """The columns that a load fills.
-
-    Args:
-        columns: in the source's order, as they are after the changes.
-        changes: of the table; empty for a new one.
-    """
+    """The columns that a load fills, in the source's order, after the changes of the table."""
 
     columns: tuple[Column, ...]
     changes: tuple[ColumnChange, ...] = ()

@@ -21,8 +21,6 @@ _NEVER_MISSING = {bool, int, str, bytes, dt.date, dt.time, dt.timedelta}
 def from_pandas(data: Any) -> Source:
     """Make a source of what pandas holds: NaN, NaT and NA are NULL, a named index is a column.
 
-    Args:
-        data: DataFrame, Series or Index.
     Raises:
         LoadUsageError: the object is something else, or PostgreSQL has no type for a column.
     """

@@ -100,7 +100,7 @@ def _in_utf8(connection: Connection) -> Iterator[None]:
 
 
 class _Load:
-    """One load within its transaction, `started` at that monotonic second."""
+    """One load within its transaction; `started` is its begin in monotonic seconds."""
 
     def __init__(
         self, connection: Connection, name: TableName, options: Options, started: float

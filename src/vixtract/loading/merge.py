@@ -129,8 +129,10 @@ def _build(
     key: Sequence[str],
     changing: Sequence[str],
 ) -> sql.Composed:
-    """Delete, update and insert in one statement: a foreign key to the table itself is checked at
-    its end, when a row that stays has its new parent."""
+    """Return one statement that deletes, updates and inserts.
+
+    A foreign key to the table itself is checked at its end, when each row has its new parent.
+    """
     gone = sql.SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
         stage, join_names(key, "s.{0} = t.{0}", " AND ")
     )
@@ -145,7 +147,7 @@ def _build(
             join_names(changing, "t.{}"),
             join_names(changing, "excluded.{}"),
         )
-    names = join_names([column.name for column in columns])
+    names = join_names(column.name for column in columns)
     # Counting the deleted rows has them deleted first: a new row may have one of their values.
     return sql.SQL(
         "WITH gone AS (DELETE FROM {target} AS t WHERE {gone} RETURNING 1)"

@@ -21,7 +21,7 @@ BYTES = 63
 
 
 def cut_names(connection: Connection, source: Source, options: Options) -> tuple[Options, str]:
-    """Cut the names in the source, and return the options with them and a note on what was cut.
+    """Cut the source's names; return the options with the cut names, and a note on what was cut.
 
     Raises:
         LoadUsageError: two names become equal.

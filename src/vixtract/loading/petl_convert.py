@@ -14,11 +14,7 @@ from vixtract.loading.petl_groups import stock
 
 
 def iter_field_convert(*arguments: Any) -> Iterator[tuple[Any, ...]]:
-    """Replace petl's `iterfieldconvert`, with the same rows and the same errors.
-
-    Args:
-        arguments: source, converters by field, failonerror, errorvalue, where, pass_row, trusted.
-    """
+    """Replace petl's `iterfieldconvert`, with the same rows and the same errors."""
     source, converters, failonerror, errorvalue, where, pass_row, _ = arguments
     if where is not None or pass_row:
         yield from stock["petl.transform.conversions", "iterfieldconvert"](*arguments)

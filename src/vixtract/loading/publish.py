@@ -1,7 +1,7 @@
 """Publishing the staged rows: all of them at once, or none.
 
-All of it happens in the load's transaction. `stage` is the table with the rows, `key` the columns
-that identify a row; where the key has a default, it may be empty.
+All of it happens in the load's transaction. `stage` is the table with the new rows, `key` the
+columns that identify a row.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def publish_exchange(
     stage: swap.Stage,
     shape: Shape,
     rows: int,
-    key: Sequence[str] = (),
+    key: Sequence[str],
 ) -> Published:
     """Replace the table by the stage; if that is not possible, replace its rows in place.
 
@@ -123,7 +123,7 @@ def publish_in_place(
     target: Target,
     stage: sql.Identifier,
     columns: Sequence[Column],
-    key: Sequence[str] = (),
+    key: Sequence[str],
 ) -> Published:
     """Replace the rows within the table: readers do not wait, and see the old rows or the new ones.
 
@@ -175,7 +175,7 @@ def publish_insert(
     connection: Connection, target: Target, stage: sql.Identifier, columns: Sequence[Column]
 ) -> Published:
     """Insert the staged rows."""
-    names = join_names([column.name for column in columns])
+    names = join_names(column.name for column in columns)
     statement = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}")
     cursor = connection.execute(statement.format(target.name.sql, names, names, stage))
     return Published("insert", cursor.rowcount)
@@ -256,7 +256,7 @@ def _build_upsert(
 
 
 def _drop_duplicates(connection: Connection, stage: sql.Identifier, key: Sequence[str]) -> int:
-    """Keep the last row of each key: a new table has its rows in the order of the source."""
+    """Delete all but the last row of each key: a new table has the source's order of rows."""
     statement = sql.SQL(
         "DELETE FROM {0} WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER"
         " (PARTITION BY {1} ORDER BY ctid DESC) AS n FROM {0}) AS numbered WHERE n > 1)"

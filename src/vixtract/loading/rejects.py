@@ -46,10 +46,8 @@ class Rejects:
             raise TargetError(f"{name} is not a table of bad rows.", "Choose another name.")
 
     def add(self, error: BadRowError, row: Any) -> None:
-        """Store a bad row.
+        """Store a bad row: its values, or the line of a file.
 
-        Args:
-            row: its values, or the line of a file.
         Raises:
             LoadError: there are too many.
         """
@@ -67,7 +65,7 @@ class Rejects:
             for text in texts
         ]
         statement = "INSERT INTO {} ({}) VALUES (now(), %s, %s, %s, %s, %s, %s, %s)"
-        columns = join_names([column.name for column in COLUMNS])
+        columns = join_names(column.name for column in COLUMNS)
         names = (run_id() or None, str(self.target), error.row)
         self.connection.execute(sql.SQL(statement).format(self.name.sql, columns), [*names, *safe])
 

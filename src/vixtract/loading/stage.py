@@ -102,10 +102,8 @@ def create_like(connection: Connection, target: Target) -> TableName:
 
 
 def resolve_types(connection: Connection, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the types with PostgreSQL's names for them: int becomes integer.
+    """Return the types of columns with PostgreSQL's names for them: int becomes integer.
 
-    Args:
-        types: column to a type as a person writes it.
     Raises:
         LoadUsageError: one is not a type.
     """

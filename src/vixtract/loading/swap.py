@@ -113,11 +113,7 @@ class ChangedError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """A new table beside the old one.
-
-    Args:
-        state: of the old table when the new one was made.
-    """
+    """A new table beside the old one, with the old one's state when it was made."""
 
     name: TableName
     state: str

@@ -59,11 +59,7 @@ class TableName:
 
 @dataclass(frozen=True)
 class Target:
-    """An existing table.
-
-    Args:
-        kind: pg_class.relkind: "r" for an ordinary table.
-    """
+    """An existing table; its kind is pg_class.relkind, "r" for an ordinary table."""
 
     name: TableName
     oid: int

@@ -63,11 +63,7 @@ BIGINT = range(-(2**63), 2**63)
 
 
 def infer(values: Collection[Any]) -> str:
-    """Return the PostgreSQL type that holds all the values of a column; `text` for none.
-
-    Args:
-        values: Python values, iterated more than once; None is ignored.
-    """
+    """Return the PostgreSQL type that holds all the values of a column; `text` if all are None."""
     found = {_infer_kind(kind, example) for kind, example in _kinds(values).items()}
     if "bigint" in found and any(type(v) is int and v not in BIGINT for v in values):
         found.add("numeric")

@@ -48,12 +48,12 @@ class Finding:
 
 
 def run_doctor(
-    session: Session, instance: Instance, ask: Callable[[Mapping[str, str]], Answer] = ask_registry
+    session: Session, instance: Instance, ask: Callable[[], Answer] = ask_registry
 ) -> list[Finding]:
     """Run all checks; return findings in the order in which to cure them."""
     host = session.host
     engine = look_at_engine(host)
-    answer = ask(host.environment)
+    answer = ask()
     findings = [check_engine(engine), check_compose(host, engine)]
     findings += [check_disk(host), check_memory(host), check_cpus()]
     findings += [check_clock(answer, time.time(), instance.root), check_registry(answer)]

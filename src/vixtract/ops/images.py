@@ -50,8 +50,6 @@ RECIPES = {
         Recipe("postgres-offline", "docker/offline/postgresql/Dockerfile"),
     )
 }
-#: The images of our own that the services run.
-SERVICE_RECIPES = ("postgresql", "jupyter", "cronicle", "nginx")
 
 
 def name_image(instance: Instance, recipe: str) -> str:

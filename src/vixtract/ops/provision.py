@@ -17,7 +17,6 @@ from vixtract.ops.images import (
     DEBIAN_SCRIPT,
     LOCAL,
     RECIPES,
-    SERVICE_RECIPES,
     STAND_INS,
     build_environment,
     build_image,
@@ -28,7 +27,7 @@ from vixtract.ops.images import (
     look_at_image,
     name_image,
 )
-from vixtract.ops.instance import Instance
+from vixtract.ops.instance import SERVICES, Instance
 from vixtract.ops.sources import list_arguments
 from vixtract.settings_table import BY_NAME
 
@@ -243,7 +242,7 @@ def ensure_images(session: Session, instance: Instance, supply: Supply | None = 
     """Make sure that all images are here and fresh; `supply` may have asked a registry already."""
     supply = supply or Supply(session, instance)
     supply.instance = instance
-    for recipe in SERVICE_RECIPES:
+    for recipe in SERVICES:
         supply.ensure_service(
             instance.settings["SCHEDULER_IMAGE"] if recipe == "cronicle" else recipe
         )
@@ -260,7 +259,7 @@ def build_images(
     Raises:
         UsageError: a name is no recipe.
     """
-    recipes = list(names or SERVICE_RECIPES)
+    recipes = list(names or SERVICES)
     unknown = [name for name in recipes if name not in RECIPES]
     if unknown:
         raise UsageError(f"No image {', '.join(unknown)}.", f"There are: {', '.join(RECIPES)}")

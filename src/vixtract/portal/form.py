@@ -95,9 +95,8 @@ def _read_day(form: ScheduleForm, hour: int, minute: int, check: Checker) -> Tim
             check.add("weekdays", "Choose at least one day.")
         return TimingChoice("weekly", minute, hour, weekdays=days or (1,))
     if form.kind == "monthly":
-        return TimingChoice(
-            "monthly", minute, hour, day=check.number("day", form.day or "?", 1, 31)
-        )
+        day = check.number("day", form.day or "?", 1, 31)
+        return TimingChoice("monthly", minute, hour, day=day)
     if form.kind == "once":
         return TimingChoice("once", minute, hour, date=_read_date(form.date.strip(), check))
     return TimingChoice(form.kind, minute, hour)
@@ -126,11 +125,8 @@ def _read_date(text: str, check: Checker) -> date:
 def _read_custom(text: str, check: Checker) -> TimingChoice:
     timing = read_json(text)
     if not isinstance(timing, dict):
-        check.add(
-            "timing",
-            "Enter a JSON object with lists, such as %(example)s.",
-            example='{"hours": [6, 18], "minutes": [30]}',
-        )
+        example = '{"hours": [6, 18], "minutes": [30]}'
+        check.add("timing", "Enter a JSON object with lists, such as %(example)s.", example=example)
         return TimingChoice("manual")
     problems = check_timing(timing)
     if problems:
@@ -143,14 +139,7 @@ def read_event(event: Mapping[str, Any], timezone: str) -> ScheduleForm:
     """Return the form of an event, with this time zone where the event names none."""
     params = event.get("params") or {}
     when = read_choice(event.get("timing"))
-    stored = {
-        name: each.load(
-            params.get(each.stored.removeprefix("params."))
-            if each.is_of_notebook
-            else event.get(each.stored)
-        )
-        for name, each in STORED.items()
-    }
+    stored = {name: each.load(event) for name, each in STORED.items()}
     return ScheduleForm(
         **stored
         | {

@@ -116,8 +116,10 @@ class FormField:
         typed = getattr(form, self.name)
         return int(typed) if self.kind == "number" else typed
 
-    def load(self, value: Any) -> Any:
-        """Return what the form shows of a value of the event, which may be missing."""
+    def load(self, event: Mapping[str, Any]) -> Any:
+        """Return what the form shows of the event, where the value may be missing."""
+        outer, _, key = self.stored.rpartition(".")
+        value = ((event.get(outer) or {}) if outer else event).get(key)
         if self.kind == "number":
             return str(-(-_whole(value) // self.unit))
         return bool(value) if self.kind == "tick" else str(value or "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vixtract.errors import VixtractError
-from vixtract.people.roles import login_environment
+from vixtract.people.roles import login_environment, role_password
 from vixtract.processes.person import Person
 from vixtract.processes.spawn import compute_apart
 from vixtract.runner.config import RunnerConfig
@@ -88,12 +88,12 @@ def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, s
         log.warning("Runs have no database variables: role_key: %s", error.strerror)
         return {}
     from vixtract.people.archive import generation
-    from vixtract.people.roles import person_environment
 
     host, port = config.postgresql
     number = generation(person.name, config.home_root)
     try:
-        return person_environment(person.name, key=key, host=host, port=port, generation=number)
+        password = role_password(key, person.name, number)
+        return login_environment(person.name, password, host=host, port=port)
     except VixtractError as error:
         log.warning("No database variables for %s: %s", person.name, error.message)
         return {}

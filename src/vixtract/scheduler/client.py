@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -19,19 +18,14 @@ from urllib.parse import urlencode
 
 from vixtract.errors import VixtractError
 
-POLL_S = 0.5
-LIMBO_S = 5.0
 MAX_ANSWER = 64 * 1024 * 1024
 
 
 class SchedulerError(VixtractError):
     """The scheduler refused a call, or did not answer.
 
-    Args:
-        message: what the scheduler said.
-        code: Cronicle's code (api, event, job, session, ...), an HTTP status, "answer" for one that
-            is not understood, "timeout" for a job that did not end, or "unreachable".
-        hint: what to do.
+    The code is Cronicle's (api, event, job, session, ...), an HTTP status, "answer" for one that is
+    not understood, or "unreachable".
     """
 
     def __init__(self, message: str, code: str = "unreachable", hint: str = "") -> None:
@@ -45,12 +39,7 @@ class SchedulerError(VixtractError):
 
 @dataclass(frozen=True)
 class Page:
-    """Part of a list.
-
-    Args:
-        rows: newest first, as the scheduler shows them.
-        length: number of all rows there are.
-    """
+    """Part of a list, newest first, and the length of the whole list."""
 
     rows: list[dict[str, Any]]
     length: int
@@ -103,13 +92,7 @@ class SchedulerClient:
         return f"SchedulerClient({self.base_url!r})"
 
     def call(self, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make any call.
-
-        Args:
-            name: name of the call, such as get_schedule.
-            params: sent as a JSON object.
-        Returns: the whole answer.
-        """
+        """Make any call, such as get_schedule, and return the whole answer."""
         body = self._open(name, json.dumps(params or {}).encode())
         try:
             answer = json.loads(body)
@@ -174,25 +157,9 @@ class SchedulerClient:
         """Delete an event that has no running jobs."""
         self.call("delete_event", {"id": event})
 
-    def run_event(self, event: str, params: Mapping[str, Any] | None = None) -> str:
-        """Run an event now.
-
-        Args:
-            event: its id.
-            params: replaces single parameters for this run; needs an admin key.
-        Returns: the job's id; empty when Cronicle queued the run, for it has no id yet.
-        """
-        answer = self.call("run_event", {"id": event, **({"params": params} if params else {})})
-        ids = answer.get("ids") or answer.get("queued") or [""]
-        return str(ids[0])
-
     def get_job_status(self, job: str) -> dict[str, Any]:
         """Return one job, running or done."""
         return cast("dict[str, Any]", self.call("get_job_status", {"id": job})["job"])
-
-    def get_job_details(self, job: str) -> dict[str, Any]:
-        """Return one finished job."""
-        return cast("dict[str, Any]", self.call("get_job_details", {"id": job})["job"])
 
     def get_live_console(self, job: str, offset: int = 0) -> LogPage:
         """Return the log of a job from an offset on."""
@@ -211,48 +178,6 @@ class SchedulerClient:
         """List an event's finished jobs."""
         return self._page("get_event_history", {"id": event, "offset": offset, "limit": limit})
 
-    def get_history(self, offset: int = 0, limit: int = 50) -> Page:
-        """List finished jobs of all events."""
-        return self._page("get_history", {"offset": offset, "limit": limit})
-
     def get_active_jobs(self) -> dict[str, dict[str, Any]]:
         """Return running jobs by id."""
         return cast("dict[str, dict[str, Any]]", self.call("get_active_jobs").get("jobs") or {})
-
-    def abort_job(self, job: str) -> None:
-        """Abort a job."""
-        self.call("abort_job", {"id": job})
-
-    def flush_event_queue(self, event: str) -> None:
-        """Abort everything that waits in an event's queue."""
-        self.call("flush_event_queue", {"id": event})
-
-    def wait_for_job(self, job: str, timeout_s: float) -> dict[str, Any]:
-        """Wait until a job is done.
-
-        Args:
-            job: its id.
-            timeout_s: seconds to wait at most.
-        Returns: the finished job.
-        Raises:
-            SchedulerError: it was not done in time (code timeout), with what was last seen.
-        """
-        deadline = time.monotonic() + timeout_s
-        found_at = time.monotonic()
-        seen: dict[str, Any] = {}
-        while True:
-            try:
-                seen = self.get_job_status(job)
-                found_at = time.monotonic()
-            except SchedulerError as error:
-                # Cronicle knows a job for a moment neither as running nor as ended.
-                if error.code != "job" or time.monotonic() > found_at + LIMBO_S:
-                    raise
-            if seen.get("complete"):
-                return seen
-            if time.monotonic() >= deadline:
-                last = f"{seen.get('state', 'running')}, {seen.get('memo') or 'no report'}"
-                raise SchedulerError(
-                    f"Job {job} was not done after {timeout_s:g} s; last seen: {last}", "timeout"
-                )
-            time.sleep(POLL_S)

@@ -20,25 +20,14 @@ _BLOCK = 1000
 
 @dataclass(frozen=True)
 class ScheduleChanges:
-    """What was done.
-
-    Args:
-        events: ids of schedules that were changed.
-        jobs: number of runs that were ended.
-    """
+    """Ids of changed schedules, and the number of runs that were ended."""
 
     events: tuple[str, ...] = ()
     jobs: int = 0
 
 
 def pause(scheduler: SchedulerClient, name: str) -> ScheduleChanges:
-    """Switch a person's schedules off and end their runs.
-
-    Args:
-        scheduler: client with the appliance's key.
-        name: author, or owner of the notebook.
-    Returns: ids of the schedules that were on until now.
-    """
+    """Switch off the schedules of an author or owner, end their runs; return those changed."""
     paused, seen = [], set()
     for event in _events_of(scheduler, name):
         identifier = str(event["id"])
@@ -55,8 +44,6 @@ def resume(scheduler: SchedulerClient, name: str, events: frozenset[str]) -> Sch
     """Switch schedules on again that were switched off with the person.
 
     Args:
-        scheduler: client with the appliance's key.
-        name: person.
         events: ids from `pause`; schedules that are gone, or that the person had switched off, are
             left alone.
     """
@@ -74,9 +61,6 @@ def hand_over(
     """Give a person's schedules to another, whose account they run under from then on.
 
     Args:
-        scheduler: client with the appliance's key.
-        name: person who leaves.
-        to: person who gets them.
         folder: folder of the other's home that the files are in now.
         enabled: ids of the schedules that were on before they were paused.
     """
@@ -101,13 +85,7 @@ def hand_over(
 
 
 def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> ScheduleChanges:
-    """Leave a person's schedules switched off, to be seen by administrators alone.
-
-    Args:
-        scheduler: client with the appliance's key.
-        name: person who leaves.
-        now: present time, for the note.
-    """
+    """Leave a person's schedules switched off, to be seen by administrators alone."""
     changed = []
     for event in _events_of(scheduler, name):
         author = str(event.get("username") or "")
@@ -130,12 +108,7 @@ def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> Sc
 
 
 def delete_keys(scheduler: SchedulerClient, name: str) -> int:
-    """Delete the keys that act as this person; returns how many there were.
-
-    Args:
-        scheduler: client with the appliance's key.
-        name: person who leaves.
-    """
+    """Delete the keys that act as this person; returns how many there were."""
     rows = scheduler.call("get_api_keys").get("rows") or []
     mine = [str(row["id"]) for row in rows if row.get("username") == name]
     for identifier in mine:

@@ -33,7 +33,7 @@ class Cipher:
         self._fernet = _load(directory)
 
     def encrypt(self, row: Sequence[str], values: Mapping[str, str]) -> bytes:
-        """Encrypt the values of a connection; only with the same row they can be decrypted."""
+        """Encrypt the values of a connection, which only the same row can decrypt."""
         return self._fernet.encrypt(json.dumps({"row": list(row), "values": dict(values)}).encode())
 
     def decrypt(self, row: Sequence[str], token: bytes) -> dict[str, str]:

@@ -30,11 +30,7 @@ class UnknownNameError(VaultError):
 
 
 class ConnectionFormError(VaultError):
-    """Values that cannot be saved as they are.
-
-    Args:
-        problems: name of a field to its problem, a code of `vixtract.vault.fields.PROBLEMS`.
-    """
+    """Values that cannot be saved, with the code of each field's problem (`fields.PROBLEMS`)."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         listed = "; ".join(f"{name}: {code}" for name, code in sorted(problems.items()))

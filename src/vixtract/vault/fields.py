@@ -1,4 +1,4 @@
-"""The fields of a connection's form: their labels, their rules, and what can be wrong with a value.
+"""The fields of a connection's form: their labels, their rules, and the problems of a value.
 
 Texts that a person reads stand here in English, in `mark`; the portal translates them.
 """
@@ -16,7 +16,7 @@ def mark(text: str) -> str:
     return text
 
 
-# What can be wrong with a field: the code in the vault's answer, and the sentence of the page.
+# The problems of a field: the code in the vault's answer, and the sentence of the page.
 PROBLEMS: Mapping[str, str] = {
     "missing": mark("This field is required."),
     "too_long": mark("The text is too long."),
@@ -98,10 +98,6 @@ def check_connection_name(name: str) -> dict[str, str]:
     return {"name": "not_a_name" if name else "missing"}
 
 
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
-
-
 def _is_host(text: str) -> bool:
     is_name = _HOST.fullmatch(text) is not None and ".." not in text
     return is_name or (":" in text and _ADDRESS6.fullmatch(text) is not None)
@@ -120,7 +116,7 @@ def _is_url(text: str) -> bool:
 
 
 _RULES: Mapping[str, Callable[[str], bool]] = {
-    "port": _is_port,
+    "port": lambda text: text.isascii() and text.isdigit() and 1 <= int(text) <= 65535,
     "host": _is_host,
     "url": _is_url,
     "header": lambda text: _HEADER.fullmatch(text) is not None,

@@ -44,12 +44,7 @@ class Kind(ABC):
         return tuple(field.name for field in self.fields if field.secret)
 
     def find_missing(self, values: Mapping[str, str], kept: Collection[str]) -> Collection[str]:
-        """Return the fields that must have a value because of what others say.
-
-        Args:
-            values: of all fields but the kept ones.
-            kept: secret fields whose stored value stays.
-        """
+        """Return the empty fields that other fields need; the kept ones are not empty."""
         return ()
 
     def find_server(self, values: Mapping[str, str]) -> tuple[str, int]:

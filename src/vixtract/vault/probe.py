@@ -36,11 +36,7 @@ def main() -> int:
 def test_connection(
     kind: Kind, values: Mapping[str, str], allowed: Collection[str] = ()
 ) -> ProbeResult:
-    """Test a connection and return what was found, without secrets.
-
-    Args:
-        allowed: addresses that are let through although they are refused.
-    """
+    """Test a connection and return the result without secrets; `allowed` addresses may pass."""
     try:
         connection = kind.connection("test", "", values)
         if not kind.uses_proxy(values):

@@ -21,7 +21,6 @@ class Saved:
     Args:
         values: of all fields, the secret ones too.
         changed_at: Unix seconds.
-        changed_by: account name of a person.
     """
 
     id: int
@@ -35,11 +34,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Draft:
-    """A connection as a person typed it.
-
-    Args:
-        kept: secret fields whose stored value stays.
-    """
+    """A connection as a person typed it, with the secret fields whose stored value is kept."""
 
     name: str
     owner: Owner
@@ -55,9 +50,7 @@ class AuditEntry:
     Args:
         who: account name of a person, or name of a command.
         what: made, changed, deleted or handed over.
-        owner: its owner after the change.
-        name: its name after the change.
-        fields: names of the fields that changed.
+        owner: after the change, as the name.
     """
 
     who: str

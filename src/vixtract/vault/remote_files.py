@@ -12,11 +12,7 @@ from vixtract.vault.errors import VaultError
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as petl takes it: `petl.fromcsv(crm.file("in/sales.csv"))`.
-
-    Args:
-        opener: context manager that opens a path in a mode.
-    """
+    """A file as petl takes it: `petl.fromcsv(crm.file("in/sales.csv"))`."""
 
     opener: Callable[[str, str], AbstractContextManager[Any]]
     path: str

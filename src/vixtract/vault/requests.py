@@ -30,7 +30,6 @@ class VaultConfig:
     """The paths and accounts of a vault.
 
     Args:
-        secrets_dir: directory of the store and its key.
         portal_uid: of the portal; -1 if there is none.
         test_uid: account of the tests' processes.
     """

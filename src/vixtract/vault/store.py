@@ -35,11 +35,7 @@ def is_there(directory: Path) -> bool:
 
 
 class Store:
-    """Reads and changes connections; checks values, but not who asks.
-
-    Args:
-        directory: usually /srv/secrets, root's alone.
-    """
+    """Reads and changes the connections in root's directory; checks values, but not who asks."""
 
     def __init__(self, directory: Path = SECRETS) -> None:
         self._directory = directory
@@ -126,10 +122,8 @@ class Store:
         return identifier
 
     def complete(self, draft: Draft, old: Saved | None) -> dict[str, str]:
-        """Return a draft's values together with the secrets that it keeps.
+        """Return a draft's values together with the secrets that it keeps of the stored ones.
 
-        Args:
-            old: the connection as stored, None for a new one.
         Raises:
             ConnectionFormError: a value is wrong; or a secret is kept although its destination
                 changes, which would let the person have it sent to any server.

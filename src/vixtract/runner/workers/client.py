@@ -16,11 +16,11 @@ import time
 from dataclasses import asdict
 
 from vixtract.errors import RequestError
-from vixtract.people.directory import read_admins
+from vixtract.people.directory import read_admins, read_blocked
 from vixtract.processes.person import find_person
 from vixtract.processes.questions import encode
 from vixtract.runner.channel import Channel
-from vixtract.runner.config import RunnerConfig, check_author
+from vixtract.runner.config import RunnerConfig, check_author, check_blocked
 from vixtract.runner.environment import database_environment
 from vixtract.runner.protocol import WORKERS, RunRequest
 from vixtract.runner.workers.connection import KEY_NAME, Pump, connect, read_line
@@ -44,6 +44,7 @@ def run_on_worker(
     Raises:
         RequestError: it is not allowed, or no worker can be had.
     """
+    check_blocked(request.author, request.owner, read_blocked(config.secrets_dir))
     check_author(request.author, request.owner, read_admins(config.secrets_dir))
     person = find_person(request.owner, config.home_root)
     key = _read_key(config)

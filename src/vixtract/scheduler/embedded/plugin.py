@@ -7,6 +7,7 @@ a session of its own, with an environment that holds none of the engine's secret
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -37,7 +38,6 @@ class PluginCall:
     """What to run.
 
     Args:
-        command: argument list.
         environment: the whole environment of the process.
         job: sent as JSON on standard input.
         timeout_s: seconds after which it is stopped.
@@ -67,12 +67,7 @@ class PluginResult:
 
 
 class JobLog:
-    """A job's log file, append-only and limited in size.
-
-    Args:
-        path: file; made if absent, continued if there.
-        limit: bytes after which output is dropped and a line says so.
-    """
+    """A job's log file, append-only; output after `limit` bytes is dropped, and a line says so."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._file = path.open("ab", buffering=0)
@@ -83,14 +78,19 @@ class JobLog:
         """Append the job's own output, as far as the limit allows."""
         if self._left <= 0:
             return
-        self._file.write(data[: self._left])
+        self._put(data[: self._left])
         self._left -= len(data)
         if self._left <= 0:
             self.note(f"\n# The log reached {self._limit} bytes; further output is dropped.")
 
     def note(self, text: str) -> None:
         """Append a line of the engine's own, whatever the limit."""
-        self._file.write(text.encode() + b"\n")
+        self._put(text.encode() + b"\n")
+
+    def _put(self, data: bytes) -> None:
+        # A full disk must not end the run.
+        with contextlib.suppress(OSError):
+            self._file.write(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -98,12 +98,7 @@ class JobLog:
 
 
 class PluginProcess:
-    """One plugin process from start to end; `run` blocks, `stop` may come from any thread.
-
-    Args:
-        call: what to run.
-        log: where standard error goes.
-    """
+    """One plugin process from start to end; `run` blocks, `stop` may come from any thread."""
 
     def __init__(self, call: PluginCall, log: JobLog) -> None:
         self.call = call
@@ -116,12 +111,7 @@ class PluginProcess:
         self._skipping = False
 
     def stop(self, kind: str, reason: str) -> None:
-        """Ask the process to end: SIGTERM now, SIGKILL after KILL_AFTER_S.
-
-        Args:
-            kind: abort, timeout or shutdown; the first caller's counts.
-            reason: one line for people.
-        """
+        """Send SIGTERM soon, SIGKILL after KILL_AFTER_S; the first kind and reason count."""
         if not self._stop[0]:
             self._stop = (kind, reason)
 
@@ -133,9 +123,8 @@ class PluginProcess:
     def run(self, on_started: Callable[[int, int], None]) -> PluginResult:
         """Run the plugin to its end.
 
-        Args:
-            on_started: called with pid and start time before the plugin is told its job, so that
-                a process that knows its job is always on record.
+        `on_started` is called with pid and start time before the plugin is told its job, so that a
+        process that knows its job is always on record.
         """
         try:
             process = subprocess.Popen(

@@ -9,7 +9,6 @@ from vixtract.vault.connection import AUTHORITIES, CONNECT_S
 from vixtract.vault.databases import Database, DatabaseKind
 from vixtract.vault.fields import HOST, PASSWORD, USER, make_database, make_port, make_tls
 
-# The appliance's own logins, which are no person's.
 OWN_LOGINS = frozenset({"postgres", "vixtract"})
 
 
@@ -63,7 +62,7 @@ class PostgreSQLKind(DatabaseKind):
     }
 
     def may_reach_own_database(self, values: Mapping[str, str]) -> bool:
-        """Let people test their own login; the appliance's logins are none of theirs."""
+        """Tell whether the login is a person's: the appliance's own may not be tested."""
         return values["user"] not in OWN_LOGINS
 
 
