@@ -182,9 +182,8 @@ def give_to_engine(data: Path, uid: int, gid: int) -> None:
 def build_services(
     settings: Settings, secrets: Mapping[str, str], environment: Mapping[str, str]
 ) -> tuple[Service, ...]:
-    """Put together the processes and what each of them sees.
+    """Return vault, runner, gateway where there is one, and engine, with what each of them sees.
 
-    Returns: vault, runner, gateway where there is one, engine.
     Raises:
         SettingsError: the engine that is set is not in this image.
     """

@@ -60,9 +60,8 @@ def build_runner(environment: Mapping[str, str]) -> Service:
 
 
 def build() -> ServiceKeeper:
-    """Prepare a worker's container.
+    """Prepare a worker's container, and return the keeper of its runner and server.
 
-    Returns: the keeper of its services, runner and server.
     Raises:
         SettingsError: a setting is missing or wrong.
         PreconditionError: something else that a worker needs is missing.

@@ -52,7 +52,7 @@ class LabBounds:
 
     Args:
         memory_mb: of all processes of a person; 0 means no limit.
-        processes: threads and processes of a person; 0 means no limit.
+        processes: threads and processes, likewise.
         runtime_root: `<runtime_root>/<name>` is the person's own directory for notices.
     """
 

@@ -83,11 +83,9 @@ def _read(pid: int) -> Process | None:
 
 
 def proportional_bytes(pids: list[int], person: Person) -> int:
-    """Return the memory of processes with shared pages split among their users: slower, and exact.
+    """Return the memory of a person's processes with shared pages split: slower, and exact.
 
-    Args:
-        pids: processes of the person; where one hides its map, its resident size counts.
-        person: their owner, whose rights the reading needs.
+    Where a process hides its map, its resident size counts.
     """
     with acting_as(person):
         return sum(_proportional(pid) for pid in pids)
@@ -110,8 +108,7 @@ def _find_number(pid: int, file: str, key: bytes) -> int | None:
 class WriteMeter:
     """Measures which processes write to disk between two calls.
 
-    Args:
-        is_young: whether the processes started just before the first measurement.
+    Young ones started just before the first call, which then counts all that they wrote.
     """
 
     def __init__(self, *, is_young: bool = False) -> None:

@@ -23,10 +23,8 @@ _REQUEST_S = 5.0
 
 
 def read_request(connection: socket.socket) -> RunRequest:
-    """Read the one request of a connection.
+    """Read the one request of a connection, which is left non-blocking.
 
-    Args:
-        connection: accepted socket; left non-blocking.
     Raises:
         RequestError: too long, too slow, cut off or malformed.
     """
@@ -114,13 +112,7 @@ class Channel:
 
 
 class RunLog:
-    """The run's log, written to `log.txt` and sent to the plugin; cut at a limit, with a note.
-
-    Args:
-        descriptor: open file of the record; closed by `close`.
-        channel: where the live log goes.
-        limit: bytes.
-    """
+    """The run's log, written to `log.txt` and sent to the plugin; cut at a limit, with a note."""
 
     def __init__(self, descriptor: int, channel: Channel, limit: int) -> None:
         self._descriptor = descriptor

@@ -31,10 +31,8 @@ class RunnerConfig:
         engine_uid: the only uid (besides root's, for tests of its own) whose requests are taken.
         engine_gid: group that may reach the socket.
         memory_mb: MiB of a run that sets none; 0 means no limit.
-        timeout_s: seconds of a run that sets none.
         grace_s: seconds that a stopped run has to save what it has.
         max_connections: runs at once; more connections are turned away.
-        notebook_bytes: largest notebook.
         log_bytes: largest log; more output is dropped, with a line that says so.
         file_bytes: largest file a run may write.
         processes: threads and processes that one person may have.
@@ -80,8 +78,6 @@ class RunnerConfig:
 def load_config(environment: Mapping[str, str]) -> RunnerConfig:
     """Read the configuration of the runner of an appliance or of a worker.
 
-    Args:
-        environment: usually ``os.environ``; RUNNER_IS_WORKER is in it on a worker.
     Raises:
         SettingsError: a setting is missing or wrong.
     """

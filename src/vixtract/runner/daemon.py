@@ -148,9 +148,8 @@ class Runner(QuestionServer):
 
 
 def take_lock(config: RunnerConfig) -> int:
-    """Make the socket's directory and be the only daemon in it.
+    """Make the socket's directory, and return the descriptor of the lock of its only daemon.
 
-    Returns: descriptor that holds the lock.
     Raises:
         PreconditionError: another daemon runs already.
     """

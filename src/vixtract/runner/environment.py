@@ -24,13 +24,7 @@ PRIVATE_FOLDERS = ("cache", "ipython", "jupyter", "matplotlib", "tmp")
 def build_environment(
     person: Person, config: RunnerConfig, *, run_dir: Path, private: Path, job: str
 ) -> dict[str, str]:
-    """Return the environment variables of a person's run.
-
-    Args:
-        run_dir: the run's record, the folder for its files.
-        private: the run's own temporary directory, with `PRIVATE_FOLDERS` in it.
-        job: the engine's job id.
-    """
+    """Return the variables of a person's run with this record and private directory."""
     # Commands of the owner come before the system's, as in a login shell; the wrapper for papermill
     # comes first of all, because old scripts write beside their notebooks.
     path = [config.jobs_bin, person.home / ".local/bin", "/usr/local/bin", "/usr/bin", "/bin"]

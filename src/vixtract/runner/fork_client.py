@@ -30,9 +30,6 @@ class ForkServer:
 
     Where it is not there (starting, ended, switched off) the daemon forks supervisors itself, and
     runs start cold.
-
-    Args:
-        config: the daemon's; `fork_server` is the command, empty for none.
     """
 
     def __init__(self, config: RunnerConfig) -> None:

@@ -49,12 +49,7 @@ class RunnerAwayError(VixtractError):
 
 
 class Plugin:
-    """One job.
-
-    Args:
-        kind: `notebook` or `shell`.
-        write: takes the lines of the protocol; standard output by default.
-    """
+    """One job, `notebook` or `shell`; `write` takes the lines of the protocol."""
 
     def __init__(
         self,
@@ -68,10 +63,7 @@ class Plugin:
         self._abort_limit: float | None = None
 
     def run(self, line: str) -> int:
-        """Run the job that the engine describes in JSON.
-
-        Returns: exit code of the process; the job's own stands in the last line written.
-        """
+        """Run the job of a JSON line; return the process's code, the job's is in the last line."""
         signal.signal(signal.SIGTERM, self._abort)
         try:
             job = json.loads(line)

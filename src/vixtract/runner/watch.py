@@ -33,12 +33,11 @@ class Bounds:
 
     Args:
         memory_bytes: all its processes together; 0 means no limit.
-        timeout_s: seconds; 0 means none.
+        timeout_s: 0 means none.
         grace_s: seconds between the polite signal and the end, for saving.
         stops_group: whether the polite signal goes to the whole group (scripts), or to the leader
             alone (the driver, which saves the notebook and would lose its kernel first).
         processes: threads and processes of the person; 0 means no limit.
-        disk: free space that the run must leave.
         is_forked: whether it shares memory with the fork server, which then must not count whole.
     """
 
@@ -59,7 +58,6 @@ class Watched:
         exit_code: negative for a signal.
         stopped: reason, or empty where it ended by itself.
         peak_bytes: most memory seen, all processes together.
-        seconds: from start to end.
     """
 
     exit_code: int = 0
@@ -86,11 +84,7 @@ class Streams:
 
 
 class Watcher:
-    """Watches one process until it and all its descendants have ended.
-
-    Args:
-        pid: leader of its own process group, a child of this process.
-    """
+    """Watches a child that leads its process group until it and its descendants have ended."""
 
     def __init__(self, pid: int, person: Person, streams: Streams, bounds: Bounds) -> None:
         self._pid = pid

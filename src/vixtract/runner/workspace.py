@@ -74,10 +74,8 @@ class Workspace:
 
 
 def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
-    """Make the directories of a run.
+    """Make the directories of a run; a retry of the same job gets `<job>-2` and so on.
 
-    Args:
-        job: the engine's job id; a retry of the same job gets `<job>-2` and so on.
     Raises:
         RequestError: the disk is full, or another file has the name.
     """

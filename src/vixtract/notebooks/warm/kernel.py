@@ -38,11 +38,7 @@ _SETTLE_S = 1.0
 
 
 class Outlet(io.TextIOWrapper):
-    """Standard output or error: unbuffered, and in order with the other one.
-
-    Args:
-        number: descriptor, 1 or 2; a notebook may close it or point it elsewhere.
-    """
+    """Standard output or error, whatever a notebook does to 1 and 2: unbuffered, and in order."""
 
     _last: Outlet | None = None
 

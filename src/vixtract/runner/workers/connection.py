@@ -65,10 +65,7 @@ def connect(address: tuple[str, int], key: str) -> ssl.SSLSocket:
 
 
 def read_line(connection: socket.socket, limit: int = 4096) -> bytes:
-    """Read one line and nothing after it, within the timeout of a blocking connection.
-
-    Returns: the line without its end; shorter where the connection closed.
-    """
+    """Return one line without its end, or what came before the connection closed."""
     line = bytearray()
     while len(line) < limit:
         byte = connection.recv(1)

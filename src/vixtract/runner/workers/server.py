@@ -32,12 +32,7 @@ _RUNNER_S = 10.0
 
 
 class WorkerServer:
-    """Accepts connections.
-
-    Args:
-        max_jobs: runs at the same time; more get the answer `busy`.
-        runner: socket of this machine's runner.
-    """
+    """Accepts connections for at most `max_jobs` runs at a time; more get the answer `busy`."""
 
     def __init__(self, key: str, max_jobs: int, runner: Path = SOCKET) -> None:
         self._context = make_context(ssl.PROTOCOL_TLS_SERVER, key)
