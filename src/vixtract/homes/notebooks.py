@@ -117,33 +117,24 @@ def _walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_r
             listed = sorted(entries, key=lambda entry: entry.name)
         for entry in listed:
             path = prefix + entry.name
+            is_hidden = entry.name.startswith(".")
             # Links are left out: notebooks are opened without following any.
             if entry.is_dir(follow_symlinks=False):
                 yield path, None
-                if (
-                    depth < MAX_DEPTH
-                    and not entry.name.startswith(".")
-                    and entry.name not in _SKIPPED
-                ):
-                    yield from _enter(folder, entry.name, f"{path}/", depth + 1)
+                if depth < MAX_DEPTH and not is_hidden and entry.name not in _SKIPPED:
+                    try:
+                        deeper = os.open(entry.name, _FOLDER, dir_fd=folder)
+                    except OSError:
+                        continue
+                    yield from _walk(deeper, f"{path}/", depth + 1)
             else:
-                wanted = entry.name.endswith(".ipynb") and not entry.name.startswith(".")
+                wanted = entry.name.endswith(".ipynb") and not is_hidden
                 is_file = wanted and entry.is_file(follow_symlinks=False) and path.isprintable()
                 yield path, entry.stat(follow_symlinks=False) if is_file else None
     except OSError:
         return
     finally:
         os.close(folder)
-
-
-def _enter(
-    folder: int, name: str, prefix: str, depth: int
-) -> Iterator[tuple[str, os.stat_result | None]]:
-    try:
-        deeper = os.open(name, _FOLDER, dir_fd=folder)
-    except OSError:
-        return
-    yield from _walk(deeper, prefix, depth)
 
 
 def _read(person: Person, notebook: str) -> bytes:

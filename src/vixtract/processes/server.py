@@ -1,9 +1,8 @@
 """The one server of questions: root's processes answer others over unix sockets.
 
-It goes by the credentials that the kernel gives for the other end, which no peer can forge. Each
-question is answered by a process of its own, so that one answer can neither stop nor learn from
-another. A process that takes too long is killed, also one that its owner has stopped. The number of
-questions that an account may have open is limited.
+It goes by the credentials that the kernel gives for the other end, which no peer can forge. A
+process of its own answers each question, so that one answer can neither stop nor learn from
+another; it is killed when it takes too long. How many questions an account has open is limited.
 """
 
 from __future__ import annotations

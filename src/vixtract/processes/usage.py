@@ -1,10 +1,7 @@
 """What the processes of this container take: memory, threads, processor time, bytes written.
 
-Also whether a run takes from others what no limit of the kernel holds: it fills the disk, or forks
-without end.
-
-Reads /proc as root without special capabilities: what only the owner may read is read with the
-owner's rights (`acting_as`).
+Also whether a run fills the disk or forks without end, which no limit of the kernel holds. Reads
+/proc as root without special capabilities: what only the owner may read, with the owner's rights.
 """
 
 from __future__ import annotations

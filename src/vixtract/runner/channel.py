@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import socket
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 from vixtract.errors import RequestError
 from vixtract.notebooks import figures
-from vixtract.processes.questions import encode, receive_line
+from vixtract.processes.questions import encode, parse_object, receive_line
 from vixtract.runner.protocol import MAX_REQUEST_BYTES, NoRequestError, RunRequest, parse_request
 from vixtract.secret_settings import Masker
 from vixtract.values import MIB
@@ -180,12 +179,7 @@ class Reports:
             self._take(line)
 
     def _take(self, line: bytes) -> None:
-        try:
-            report = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(report, dict):
-            return
+        report = parse_object(line)
         progress = report.get("progress")
         if isinstance(progress, (int, float)) and 0 <= progress <= 1:
             memo = _text(report.get("memo", ""), 200)

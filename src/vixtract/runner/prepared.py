@@ -26,18 +26,18 @@ class WarmStarts:
     render: Callable[[ProcessSpec], NoReturn]
 
 
-@dataclass(frozen=True)
-class WarmRun:
-    """How the processes of one run are forked."""
-
-    prepared: PreparedProcess
-    render: Callable[[ProcessSpec], NoReturn]
-
-
 class PreparedProcess:
-    """The waiting process; `start` runs once it is the owner's, and has nothing of other runs."""
+    """The waiting process; `start` runs once it is the owner's, and has nothing of other runs.
 
-    def __init__(self, start: Callable[[ProcessSpec], NoReturn]) -> None:
+    The run's HTML is made by `render` in a process that is forked later.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[ProcessSpec], NoReturn],
+        render: Callable[[ProcessSpec], NoReturn] | None = None,
+    ) -> None:
+        self.render = render
         self._ours, theirs = socket.socketpair()
         parent = os.getpid()
         # A warm start: its command comes later, over the socket.

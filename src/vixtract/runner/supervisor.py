@@ -37,7 +37,7 @@ from vixtract.runner import outcome
 from vixtract.runner.channel import Channel, Reports, RunLog, read_request
 from vixtract.runner.config import RunnerConfig, check_author, check_blocked
 from vixtract.runner.environment import ask_for_run, build_environment, received_database
-from vixtract.runner.prepared import PreparedProcess, WarmRun, WarmStarts
+from vixtract.runner.prepared import PreparedProcess, WarmStarts
 from vixtract.runner.protocol import NoRequestError, RunRequest
 from vixtract.runner.removal import remove_records
 from vixtract.runner.watch import Bounds, Streams, Watched, Watcher
@@ -81,7 +81,7 @@ def serve(
         # Forked now, before secrets are read: a fork has this process's memory.
         warm = None
         if starts and request.kind == "notebook":
-            warm = WarmRun(PreparedProcess(starts.run), starts.render)
+            warm = PreparedProcess(starts.run, starts.render)
         Supervisor(request, config, channel, warm).run()
     except VixtractError as error:
         # Health checks connect without a request, which is not worth a line in the log.
@@ -98,7 +98,7 @@ class Supervisor:
         request: RunRequest,
         config: RunnerConfig,
         channel: Channel,
-        warm: WarmRun | None = None,
+        warm: PreparedProcess | None = None,
     ) -> None:
         self._warm = warm
         if not config.is_worker:
@@ -177,7 +177,7 @@ class Supervisor:
         masked = [*known_secrets(command.environment), *self._asked[1]]
         self._masker = Masker(masked)
         run_log.mask(masked)
-        pid = self._warm.prepared.start(command) if self._warm else spawn(command)
+        pid = self._warm.start(command) if self._warm else spawn(command)
         os.close(output_end)
         os.close(progress_end)
         if command.stdin is not None:
@@ -207,15 +207,18 @@ class Supervisor:
         watched.peak_bytes = max(watched.peak_bytes, biggest)
         return watched
 
+    def _environment(self, work: Workspace) -> dict[str, str]:
+        return build_environment(
+            self._person,
+            self._config,
+            run_dir=work.path,
+            private=work.private,
+            job=self._request.job,
+        )
+
     def _command(self, work: Workspace, output: int, progress: int) -> ProcessSpec:
         environment = {
-            **build_environment(
-                self._person,
-                self._config,
-                run_dir=work.path,
-                private=work.private,
-                job=self._request.job,
-            ),
+            **self._environment(work),
             **self._asked[0],
             "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD),
             "VIXTRACT_HOME_ROOT": str(self._config.home_root),
@@ -309,16 +312,9 @@ class Supervisor:
     def _run_renderer(self, work: Workspace, name: str, run_log: RunLog, reports: Reports) -> int:
         output, output_end = os.pipe()
         progress, progress_end = os.pipe()
-        environment = build_environment(
-            self._person,
-            self._config,
-            run_dir=work.path,
-            private=work.private,
-            job=self._request.job,
-        )
         command = ProcessSpec(
             argv=(*self._config.renderer, name, HTML),
-            environment={**environment, "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
+            environment={**self._environment(work), "VIXTRACT_PROGRESS_FD": str(PROGRESS_FD)},
             cwd=work.path,
             person=self._person,
             output=output_end,

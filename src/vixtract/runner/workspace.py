@@ -20,6 +20,7 @@ from vixtract.errors import RequestError, VixtractError
 from vixtract.files import write_whole
 from vixtract.people.archive import list_left
 from vixtract.processes.person import Person, acting_as, find_person
+from vixtract.processes.questions import parse_object
 from vixtract.runner.accounts import move_runs
 from vixtract.runner.config import RunnerConfig
 from vixtract.runner.environment import PRIVATE_FOLDERS
@@ -174,12 +175,7 @@ def read_loads(work: Workspace) -> list[dict[str, Any]]:
 
 def parse_load(line: bytes) -> dict[str, Any] | None:
     """Return the known fields of a load's record, or None where the line is not a record."""
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(content, dict):
-        return None
+    content = parse_object(line)
     schema, table = content.get("schema", ""), content.get("table")
     if not isinstance(table, str) or not table or not isinstance(schema, str):
         return None
