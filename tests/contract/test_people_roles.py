@@ -66,7 +66,8 @@ def connect_superuser(server, database="etl"):
 @pytest.mark.parametrize("name", ["q", "a.b", "ivan.petrov", "user-1", "order", "x" * 32])
 def test_person_works_in_own_schema_with_the_given_environment(server, name):
     server.ensure_role(name)
-    environment = roles.person_environment(name, key=KEY, host=server.host, port=server.port)
+    password = roles.role_password(KEY, name)
+    environment = roles.login_environment(name, password, host=server.host, port=server.port)
     url = environment["DATABASE_URL"].replace("postgresql+psycopg2", "postgresql")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE made (n int)")

@@ -28,11 +28,10 @@ from vixtract.settings import Settings
 
 
 def take_supplied(text: str) -> str:
-    """Check a certificate, and write it to the volume for the keeper.
+    """Check a certificate, write it to the volume for the keeper, and return what was done.
 
     Args:
         text: JSON with `cert`, `key` and `password` (may be empty).
-    Returns: what was done, in a sentence.
     Raises:
         CertificateError: the certificate cannot be used; nothing was changed.
     """
@@ -51,11 +50,10 @@ def take_supplied(text: str) -> str:
 
 
 def take_authority(text: str) -> str:
-    """Write the authorities of a private ACME server to the volume, for certbot.
+    """Write the authorities of a private ACME server to the volume; return what was done.
 
     Args:
         text: PEM; an empty text removes the present ones.
-    Returns: what was done, in a sentence.
     Raises:
         CertificateError: it holds no certificate.
     """

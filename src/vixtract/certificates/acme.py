@@ -39,12 +39,7 @@ class Account:
 
 
 def build_command(account: Account, certs: Path, run: Path, *, force: bool = False) -> list[str]:
-    """Build the command that gets or renews the certificate.
-
-    Args:
-        run: nginx's run directory, in memory.
-        force: renew also when it is not due.
-    """
+    """Return certbot's command; `force` renews a certificate also before it is due."""
     options = {
         "--webroot-path": run / "acme",
         "--config-dir": certs / "acme",
@@ -78,12 +73,7 @@ def served_by_another(account: Account, certs: Path) -> bool:
 
 
 def build_environment(certs: Path, run: Path) -> dict[str, str]:
-    """Return certbot's environment; a private authority is trusted beside the public ones.
-
-    Args:
-        certs: the volume, which may hold `acme-ca.pem`.
-        run: nginx's run directory, in memory.
-    """
+    """Return certbot's environment; a private authority is trusted beside the public ones."""
     # The container's own file system is read-only.
     environment = {
         **os.environ,
@@ -101,13 +91,7 @@ def build_environment(certs: Path, run: Path) -> dict[str, str]:
 
 
 def obtain(account: Account, certs: Path, run: Path, *, force: bool = False) -> str:
-    """Get the certificate, or renew it when it is due.
-
-    Args:
-        run: nginx's run directory, in memory.
-        force: renew also when it is not due.
-    Returns: the problem in one line, or an empty text.
-    """
+    """Get the certificate, or renew it when it is due; return the problem in a line, or nothing."""
     for folder in (run / "acme", run / "certbot"):
         folder.mkdir(mode=0o700, exist_ok=True)
     command = build_command(account, certs, run, force=force)

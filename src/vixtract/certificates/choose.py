@@ -51,17 +51,14 @@ def read_supplied(folder: Path, now: datetime.datetime | None) -> Pair:
     """Read the operator's certificate.
 
     Args:
-        folder: holds `cert.pem`, `key.pem` and, where the key has one, `password.txt`.
         now: moment at which it must be valid; None checks no dates.
     Raises:
         CertificateError: the certificate cannot be used.
     """
-    contents = []
-    for name in SUPPLIED[:2]:
-        contents.append(_read(folder / name))
-    password_file = folder / SUPPLIED[2]
+    chain, key, password_file = (folder / name for name in SUPPLIED)
+    contents = _read(chain), _read(key)
     password = _read(password_file).strip(b"\r\n") if password_file.exists() else None
-    return read_pair(contents[0], contents[1], password, now)
+    return read_pair(*contents, password, now)
 
 
 def _read(path: Path) -> bytes:
@@ -82,13 +79,7 @@ def _read(path: Path) -> bytes:
 def choose(
     mode: str, certs: Path, names: Sequence[str], now: datetime.datetime, serving: Pair | None
 ) -> Choice:
-    """Choose the certificate to serve; there is always one.
-
-    Args:
-        mode: self-signed, files or acme.
-        now: present time with its zone.
-        serving: the certificate served now; None before the first choice.
-    """
+    """Choose the certificate to serve; there is always one. `serving` is the present one."""
     if mode == "files":
         return _choose_supplied(certs, names, now, serving)
     if mode == "acme":
@@ -152,11 +143,7 @@ def ensure_self_signed(
 ) -> Pair:
     """Return a self-signed certificate: the present one while it is valid and has the names.
 
-    Args:
-        certs: the volume; where it cannot be written, the certificate lives for this start only.
-        names: what it must be for.
-        now: present time with its zone.
-        serving: the certificate served now, kept where the volume cannot be written.
+    Where the volume cannot be written, it lives for this start only.
     """
     folder = certs / "self-signed"
 

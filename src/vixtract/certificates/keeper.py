@@ -34,12 +34,7 @@ RENEW_REQUEST = "acme-renew"
 
 
 class Keeper:
-    """Chooses the certificate that nginx serves, and keeps it up to date.
-
-    Args:
-        settings: checked settings of the front door.
-        run: nginx's run directory.
-    """
+    """Chooses the certificate that nginx serves, and keeps it up to date."""
 
     def __init__(self, settings: Settings, certs: Path = CERTS, run: Path = RUN) -> None:
         self.mode = settings.https_mode
@@ -184,7 +179,8 @@ class Keeper:
             seen = found
             if time.monotonic() - judged > JUDGE_S:
                 judged = self._judged()
-            if self.mode == "acme" and (time.monotonic() > ask_at or self._is_asked()):
+            is_asked = (self.run_directory / RENEW_REQUEST).exists()
+            if self.mode == "acme" and (time.monotonic() > ask_at or is_asked):
                 ask_at = time.monotonic() + self._ask()
                 settled = seen = self._fingerprint()
                 judged = self._judged()
@@ -213,9 +209,6 @@ class Keeper:
                 # Not the modification time, which a copy may have from its original.
                 marks.append((status.st_ctime_ns, status.st_size, status.st_ino))
         return tuple(marks)
-
-    def _is_asked(self) -> bool:
-        return (self.run_directory / RENEW_REQUEST).exists()
 
     def _ask(self) -> float:
         """Ask the authority; return the seconds until the next request."""

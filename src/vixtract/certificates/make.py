@@ -21,12 +21,7 @@ EARLIER = datetime.timedelta(days=1)
 
 
 def make_self_signed(names: Sequence[str], now: datetime.datetime, days: int = SERVER_DAYS) -> Pair:
-    """Make a self-signed certificate.
-
-    Args:
-        names: host names and addresses; the first becomes its common name.
-        now: present time with its zone.
-    """
+    """Make a self-signed certificate; the first name becomes its common name."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(names[0])
     builder = _server(subject, names, key, now, days).issuer_name(subject)
@@ -34,12 +29,7 @@ def make_self_signed(names: Sequence[str], now: datetime.datetime, days: int = S
 
 
 def make_authority(name: str, now: datetime.datetime) -> Pair:
-    """Make a private authority.
-
-    Args:
-        name: common name, shown by tools that people import it into.
-        now: present time with its zone.
-    """
+    """Make a private authority, shown by its name in tools that import it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     public = key.public_key()
@@ -54,13 +44,7 @@ def make_authority(name: str, now: datetime.datetime) -> Pair:
 
 
 def issue(authority: Pair, names: Sequence[str], now: datetime.datetime) -> Pair:
-    """Issue a server's certificate.
-
-    Args:
-        authority: outcome of `make_authority`.
-        names: host names and addresses; the first becomes its common name.
-        now: present time with its zone.
-    """
+    """Issue a server's certificate; the first name becomes its common name."""
     signer = serialization.load_pem_private_key(authority.key, None)
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     issuer = x509.load_pem_x509_certificate(authority.chain)

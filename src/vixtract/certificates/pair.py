@@ -29,9 +29,6 @@ class Pair:
         chain: PEM, the server's own certificate first.
         key: PEM of the key that belongs to it, without a password.
         names: host names and addresses that it is for.
-        not_before: when it becomes valid, UTC.
-        not_after: when it expires, UTC.
-        is_self_signed: whether it is its own issuer.
     """
 
     chain: bytes
@@ -55,11 +52,9 @@ class Pair:
 def read_pair(
     chain: bytes, key: bytes, password: bytes | None, now: datetime.datetime | None
 ) -> Pair:
-    """Read a certificate and its key, and check that they can be served.
+    """Read a certificate and its key, both PEM, and check that they can be served.
 
     Args:
-        chain: PEM with the server's certificate, followed by its issuers'.
-        key: PEM of the key, with or without a password.
         password: of the key, or None.
         now: moment at which it must be valid; None checks no dates.
     Raises:
@@ -97,8 +92,6 @@ def read_pair(
 def check_dates(pair: Pair, now: datetime.datetime) -> None:
     """Refuse a certificate that is not valid yet, or has expired.
 
-    Args:
-        now: present time with its zone.
     Raises:
         CertificateError: the message names the date.
     """
@@ -116,11 +109,7 @@ def check_dates(pair: Pair, now: datetime.datetime) -> None:
 
 
 def covers(pair: Pair, names: Sequence[str]) -> list[str]:
-    """Return those names that a certificate does not cover.
-
-    Args:
-        names: host names and addresses, small letters.
-    """
+    """Return those names, in lower case, that a certificate does not cover."""
     own = {name.lower() for name in pair.names}
     return [n for n in names if n not in own and "*." + n.partition(".")[2] not in own]
 

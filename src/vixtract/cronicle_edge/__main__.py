@@ -76,11 +76,7 @@ class _Protocol(H11Protocol):
 
 
 def build_server(gateway: Gateway, host: str, port: int) -> uvicorn.Config:
-    """Return how the gateway is served.
-
-    Args:
-        host: address to listen on.
-    """
+    """Return uvicorn's configuration for the gateway."""
     return uvicorn.Config(
         gateway.app,
         host=host,

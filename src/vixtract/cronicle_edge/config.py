@@ -25,12 +25,9 @@ HISTORY_ROWS = 10000
 
 
 def hash_password(password: str, salt: str) -> str:
-    """Hash a password as Cronicle does.
+    """Hash a password and its salt as Cronicle does.
 
-    Args:
-        password: any text.
-        salt: kept beside the hash.
-    Returns: bcrypt hash with the prefix `$2a$`; with another Cronicle 1.14.2 ends at a login.
+    The hash has bcrypt's prefix `$2a$`: with another one Cronicle 1.14.2 crashes at a login.
     """
     content = (password + salt).encode()[:72]
     return bcrypt.hashpw(content, bcrypt.gensalt(10, prefix=b"2a")).decode()
@@ -46,12 +43,7 @@ def is_password(user: Mapping[str, Any], password: str) -> bool:
 
 
 def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
-    """Build an administrator's record.
-
-    Args:
-        name: account, letters, digits and underscores.
-        password: what the person types; random for an account that signs in by OAuth alone.
-    """
+    """Build an administrator's record, with a random salt."""
     # Short: bcrypt reads 72 bytes of password and salt together.
     salt = secrets.token_hex(8)
     return {
@@ -112,11 +104,7 @@ def build_plugins() -> list[dict[str, Any]]:
 
 
 def build_setup(admin_password: str) -> dict[str, Any]:
-    """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root.
-
-    Args:
-        admin_password: of the account `admin`.
-    """
+    """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root."""
     steps: list[list[Any]] = [
         ["put", f"users/{paths.ADMIN_USER}", build_user(paths.ADMIN_USER, admin_password)],
         ["put", f"users/{paths.SERVICE_USER}", build_service_user()],
@@ -164,13 +152,10 @@ def build_service_user() -> dict[str, Any]:
 
 
 def build_session(identifier: str) -> dict[str, Any]:
-    """Build the session of the appliance's account.
+    """Build the session of the appliance's account; the identifier is its secret.
 
     Events made with an API key keep the key in clear for every user to read; with a session they
     keep the user's name.
-
-    Args:
-        identifier: the session's secret.
     """
     return {
         "id": identifier,
@@ -184,12 +169,7 @@ def build_session(identifier: str) -> dict[str, Any]:
 
 
 def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> dict[str, Any]:
-    """Build Cronicle's configuration.
-
-    Args:
-        oauth_secret: the Hub's token of the service `cronicle`.
-        kill_after_s: seconds that an aborted plugin has before it is killed.
-    """
+    """Build Cronicle's configuration; an aborted plugin is killed after `kill_after_s` seconds."""
     return {
         "base_app_url": "",
         "base_path": paths.BASE_PATH,
@@ -318,12 +298,7 @@ def _build_oauth(secret: str) -> dict[str, Any]:
 
 
 def write(secrets_by_name: Mapping[str, str], admin_password: str, engine_gid: int) -> None:
-    """Write the configuration; runs as root at every start.
-
-    Args:
-        admin_password: of Cronicle's account `admin`, used at the first boot.
-        engine_gid: the group that may read it.
-    """
+    """Write the configuration as root, readable for a group; the password is for the first boot."""
     config = build_config(secrets_by_name["cronicle_key"], secrets_by_name["cronicle_oauth"])
     # Cronicle reads what to set up only while its storage is empty.
     is_set_up = paths.STORAGE.is_dir() and any(paths.STORAGE.iterdir())

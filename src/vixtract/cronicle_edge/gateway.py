@@ -95,11 +95,7 @@ _POLICY = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
 class Throttle:
-    """Counts logins by address.
-
-    Args:
-        rate: a second, after that.
-    """
+    """Counts logins by address: `burst` at once, then `rate` a second."""
 
     def __init__(self, burst: int = LOGIN_BURST, rate: float = LOGIN_RATE) -> None:
         self._burst, self._rate = burst, rate
@@ -117,13 +113,7 @@ class Throttle:
 
 
 class Gateway:
-    """The web application on port 3012.
-
-    Args:
-        contract: the calls with a key.
-        status: shows the state of engine and neighbours.
-        on_change: called after Cronicle's page changed an event.
-    """
+    """The web application on port 3012; `on_change` is called after the page changed an event."""
 
     def __init__(
         self,
@@ -273,10 +263,10 @@ def has_session(request: PageRequest, params: Mapping[str, Any]) -> bool:
 
 
 def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep of an event from Cronicle's page what means something here.
+    """Return the fields of a change from Cronicle's page that mean something here.
 
     The page sends whole records. What is left out would choose another account, directory,
-    environment or command: uid, gid, cwd, env, debug_sudo, log_file and whatever comes to be.
+    environment or command: uid, gid, cwd, env, debug_sudo, log_file and future ones.
 
     Raises:
         ApiError: the event is malformed.

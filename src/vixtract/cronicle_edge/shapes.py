@@ -21,11 +21,10 @@ SECRETS = ("api_key", "secret", "secret_value", "secret_preview", "session_id", 
 
 
 def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event | None:
-    """Make an event of Cronicle's record.
+    """Make an event of Cronicle's record, or None where it cannot be one.
 
     Args:
         known: the same event in the ledger, which has fields that Cronicle does not get.
-    Returns: the event; None for a record with another plugin, without an id or without a title.
     """
     if values.get("plugin") not in PLUGINS or not values.get("id") or not values.get("title"):
         return None
@@ -83,11 +82,7 @@ def clean_event(database: Database, values: Mapping[str, Any]) -> dict[str, Any]
 
 
 def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job as callers see it: with author, due time and outcome from the ledger.
-
-    Args:
-        job: as Cronicle returned it, whole or a row of a history.
-    """
+    """Return a job as callers see it: with author, due time and outcome from the ledger."""
     hidden = (
         *SECRETS,
         "command",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jupyterhub.auth import Authenticator
-from jupyterhub.utils import get_browser_protocol
 from tornado import web
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
@@ -20,7 +19,7 @@ from traitlets import Unicode
 from vixtract.hub import first_sign_in, pages, people_calls, session_checks, signin, sources
 from vixtract.hub.external_sign_in import ExternalSignIn
 from vixtract.hub.passwords import TOO_MANY_FAILURES, LockedError, PasswordStore
-from vixtract.hub.sessions import end_sessions
+from vixtract.hub.sessions import end_sessions, set_cookie
 from vixtract.hub.state import Plan
 from vixtract.language import mark
 from vixtract.people import accounts
@@ -56,11 +55,7 @@ class PeopleAuthenticator(Authenticator):
     async def run_blocking(
         self, function: Callable[..., Result], *arguments: Any, **options: Any
     ) -> Result:
-        """Run a blocking function outside the event loop.
-
-        Args:
-            function: called with the arguments and options that follow.
-        """
+        """Run a blocking function outside the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, partial(function, *arguments, **options))
 
@@ -118,10 +113,6 @@ class PeopleAuthenticator(Authenticator):
     async def check_password(self, handler: Any, name: str, password: str) -> bool:
         """Check a password and count failures.
 
-        Args:
-            handler: request that the password came with.
-            name: person, in lower case.
-            password: as typed.
         Raises:
             HTTPError: 429 while this name is locked for this client.
         """
@@ -201,9 +192,7 @@ class PeopleAuthenticator(Authenticator):
             life = self.get_lifecycle()
             life.state.set_plan(user.name, life.state.plan(user.name) or Plan())
             end_sessions(user.db, user)
-            report = await asyncio.get_running_loop().run_in_executor(
-                None, life.leave, user.name, Plan()
-            )
+            report = await asyncio.to_thread(life.leave, user.name, Plan())
             for line in (*report.lines, *report.problems):
                 self.log.info("Removing %s: %s", user.name, line)
             if report.problems:
@@ -231,17 +220,8 @@ class PeopleAuthenticator(Authenticator):
         return f"address:{handler.request.remote_ip}"
 
     def _remember_browser(self, handler: Any, name: str) -> None:
-        if handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS):
-            return
-        handler.set_secure_cookie(
-            _cookie_name(name),
-            secrets.token_hex(16),
-            expires_days=BROWSER_DAYS,
-            path=handler.hub.base_url,
-            httponly=True,
-            samesite="Lax",
-            secure=get_browser_protocol(handler.request) == "https",
-        )
+        if not handler.get_secure_cookie(_cookie_name(name), max_age_days=BROWSER_DAYS):
+            set_cookie(handler, _cookie_name(name), secrets.token_hex(16), BROWSER_DAYS)
 
 
 def _cookie_name(name: str) -> str:

@@ -19,8 +19,7 @@ _TOUCHED = "vixtract_people_changed"
 def install(publish: Callable[[], None]) -> None:
     """Install the listeners; once per process.
 
-    Args:
-        publish: called after each commit that wrote a user; must be fast where nothing changed.
+    `publish` is called after each commit that wrote a user. It must be fast where nothing changed.
     """
 
     def mark(mapper: Any, connection: Any, user: Any) -> None:

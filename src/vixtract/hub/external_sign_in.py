@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 from tornado import web
@@ -43,10 +42,8 @@ class ExternalSignIn:
             log.warning(self.directory.describe_risk())
 
     async def ask_directory(self, function: Callable[..., Identity | None], *words: str) -> Any:
-        """Call the directory outside the event loop.
+        """Call a method of `Directory` outside the event loop.
 
-        Args:
-            function: a method of `Directory`.
         Raises:
             DirectoryDownError: also when no answer came in time.
             NotAllowedError: as the method.
@@ -61,8 +58,6 @@ class ExternalSignIn:
     async def check_password(self, name: str, password: str) -> Identity | None:
         """Check a password of LDAP for the login form.
 
-        Args:
-            password: as typed.
         Raises:
             HTTPError: 403 or 503 with words for the person; details are in the log.
         """
@@ -80,10 +75,8 @@ class ExternalSignIn:
         return found
 
     async def ask_issuer(self, function: Callable[..., Result], *words: Any) -> Result:
-        """Call the issuer outside the event loop.
+        """Call a method of `Provider` outside the event loop.
 
-        Args:
-            function: a method of `Provider`.
         Raises:
             HTTPError: 403 or 503 with words for the person.
         """
@@ -109,5 +102,5 @@ class ExternalSignIn:
         function: Callable[..., Result],
         *words: Any,
     ) -> Result:
-        future = asyncio.get_running_loop().run_in_executor(threads, partial(function, *words))
+        future = asyncio.get_running_loop().run_in_executor(threads, function, *words)
         return await asyncio.wait_for(future, deadline_s)

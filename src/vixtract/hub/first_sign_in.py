@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jupyterhub.handlers.base import BaseHandler
-from jupyterhub.utils import get_browser_protocol, url_path_join
+from jupyterhub.utils import url_path_join
 from tornado import web
 
 from vixtract.hub.passwords import PasswordError, check_new_password
+from vixtract.hub.sessions import set_cookie
 from vixtract.hub.signin import Translated
 
 COOKIE = "vixtract-first-password"
@@ -23,22 +24,12 @@ MINUTES = 10
 
 
 def ask_for_password(handler: Any, name: str, fingerprint: str) -> None:
-    """Send a browser to the page instead of logging it in.
+    """Send a browser with the right first password to the page instead of logging it in.
 
-    Args:
-        handler: the login's handler; its request has the right first password.
     Raises:
         Finish: always; the answer is sent.
     """
-    handler.set_secure_cookie(
-        COOKIE,
-        json.dumps([name, fingerprint]),
-        expires_days=MINUTES / 1440,
-        path=handler.hub.base_url,
-        httponly=True,
-        samesite="Lax",
-        secure=get_browser_protocol(handler.request) == "https",
-    )
+    set_cookie(handler, COOKIE, json.dumps([name, fingerprint]), MINUTES / 1440)
     next_page = handler.get_argument("next", "")
     query = f"?{urlencode({'next': next_page})}" if next_page else ""
     handler.redirect(url_path_join(handler.hub.base_url, "first-password") + query)
@@ -95,16 +86,8 @@ class FirstPasswordPage(Translated, BaseHandler):
         return str(name) if is_first and is_same else ""
 
     async def _show(self, name: str, problem: str = "") -> None:
-        if problem:
-            self.set_status(400)
-        html = await self.render_template(
-            "first-password.html",
-            problem=problem,
-            person=name,
-            next_page=self.get_argument("next", ""),
-            xsrf=self.xsrf_token.decode("ascii"),
-        )
-        self.finish(html)
+        next_page = self.get_argument("next", "")
+        await self.show_page("first-password.html", problem, person=name, next_page=next_page)
 
 
 HANDLERS = [("/first-password", FirstPasswordPage)]

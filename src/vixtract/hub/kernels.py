@@ -70,11 +70,7 @@ class FreshKernelManager(ServerKernelManager):
 
 
 def read_environment(folder: Path) -> dict[str, str]:
-    """Return the variables that a rotation of the secrets changed; empty without a rotation.
-
-    Args:
-        folder: where `vixtract.hub.rotation` writes them.
-    """
+    """Return the variables that a rotation of the secrets changed; empty without a rotation."""
     try:
         content = json.loads((folder / ENVIRONMENT).read_text("utf-8"))
     except (OSError, ValueError):
@@ -90,12 +86,7 @@ def runtime_directory() -> Path:
 
 
 def find_notice(folder: Path, kernel: str, now: float) -> str:
-    """Return the newest recent notice about a kernel, or an empty text.
-
-    Args:
-        folder: where `vixtract.processes.labs` writes notices.
-        now: seconds since 1970.
-    """
+    """Return the newest notice about a kernel of the last minute, or an empty text."""
     try:
         with (folder / "notices").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))

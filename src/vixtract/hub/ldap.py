@@ -35,6 +35,7 @@ _DISABLED = 0x2
 _LOCKED_FOR_GOOD = "000001010000Z"
 # What AD adds to "invalid credentials" when the password was right, but has run out.
 _MUST_CHANGE = ("data 532", "data 773")
+_ANSWERS = ("success", "noSuchObject", "insufficientAccessRights", "sizeLimitExceeded")
 _ATTRIBUTES = (
     "memberOf",
     "entryUUID",
@@ -45,15 +46,11 @@ _ATTRIBUTES = (
 )
 
 
-class LdapError(VixtractError):
-    """The directory did not answer as needed."""
-
-
-class DirectoryDownError(LdapError):
+class DirectoryDownError(VixtractError):
     """No server answered, or it refuses our account: this says nothing about the person."""
 
 
-class NotAllowedError(LdapError):
+class NotAllowedError(VixtractError):
     """The directory knows the person, who may not sign in; the message is for the person."""
 
 
@@ -73,11 +70,7 @@ class _Tls(ldap3.Tls):
 
 
 class Directory:
-    """One directory, on one or several servers.
-
-    Args:
-        settings: checked settings with LDAP_URL set.
-    """
+    """One directory, on one or several servers; LDAP_URL is set."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -97,12 +90,8 @@ class Directory:
         return ""
 
     def sign_in(self, name: str, password: str) -> Identity | None:
-        """Check a password, then the groups.
+        """Check a password, then the groups; return None for an unknown name or a wrong password.
 
-        Args:
-            name: checked by the rules of `vixtract.people.names`.
-            password: as typed.
-        Returns: the person, or None for an unknown name or a wrong password.
         Raises:
             NotAllowedError: not in the allowed group, or locked.
             DirectoryDownError: no server answered in time, or the settings do not fit it.
@@ -116,12 +105,9 @@ class Directory:
             return self._sign_in_by_template(name, password)
 
     def look_up(self, name: str) -> Identity | None:
-        """Ask about a person without their password; only where `can_look_up`.
+        """Return a person without their password, or None where they are gone; needs `can_look_up`.
 
-        Returns: the person, or None where the directory does not have them any more.
-        Raises:
-            NotAllowedError: as `sign_in`.
-            DirectoryDownError: as `sign_in`.
+        Errors are those of `sign_in`.
         """
         with self._errors(), self._service() as connection:
             entry = self._find_entry(connection, name)
@@ -153,10 +139,7 @@ class Directory:
         attributes = entry["attributes"]
         if _is_locked(attributes):
             raise NotAllowedError("This account is disabled in the directory.")
-        admins, allowed = (
-            self._settings["LDAP_ADMIN_GROUP"],
-            self._settings["LDAP_ALLOWED_GROUP"],
-        )
+        admins, allowed = self._settings["LDAP_ADMIN_GROUP"], self._settings["LDAP_ALLOWED_GROUP"]
         is_admin = self._is_member(connection, name, entry, admins) if admins else None
         is_allowed = is_admin or allowed == EVERYBODY
         if not is_allowed and not self._is_member(connection, name, entry, allowed):
@@ -272,12 +255,7 @@ class Directory:
         )
         result = connection.result["description"]
         # An entry that is absent or hidden is an empty answer, not an error.
-        if result not in (
-            "success",
-            "noSuchObject",
-            "insufficientAccessRights",
-            "sizeLimitExceeded",
-        ):
+        if result not in _ANSWERS:
             raise DirectoryDownError(
                 f"LDAP search below {base!r} failed: {result} {connection.result['message']}."
             )

@@ -28,23 +28,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Report:
-    """The results of steps.
-
-    Args:
-        lines: what was done, one for each step.
-        problems: one for each step that failed; empty when all is done.
-    """
+    """The results of steps: a line for each that was done, a problem for each that failed."""
 
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def step(self, what: str, act: Callable[[], str]) -> bool:
-        """Do one step and note how it went.
+        """Do one step, note how it went, and return whether it succeeded.
 
         Args:
             what: part of the appliance, for the beginning of the line.
-            act: does the step; returns the line to report, or an empty text.
-        Returns: whether it succeeded.
+            act: returns the rest of the line, or an empty text for no line.
         """
         try:
             text = act()
@@ -65,12 +59,7 @@ class Report:
 class Lifecycle:
     """What is kept of people outside the Hub's own tables. All methods block.
 
-    Args:
-        server: PostgreSQL.
-        publish: writes who is an administrator and who is blocked.
-        packer: woken when there is something to pack.
-        runtime_root: directory of people's sockets.
-        secrets: directory of the vault's store.
+    `publish` writes who is an administrator and who is blocked.
     """
 
     state: PeopleState
@@ -116,13 +105,9 @@ class Lifecycle:
 
         def resume() -> str:
             paused = self.state.paused(name)
-            done = (
-                schedules.resume(self.scheduler, name, paused)
-                if paused
-                else schedules.ScheduleChanges()
-            )
+            done = schedules.resume(self.scheduler, name, paused).events if paused else ()
             self.state.forget_paused(name)
-            return f"{len(done.events)} switched on again"
+            return f"{len(done)} switched on again"
 
         report.step("PostgreSQL", make)
         report.step("schedules", resume)
@@ -131,8 +116,7 @@ class Lifecycle:
     def leave(self, name: str, plan: Plan) -> Report:
         """Remove a person: hand over or archive what they own. May run again until all is done.
 
-        Args:
-            plan: how; a removal that has begun goes on by the plan that it began with.
+        A removal that has begun goes on by the plan that it began with.
         """
         plan = self.state.plan(name) or plan
         self.state.set_plan(name, plan)
@@ -149,10 +133,6 @@ class Lifecycle:
             report.step("schedules", lambda: self._give_schedules(name, now))
         report.step("account", lambda: self._remove_account(name))
         return report
-
-    def teams(self) -> frozenset[str]:
-        """Return the names of all teams."""
-        return frozenset(teams.read_teams(self.home_root))
 
     # Steps.
 

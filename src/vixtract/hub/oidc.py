@@ -76,11 +76,7 @@ class _Session(OAuth2Session):
 
 
 class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
-    """The issuer that the settings name.
-
-    Args:
-        settings: checked settings with OIDC_ISSUER set.
-    """
+    """The issuer that OIDC_ISSUER names."""
 
     client_cls = _Session
     server_metadata: dict[str, Any]
@@ -106,8 +102,6 @@ class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
     def build_url(self, attempt: Attempt, redirect_uri: str) -> str:
         """Return the address at the issuer where the person signs in.
 
-        Args:
-            redirect_uri: where the issuer sends the browser back to.
         Raises:
             IssuerDownError: the issuer's metadata cannot be had.
         """
@@ -123,10 +117,6 @@ class Provider(OAuth2Mixin, OpenIDMixin, BaseApp):
     def finish(self, code: str, attempt: Attempt, redirect_uri: str) -> Identity:
         """Turn the code that the browser brought into a person.
 
-        Args:
-            code: as the issuer gave it to the browser.
-            attempt: that the code belongs to.
-            redirect_uri: the one of `build_url`.
         Raises:
             OidcError: the issuer or a check refuses; the message says what.
             IssuerDownError: the issuer cannot be asked.
@@ -237,12 +227,7 @@ def _encode_basic(
 
 
 def find_claim(claims: Mapping[str, Any], path: str) -> Any:
-    """Return a claim; where there is none of that name, dots lead into objects.
-
-    Args:
-        claims: of the ID token or of userinfo.
-        path: such as `groups` or `realm_access.roles`.
-    """
+    """Return a claim; where there is none of that name, dots lead into objects: `access.roles`."""
     if path in claims:
         return claims[path]
     value: Any = claims

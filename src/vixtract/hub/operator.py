@@ -31,12 +31,7 @@ class UnfinishedError(VixtractError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: words after the module's name; those of the process by default.
-    Returns: exit code, 0 for success.
-    """
+    """Run one command, by default the process's own; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="vixtract.hub.operator", description="People, teams and readers of the appliance."
     )

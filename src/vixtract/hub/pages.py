@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jupyterhub import orm
 from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.scopes import needs_scope
@@ -86,8 +87,6 @@ class OwnPasswordPage(Translated, _PasswordMixin, BaseHandler):
             await self._show(done=True)
 
     async def _show(self, problem: str = "", *, done: bool = False) -> None:
-        if problem:
-            self.set_status(400)
         user = self.current_user
         is_local = await self.authenticator.run_blocking(
             self.authenticator.store.has_password, user.name
@@ -99,17 +98,15 @@ class OwnPasswordPage(Translated, _PasswordMixin, BaseHandler):
             sources.OIDC: settings["OIDC_LABEL"],
         }
         is_outside = source in labels
-        html = await self.render_template(
+        await self.show_page(
             "change-password.html",
-            problem=problem,
+            problem,
             done=done,
             is_local=is_local,
             source=source,
             source_label=labels.get(source, ""),
             password_url=settings[f"{source.upper()}_PASSWORD_URL"] if is_outside else "",
-            xsrf=self.xsrf_token.decode("ascii"),
         )
-        self.finish(html)
 
 
 class PasswordsPage(Translated, _PasswordMixin, BaseHandler):
@@ -136,10 +133,6 @@ class PasswordsPage(Translated, _PasswordMixin, BaseHandler):
         await self._show(done=user.name)
 
     async def _show(self, problem: str = "", *, done: str = "") -> None:
-        from jupyterhub import orm
-
-        if problem:
-            self.set_status(400)
         local = await self.authenticator.run_blocking(self.authenticator.store.names)
         origins = await self.authenticator.run_blocking(self.authenticator.sources.origins)
         outside = {origin.name: sources.WORDS[origin.source] for origin in origins}
@@ -147,14 +140,7 @@ class PasswordsPage(Translated, _PasswordMixin, BaseHandler):
             (u.name, u.admin, u.name in local, outside.get(u.name, ""))
             for u in self.db.query(orm.User).order_by(orm.User.name)
         ]
-        html = await self.render_template(
-            "passwords.html",
-            problem=problem,
-            done=done,
-            people=people,
-            xsrf=self.xsrf_token.decode("ascii"),
-        )
-        self.finish(html)
+        await self.show_page("passwords.html", problem, done=done, people=people)
 
 
 class PasswordCall(_PasswordMixin, APIHandler):

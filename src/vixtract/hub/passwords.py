@@ -82,11 +82,8 @@ class LockedError(VixtractError):
 
 
 def hash_password(password: str, *, salt: bytes | None = None) -> str:
-    """Return `scrypt$log2n$r$p$salt$hash`.
+    """Return `scrypt$log2n$r$p$salt$hash`; the salt is random where none is given.
 
-    Args:
-        password: up to MAX_LENGTH characters.
-        salt: 16 random bytes where none is given.
     Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
     """
     salt = os.urandom(16) if salt is None else salt
@@ -96,11 +93,9 @@ def hash_password(password: str, *, salt: bytes | None = None) -> str:
 
 
 def is_hash_of(stored: str, password: str) -> bool:
-    """Compare a password with a stored hash, in constant time.
+    """Compare a password with a text of `hash_password`, in constant time.
 
-    Args:
-        stored: text of `hash_password`.
-        password: clear text; longer than MAX_LENGTH never matches.
+    A password longer than MAX_LENGTH never matches.
     """
     if len(password) > MAX_LENGTH:
         return False
@@ -112,8 +107,6 @@ def is_hash_of(stored: str, password: str) -> bool:
 def check_new_password(password: str, *, name: str) -> None:
     """Refuse a password that is too short, too long or known.
 
-    Args:
-        password: as typed.
     Raises:
         PasswordError: says which rule it breaks.
     """
@@ -124,12 +117,7 @@ def check_new_password(password: str, *, name: str) -> None:
 
 
 class PasswordStore:
-    """Password rows and failures.
-
-    Args:
-        database: SQLite file, usually the Hub's; tables are made where they are missing.
-        clock: seconds since 1970.
-    """
+    """Password rows and failures; missing tables are made."""
 
     def __init__(self, database: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -158,7 +146,6 @@ class PasswordStore:
         """Set or replace a password and delete the name's failures. The caller checks the rules.
 
         Args:
-            password: clear text, at most MAX_LENGTH characters.
             is_first: another person knows it: it is accepted only to choose a new one.
         """
         row = (name, hash_password(password), self._clock())
@@ -183,16 +170,14 @@ class PasswordStore:
     def delete(self, name: str) -> None:
         """Forget a person's password and failures."""
         with open_sqlite(self._database) as connection:
-            for table in ("vixtract_password", "vixtract_first_password"):
-                connection.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
-            connection.execute("DELETE FROM vixtract_login_failure WHERE name = ?", (name,))
+            for kind in ("password", "first_password", "login_failure"):
+                statement = f"DELETE FROM vixtract_{kind} WHERE name = ?"  # noqa: S608
+                connection.execute(statement, (name,))
 
     def verify(self, name: str, password: str, *, client: str) -> bool:
-        """Check a password and count a failure.
+        """Check a password of a valid name, and count a failure.
 
         Args:
-            name: person as typed, already checked against the rules of names.
-            password: as typed, any length.
             client: `address:…`, or `browser:…` for one that has logged in as this name before.
         Raises:
             LockedError: too many failures; the password was not checked.
@@ -208,9 +193,6 @@ class PasswordStore:
     def check_lock(self, name: str, client: str) -> None:
         """Refuse a name after too many failures, wherever its password would be checked.
 
-        Args:
-            name: person as typed, already checked against the rules of names.
-            client: as `verify`.
         Raises:
             LockedError: says how long to wait.
         """

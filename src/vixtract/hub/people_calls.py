@@ -7,7 +7,6 @@ Only administrators and the service `operator` may call. Blocking work runs in t
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,15 +21,9 @@ from vixtract.hub.lifecycle import Lifecycle, Report
 from vixtract.hub.sessions import end_sessions, stop_servers
 from vixtract.hub.state import Plan
 from vixtract.people import readers
-from vixtract.people.teams import teams_of
+from vixtract.people.teams import read_teams, teams_of
 
 Answer = dict[str, Any]
-
-
-async def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Run a blocking function outside the event loop."""
-    call = functools.partial(function, *arguments, **options)
-    return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
 class PeopleCall(APIHandler):
@@ -129,7 +122,7 @@ async def _list(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
 
 async def _provision(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
-    return _show(await in_thread(call.lifecycle.provision, user.name))
+    return _show(await asyncio.to_thread(call.lifecycle.provision, user.name))
 
 
 async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
@@ -139,12 +132,12 @@ async def _disable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     call.lifecycle.state.set_disabled(user.name, True)
     report = Report()
     await call.lock_out(user, report)
-    return _show(report, await in_thread(call.lifecycle.disable, user.name))
+    return _show(report, await asyncio.to_thread(call.lifecycle.disable, user.name))
 
 
 async def _enable(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     user = call.find_staying(body)
-    return _show(await in_thread(call.lifecycle.enable, user.name))
+    return _show(await asyncio.to_thread(call.lifecycle.enable, user.name))
 
 
 async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
@@ -163,7 +156,7 @@ async def _leave(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     call.lifecycle.state.set_plan(user.name, plan)
     report = Report()
     await call.lock_out(user, report)
-    return _show(report, await in_thread(call.lifecycle.leave, user.name, plan))
+    return _show(report, await asyncio.to_thread(call.lifecycle.leave, user.name, plan))
 
 
 async def _end(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
@@ -177,23 +170,23 @@ async def _team(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     action, name = str(body.get("action")), str(body.get("name") or "")
     work = teamwork.Teamwork(call.lifecycle.server, call.lifecycle.home_root, call.lifecycle.packer)
     if action == "list":
-        return {"teams": await in_thread(work.list_teams)}
+        return {"teams": await asyncio.to_thread(work.list_teams)}
     if action == "add":
         people = {row.name for row in call.db.query(orm.User)}
         if name in people:
             raise web.HTTPError(400, f"{name!r} is a person's name.")
         options = {"is_private": bool(body.get("private"))}
         options["has_database"] = bool(body.get("database"))
-        return _show(await in_thread(work.add, name, **options))
+        return _show(await asyncio.to_thread(work.add, name, **options))
     if action == "remove":
-        members = await in_thread(work.members, name)
-        report = await in_thread(work.remove, name)
+        members = await asyncio.to_thread(work.members, name)
+        report = await asyncio.to_thread(work.remove, name)
         await _stop_members(call, members, report)
         return _show(report)
     if action not in ("join", "leave"):
         raise web.HTTPError(404, "There is no such action.")
     user = call.find_person(body, "person")
-    report = await in_thread(work.change, name, user.name, is_member=action == "join")
+    report = await asyncio.to_thread(work.change, name, user.name, is_member=action == "join")
     if action == "leave":
         await _stop_members(call, [user.name], report)
     return _show(report)
@@ -212,19 +205,19 @@ async def _reader(call: PeopleCall, body: Mapping[str, Any]) -> Answer:
     action, name = str(body.get("action")), str(body.get("name") or "")
     conninfo = call.lifecycle.server.conninfo
     if action == "list":
-        return {"readers": await in_thread(readers.list_readers, conninfo)}
+        return {"readers": await asyncio.to_thread(readers.list_readers, conninfo)}
     if action == "add":
-        if call.find_user(name) is not None or name in call.lifecycle.teams():
+        if call.find_user(name) is not None or name in read_teams(call.lifecycle.home_root):
             raise web.HTTPError(400, f"{name!r} is the name of a person or team.")
         wanted = readers.Reader(
             name, tuple(str(item) for item in body.get("schemas") or ()), bool(body.get("all"))
         )
-        return await in_thread(readers.add_reader, conninfo, wanted)  # type: ignore[no-any-return]
+        return await asyncio.to_thread(readers.add_reader, conninfo, wanted)
     if action == "passwd":
-        password = await in_thread(readers.reset_password, conninfo, name)
+        password = await asyncio.to_thread(readers.reset_password, conninfo, name)
         return {"lines": [f"PostgreSQL: {name} has a new password"], "password": password}
     if action == "remove":
-        await in_thread(readers.remove_reader, conninfo, name)
+        await asyncio.to_thread(readers.remove_reader, conninfo, name)
         return {"lines": [f"PostgreSQL: {name} is removed, its sessions are ended"]}
     raise web.HTTPError(404, "There is no such action.")
 

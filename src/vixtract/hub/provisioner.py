@@ -26,9 +26,7 @@ class DatabaseServer:
     """PostgreSQL as the superuser sees it.
 
     Args:
-        bi_password: that the login `bi` is to have.
         role_key: secret that the passwords of people are made from.
-        home_root: directory of the homes, which remembers who left.
         tls: what its certificate is made from; None leaves its TLS alone.
         is_public: whether others can reach the appliance: no documented password then.
     """
@@ -66,19 +64,15 @@ class DatabaseServer:
         )
 
     def person_environment(self, name: str) -> dict[str, str]:
-        """Return a person's variables, as `roles.person_environment`."""
-        number = generation(name, self.home_root)
-        return roles.person_environment(
-            name, key=self.role_key, host=self.host, port=self.port, generation=number
-        )
+        """Return the variables with which a person's programs connect."""
+        password = roles.role_password(self.role_key, name, generation(name, self.home_root))
+        return roles.login_environment(name, password, host=self.host, port=self.port)
 
 
 class Provisioner:
     """One daemon thread that keeps PostgreSQL in step with the Hub's users.
 
-    Args:
-        list_names: returns the names of all people; called in the thread at each full pass.
-        ensure_more: does what else belongs to a full pass.
+    `list_names` and `ensure_more` are called in the thread at each full pass.
     """
 
     def __init__(
@@ -102,11 +96,7 @@ class Provisioner:
         self._thread.start()
 
     def stop(self, timeout_s: float = 20.0) -> None:
-        """End the thread after the statement that it is at.
-
-        Args:
-            timeout_s: longest wait for it.
-        """
+        """End the thread after the statement that it is at."""
         self._stop = True
         self._wake.set()
         self._thread.join(timeout_s)

@@ -44,12 +44,7 @@ class KeyRotationError(VixtractError):
 
 
 def stage(secrets: Path) -> Path:
-    """Make the new keys, or find those of an interrupted rotation.
-
-    Args:
-        secrets: usually /srv/secrets.
-    Returns: directory with a file per key.
-    """
+    """Make the new keys, or find those of an interrupted rotation; return their directory."""
     ready = secrets / NEXT
     if not ready.is_dir():
         making = secrets / f".{NEXT}"
@@ -62,12 +57,7 @@ def stage(secrets: Path) -> Path:
 
 
 def swap(secrets: Path) -> list[str]:
-    """Replace the old keys by the staged ones.
-
-    Args:
-        secrets: usually /srv/secrets, with `NEXT` in it.
-    Returns: names of the keys that changed in this call.
-    """
+    """Replace the old keys by the staged ones; return the names of the keys that changed."""
     ready = secrets / NEXT
     changed = []
     for name in KEYS:
@@ -84,10 +74,7 @@ def swap(secrets: Path) -> list[str]:
 def change_roles(server: DatabaseServer, names: Iterable[str], runtime: Path = RUNTIME) -> int:
     """Give every role the password that its new key makes, and tell people's running servers.
 
-    Args:
-        names: people; those whom the Hub does not know stay locked out.
-        runtime: directory of people's runtime directories.
-    Returns: number of people.
+    Roles of people who are not named stay locked out. Returns: number of people.
     """
     server.ensure_databases()
     count = 0
@@ -102,9 +89,7 @@ def change_roles(server: DatabaseServer, names: Iterable[str], runtime: Path = R
 def tell_server(folder: Path, variables: Mapping[str, str]) -> None:
     """Write new variables for a person's running server: kernels started from now on get them.
 
-    Args:
-        folder: the person's runtime directory, theirs; nothing happens where it is missing.
-        variables: name to value.
+    Nothing happens where the person's runtime directory is missing.
     """
     if not folder.is_dir():
         return
@@ -133,8 +118,6 @@ def find_hub() -> int:
 def restart_hub(state: Path = STATE) -> None:
     """Restart the Hub with new keys and a new cookie secret; people's servers go on running.
 
-    Args:
-        state: directory of its cookie secret.
     Raises:
         KeyRotationError: it does not stop.
     """
@@ -164,12 +147,8 @@ def list_servers() -> list[str]:
 
 
 def deliver(values: Mapping[str, str], directory: Path = DELIVERED) -> list[str]:
-    """Make a directory hold the given settings and no others.
+    """Make a directory hold the given settings and no others; return the names that changed.
 
-    Args:
-        values: secret setting to value.
-        directory: made 0700 with its parent where it is missing.
-    Returns: names whose value changed.
     Raises:
         ValueError: a name is not that of a secret setting, or a value is empty or has a line break.
     """

@@ -39,13 +39,7 @@ def start_checks(app: Any, authenticator: Any) -> SessionCheck:
 
 
 def judge_age(origin: Origin, now: float, hours: int) -> str:
-    """Judge a sign-in by its age alone.
-
-    Args:
-        origin: where the person signed in.
-        now: seconds since 1970.
-    Returns: STAYS, EXPIRED (sessions end) or GONE (the server ends too).
-    """
+    """Return STAYS, EXPIRED (sessions end) or GONE (the server ends too), by a sign-in's age."""
     age_h = (now - origin.signed_in_at) / 3600
     if age_h <= hours:
         return STAYS

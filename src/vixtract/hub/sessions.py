@@ -1,4 +1,4 @@
-"""Ending a person's sessions: the Hub's cookies, tokens and codes, and the person's servers."""
+"""Sessions of people: cookies of the Hub, and how they end with all tokens, codes and servers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ import asyncio
 from typing import Any
 
 from jupyterhub import orm
-from jupyterhub.utils import new_token
+from jupyterhub.utils import get_browser_protocol, new_token
 
 STOP_S = 40.0
 
 
-def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:
-    """End all cookies and tokens of a person; servers and the portal notice within 10 seconds.
+def set_cookie(handler: Any, name: str, value: str, days: float) -> None:
+    """Set a signed cookie of the Hub's pages, which no script can read."""
+    handler.set_secure_cookie(
+        name,
+        value,
+        expires_days=days,
+        path=handler.hub.base_url,
+        httponly=True,
+        # Not Strict: the browser comes back from the issuer's site.
+        samesite="Lax",
+        secure=get_browser_protocol(handler.request) == "https",
+    )
 
-    Args:
-        keep_server: keep the token that a running server needs to ask the Hub.
-    Returns: number of tokens that were deleted.
+
+def end_sessions(db: Any, user: Any, *, keep_server: bool = False) -> int:
+    """End all cookies and tokens of a person; return the number of tokens.
+
+    Servers and the portal notice within 10 seconds. `keep_server` keeps the token that a running
+    server needs to ask the Hub.
     """
     row = user.orm_user
     kept = {_find_own_token(user, spawner) for spawner in user.spawners.values()}
@@ -46,12 +59,7 @@ def _find_own_token(user: Any, spawner: Any) -> Any:
 
 
 async def stop_servers(handler: Any, user: Any) -> int:
-    """Stop a person's servers, with all kernels in them.
-
-    Args:
-        handler: any of the Hub's handlers.
-    Returns: number of servers that ran.
-    """
+    """Stop a person's servers, with all kernels in them; return how many ran."""
     stopped = 0
     for name, spawner in list(user.spawners.items()):
         for _ in range(int(STOP_S / 0.5)):

@@ -14,6 +14,7 @@ from tornado import web
 from tornado.httputil import url_concat
 
 from vixtract.hub.oidc import Attempt, new_attempt
+from vixtract.hub.sessions import set_cookie
 from vixtract.language import COOKIE as LANGUAGE_COOKIE
 from vixtract.language import Language, choose_language, load_languages, mark
 
@@ -41,6 +42,13 @@ class Translated:
         """What all templates use: the Hub's, `language`, and `_` for its texts."""
         common = super().template_namespace  # type: ignore[misc]  # of the Hub's handler
         return {**common, "language": self.language, "_": self.language.say}
+
+    async def show_page(self: Any, template: str, problem: str, **values: Any) -> None:
+        """Send a page with a form; its status is 400 where there is a problem."""
+        if problem:
+            self.set_status(400)
+        values |= {"problem": problem, "xsrf": self.xsrf_token.decode("ascii")}
+        self.finish(await self.render_template(template, **values))
 
 
 def explain(language: Language, message: str, error: Exception | None) -> str:
@@ -85,25 +93,9 @@ class _IssuerHandler(BaseHandler):
     @property
     def redirect_uri(self) -> str:
         """Where the issuer sends browsers: PUBLIC_URL, or the address that this one used."""
-        settings = self.authenticator.external.settings
-        origin: str = settings["PUBLIC_URL"].rstrip("/")
-        if not origin:
-            origin = f"{get_browser_protocol(self.request)}://{self.request.host}"
+        public = self.authenticator.external.settings["PUBLIC_URL"].rstrip("/")
+        origin = public or f"{get_browser_protocol(self.request)}://{self.request.host}"
         return str(origin + url_path_join(self.hub.base_url, "oauth_callback"))
-
-    def set_attempt(self, value: str) -> None:
-        """Keep an attempt in the browser; an empty value forgets it."""
-        options = {
-            "path": self.hub.base_url,
-            "httponly": True,
-            # Not Strict: the browser comes back from another site.
-            "samesite": "Lax",
-            "secure": get_browser_protocol(self.request) == "https",
-        }
-        if value:
-            self.set_secure_cookie(COOKIE, value, expires_days=ATTEMPT_S / 86400, **options)
-        else:
-            self.clear_cookie(COOKIE, path=self.hub.base_url)
 
 
 class ToIssuer(_IssuerHandler):
@@ -115,7 +107,7 @@ class ToIssuer(_IssuerHandler):
         ask = self.authenticator.external.ask_issuer
         url = await ask(self.provider.build_url, attempt, self.redirect_uri)
         kept = {**asdict(attempt), "next": self.get_argument("next", ""), "at": time.time()}
-        self.set_attempt(json.dumps(kept))
+        set_cookie(self, COOKIE, json.dumps(kept), ATTEMPT_S / 86400)
         self.redirect(url)
 
 
@@ -145,7 +137,7 @@ class FromIssuer(_IssuerHandler):
     def _take_attempt(self) -> dict[str, Any]:
         """Return this browser's attempt, once, and only with the state that belongs to it."""
         stored = self.get_secure_cookie(COOKIE, max_age_days=1)
-        self.set_attempt("")
+        self.clear_cookie(COOKIE, path=self.hub.base_url)
         attempt: dict[str, Any] = json.loads(stored) if stored else {}
         now = time.time()
         state = attempt.get("state", "")

@@ -53,8 +53,7 @@ class Origin:
     """A person of LDAP or OpenID Connect, as the table has them.
 
     Args:
-        name: Hub, OS and PostgreSQL name.
-        subject: identifier that the source never gives to another account; empty if it has none.
+        subject: as of `Identity`.
         signed_in_at: last sign-in, seconds since 1970.
         is_ended: whether the sessions of that sign-in were ended already.
         is_deleted: whether the Hub user was deleted since; the name stays reserved for the source.
@@ -69,12 +68,7 @@ class Origin:
 
 
 class SourceStore:
-    """The table of people of LDAP and OpenID Connect.
-
-    Args:
-        database: the Hub's SQLite file.
-        clock: seconds since 1970.
-    """
+    """The table of people of LDAP and OpenID Connect."""
 
     def __init__(
         self, database: Path, home_root: Path, *, clock: Callable[[], float] = time.time
@@ -102,9 +96,6 @@ class SourceStore:
     def claim(self, name: str, source: str, subject: str) -> None:
         """Record a sign-in by LDAP or OpenID Connect; the first one reserves the name.
 
-        Args:
-            name: checked by the rules of `vixtract.people.names`.
-            subject: lasting identifier of the account there; empty if the source shows none.
         Raises:
             TakenError: the name is a local person's, another source's or another account's.
         """
@@ -144,11 +135,7 @@ class SourceStore:
             connection.execute("UPDATE vixtract_source SET is_deleted = 1 WHERE name = ?", (name,))
 
     def assign(self, name: str, source: str) -> None:
-        """Set where a person signs in from now on.
-
-        Args:
-            source: LOCAL, LDAP or OIDC; the next account of that name there is taken.
-        """
+        """Set where a person signs in from now on; the next account of that name there is taken."""
         with open_sqlite(self._database) as connection:
             connection.execute("DELETE FROM vixtract_source WHERE name = ?", (name,))
             if source != LOCAL:

@@ -51,12 +51,9 @@ class PersonSpawner(LocalProcessSpawner):
         Raises:
             AccountError: the person's account cannot be made; the spawn stops and says why.
         """
-        loop = asyncio.get_running_loop()
-        await asyncio.wait_for(loop.run_in_executor(None, self._prepare_account), PREPARE_TIMEOUT_S)
+        await asyncio.wait_for(asyncio.to_thread(self._prepare_account), PREPARE_TIMEOUT_S)
         try:
-            await asyncio.wait_for(
-                loop.run_in_executor(None, self._prepare_services), ROLE_TIMEOUT_S
-            )
+            await asyncio.wait_for(asyncio.to_thread(self._prepare_services), ROLE_TIMEOUT_S)
         except Exception as error:
             # A notebook without a database is better than none; the provisioner goes on trying.
             self.log.warning(
@@ -155,8 +152,6 @@ class PersonSpawner(LocalProcessSpawner):
 def find_listeners(port: int, tables: tuple[Path, ...] = _SOCKET_TABLES) -> set[int]:
     """Return the uids of the accounts that listen on a TCP port.
 
-    Args:
-        tables: the system's lists of sockets.
     Source: https://www.kernel.org/doc/Documentation/networking/proc_net_tcp.txt
     """
     found = set()

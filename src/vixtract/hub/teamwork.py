@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,7 @@ from vixtract.vault import owners
 
 @dataclass(frozen=True)
 class Teamwork:
-    """Changes of teams. All methods block, and may run again.
-
-    Args:
-        server: PostgreSQL.
-        packer: woken when a folder is to be packed.
-        secrets: directory of the vault's store.
-    """
+    """Changes of teams. All methods block, and may run again."""
 
     server: DatabaseServer
     home_root: Path
@@ -51,9 +44,6 @@ class Teamwork:
     def add(self, name: str, *, is_private: bool, has_database: bool) -> Report:
         """Make a team, or change what an existing one has.
 
-        Args:
-            is_private: whether BI does not see its schema.
-            has_database: whether it gets a database of its own too.
         Raises:
             InvalidNameError: the name is malformed, reserved or a person's.
         """
@@ -121,17 +111,14 @@ class Teamwork:
         # Last: without its entry in the list of teams a removal could not be finished.
         done = report.step("PostgreSQL", archive)
         if report.step("connections", forget) and done:
-            report.step("folder", self._archive_folder(name))
+            report.step("folder", lambda: self._archive_folder(name))
         return report
 
-    def _archive_folder(self, name: str) -> Callable[[], str]:
-        def move() -> str:
-            target = teams.remove_team(name, self.home_root)
-            if self.packer:
-                self.packer.wake()
-            return f"{target}.tar.gz once it is packed, for root alone" if target else ""
-
-        return move
+    def _archive_folder(self, name: str) -> str:
+        target = teams.remove_team(name, self.home_root)
+        if self.packer:
+            self.packer.wake()
+        return f"{target}.tar.gz once it is packed, for root alone" if target else ""
 
     def ensure_all(self) -> None:
         """Make all parts of all teams again: a volume may have been replaced."""

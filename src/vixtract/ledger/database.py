@@ -103,10 +103,7 @@ class LedgerError(VixtractError):
 class Database:
     """One SQLite connection that threads share, one transaction at a time.
 
-    Args:
-        path: file, made if absent; its folder must exist.
-    Raises:
-        LedgerError: the file is no database, or was written by a newer version.
+    The file is made if absent. LedgerError: it is no database, or a newer version wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,10 +144,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run a block in one write transaction: all of it is durable at the end, or none.
-
-        Nested blocks join the outer one.
-        """
+        """Run a block in one durable write transaction; nested blocks join the outer one."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
@@ -164,10 +158,7 @@ class Database:
                 raise
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> int:
-        """Run one writing statement durably.
-
-        Returns: number of rows it changed.
-        """
+        """Run one writing statement durably; return the number of rows it changed."""
         with self.transaction() as connection:
             return connection.execute(sql, values).rowcount
 

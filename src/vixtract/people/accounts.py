@@ -60,7 +60,6 @@ def ensure_account(
     """Return a person's OS account, made from the owner of their home where it is missing.
 
     Args:
-        name: checked by the rules of `vixtract.people.names`.
         create_home: make a missing home too, with the next free uid.
     Raises:
         InvalidNameError: the name is a system account's or malformed.
@@ -87,12 +86,10 @@ def ensure_account(
 def recreate_accounts(
     home_root: Path = Path("/home"), *, preferred: Collection[str] = ()
 ) -> list[str]:
-    """Make the accounts of all homes again; one bad home stops no other.
+    """Make the accounts of all homes again, and return their names; one bad home stops no other.
 
     Args:
-        home_root: directory of the homes; entries that are no person's home are left alone.
         preferred: names that come first where two homes have one owner (a copied home).
-    Returns: names whose account exists now, sorted.
     """
     names = sorted(entry.name for entry in home_root.iterdir() if not entry.name.startswith("."))
     made = []
@@ -118,11 +115,10 @@ def next_uid(home_root: Path) -> int:
 
 
 def remove_account(name: str, uid: int) -> bool:
-    """Remove the account of a person who left, and their processes in this container.
+    """Remove the account of a person who left, and their processes; return whether there was one.
 
     Args:
         uid: that it must have; a new person of this name has another one.
-    Returns: whether there was such an account.
     Raises:
         AccountError: userdel failed.
     """
@@ -139,12 +135,11 @@ def remove_account(name: str, uid: int) -> bool:
 
 
 def end_processes(is_meant: Callable[[int], bool], timeout_s: float = 2.0) -> int:
-    """End all processes of some accounts in this container: SIGTERM, then SIGKILL.
+    """End all processes of some accounts in this container, and return how many there were.
 
     Args:
         is_meant: returns for a uid whether its processes end.
-        timeout_s: seconds between the two.
-    Returns: how many there were at first.
+        timeout_s: seconds between SIGTERM and SIGKILL.
     """
     first = found = _signal_all(is_meant, signal.SIGTERM)
     end = time.monotonic() + timeout_s
@@ -179,8 +174,8 @@ def _signal_all(is_meant: Callable[[int], bool], number: signal.Signals | None) 
 def set_admin(name: str, is_admin: bool) -> None:
     """Put an account into the group of library admins, or take it out.
 
-    Args:
-        is_admin: membership wanted; processes that run already keep what they have.
+    Processes that run already keep what they have.
+
     Raises:
         AccountError: gpasswd failed.
     """
@@ -210,10 +205,8 @@ def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
 
 
 def set_group_folder(folder: Path, gid: int) -> None:
-    """Let a group write a folder, and make all that is put there the group's.
+    """Let a group write a folder of root's, and make all that is put there the group's.
 
-    Args:
-        folder: directory of root and this group, in one of root's.
     Raises:
         AccountError: chmod failed.
     """
@@ -222,23 +215,14 @@ def set_group_folder(folder: Path, gid: int) -> None:
 
 
 def remove_group(name: str, gid: int) -> None:
-    """Remove a team's group, where it is there.
-
-    Args:
-        gid: number that it must have.
-    """
+    """Remove a team's group, where it is there with this number."""
     with _lock:
         if has_group(name) and grp.getgrnam(name).gr_gid == gid:
             _run(["/usr/sbin/groupdel", name])
 
 
 def ensure_runs_link(name: str, home_root: Path = Path("/home")) -> bool:
-    """Link ~/runs to the person's runs, where nothing of that name exists.
-
-    Args:
-        name: existing account with a home.
-    Returns: whether the link was made.
-    """
+    """Link ~/runs to the person's runs, where nothing of that name exists."""
     try:
         (home_root / name / "runs").symlink_to(RUNS / name)
     except (FileExistsError, FileNotFoundError, NotADirectoryError):
@@ -330,10 +314,7 @@ def _run(command: list[str], *, group: int | None = None) -> None:
 
 
 def main() -> int:
-    """Make one person's account and home: what authenticators of drop-ins call.
-
-    The name is the last word of the command. Returns: exit code; 1 with the reason on stderr.
-    """
+    """Make one person's account and home: what authenticators of drop-ins call."""
     try:
         ensure_account(sys.argv[-1], create_home=True)
     except (InvalidNameError, AccountError) as error:

@@ -41,11 +41,7 @@ def ensure_place(home_root: Path, folder: str = "") -> Path:
 
 
 def list_left(home_root: Path) -> list[tuple[str, int]]:
-    """Return name and former uid of all people who left.
-
-    Args:
-        home_root: directory of the homes; only root may read `.vixtract` in it.
-    """
+    """Return name and former uid of all people who left; empty for all accounts but root."""
     try:
         names = sorted(entry.name for entry in (home_root / PLACE / "left").iterdir())
     except (FileNotFoundError, PermissionError):
@@ -97,11 +93,7 @@ def take_home(name: str, home_root: Path, folder: str) -> Path | None:
 
 
 def choose_folder(name: str, to: str, home_root: Path) -> str:
-    """Return a name that is free in the other person's home: `from-<name>`.
-
-    Args:
-        to: person who gets the files.
-    """
+    """Return a name that is free in the other person's home: `from-<name>`."""
     number, folder = 1, f"from-{name}"
     while os.path.lexists(home_root / to / folder):
         number += 1
@@ -112,10 +104,8 @@ def choose_folder(name: str, to: str, home_root: Path) -> str:
 def hand_over_home(name: str, to: str, folder: str, home_root: Path) -> Path | None:
     """Give a home to another person, as a folder in theirs; may be interrupted and run again.
 
-    Args:
-        name: person who leaves; their processes have ended.
-        to: person who gets the files; has a home.
-        folder: from `choose_folder`.
+    The processes of the person who leaves have ended.
+
     Returns: where the files are now; None where there were none left to move.
     Raises:
         ArchiveError: the files cannot be moved, or the folder's name is taken.

@@ -61,7 +61,7 @@ class DatabaseTls:
         now = _now()
         if not path.exists():
             made = make_authority(f"ViXtract PostgreSQL CA ({self.names[0]})", now)
-            _keep(path, made)
+            write_whole(path, made.key + made.chain)
             return made
         try:
             content = path.read_bytes()
@@ -90,7 +90,7 @@ class DatabaseTls:
         # With the authority: clients need not get it in another way.
         content = made.chain + authority.chain
         pair = read_pair(content, made.key, None, now)
-        _keep(path, pair)
+        write_whole(path, pair.key + pair.chain)
         log.info("PostgreSQL's certificate is new: %s", ", ".join(self.names))
         return pair
 
@@ -127,10 +127,6 @@ class DatabaseTls:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
-
-
-def _keep(path: Path, pair: Pair) -> None:
-    write_whole(path, pair.key + pair.chain)
 
 
 def _is_served(connection: Connection, content: str) -> bool:

@@ -17,45 +17,27 @@ FILE_NAME = "people.json"
 
 @dataclass(frozen=True)
 class HubUser:
-    """One user of the Hub.
-
-    Args:
-        name: Hub, OS and PostgreSQL name.
-        is_admin: whether the Hub's admin flag is set.
-    """
+    """One user of the Hub."""
 
     name: str
     is_admin: bool
 
 
 def read_people(database: Path) -> list[HubUser]:
-    """Return the Hub's users, sorted by name.
-
-    Args:
-        database: the Hub's SQLite file; an absent file or an empty database has no users.
-    """
+    """Return the Hub's users, sorted by name; none where the file or the table is missing."""
     rows = _select(database, "users", "SELECT name, admin FROM users ORDER BY name")
     return [HubUser(name, bool(admin)) for name, admin in rows]
 
 
 def read_stamps(database: Path) -> dict[str, str]:
-    """Return for each person a digest that changes when the Hub ends all of their logins.
-
-    Args:
-        database: the Hub's SQLite file; an absent file or an empty database has no users.
-    """
+    """Return for each person a digest that changes when the Hub ends all of their logins."""
     rows = _select(database, "users", "SELECT name, cookie_id FROM users")
     # The cookie id is the Hub's own secret: only its digest leaves the database.
     return {name: hashlib.sha256(str(word).encode()).hexdigest()[:16] for name, word in rows}
 
 
 def clear_spawner_state(database: Path) -> int:
-    """Forget the processes of the last container: their ids may be other people's now.
-
-    Args:
-        database: the Hub's SQLite file; nothing happens where it is absent.
-    Returns: number of remembered servers that were cleared.
-    """
+    """Forget the processes of the last container: their ids may be other people's now."""
     statement = "UPDATE spawners SET state = '{}' WHERE state IS NOT NULL AND state != '{}'"
     return _change(database, "spawners", statement)
 
@@ -64,10 +46,7 @@ def forget_service_tokens(database: Path) -> int:
     """Forget the tokens of the Hub's services: it makes those of its configuration at each start.
 
     Without it a token stays valid after another one took its place in the configuration.
-
-    Args:
-        database: the Hub's SQLite file; the Hub must not run.
-    Returns: number of tokens that were forgotten.
+    The Hub must not run.
     """
     statement = "DELETE FROM api_tokens WHERE service_id IS NOT NULL"
     return _change(database, "api_tokens", statement)
@@ -95,15 +74,11 @@ def publish_admins(
     blocked: Collection[str] = (),
     stamps: Mapping[str, str] | None = None,
 ) -> bool:
-    """Write `people.json` where its content changed.
+    """Write `people.json` where its content changed, and return whether it did.
 
     Args:
-        directory: usually /srv/secrets.
-        admins: names of the Hub's admins, in any order.
         blocked: names of people for whom nothing may run.
-        stamps: what `read_stamps` returned; those of admins are written, for services that keep
-            sessions of their own.
-    Returns: whether the file was written.
+        stamps: of `read_stamps`; those of admins are written, for services with their own sessions.
     """
     content: dict[str, object] = {"admins": sorted(set(admins) - set(blocked))}
     if blocked:
@@ -120,20 +95,12 @@ def publish_admins(
 
 
 def read_admins(directory: Path) -> frozenset[str]:
-    """Return the admins' names; none where the file is missing or is not valid JSON.
-
-    Args:
-        directory: usually /srv/secrets.
-    """
+    """Return the admins' names; none where the file is missing or is not valid JSON."""
     return _read_names(directory, "admins")
 
 
 def read_blocked(directory: Path) -> frozenset[str]:
-    """Return the names of people for whom nothing may run: disabled, or being removed.
-
-    Args:
-        directory: usually /srv/secrets.
-    """
+    """Return the names of people for whom nothing may run: disabled, or being removed."""
     return _read_names(directory, "blocked")
 
 

@@ -25,9 +25,6 @@ ARCHIVED = "removed:"
 def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
     """Lock a role and end its sessions; what it owns stays.
 
-    Args:
-        name: role; nothing happens where it is missing or not in the group.
-        group: that the role must belong to.
     Returns: whether there is such a role.
     Raises:
         RoleError: PostgreSQL is away or refuses.
@@ -41,18 +38,14 @@ def lock_role(conninfo: str, name: str, group: str = PEOPLE_GROUP) -> bool:
     return True
 
 
-def end_sessions(conninfo: str, name: str) -> int:
-    """End all sessions of a role.
-
-    Returns: how many there were.
-    """
+def end_sessions(conninfo: str, name: str) -> None:
+    """End all sessions of a role."""
     with connect(conninfo) as connection:
         query = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE usesysid = (SELECT oid FROM pg_roles WHERE rolname = %s)"
         )
-        row = connection.execute(query, [name]).fetchone()
-    return int(row[0]) if row else 0
+        connection.execute(query, [name])
 
 
 def archive_role(
@@ -60,9 +53,6 @@ def archive_role(
 ) -> str:
     """Rename the role of a person who left: it keeps what it owns and granted, for readers.
 
-    Args:
-        now: present time, part of the new name.
-        group: that the role must belong to.
     Returns: name of the archived role; empty where the role is gone.
     Raises:
         RoleError: PostgreSQL is away or refuses.

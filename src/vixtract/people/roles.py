@@ -64,24 +64,8 @@ def role_password(key: str, name: str, generation: int = 0) -> str:
     return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def person_environment(
-    name: str, *, key: str, host: str, port: int, generation: int = 0
-) -> dict[str, str]:
-    """Return the variables with which libpq and SQLAlchemy connect as the person.
-
-    Args:
-        key: content of the secret `role_key`.
-        generation: as for `role_password`.
-    """
-    return login_environment(name, role_password(key, name, generation), host=host, port=port)
-
-
 def login_environment(name: str, password: str, *, host: str, port: int) -> dict[str, str]:
-    """Return `person_environment` for a password that is known.
-
-    Args:
-        password: of `role_password`.
-    """
+    """Return the variables with which libpq and SQLAlchemy connect as a person."""
     login = f"{quote(name, safe='')}:{password}"
     return {
         "PGHOST": host,
@@ -99,8 +83,6 @@ def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s
     PostgreSQL accepts this account over a socket only, and asks the kernel which account connects.
 
     Args:
-        directory: where PostgreSQL's socket lies.
-        port: part of the socket's name.
         timeout_s: seconds for connecting; each statement has five.
     """
     from psycopg.conninfo import make_conninfo
@@ -119,9 +101,6 @@ def superuser_conninfo(directory: Path = SOCKETS, *, port: int = 5432, timeout_s
 def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
     """Make the databases `etl` and `vixtract`, the groups, and the logins `bi` and `vixtract`.
 
-    Args:
-        key: content of the secret `role_key`.
-        bi_password: password that the login `bi` has afterwards.
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
@@ -145,12 +124,8 @@ def ensure_databases(conninfo: str, *, key: str, bi_password: str) -> None:
 
 
 def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> None:
-    """Make a person's role and their schema in `etl`.
+    """Make a person's role and their schema in `etl`; `ensure_databases` has run before.
 
-    Args:
-        conninfo: superuser's connection text; `ensure_databases` has run before.
-        key: content of the secret `role_key`.
-        generation: as for `role_password`.
     Raises:
         InvalidNameError: the name is reserved.
         RoleError: PostgreSQL is away or refuses, or a role or schema of that name is not ours.
@@ -163,14 +138,7 @@ def ensure_role(conninfo: str, name: str, *, key: str, generation: int = 0) -> N
 
 
 def void_documented_password(conninfo: str) -> bool:
-    """Remove the superuser's password where it is the documented one.
-
-    Args:
-        conninfo: superuser's connection text, which needs no password.
-    Returns: whether it was.
-    Raises:
-        RoleError: PostgreSQL is away.
-    """
+    """Remove the superuser's password where it is the documented one; return whether it was."""
     with connect(conninfo) as connection:
         found = find_role(connection, SUPERUSER)
         if found is None or not is_scram_of(found.verifier, DOCUMENTED_PASSWORD):
@@ -185,8 +153,6 @@ def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Conn
 
     That one listens on the same socket as the real one, makes the database and ends.
 
-    Args:
-        autocommit: whether each statement is a transaction.
     Raises:
         RoleError: it is that server.
         psycopg.Error: PostgreSQL is away or refuses.
@@ -204,8 +170,6 @@ def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Conn
 def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
     """Open one transaction under the lock that every change of roles takes.
 
-    Args:
-        database: another database than the text's.
     Raises:
         RoleError: whatever psycopg raises.
     """
@@ -213,7 +177,7 @@ def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
     from psycopg.conninfo import make_conninfo
 
     try:
-        with open_connection(make_conninfo(conninfo, **_dbname(database))) as connection:
+        with open_connection(make_conninfo(conninfo, dbname=database)) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             yield connection
     except psycopg.Error as error:
@@ -221,17 +185,11 @@ def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
         raise RoleError(f"PostgreSQL: {first_line}", "See ./vixtract logs postgresql.") from error
 
 
-def _dbname(database: str | None) -> dict[str, str]:
-    return {} if database is None else {"dbname": database}
-
-
 def run(connection: Connection, statement: LiteralString, *names: str, **values: object) -> None:
     """Run a statement into which names and values are put, each quoted.
 
     Args:
-        connection: superuser's.
         statement: SQL with `{}` or `{0}` for a name, and `{key}` for a value.
-        names: of roles, schemas, databases or settings.
     """
     from psycopg import sql
 
@@ -240,11 +198,7 @@ def run(connection: Connection, statement: LiteralString, *names: str, **values:
 
 
 def ensure_group(connection: Connection, name: str) -> None:
-    """Make a group role where it is missing.
-
-    Args:
-        connection: superuser's.
-    """
+    """Make a group role where it is missing."""
     if find_role(connection, name) is None:
         run(connection, "CREATE ROLE {} NOLOGIN", name)
 
@@ -271,9 +225,7 @@ def _ensure_login(
 def ensure_reader_limits(connection: Connection, name: str) -> None:
     """Limit a reader's login, once: what a database administrator sets afterwards stays.
 
-    Args:
-        connection: superuser's.
-        name: login; nothing happens where it is missing or has limits.
+    Nothing happens where the login is missing or has limits.
     """
     query = """
         SELECT rolconnlimit FROM pg_roles
@@ -297,8 +249,6 @@ def _ensure_schema(connection: Connection, name: str) -> None:
 def claim_schema(connection: Connection, name: str) -> bool:
     """Return whether a schema is still to be made; that of a removed person is renamed first.
 
-    Args:
-        connection: superuser's, to the schema's database.
     Raises:
         RoleError: the schema belongs to another role.
     """
@@ -361,22 +311,14 @@ class _Role(NamedTuple):
 
 
 def find_role(connection: Connection, name: str) -> _Role | None:
-    """Return what PostgreSQL knows of a role.
-
-    Args:
-        connection: superuser's.
-    """
+    """Return what PostgreSQL knows of a role."""
     query = "SELECT rolsuper, rolcanlogin, rolpassword FROM pg_authid WHERE rolname = %s"
     row = connection.execute(query, [name]).fetchone()
     return None if row is None else _Role(*row)
 
 
 def is_member(connection: Connection, name: str, group: str) -> bool:
-    """Return whether a role is a direct member of a group.
-
-    Args:
-        connection: superuser's.
-    """
+    """Return whether a role is a direct member of a group."""
     query = """
         SELECT 1 FROM pg_auth_members
         JOIN pg_authid member ON member.oid = pg_auth_members.member

@@ -76,11 +76,7 @@ EXECUTE FUNCTION vixtract_sharing.adopt()
 
 
 def ensure_sharing(connection: Connection) -> None:
-    """Make the groups and the event trigger in the connected database.
-
-    Args:
-        connection: superuser's, in a transaction under the lock.
-    """
+    """Make the groups and the event trigger in the connected database, under the lock."""
     for group in (TEAMS_GROUP, READERS_MARK):
         ensure_group(connection, group)
     if connection.info.dbname == ETL:
@@ -93,11 +89,8 @@ def ensure_sharing(connection: Connection) -> None:
 
 
 def ensure_team_role(conninfo: str, name: str, *, is_private: bool, database: str = ETL) -> None:
-    """Make a team's group role and its schema.
+    """Make a team's group role and its schema, which BI does not see where the team is private.
 
-    Args:
-        is_private: whether BI does not see the schema.
-        database: where the schema is made.
     Raises:
         RoleError: the name is taken in PostgreSQL, or PostgreSQL is away.
     """
@@ -117,11 +110,8 @@ def ensure_team_role(conninfo: str, name: str, *, is_private: bool, database: st
 
 
 def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
-    """Make a team's own database, with a schema of its name in it.
+    """Make the own database of a team that has a role, with a schema of its name in it.
 
-    Args:
-        name: team, whose role is there.
-        is_private: whether BI may not connect.
     Raises:
         RoleError: a database of that name has another owner, or PostgreSQL is away.
     """
@@ -144,8 +134,6 @@ def ensure_team_database(conninfo: str, name: str, *, is_private: bool) -> None:
 def set_member(conninfo: str, team: str, person: str, *, is_member_wanted: bool) -> None:
     """Put a person's role into a team's, or take it out; running sessions notice at once.
 
-    Args:
-        person: person; a missing role has no membership to remove.
     Raises:
         RoleError: one of the roles is missing or not made by ViXtract, or PostgreSQL is away.
     """

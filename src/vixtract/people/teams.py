@@ -44,10 +44,9 @@ class TeamError(VixtractError):
 
 @dataclass(frozen=True)
 class Team:
-    """One team.
+    """One team; schema, group role and folder have its name.
 
     Args:
-        name: of team, schema, group role and folder.
         members: names, sorted.
         is_private: whether BI does not see its schema.
         has_database: whether it has a database of its own beside the schema.
@@ -61,11 +60,7 @@ class Team:
 
 
 def read_teams(home_root: Path = Path("/home")) -> dict[str, Team]:
-    """Return all teams by name; none where the list is missing or this process may not read it.
-
-    Args:
-        home_root: directory of the homes; only root may read the list in it.
-    """
+    """Return all teams by name; none where the list is missing or this process may not read it."""
     return _parse(_load(home_root))
 
 
@@ -85,10 +80,6 @@ def add_team(
 ) -> Team:
     """Make a team with its group and folder, or change whether it is private.
 
-    Args:
-        name: by the rules of people's names.
-        is_private: whether BI does not see its schema.
-        has_database: whether it gets a database too.
     Raises:
         InvalidNameError: the name is malformed, reserved or a person's.
         TeamError: all numbers are used, or the group cannot be made.
@@ -111,10 +102,9 @@ def add_team(
     return team
 
 
-def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> Team:
+def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> None:
     """Put a person into a team, or take them out.
 
-    Returns: the team as it is now.
     Raises:
         TeamError: the team does not exist.
     """
@@ -127,7 +117,6 @@ def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> T
     ensure_team(team, home_root)
     if not is_member:
         _unlink(home_root, person, team)
-    return team
 
 
 def find_team(name: str, home_root: Path) -> Team:

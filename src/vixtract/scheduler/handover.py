@@ -20,24 +20,14 @@ _BLOCK = 1000
 
 @dataclass(frozen=True)
 class ScheduleChanges:
-    """What was done.
-
-    Args:
-        events: ids of schedules that were changed.
-        jobs: number of runs that were ended.
-    """
+    """Ids of changed schedules, and the number of runs that were ended."""
 
     events: tuple[str, ...] = ()
     jobs: int = 0
 
 
 def pause(scheduler: SchedulerClient, name: str) -> ScheduleChanges:
-    """Switch a person's schedules off and end their runs.
-
-    Args:
-        name: author, or owner of the notebook.
-    Returns: ids of the schedules that were on until now.
-    """
+    """Switch off the schedules of an author or owner, end their runs; return those changed."""
     paused, seen = [], set()
     for event in _events_of(scheduler, name):
         identifier = str(event["id"])
@@ -95,11 +85,7 @@ def hand_over(
 
 
 def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> ScheduleChanges:
-    """Leave a person's schedules switched off, to be seen by administrators alone.
-
-    Args:
-        now: present time, for the note.
-    """
+    """Leave a person's schedules switched off, to be seen by administrators alone."""
     changed = []
     for event in _events_of(scheduler, name):
         author = str(event.get("username") or "")

@@ -164,10 +164,7 @@ def _delete_api_key(backend: Backend, caller: Caller, params: Mapping[str, Any])
 
 
 def _disown_runs(backend: Backend, caller: Caller, params: Mapping[str, Any]) -> Answer:
-    """Put another name on the runs of a person who left; Cronicle does not have this call.
-
-    A later person of the same name must not see them.
-    """
+    """Put another name on the runs of a person who left; Cronicle lacks this call."""
     require(caller, "admin")
     names = {"username": params.get("username"), "to": params.get("to")}
     for name in names.values():

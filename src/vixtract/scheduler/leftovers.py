@@ -20,13 +20,9 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bool:
-    """End a plugin that outlived its engine.
+    """End a plugin (pid and group) that outlived its engine; return whether there was one.
 
-    Args:
-        pid: its process id and group.
-        pid_start: its start time; a process with another one is a stranger and left alone.
-        grace_s: seconds between SIGTERM and SIGKILL.
-    Returns: whether there was such a process.
+    A process with another start time is a stranger and left alone.
     """
     if not pid_start or start_time(pid) != pid_start:
         return False

@@ -59,22 +59,12 @@ class Caller:
 
 
 def hash_key(key: str) -> str:
-    """Return the hash that is stored of an API key.
-
-    A key is long and random, so a plain hash cannot be reversed; a slow one would be paid for on
-    every call.
-    """
+    """Return the hash that is stored of an API key: plain, because keys are long and random."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
-    """Return the caller that a key belongs to.
-
-    Args:
-        database: holds the hashes of further keys.
-        given: the key sent with the call.
-    Returns: the caller, or None if the key is unknown or inactive.
-    """
+    """Return the caller that a key belongs to, or None if it is unknown or inactive."""
     given_hash = hash_key(given)
     if hmac.compare_digest(given_hash, hash_key(api_key)):
         return Caller("vixtract", SERVICE_ACCOUNT, {"admin": 1})
@@ -85,13 +75,7 @@ def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
 
 
 def create_key(database: Database, caller: Caller, key: str, now: int) -> str:
-    """Store a further key, as a hash.
-
-    Args:
-        caller: title, author name and privileges of the key's user.
-        now: epoch seconds.
-    Returns: id of the key; of the existing one when the same key is there already.
-    """
+    """Store a further key, as a hash; return its id, the old one if the key is there already."""
     identifier = "k" + secrets.token_hex(6)
     with database.transaction() as connection:
         connection.execute(
@@ -142,11 +126,7 @@ def get_event(database: Database, *, id: str = "", title: str = "") -> StoredEve
 
 
 def find_next_due(database: Database, identifier: str, after: float) -> float | None:
-    """Return when an event is due next after a time, or None where it runs only by hand.
-
-    Args:
-        after: epoch seconds.
-    """
+    """Return when an event is due next after a time, or None where it runs only by hand."""
     stored = get_event(database, id=identifier)
     if stored is None or not stored.event.enabled:
         return None
@@ -154,12 +134,7 @@ def find_next_due(database: Database, identifier: str, after: float) -> float | 
 
 
 def put_event(database: Database, event: Event, cursor: int | None = None) -> None:
-    """Insert or replace an event.
-
-    Args:
-        event: checked event.
-        cursor: epoch seconds to settle slots from; None keeps the present one.
-    """
+    """Insert or replace a checked event; a cursor of None keeps the present one."""
     with database.transaction() as connection:
         connection.execute(
             "INSERT INTO event (id, title, username, enabled, body, cursor, created, modified)"

@@ -26,10 +26,7 @@ DRAIN_S = 1
 
 
 def main() -> int:
-    """Run the engine until SIGTERM or SIGINT.
-
-    Returns: exit code: 0 stopped, otherwise that of the error, which is logged on two lines.
-    """
+    """Run the engine until SIGTERM or SIGINT; return the exit code."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -32,11 +32,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class ApiEndpoint:
-    """Turns requests into calls.
-
-    Args:
-        engine: the engine, started and stopped with the application.
-    """
+    """Turns requests into calls."""
 
     def __init__(self, engine: EmbeddedEngine) -> None:
         self.engine = engine
@@ -121,12 +117,7 @@ async def _read_body(request: Request) -> dict[str, Any]:
 
 
 def build_app(engine: EmbeddedEngine, mirror: Mirror | None) -> Starlette:
-    """Make the web application.
-
-    Args:
-        engine: started before the first request is answered, stopped after the last.
-        mirror: copies the ledger to PostgreSQL meanwhile; None for no mirror.
-    """
+    """Make the web application, which starts and stops the engine and the mirror with itself."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

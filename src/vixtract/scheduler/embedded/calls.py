@@ -178,11 +178,7 @@ def show_config(engine: EmbeddedEngine) -> Answer:
 
 
 def find_run(engine: EmbeddedEngine, caller: Caller, identifier: str) -> dict[str, Any]:
-    """Return a run that the caller may see.
-
-    Raises:
-        ApiError: there is none, or it is another author's and the key is no admin's.
-    """
+    """Return a run that the caller may see, or raise ApiError."""
     run = runs.get_run(engine.database, identifier)
     if run is None or not caller.owns(run["username"]):
         raise ApiError("job", f"Failed to fetch job details: no job {identifier}")

@@ -41,13 +41,7 @@ class LaunchError(VixtractError):
 
 
 class EmbeddedEngine:
-    """The embedded scheduler engine.
-
-    Args:
-        config: limits and folders.
-        database: the ledger, open.
-        wall_clock: epoch seconds.
-    """
+    """The embedded scheduler engine."""
 
     def __init__(
         self,
@@ -175,10 +169,8 @@ class EmbeddedEngine:
     # What runs.
 
     def launch(self, event: Event, source: str) -> tuple[str, int]:
-        """Run an event by hand.
+        """Run an event by hand; its parameters are overridden where asked.
 
-        Args:
-            event: the event, parameters overridden where asked.
         Returns: the job's id, and 0 or its place in the event's queue.
         Raises:
             LaunchError: max_children are running and it may not wait, or the engine stops.
@@ -232,12 +224,7 @@ class EmbeddedEngine:
                 self.jobs.start(run)
 
     def abort(self, identifier: str, reason: str) -> bool:
-        """Abort a run, running or not.
-
-        Args:
-            reason: one line; becomes part of the job's description.
-        Returns: False when the run is unknown or has ended.
-        """
+        """Abort a run, running or not; return False when it is unknown or has ended."""
         with self._lock:
             if self.jobs.stop(identifier, "abort", reason):
                 return True

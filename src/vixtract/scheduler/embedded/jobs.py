@@ -27,11 +27,7 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class JobIds:
-    """Job ids that are unique and sort by time: j and the milliseconds in base 36.
-
-    Args:
-        last: greatest id ever given, or an empty text.
-    """
+    """Job ids that are unique and sort by time: j and the milliseconds in base 36."""
 
     def __init__(self, last: str = "") -> None:
         self._last = int(last[1:], 36) if last else 0
@@ -50,11 +46,7 @@ class JobIds:
 
 @dataclass
 class Attempt:
-    """One attempt at a run, while it lasts.
-
-    Args:
-        run: the run's row.
-    """
+    """One attempt at a run (a row of the ledger), while it lasts."""
 
     run: Mapping[str, Any]
     process: PluginProcess
@@ -64,10 +56,7 @@ class Attempt:
 class Jobs:
     """Starts attempts and records how they end.
 
-    Args:
-        config: limits and command line of the plugins.
-        on_end: called after each attempt, when its place is free again.
-        wall_clock: epoch seconds.
+    `on_end` is called after each attempt, when its place is free again.
     """
 
     def __init__(
@@ -119,10 +108,7 @@ class Jobs:
             return attempt is not None
 
     def stop_all(self, reason: str, timeout_s: float) -> bool:
-        """End all attempts because the engine stops.
-
-        Returns: whether all of them had ended, and were recorded, within the time.
-        """
+        """End all attempts, because the engine stops; return whether all ended in time."""
         deadline = time.monotonic() + timeout_s
         for run in list(self.active):
             self.stop(run, "shutdown", reason)
