@@ -59,32 +59,25 @@ def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
     }
 
 
+def _build_field(
+    name: str, title: str, size: int, *, value: str = "", is_area: bool = False
+) -> dict[str, Any]:
+    extent = {"type": "textarea", "rows": size} if is_area else {"type": "text", "size": size}
+    return {"id": name, **extent, "title": title, "value": value}
+
+
 def build_plugins() -> list[dict[str, Any]]:
     """Build the records of the two plugins, which run under an account that is not root."""
+    owner = _build_field("owner", "Owner", 20)
     notebook = [
-        {"id": "notebook", "type": "text", "size": 60, "title": "Notebook", "value": ""},
-        {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
-        {
-            "id": "parameters",
-            "type": "textarea",
-            "rows": 4,
-            "title": "Parameters, JSON",
-            "value": "",
-        },
-        {"id": "kernel", "type": "text", "size": 20, "title": "Kernel", "value": ""},
-        {"id": "memory_mb", "type": "text", "size": 8, "title": "Memory, MiB", "value": "0"},
-        {"id": "pinned", "type": "text", "size": 64, "title": "Pinned version", "value": ""},
+        _build_field("notebook", "Notebook", 60),
+        owner,
+        _build_field("parameters", "Parameters, JSON", 4, is_area=True),
+        _build_field("kernel", "Kernel", 20),
+        _build_field("memory_mb", "Memory, MiB", 8, value="0"),
+        _build_field("pinned", "Pinned version", 64),
     ]
-    shell = [
-        {
-            "id": "script",
-            "type": "textarea",
-            "rows": 10,
-            "title": "Script",
-            "value": "#!/bin/bash\n",
-        },
-        {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
-    ]
+    shell = [_build_field("script", "Script", 10, value="#!/bin/bash\n", is_area=True), owner]
     words = {"notebook": ("notebook", notebook), "shellplug": ("shell", shell)}
     return [
         {

@@ -10,10 +10,8 @@ from typing import Any
 
 from vixtract.errors import VixtractError
 from vixtract.scheduler.client import SchedulerClient
-from vixtract.scheduler.events import find_owner
+from vixtract.scheduler.events import SERVICE_ACCOUNT, find_owner
 
-# No person has this name: what belongs to it is seen by administrators alone.
-SERVICE = "vixtract"
 ABORT_S = 40.0
 _BLOCK = 1000
 
@@ -92,18 +90,18 @@ def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> Sc
         params = dict(event.get("params") or {})
         owner = find_owner(params, author)
         if owner == name:
-            params["owner"] = SERVICE
+            params["owner"] = SERVICE_ACCOUNT
         note = f"{name} was removed on {now:%Y-%m-%d}; author was {author}, owner {owner}."
         change = {
             "id": event["id"],
             "params": params,
-            "username": SERVICE if author == name else author,
+            "username": SERVICE_ACCOUNT if author == name else author,
             "enabled": 0,
             "notes": f"{event.get('notes') or ''}\n{note}".strip(),
         }
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
-    _disown(scheduler, name, SERVICE)
+    _disown(scheduler, name, SERVICE_ACCOUNT)
     return ScheduleChanges(tuple(changed))
 
 
@@ -118,9 +116,7 @@ def delete_keys(scheduler: SchedulerClient, name: str) -> int:
 
 def _events_of(scheduler: SchedulerClient, name: str) -> list[dict[str, Any]]:
     return [
-        event
-        for event in _all_events(scheduler)
-        if name in (event.get("username"), _owner(event, "username"))
+        event for event in _all_events(scheduler) if name in (event.get("username"), _owner(event))
     ]
 
 
@@ -135,9 +131,9 @@ def _all_events(scheduler: SchedulerClient) -> Iterator[dict[str, Any]]:
             return
 
 
-def _owner(row: Mapping[str, Any], author: str) -> str:
+def _owner(row: Mapping[str, Any]) -> str:
     params = row.get("params")
-    return find_owner(params if isinstance(params, Mapping) else {}, str(row.get(author) or ""))
+    return find_owner(params if isinstance(params, Mapping) else {}, str(row.get("username") or ""))
 
 
 def _end_jobs(scheduler: SchedulerClient, name: str, events: set[str]) -> int:
@@ -164,7 +160,7 @@ def _jobs_of(scheduler: SchedulerClient, name: str, events: set[str]) -> set[str
     return {
         str(identifier)
         for identifier, job in jobs.items()
-        if name in (job.get("username"), job.get("owner"), _owner(job, "username"))
+        if name in (job.get("username"), job.get("owner"), _owner(job))
         or job.get("event") in events
     }
 
