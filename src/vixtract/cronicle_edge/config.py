@@ -161,8 +161,8 @@ def build_session(identifier: str) -> dict[str, Any]:
     }
 
 
-def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> dict[str, Any]:
-    """Build Cronicle's configuration; an aborted plugin is killed after `kill_after_s` seconds."""
+def build_config(secret_key: str, oauth_secret: str) -> dict[str, Any]:
+    """Build Cronicle's configuration."""
     return {
         "base_app_url": "",
         "base_path": paths.BASE_PATH,
@@ -181,7 +181,7 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
         "maintenance": "04:00",
         "list_row_max": HISTORY_ROWS,
         "job_data_expire_days": 180,
-        "child_kill_timeout": kill_after_s,
+        "child_kill_timeout": 12,
         "dead_job_timeout": 120,
         "manager_ping_freq": 20,
         "manager_ping_timeout": 60,

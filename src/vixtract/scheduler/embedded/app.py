@@ -64,7 +64,12 @@ class ApiEndpoint:
         if name == "ping":
             return {}
         if name == "status":
-            return self._status()
+            return {
+                "engine": ENGINE_VERSION,
+                "version": __version__,
+                "runner": self._runner(),
+                "postgresql": self._postgresql(),
+            }
         if name == "config":
             return show_config(self.engine)
         call = CALLS.get(name)
@@ -74,14 +79,6 @@ class ApiEndpoint:
 
     def _find_caller(self, key: str) -> Caller:
         return find_caller(self.engine.database, self.engine.config.api_key, key)
-
-    def _status(self) -> Answer:
-        return {
-            "engine": ENGINE_VERSION,
-            "version": __version__,
-            "runner": self._runner(),
-            "postgresql": self._postgresql(),
-        }
 
     def _log(self, key: str, params: Mapping[str, Any], accepts_gzip: bool) -> Response:
         path = find_log(self.engine, self._find_caller(key), get_id(params))
