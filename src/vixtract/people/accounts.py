@@ -255,9 +255,8 @@ def _owner(home: Path) -> int:
 
 
 def _add_account(name: str, uid: int, home: Path) -> None:
-    group = ["/usr/sbin/groupadd", "--gid", str(uid), name]
     if not has_group(name):
-        _run(group)
+        _run(["/usr/sbin/groupadd", "--gid", str(uid), name])
     command = ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home"]
     command += ["--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
     _run(command)
