@@ -198,10 +198,8 @@ def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
         if found.gr_gid != gid:
             raise AccountError(f"The group {name!r} has number {found.gr_gid}, not {gid}.")
         wanted = {member for member in members if _find_account(member) is not None}
-        for member in sorted(wanted - set(found.gr_mem)):
-            _run(["/usr/bin/gpasswd", "-a", member, name])
-        for member in sorted(set(found.gr_mem) - wanted):
-            _run(["/usr/bin/gpasswd", "-d", member, name])
+        for member in sorted(wanted ^ set(found.gr_mem)):
+            _run(["/usr/bin/gpasswd", "-a" if member in wanted else "-d", member, name])
 
 
 def set_group_folder(folder: Path, gid: int) -> None:
