@@ -24,7 +24,7 @@ from vixtract.files import ensure_secret, write_whole
 from vixtract.people.accounts import recreate_accounts
 from vixtract.people.roles import role_password
 from vixtract.processes.limits import close_shared_directories
-from vixtract.runner.config import RunnerConfig
+from vixtract.runner.config import INTERPRETER, RunnerConfig
 from vixtract.secret_settings import with_secrets
 from vixtract.settings import Settings, build_environment
 
@@ -32,15 +32,14 @@ log = logging.getLogger("vixtract.containers.cronicle")
 
 ENGINE_HOME = Path("/opt/cronicle")
 DATA = ENGINE_HOME / "data"
-_PYTHON = ("/opt/vixtract/bin/python", "-I", "-m")
-VAULT_COMMAND = (*_PYTHON, "vixtract.vault.server")
+VAULT_COMMAND = (*INTERPRETER, "vixtract.vault.server")
 # Cronicle takes the embedded engine's place with a gateway in front of it, both under its account.
 ENGINE_COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "embedded": (*_PYTHON, "vixtract.scheduler.embedded"),
-    "cronicle": (*_PYTHON, "vixtract.cronicle_edge.start"),
+    "embedded": (*INTERPRETER, "vixtract.scheduler.embedded"),
+    "cronicle": (*INTERPRETER, "vixtract.cronicle_edge.start"),
 }
-GATEWAY_COMMAND = (*_PYTHON, "vixtract.cronicle_edge")
-CONFIGURE_COMMAND = (*_PYTHON, "vixtract.cronicle_edge.config")
+GATEWAY_COMMAND = (*INTERPRETER, "vixtract.cronicle_edge")
+CONFIGURE_COMMAND = (*INTERPRETER, "vixtract.cronicle_edge.config")
 CRONICLE = ENGINE_HOME / "bin" / "cronicle.js"
 EDGE = DATA / "edge"
 SECRETS = (
@@ -103,8 +102,12 @@ def limit_rate(step: Callable[[], None], period_s: float) -> Callable[[], None]:
 
 def mark_stopping() -> None:
     """Tell Cronicle's jobs that they end with the engine, and that no person has aborted them."""
-    if EDGE.is_dir():
-        write_whole(EDGE / "stopping", "", mode=0o644)
+    try:
+        if EDGE.is_dir():
+            write_whole(EDGE / "stopping", "", mode=0o644)
+    except OSError as error:
+        # On a full disk too, the services are stopped in order.
+        log.warning("Jobs are not told that their engine stops: %s", error)
 
 
 def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:
@@ -183,9 +186,8 @@ def give_to_engine(data: Path, uid: int, gid: int) -> None:
 def build_services(
     settings: Settings, secrets: Mapping[str, str], environment: Mapping[str, str]
 ) -> tuple[Service, ...]:
-    """Put together the processes and what each of them sees.
+    """Return vault, runner, gateway where there is one, and engine, with what each of them sees.
 
-    Returns: vault, runner, gateway where there is one, engine.
     Raises:
         SettingsError: the engine that is set is not in this image.
     """

@@ -70,9 +70,7 @@ def build() -> ServiceKeeper:
 def keep_hub(environment: Mapping[str, str], command: tuple[str, ...] = HUB) -> ServiceKeeper:
     """Return what keeps the Hub running, and ends people's processes after it.
 
-    Args:
-        environment: the Hub's whole environment: no /usr/local on PATH, no password that the Hub
-            has no use for.
+    Its environment has no /usr/local on PATH, and no password that the Hub has no use for.
     """
     hub = Service(
         "Hub",

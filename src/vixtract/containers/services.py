@@ -31,7 +31,6 @@ class Service:
     """A process that is kept running.
 
     Args:
-        command: absolute argument list.
         uid: account and group; None leaves the process root's.
         stop_s: seconds that it gets to end after SIGTERM.
         stable_s: a process that ran for longer is started again at once when it ends.
@@ -161,10 +160,7 @@ class ServiceKeeper:
 
 
 def run_container(build: Callable[[], ServiceKeeper]) -> int:
-    """Be the main process of a container, which `build` prepares.
-
-    Returns: exit code: 0 after an orderly stop, 3 or more where the container cannot start.
-    """
+    """Be a container's main process; return 0 after a stop, 3 or more where it cannot start."""
     logging.basicConfig(
         level=logging.INFO, format="[%(levelname).1s %(asctime)s %(name)s] %(message)s"
     )
@@ -178,4 +174,6 @@ def run_container(build: Callable[[], ServiceKeeper]) -> int:
 
 def describe_exit(code: int) -> str:
     """Return the words for a return code of subprocess: `code 1` or `SIGKILL`."""
-    return f"code {code}" if code >= 0 else signal.Signals(-code).name
+    # Not every signal has a name.
+    names = (number.name for number in signal.Signals if number == -code)
+    return f"code {code}" if code >= 0 else next(names, f"signal {-code}")

@@ -15,16 +15,15 @@ from vixtract.containers.services import Service, ServiceKeeper
 from vixtract.errors import PreconditionError, SettingsError
 from vixtract.files import read_secret
 from vixtract.people.accounts import recreate_accounts
-from vixtract.runner.config import RunnerConfig
+from vixtract.runner.config import INTERPRETER, RunnerConfig
 from vixtract.runner.workers import server as worker_server
 from vixtract.runner.workers.connection import KEY_NAME
 from vixtract.settings import Settings, build_environment
 
 log = logging.getLogger("vixtract.containers.worker")
 
-_PYTHON = ("/opt/vixtract/bin/python", "-I", "-m")
-RUNNER_COMMAND = (*_PYTHON, "vixtract.runner.daemon")
-SERVER_COMMAND = (*_PYTHON, "vixtract.runner.workers.server")
+RUNNER_COMMAND = (*INTERPRETER, "vixtract.runner.daemon")
+SERVER_COMMAND = (*INTERPRETER, "vixtract.runner.workers.server")
 
 RUNNER_STOP_S = 8.0
 SERVER_STOP_S = 3.0
@@ -61,9 +60,8 @@ def build_runner(environment: Mapping[str, str]) -> Service:
 
 
 def build() -> ServiceKeeper:
-    """Prepare a worker's container.
+    """Prepare a worker's container, and return the keeper of its runner and server.
 
-    Returns: the keeper of its services, runner and server.
     Raises:
         SettingsError: a setting is missing or wrong.
         PreconditionError: something else that a worker needs is missing.

@@ -48,11 +48,7 @@ _BETWEEN_S = 3.0
 
 
 class Contract:
-    """Answers the calls that come with a key.
-
-    Args:
-        config: the appliance's own key, and defaults of events.
-    """
+    """Answers the calls that come with a key; the configuration has the defaults of events."""
 
     def __init__(self, upstream: Upstream, database: Database, config: EngineConfig) -> None:
         self.upstream = upstream
@@ -88,19 +84,11 @@ class Contract:
         return 0
 
     def find_caller(self, key: str) -> Caller:
-        """Return the caller that a key belongs to.
-
-        Raises:
-            ApiError: no key was sent, or it is unknown.
-        """
+        """Return the caller that a key belongs to, or raise ApiError."""
         return api.find_caller(self.database, self._config.api_key, key)
 
     def answer(self, name: str, key: str, params: Mapping[str, Any]) -> Answer:
-        """Answer one call.
-
-        Raises:
-            ApiError: with Cronicle's code and a description.
-        """
+        """Answer one call, or raise ApiError."""
         caller = self.find_caller(key)
         if name in LEDGER_CALLS:
             return LEDGER_CALLS[name](self, caller, params)
@@ -111,11 +99,7 @@ class Contract:
         return call(caller, params)
 
     def require_schedule(self) -> None:
-        """Refuse calls while Cronicle still has its schedule of before the embedded engine ran.
-
-        Raises:
-            ApiError: the reconciler has not copied the ledger's schedule to Cronicle yet.
-        """
+        """Raise ApiError until the embedded engine's schedule has been copied to Cronicle."""
         if store.get_engine(self.database) == "embedded":
             raise ApiError("manager", "Cronicle is taking the schedule over. Try again.")
 
@@ -161,13 +145,12 @@ class Contract:
         return {"id": event.id}
 
     def create(self, event: Event, cursor: int) -> None:
-        """Create an event in the ledger and in Cronicle.
+        """Create a checked event in the ledger and in Cronicle.
 
         Args:
-            event: checked.
-            cursor: epoch seconds up to which its slots are settled.
+            cursor: time up to which its slots are settled.
         Raises:
-            ApiError: there is one of this id or title, or Cronicle refused.
+            ApiError: the id or title is taken, or Cronicle refused.
         """
         taken = f'Event with title "{event.title}" or id ({event.id}) already exists'
         with self.lock:
@@ -217,11 +200,7 @@ class Contract:
         return {}
 
     def keep(self, record: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Store in the ledger what an event has become in Cronicle.
-
-        Args:
-            changes: what was changed; a new timing is settled from now on.
-        """
+        """Store an event as Cronicle has it now; a changed timing is settled from now on."""
         stored = store.get_event(self.database, id=str(record.get("id") or ""))
         event = read_event(record, stored.event if stored else None)
         if event is None:
@@ -292,22 +271,12 @@ class Contract:
             time.sleep(0.1)
 
     def check_job(self, caller: Caller, identifier: str) -> None:
-        """Refuse a job that the caller may not see.
-
-        Raises:
-            ApiError: it is another author's, or there is none.
-        """
+        """Raise ApiError when a job does not exist or the caller may not see it."""
         if not caller.is_admin:
             self._get_job("get_job_status", caller, {"id": identifier})
 
     def wait_for_log(self, identifier: str) -> None:
-        """Wait until Cronicle has put a finished job's log where it is read from.
-
-        It does so a moment after it says that the job is complete.
-
-        Args:
-            identifier: job that the caller may see.
-        """
+        """Wait until Cronicle has moved a job's log, a moment after it calls the job complete."""
         path, limit = paths.LOGS / "jobs" / f"{identifier}.log", time.monotonic() + _LOG_S
         while path.exists() and time.monotonic() < limit:
             if not self._ask_job("get_job_status", identifier).get("complete"):

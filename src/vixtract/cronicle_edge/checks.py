@@ -46,13 +46,7 @@ def tell_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
-    """Refuse a malformed event, and parameters that its plugin does not have.
-
-    Args:
-        partial: whether fields may be absent, as in an update.
-    Raises:
-        ApiError: lists every problem of the fields.
-    """
+    """Raise ApiError for a malformed event, or for parameters that its plugin does not have."""
     api.check_values(values, partial=partial)
     if isinstance(values.get("params"), Mapping):
         check_names(str(values.get("plugin") or ""), values["params"])
@@ -65,13 +59,10 @@ PARAMETERS: Mapping[str, frozenset[str]] = {
 
 
 def check_names(plugin: str, params: Mapping[str, Any]) -> None:
-    """Refuse parameters that the plugin does not have.
+    """Raise ApiError for parameters that the plugin does not have, or that are too long.
 
     Cronicle puts every parameter into the environment of a process of its own account, where a name
     such as LD_PRELOAD would make that process run the code of a person.
-
-    Raises:
-        ApiError: names the parameters, or one that is too long for an environment.
     """
     unknown = sorted(set(params) - PARAMETERS.get(plugin, frozenset()))
     if unknown:

@@ -37,7 +37,7 @@ class Decision:
 
     Args:
         event: what it runs, as the ledger knows it.
-        due_at: epoch seconds of its slot, None for a run by hand.
+        due_at: time of its slot, None for a run by hand.
         refusal: why the job may not run; empty when it may.
     """
 
@@ -47,11 +47,7 @@ class Decision:
 
 
 def begin(database: Database, job: Mapping[str, Any], pid: int) -> Decision:
-    """Claim a job's slot and record its run.
-
-    Args:
-        job: as Cronicle hands it to the plugin.
-    """
+    """Claim the slot of a job, as Cronicle handed it to the plugin, and record its run."""
     event = find_event(database, job)
     identifier = str(job["id"])
     with database.transaction():
@@ -101,10 +97,7 @@ def is_too_old(event: Event, due_at: int, now: float) -> bool:
 
 
 def _claim(database: Database, event: Event, job: Mapping[str, Any]) -> tuple[int | None, str]:
-    """Claim the slot of a job.
-
-    Returns: epoch seconds of the slot, None for a run by hand; and why the job may not run.
-    """
+    """Claim a job's slot; return its time (None by hand), and why the job may not run."""
     is_reconcilers = bool(job.get(SLOT_FIELD))
     if job.get("source") and not is_reconcilers:
         return None, ""
@@ -136,9 +129,8 @@ def finish(
     """Record how a job ended.
 
     Args:
-        job: as Cronicle handed it to the plugin; `retries` counts those that are left.
-        end: the last line of the plugin.
-        stopped: whether the job was told to end.
+        job: as Cronicle handed it to the plugin; `retries` is the number of attempts left.
+        end: last line that the plugin reported.
     """
     code, now = int(end.get("code") or 0), time.time()
     identifier = str(job["id"])
@@ -154,9 +146,7 @@ def finish(
 def record_unstarted(database: Database, job: Mapping[str, Any]) -> None:
     """Record a run by hand whose process ended before it reached the ledger.
 
-    Args:
-        job: an ended one, as Cronicle's `get_job_details` returns it. Jobs of slots are left out:
-            the reconciler starts the slot again.
+    Jobs of slots are left out: the reconciler starts the slot again.
     """
     if not job.get("source") or job.get(SLOT_FIELD):
         return
@@ -175,7 +165,7 @@ def cut_off(database: Database, identifier: str, *, crashed: bool) -> None:
     """Record a run that ended with its engine; a catch-up slot is open again.
 
     Args:
-        crashed: whether the engine died, rather than stopped in order; such attempts are counted.
+        crashed: whether the engine died instead of stopping in order; such attempts are counted.
     """
     run = runs.get_run(database, identifier)
     if run is None or run["state"] == "done":

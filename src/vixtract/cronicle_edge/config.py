@@ -25,12 +25,9 @@ HISTORY_ROWS = 10000
 
 
 def hash_password(password: str, salt: str) -> str:
-    """Hash a password as Cronicle does.
+    """Hash a password and its salt as Cronicle does.
 
-    Args:
-        password: any text.
-        salt: kept beside the hash.
-    Returns: bcrypt hash with the prefix `$2a$`; with another Cronicle 1.14.2 ends at a login.
+    The hash has bcrypt's prefix `$2a$`: with another one Cronicle 1.14.2 crashes at a login.
     """
     content = (password + salt).encode()[:72]
     return bcrypt.hashpw(content, bcrypt.gensalt(10, prefix=b"2a")).decode()
@@ -46,12 +43,7 @@ def is_password(user: Mapping[str, Any], password: str) -> bool:
 
 
 def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
-    """Build an administrator's record.
-
-    Args:
-        name: account, letters, digits and underscores.
-        password: what the person types; random for an account that signs in by OAuth alone.
-    """
+    """Build an administrator's record, with a random salt."""
     # Short: bcrypt reads 72 bytes of password and salt together.
     salt = secrets.token_hex(8)
     return {
@@ -67,32 +59,25 @@ def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
     }
 
 
+def _build_field(
+    name: str, title: str, size: int, *, value: str = "", is_area: bool = False
+) -> dict[str, Any]:
+    extent = {"type": "textarea", "rows": size} if is_area else {"type": "text", "size": size}
+    return {"id": name, **extent, "title": title, "value": value}
+
+
 def build_plugins() -> list[dict[str, Any]]:
     """Build the records of the two plugins, which run under an account that is not root."""
+    owner = _build_field("owner", "Owner", 20)
     notebook = [
-        {"id": "notebook", "type": "text", "size": 60, "title": "Notebook", "value": ""},
-        {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
-        {
-            "id": "parameters",
-            "type": "textarea",
-            "rows": 4,
-            "title": "Parameters, JSON",
-            "value": "",
-        },
-        {"id": "kernel", "type": "text", "size": 20, "title": "Kernel", "value": ""},
-        {"id": "memory_mb", "type": "text", "size": 8, "title": "Memory, MiB", "value": "0"},
-        {"id": "pinned", "type": "text", "size": 64, "title": "Pinned version", "value": ""},
+        _build_field("notebook", "Notebook", 60),
+        owner,
+        _build_field("parameters", "Parameters, JSON", 4, is_area=True),
+        _build_field("kernel", "Kernel", 20),
+        _build_field("memory_mb", "Memory, MiB", 8, value="0"),
+        _build_field("pinned", "Pinned version", 64),
     ]
-    shell = [
-        {
-            "id": "script",
-            "type": "textarea",
-            "rows": 10,
-            "title": "Script",
-            "value": "#!/bin/bash\n",
-        },
-        {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
-    ]
+    shell = [_build_field("script", "Script", 10, value="#!/bin/bash\n", is_area=True), owner]
     words = {"notebook": ("notebook", notebook), "shellplug": ("shell", shell)}
     return [
         {
@@ -112,11 +97,7 @@ def build_plugins() -> list[dict[str, Any]]:
 
 
 def build_setup(admin_password: str) -> dict[str, Any]:
-    """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root.
-
-    Args:
-        admin_password: of the account `admin`.
-    """
+    """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root."""
     steps: list[list[Any]] = [
         ["put", f"users/{paths.ADMIN_USER}", build_user(paths.ADMIN_USER, admin_password)],
         ["put", f"users/{paths.SERVICE_USER}", build_service_user()],
@@ -164,13 +145,10 @@ def build_service_user() -> dict[str, Any]:
 
 
 def build_session(identifier: str) -> dict[str, Any]:
-    """Build the session of the appliance's account.
+    """Build the session of the appliance's account; the identifier is its secret.
 
     Events made with an API key keep the key in clear for every user to read; with a session they
     keep the user's name.
-
-    Args:
-        identifier: the session's secret.
     """
     return {
         "id": identifier,
@@ -183,13 +161,8 @@ def build_session(identifier: str) -> dict[str, Any]:
     }
 
 
-def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> dict[str, Any]:
-    """Build Cronicle's configuration.
-
-    Args:
-        oauth_secret: the Hub's token of the service `cronicle`.
-        kill_after_s: seconds that an aborted plugin has before it is killed.
-    """
+def build_config(secret_key: str, oauth_secret: str) -> dict[str, Any]:
+    """Build Cronicle's configuration."""
     return {
         "base_app_url": "",
         "base_path": paths.BASE_PATH,
@@ -208,7 +181,7 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
         "maintenance": "04:00",
         "list_row_max": HISTORY_ROWS,
         "job_data_expire_days": 180,
-        "child_kill_timeout": kill_after_s,
+        "child_kill_timeout": 12,
         "dead_job_timeout": 120,
         "manager_ping_freq": 20,
         "manager_ping_timeout": 60,
@@ -318,12 +291,7 @@ def _build_oauth(secret: str) -> dict[str, Any]:
 
 
 def write(secrets_by_name: Mapping[str, str], admin_password: str, engine_gid: int) -> None:
-    """Write the configuration; runs as root at every start.
-
-    Args:
-        admin_password: of Cronicle's account `admin`, used at the first boot.
-        engine_gid: the group that may read it.
-    """
+    """Write the configuration as root, readable for a group; the password is for the first boot."""
     config = build_config(secrets_by_name["cronicle_key"], secrets_by_name["cronicle_oauth"])
     # Cronicle reads what to set up only while its storage is empty.
     is_set_up = paths.STORAGE.is_dir() and any(paths.STORAGE.iterdir())

@@ -47,9 +47,8 @@ class PageRequest:
     """One request for Cronicle.
 
     Args:
-        method: capital letters.
-        path: as it was sent, without the query.
-        headers: names in small letters; of equal names the last one counts.
+        path: as it was sent, not decoded, without the query.
+        headers: names in lower case; of equal names the last one counts.
         peer: address of the client.
     """
 
@@ -62,19 +61,15 @@ class PageRequest:
     added: dict[str, str] = field(default_factory=dict)
 
     def params(self) -> dict[str, Any]:
-        """Return query and JSON body as one object.
-
-        Raises:
-            HTTPException: the body is no JSON object.
-        """
+        """Return query and JSON body as one object, or raise HTTPException."""
         return {**self._read_query(), **self._read_body()}
 
     def settle(self) -> dict[str, Any]:
-        """Write query and body anew from what is read of them, so that Cronicle reads the same.
+        """Write query and body anew from what was read, so that Cronicle reads the same.
 
         Returns: both as one object.
         Raises:
-            HTTPException: the body is no JSON object, or has a name that ends Cronicle.
+            HTTPException: the body is no JSON object, or has a name that crashes Cronicle.
         """
         query = self._read_query()
         body = self._read_body() if self.method == "POST" else {}
@@ -121,11 +116,7 @@ def _read_head(connection: HTTPConnection) -> PageRequest:
 
 
 async def read_request(request: Request) -> PageRequest:
-    """Read a request whole.
-
-    Raises:
-        HTTPException: its body has no length, is too long, or does not come in time.
-    """
+    """Read a whole request; HTTPException when it is too long, too slow or has no length."""
     read = _read_head(request)
     if "transfer-encoding" in read.headers:
         raise HTTPException(411, "Send the length of the body.")
@@ -139,11 +130,7 @@ async def read_request(request: Request) -> PageRequest:
 
 
 class Forwarder:
-    """Passes requests and websockets on to Cronicle.
-
-    Args:
-        socket_path: Cronicle's unix socket.
-    """
+    """Passes requests and websockets on to Cronicle's unix socket."""
 
     def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
@@ -154,11 +141,7 @@ class Forwarder:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def forward(self, request: PageRequest) -> Response:
-        """Pass a request on and stream the answer back, some of its headers left out or changed.
-
-        Raises:
-            HTTPException: Cronicle is away.
-        """
+        """Pass a request on and stream the answer, or raise HTTPException when Cronicle is away."""
         target = request.path + (f"?{request.query}" if request.query else "")
         outgoing = httpx.Request(
             request.method,
@@ -256,12 +239,7 @@ async def _copy_to_client(upstream: ClientConnection, client: WebSocket) -> None
 def rewrite_headers(
     headers: Iterable[tuple[bytes, bytes]], *, is_https: bool
 ) -> list[tuple[bytes, bytes]]:
-    """Return the headers of Cronicle's answer as the browser gets them.
-
-    Args:
-        headers: names and values as Cronicle sent them.
-        is_https: whether the browser uses HTTPS.
-    """
+    """Return the headers of Cronicle's answer as the browser gets them."""
     dropped = (b"access-control-allow-origin", b"connection", b"keep-alive", b"server")
     kept = [
         (name.lower(), _rewrite_value(name.lower(), value, is_https=is_https))

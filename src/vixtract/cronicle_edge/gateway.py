@@ -1,6 +1,6 @@
 """What stands on port 3012: the contract for keys, Cronicle's page for administrators.
 
-Everybody of the compose network and every job of this container can reach it, so the list of what
+Every container of the compose network and every job of this one can reach it, so the list of what
 is let through is here as well as in nginx.
 """
 
@@ -28,8 +28,8 @@ from vixtract.cronicle_edge.people import HubUserError, People
 from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import MESSAGES
 from vixtract.errors import VixtractError
-from vixtract.scheduler.api import ApiError, get_id
-from vixtract.scheduler.events import FIELDS, PLUGINS, check_event
+from vixtract.scheduler.api import ApiError, check_values, get_id
+from vixtract.scheduler.events import FIELDS, PLUGINS
 
 logger = logging.getLogger(__name__)
 
@@ -95,11 +95,7 @@ _POLICY = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 
 
 class Throttle:
-    """Counts logins by address.
-
-    Args:
-        rate: a second, after that.
-    """
+    """Counts logins by address: `burst` at once, then `rate` a second."""
 
     def __init__(self, burst: int = LOGIN_BURST, rate: float = LOGIN_RATE) -> None:
         self._burst, self._rate = burst, rate
@@ -117,13 +113,7 @@ class Throttle:
 
 
 class Gateway:
-    """The web application on port 3012.
-
-    Args:
-        contract: the calls with a key.
-        status: shows the state of engine and neighbours.
-        on_change: called after Cronicle's page changed an event.
-    """
+    """The web application on port 3012; `on_change` is called after the page changed an event."""
 
     def __init__(
         self,
@@ -273,10 +263,10 @@ def has_session(request: PageRequest, params: Mapping[str, Any]) -> bool:
 
 
 def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep of an event from Cronicle's page what means something here.
+    """Return the fields of a change from Cronicle's page that mean something here.
 
     The page sends whole records. What is left out would choose another account, directory,
-    environment or command: uid, gid, cwd, env, debug_sudo, log_file and whatever comes to be.
+    environment or command: uid, gid, cwd, env, debug_sudo, log_file and future ones.
 
     Raises:
         ApiError: the event is malformed.
@@ -284,14 +274,13 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None}
     if isinstance(kept.get("title"), str):
         kept["title"] = show_title(kept["title"])
-    if name != "run_event":
-        lost = next((k for k in _NOT_HERE if params.get(k)), None)
-        if lost:
-            raise ApiError("api", f"{lost} cannot be set on this page. {_NOT_HERE[lost]}")
     if name == "run_event":
         kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
         plugin = str(params.get("plugin") or "")
     else:
+        lost = next((k for k in _NOT_HERE if params.get(k)), None)
+        if lost:
+            raise ApiError("api", f"{lost} cannot be set on this page. {_NOT_HERE[lost]}")
         plugin = str(kept.get("plugin") or "")
         kept.update({k: params[k] for k in ("reset_cursor", "abort_jobs") if params.get(k)})
         kept.pop("created", None)
@@ -301,9 +290,7 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("timing", False) is None:
         kept["timing"] = False
     checked = {k: v for k, v in kept.items() if not (name == "run_event" and k in ("id", "title"))}
-    problems = check_event(checked, partial=name != "create_event")
-    if problems:
-        raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    check_values(checked, partial=name != "create_event")
     return kept
 
 

@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,24 +66,17 @@ _SILENT = frozenset(
 
 @dataclass
 class Export:
-    """The content of an export.
-
-    Args:
-        users: name to record.
-        lists: name of a list, such as `schedule`, to its items.
-    """
+    """Users by name, and the items of each list, such as `schedule`."""
 
     users: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     lists: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def read_export(text: str) -> Export:
-    """Read an export.
+    """Read lines `KEY - JSON`; empty lines and comments are skipped.
 
-    Args:
-        text: lines `KEY - JSON`; empty lines and comments are passed over.
     Raises:
-        UsageError: it is not an export; names the line.
+        UsageError: the text is not an export; names the line.
     """
     export = Export()
     for number, line in enumerate(text.splitlines(), 1):
@@ -115,11 +109,7 @@ class CannotImportError(VixtractError):
 
 
 def build_script(record: Mapping[str, Any]) -> str:
-    """Build the script that does what an event's plugin did.
-
-    Raises:
-        CannotImportError: no script does the same.
-    """
+    """Build the script that does what an event's plugin did, or raise CannotImportError."""
     params = record.get("params")
     params = params if isinstance(params, Mapping) else {}
     plugin = str(record.get("plugin") or "")
@@ -147,7 +137,7 @@ def find_owner(
 
     Args:
         fallback: person for events whose author has no account here; empty for none.
-        is_person: says whether a name is that of a person with a home here.
+        is_person: says whether a name belongs to a person with a home here.
     Raises:
         CannotImportError: no person here can own it.
     """
@@ -168,15 +158,7 @@ def find_owner(
 def convert(
     record: Mapping[str, Any], fallback: str, is_person: Callable[[str], bool]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Make an event of this appliance.
-
-    Args:
-        fallback: see `find_owner`.
-        is_person: see `find_owner`.
-    Returns: the event, and the names of fields that were left out.
-    Raises:
-        CannotImportError: says why it has no equivalent here.
-    """
+    """Return an event for this appliance, and the fields left out, or raise CannotImportError."""
     script = build_script(record)
     owner = find_owner(record, script, fallback, is_person)
     event = {name: record[name] for name in _TAKEN if record.get(name) not in (None, "")}
@@ -211,13 +193,9 @@ def _whole(value: object) -> int:
 def import_events(
     export: Export, client: SchedulerClient | None, fallback: str, is_person: Callable[[str], bool]
 ) -> Iterator[tuple[str, str, str]]:
-    """Make the events, one after another.
+    """Create the events; without a client only say what would be done.
 
-    Args:
-        client: the scheduler; None only says what would be done.
-        fallback: see `find_owner`.
-        is_person: see `find_owner`.
-    Returns: status (`imported`, `here`, `refused`), title, remark of each.
+    Returns: status (`imported`, `here`, `refused`), title and remark of each.
     """
     # A list's newest is first; made in this order the schedule looks as it did.
     for record in reversed(export.lists.get("schedule", [])):
@@ -237,11 +215,7 @@ def import_events(
 
 
 def list_others(export: Export, is_person: Callable[[str], bool]) -> Iterator[str]:
-    """Yield a line about everything else in the file, and why it is not imported.
-
-    Args:
-        is_person: see `find_owner`.
-    """
+    """Yield a line about everything else in the file, and why it is not imported."""
     for name in sorted(export.users):
         known = "is here" if is_person(name.lower()) else "has no account here: add it in the Hub"
         yield f"user {name}: {known}; passwords and privileges stay behind"
@@ -286,10 +260,10 @@ def main() -> int:
         export = read_export(text.decode("utf-8", "replace"))
         key = Path("/srv/secrets/api_key").read_text(encoding="ascii").strip()
         client = SchedulerClient("http://127.0.0.1:3012/cronicle", key, 30)
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         done = import_events(export, None if options.dry_run else client, options.owner, _is_person)
         for word, title, remark in done:
-            counts[word] = counts.get(word, 0) + 1
+            counts[word] += 1
             say(f"{word:9} {title}: {remark}\n")
         for line in list_others(export, _is_person):
             say(f"{'left':9} {line}\n")
@@ -297,7 +271,7 @@ def main() -> int:
         sys.stderr.write(f"{getattr(error, 'message', error)}\n{getattr(error, 'hint', '')}\n")
         return 2
     say(", ".join(f"{count} {word}" for word, count in sorted(counts.items())) + "\n")
-    return 1 if counts.get("refused") else 0
+    return 1 if counts["refused"] else 0
 
 
 if __name__ == "__main__":

@@ -32,12 +32,7 @@ _DYING_S = 0.5
 
 
 class Job:
-    """A job that Cronicle started.
-
-    Args:
-        kind: `notebook` or `shell`.
-        job: the line that Cronicle wrote.
-    """
+    """A job that Cronicle started, of kind `notebook` or `shell`."""
 
     def __init__(self, kind: str, job: Mapping[str, Any], database: Database) -> None:
         self._job = dict(job)
@@ -96,11 +91,7 @@ class Job:
             claims.finish(self._database, self._job, self._end, stopped=stopped)
 
     def _is_engine_gone(self) -> bool:
-        """Say whether the signal came because the engine died, rather than from the engine.
-
-        The kernel sends it when the engine's first thread ends, a moment before the others do; the
-        parent process changes when the last thread ends.
-        """
+        """Return whether the signal came because the engine died, not from the engine."""
         limit = time.monotonic() + _DYING_S
         while time.monotonic() < limit:
             if os.getppid() != self._parent or is_ending(self._parent):

@@ -38,8 +38,7 @@ class People:
 
     Args:
         admins: file that names the Hub's administrators.
-        hub_api: address of the Hub's API.
-        storage: Cronicle's, where sessions are found.
+        storage: Cronicle's directory, where sessions are found.
     """
 
     def __init__(
@@ -70,11 +69,10 @@ class People:
         return [name for name in named if isinstance(name, str) and is_plain(name)]
 
     def admit(self, authorization: str) -> str:
-        """Ask the Hub who holds a token, and make their account.
+        """Ask the Hub who holds a token, make their account, and return its name.
 
         Args:
             authorization: header that Cronicle sent, with the person's token.
-        Returns: the account's name.
         Raises:
             HubUserError: the Hub does not know the token, or the person gets no account.
         """

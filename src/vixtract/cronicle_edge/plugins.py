@@ -35,11 +35,7 @@ def read_title(title: str) -> str:
 
 
 def escape_line(line: Mapping[str, Any], job: str) -> dict[str, Any]:
-    """Make a plugin's line safe for Cronicle's page, and add the link to the rendered run.
-
-    Args:
-        line: of the plugin protocol; texts in it may come from a person's notebook.
-    """
+    """Make a plugin's line safe for Cronicle's page, and add the link to the rendered run."""
     safe = {name: value for name, value in line.items() if name in PASSED}
     for name in ("memo", "description"):
         if name in safe:

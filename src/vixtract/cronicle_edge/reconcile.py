@@ -38,11 +38,7 @@ RECENT, RECENT_S = 50, 600.0
 
 
 class Reconciler:
-    """Compares Cronicle with the ledger every PERIOD_S, in a thread of its own.
-
-    Args:
-        config: how many late slots are made up for, and how long runs are kept.
-    """
+    """Compares Cronicle with the ledger every PERIOD_S, in a thread of its own."""
 
     def __init__(self, contract: Contract, people: People, config: EngineConfig) -> None:
         self._contract = contract

@@ -32,12 +32,7 @@ def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
 
 
 def end_sessions(upstream: Upstream, username: str, storage: Path = paths.STORAGE) -> int:
-    """Log a person out everywhere.
-
-    Returns: number of sessions that were ended.
-    Raises:
-        UpstreamError: Cronicle is away.
-    """
+    """Log a person out everywhere; return the number of sessions, or raise UpstreamError."""
     found = find_sessions(username, storage)
     for session in found:
         Upstream(session, upstream.path).call("user/logout")
@@ -47,11 +42,7 @@ def end_sessions(upstream: Upstream, username: str, storage: Path = paths.STORAG
 
 
 class Stamps:
-    """Remembers with which logins of the Hub each person was last seen.
-
-    Args:
-        path: the note; it outlives restarts, so that a change meanwhile is seen.
-    """
+    """Remembers, across restarts, with which logins of the Hub each person was last seen."""
 
     def __init__(self, path: Path = paths.STAMPS) -> None:
         self._path = path

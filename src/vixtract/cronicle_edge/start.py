@@ -60,12 +60,7 @@ def build_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> str:
-    """Run a command of Cronicle's storage tool.
-
-    Returns: what it printed.
-    Raises:
-        StorageError: it failed.
-    """
+    """Run a command of Cronicle's storage tool; return its output, or raise StorageError."""
     done = subprocess.run(
         [paths.NODE, str(paths.STORAGE_CLI), *words],
         env=dict(environment),
@@ -86,11 +81,7 @@ def run_storage(environment: Mapping[str, str], *words: str, text: str = "") -> 
 
 
 def prepare(environment: Mapping[str, str], session: str) -> None:
-    """Set an empty storage up, and repair what a restore may have changed.
-
-    Args:
-        session: secret of the appliance's own session.
-    """
+    """Set an empty storage up, and repair what a restore may have changed."""
     for folder in (paths.EDGE, paths.STORAGE, paths.LOGS, paths.QUEUE, paths.JOB_LOCKS):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Left by an engine that was killed; the next one would think that another is running.
@@ -106,10 +97,7 @@ def prepare(environment: Mapping[str, str], session: str) -> None:
 
 
 def refresh_lists(environment: Mapping[str, str]) -> None:
-    """Bring plugins and groups of the storage up to this version.
-
-    They cannot be changed here, so they are the same in every storage of this version.
-    """
+    """Bring plugins and groups of the storage to this version; they cannot be changed here."""
     wanted = json.dumps([WORKERS_GROUP, build_plugins()])
     # Each look starts Node, so what was written last is kept in a file.
     if paths.LISTS.is_file() and paths.LISTS.read_text("utf-8") == wanted:
@@ -140,10 +128,11 @@ def _write_list(
 
 
 def apply_password(environment: Mapping[str, str], password: str) -> None:
-    """Give `admin` the password of the settings, if it has the documented one or if the setting
-    changed since the last start. A password that was changed on the page stays.
+    """Give `admin` the password of the settings.
 
-    An appliance on a loopback address may be made public later, with a generated password.
+    It is replaced where it is the documented one, or the setting changed since the last start; a
+    password that was changed on the page stays. An appliance on a loopback address may be made
+    public later, with a generated password.
     """
     default = BY_NAME["CRONICLE_ADMIN_PASSWORD"].default
     if password in ("", default):
@@ -160,11 +149,7 @@ def apply_password(environment: Mapping[str, str], password: str) -> None:
 
 
 def remember(path: Path, secret: str) -> bool:
-    """Store a secret's digest; return whether the file had that of another secret.
-
-    Args:
-        path: the file.
-    """
+    """Store a secret's digest; return whether the file had that of another secret."""
     before = path.read_text("ascii") if path.is_file() else ""
     if before and hmac.compare_digest(_digest(secret, before[:32]), before):
         return False
@@ -177,11 +162,7 @@ def _digest(secret: str, salt: str) -> str:
 
 
 def end_old_session(environment: Mapping[str, str], session: str) -> None:
-    """Remove the appliance's session with the secret before the present one.
-
-    Args:
-        session: the present secret.
-    """
+    """Remove the appliance's session with the secret before the present one."""
     before = paths.SESSION.read_text("ascii") if paths.SESSION.is_file() else ""
     if before == session:
         return
@@ -200,11 +181,8 @@ def limit_catch_up(
 
     Without a cursor it never starts the event again, and it keeps a new one in memory alone until
     the next minute. From an old one it starts a job for each slot, all at once where an event has
-    no limit: a week of an event of every minute is ten thousand processes. Slots before the cursor
-    are the reconciler's to record, and those before the ledger's cursor are settled.
-
-    Args:
-        now: epoch seconds; the present by default.
+    no limit: a week of an event of every minute is ten thousand processes. The reconciler records
+    slots before the cursor; those before the ledger's cursor are settled.
     """
     if not ledger.is_file():
         return
@@ -240,12 +218,7 @@ def _read_state(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def find_cursor(event: Event, cursor: int, now: int, cap: int) -> int:
-    """Return the cursor after which an event has at most `cap` due slots.
-
-    Args:
-        cursor: present one, epoch seconds.
-        now: epoch seconds.
-    """
+    """Return the first cursor from the present one on with at most `cap` due slots after it."""
     span = 3600
     while True:
         since = max(cursor, now - span)

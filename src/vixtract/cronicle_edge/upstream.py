@@ -17,11 +17,7 @@ TIMEOUT_S = 20.0
 
 
 class UpstreamError(VixtractError):
-    """Cronicle refused a call.
-
-    Args:
-        code: its own code, or `unavailable`.
-    """
+    """Cronicle refused a call; the code is its own, or `unavailable`."""
 
     def __init__(self, message: str, code: str = "unavailable") -> None:
         super().__init__(message, "See the log of the container `cronicle`.")
@@ -40,23 +36,15 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Upstream:
-    """Cronicle's REST interface.
-
-    Args:
-        session: secret of the appliance's session.
-    """
+    """Cronicle's REST interface, under the appliance's session."""
 
     def __init__(self, session: str, path: Path = paths.SOCKET) -> None:
         self.session = session
         self.path = path
 
     def call(self, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make one call.
+        """Make one call, such as `app/get_schedule`, and return the answer.
 
-        Args:
-            name: such as `app/get_schedule`.
-            params: sent as JSON.
-        Returns: the answer.
         Raises:
             UpstreamError: Cronicle is away, or answered with a code other than 0.
         """

@@ -19,11 +19,8 @@ class HomesError(VixtractError):
 
 
 def ask(path: Path, question: Mapping[str, str], files: list[int] | None = None) -> dict[str, Any]:
-    """Ask the homes server one question; blocks.
+    """Ask the homes server one question; the caller closes the `files` that come along.
 
-    Args:
-        question: as `vixtract.homes.server` describes it.
-        files: takes the descriptors that come with the answer, which the caller closes.
     Raises:
         HomesError: it refuses.
         UnansweredError: there is no answer.

@@ -70,7 +70,7 @@ def list_files(folder: int) -> dict[str, Any]:
 def open_file(folder: int, path: str) -> tuple[dict[str, Any], int]:
     """Open a file of a run for reading.
 
-    Returns: `size` and `changed`, and the open descriptor.
+    Returns: `size` and `changed`, and the descriptor.
     Raises:
         RequestError: the path is not a regular file, or it contains a link.
     """

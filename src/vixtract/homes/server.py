@@ -55,7 +55,6 @@ class HomesConfig:
     """Paths and accounts of one homes server.
 
     Args:
-        home_root: homes, `<home_root>/<name>`.
         portal_uid: the only uid, besides root's, whose questions are answered.
         portal_gid: group that may reach the socket.
         runs_root: records of runs, `<runs_root>/<name>/<job>`.

@@ -2,4 +2,5 @@
 
 `database` opens the SQLite file, `slots` settles what is due, `runs` keeps the rows of runs,
 `mirror` copies both to PostgreSQL. The ledger knows nothing of time zones, plugins or HTTP.
+Times are epoch seconds.
 """

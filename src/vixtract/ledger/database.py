@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,7 @@ class LedgerError(VixtractError):
 class Database:
     """One SQLite connection that threads share, one transaction at a time.
 
-    Args:
-        path: file, made if absent; its folder must exist.
-    Raises:
-        LedgerError: the file is no database, or was written by a newer version.
+    The file is made if absent. LedgerError: it is no database, or a newer version wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,10 +144,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run a block in one write transaction: all of it is durable at the end, or none.
-
-        Nested blocks join the outer one.
-        """
+        """Run a block in one durable write transaction; nested blocks join the outer one."""
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
@@ -163,11 +157,8 @@ class Database:
                 self._connection.execute("ROLLBACK")
                 raise
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> int:
-        """Run one writing statement durably.
-
-        Returns: number of rows it changed.
-        """
+    def execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
+        """Run one writing statement durably; return the number of rows it changed."""
         with self.transaction() as connection:
             return connection.execute(sql, values).rowcount
 

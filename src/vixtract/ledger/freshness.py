@@ -124,10 +124,8 @@ Expect = Callable[[str, float], "float | None"]
 
 
 def read_claims(row: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the loads that a finished run reports.
+    """Return the loads that a row of the ledger's table `run` reports.
 
-    Args:
-        row: of the ledger's table `run`.
     Returns: schema, table, owner, end, start, rows, mode, notebook, event, title, run of each.
     """
     if row["state"] != "done" or not row["time_end"]:
@@ -151,9 +149,8 @@ class Freshness:
     """Keeps the table behind the view.
 
     Args:
-        url: of the server, as the role `vixtract`; the database of it does not matter.
-        expect: function of an event's id and epoch seconds: when it is due next after that, or
-            None where it runs no more by itself.
+        url: server, as the role `vixtract`; its database does not matter.
+        expect: returns when an event (an id) is due next after a time, or None for never.
     """
 
     def __init__(self, url: str, expect: Expect) -> None:
@@ -163,14 +160,7 @@ class Freshness:
         self._is_current = False
 
     def note(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Write down what runs have loaded.
-
-        Args:
-            rows: of the ledger's table `run`.
-        Returns: number of loads.
-        Raises:
-            psycopg.Error: PostgreSQL is away.
-        """
+        """Write down what runs have loaded; psycopg.Error when PostgreSQL is away."""
         claims = [claim for row in rows for claim in read_claims(row)]
         if not claims:
             return 0
@@ -178,7 +168,12 @@ class Freshness:
             (*claim[:5], self._late_after(claim[8], claim[4], claim[3] - claim[4]), *claim[5:])
             for claim in claims
         ]
-        return len(values) if self._write(PUT, values) else 0
+        with self._connect() as connection:
+            if not self._ensure_objects(connection):
+                return 0
+            with connection.cursor() as cursor:
+                cursor.executemany(PUT, values)
+        return len(values)
 
     def refresh(self) -> None:
         """Bring `late_after` up to date with the schedules, once a minute; make what is missing.
@@ -226,12 +221,7 @@ class Freshness:
         )
 
     def _ensure_objects(self, connection: Any) -> bool:
-        """Make tables and view; the view of an earlier version is replaced, once in a process.
-
-        Args:
-            connection: to `etl`, in a transaction.
-        Returns: whether they are there.
-        """
+        """Make tables and view, anew once in a process; return whether they are there."""
         import psycopg
 
         connection.execute("SELECT pg_advisory_xact_lock(7041777)")
@@ -252,12 +242,4 @@ class Freshness:
             # A transaction that stays open reads it: the next minute will do.
             return there
         self._is_current = True
-        return True
-
-    def _write(self, statement: str, values: Sequence[tuple[Any, ...]]) -> bool:
-        with self._connect() as connection:
-            if not self._ensure_objects(connection):
-                return False
-            with connection.cursor() as cursor:
-                cursor.executemany(statement, values)
         return True

@@ -21,8 +21,8 @@ class Filter:
     Args:
         person: author of the event or owner of what ran.
         states: any of succeeded, warning, failed, aborted.
-        since: epoch seconds; ended then or later.
-        until: epoch seconds; ended before.
+        since: ended then or later.
+        until: ended before.
         word: part of the title, or the whole run id; letters of either case.
     """
 
@@ -70,13 +70,7 @@ class Filter:
 def run_history(
     database: Database, wanted: Filter, *, offset: int = 0, limit: int = 50
 ) -> tuple[list[dict[str, Any]], int]:
-    """Page through finished runs, newest first.
-
-    Args:
-        offset: rows to skip.
-        limit: rows at most.
-    Returns: rows, and the number of all that match.
-    """
+    """Return one page of finished runs, newest first, and the number of all that match."""
     where, values = wanted.build()
     # The index alone finds the runs; then only those rows are read, with their JSON.
     rows = database.rows(
@@ -102,11 +96,7 @@ RECENT_COLUMNS = (
 
 
 def recent_runs(database: Database, event: str, limit: int) -> list[dict[str, Any]]:
-    """Return the newest ended runs of an event, newest first, without parameters and results.
-
-    Args:
-        limit: rows at most.
-    """
+    """Return the newest ended runs of an event, newest first, without parameters and results."""
     return database.rows(
         f"SELECT {RECENT_COLUMNS} FROM run WHERE event = ? AND state = 'done'"  # noqa: S608 - own names
         " ORDER BY done_seq DESC LIMIT ?",
@@ -123,9 +113,9 @@ def delete_old_runs(
     `trash` in the same transaction: the runner deletes their folders later.
 
     Args:
-        before: epoch seconds; older runs go.
+        before: time; older runs go.
         keep: newest runs of an event that stay; 0 for all.
-        limit: runs at most in one go.
+        limit: largest number of runs to delete.
     Returns: ids of the deleted runs, whose logs can go too.
     """
     with database.transaction() as connection:
@@ -154,13 +144,7 @@ def delete_old_runs(
 
 
 def disown(database: Database, name: str, to: str) -> int:
-    """Put another name into the ended runs of a person who left.
-
-    Args:
-        name: author or owner of the runs.
-        to: who has them from now on; `SERVICE_ACCOUNT` leaves them to administrators.
-    Returns: number of runs.
-    """
+    """Replace a name in the ended runs of a person who left; return the number of runs."""
     return database.execute(
         "UPDATE run SET"
         " username = iif(username = ?1, ?2, username), owner = iif(owner = ?1, ?2, owner),"

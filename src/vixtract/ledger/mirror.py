@@ -123,7 +123,6 @@ class Mirror:
     """The loop that keeps the copy up to date.
 
     Args:
-        url: address of the PostgreSQL database.
         expect: says when an event is due next, for `vixtract.freshness`; None makes no view.
     """
 
@@ -160,9 +159,8 @@ class Mirror:
                 return
 
     def copy(self) -> int:
-        """Copy everything that changed.
+        """Copy everything that changed; return the number of rows.
 
-        Returns: number of rows.
         Raises:
             psycopg.Error: PostgreSQL is away or refused; what was not copied stays marked.
         """

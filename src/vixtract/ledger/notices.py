@@ -27,9 +27,9 @@ class Notice:
     """One message that is to be sent.
 
     Args:
-        id: of the row.
+        id: key of the row.
         kind: `mail` or `web_hook`.
-        target: addresses, or an address of the web.
+        target: mail addresses, or a web address.
         tries: attempts that failed so far.
     """
 
@@ -56,8 +56,8 @@ def collect_notices(
     """Store the notices about runs that have ended since the last call.
 
     Args:
-        find_targets: run to pairs of kind and target.
-    Returns: runs looked at; BLOCK when there may be more.
+        find_targets: returns pairs of kind and target for a run.
+    Returns: number of runs looked at; BLOCK when there may be more.
     """
     with database.transaction() as connection:
         mark = connection.execute("SELECT value FROM note WHERE name = ?", (MARK,)).fetchone()
@@ -94,12 +94,7 @@ def drop_notice(database: Database, notice: int) -> None:
 
 
 def delay_notice(database: Database, notice: int, not_before: float) -> None:
-    """Try a notice again later.
-
-    Args:
-        notice: of the row.
-        not_before: epoch seconds.
-    """
+    """Count a failed attempt, and try again at a later time."""
     database.execute(
         "UPDATE notice SET tries = tries + 1, not_before = ? WHERE id = ?", (not_before, notice)
     )

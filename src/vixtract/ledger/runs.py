@@ -22,10 +22,9 @@ class NewRun:
     """A run to be queued.
 
     Args:
-        username: the event's author, who answers for it.
+        username: author of the event, who answers for it.
         source: who or what started it, one line.
-        due_at: epoch seconds of its slot; None when started by hand.
-        queued_at: epoch seconds.
+        due_at: time of its slot; None when started by hand.
         job: the event as it is at this moment, params overridden where asked; kept with the run.
         owner: person whose account it runs under, according to the event.
     """
@@ -45,8 +44,7 @@ class Outcome:
     """How a run ended.
 
     Args:
-        code: the job's code, 0 is success.
-        time_end: epoch seconds.
+        code: 0 is success, WARNING_CODE a success with a warning.
         result: perf, table, chain_data, memo and the like, as the plugin reported them.
     """
 
@@ -61,26 +59,19 @@ def add_run(database: Database, run: NewRun) -> None:
     """Queue a run."""
     database.execute(
         "INSERT INTO run (id, event, username, source, due_at, state, queued_at, job, title, owner)"
-        " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
-        (
-            run.id,
-            run.event,
-            run.username,
-            run.source,
-            run.due_at,
-            run.queued_at,
-            encode(run.job),
-            str(run.job.get("title") or ""),
-            run.owner or run.username,
-        ),
+        " VALUES (:id, :event, :username, :source, :due_at, 'queued', :queued_at, :job, :title,"
+        " :owner)",
+        {
+            **vars(run),
+            "job": encode(run.job),
+            "title": str(run.job.get("title") or ""),
+            "owner": run.owner or run.username,
+        },
     )
 
 
 def mark_running(database: Database, run: str, now: float) -> bool:
-    """Take a queued or waiting run to start it.
-
-    Returns: False when it is neither any more (aborted meanwhile).
-    """
+    """Take a queued or waiting run to start it; False when it was aborted meanwhile."""
     return bool(
         database.execute(
             "UPDATE run SET state = 'running', pid = NULL, pid_start = NULL,"
@@ -111,11 +102,7 @@ def mark_waiting(database: Database, run: str, not_before: float) -> None:
 
 
 def requeue_run(database: Database, run: str, *, crashed: bool) -> None:
-    """Put a run back into the queue after the engine stopped under it.
-
-    Args:
-        crashed: whether it had begun; such attempts are counted.
-    """
+    """Queue a run again that the engine stopped under; crashed attempts are counted."""
     database.execute(
         "UPDATE run SET state = 'queued', pid = NULL, crashes = crashes + ?, version = version + 1"
         " WHERE id = ? AND state = 'running'",
@@ -124,28 +111,22 @@ def requeue_run(database: Database, run: str, *, crashed: bool) -> None:
 
 
 def finish_run(database: Database, run: str, outcome: Outcome) -> bool:
-    """Give a run and its slot their one outcome.
-
-    Returns: False when the run had one already; nothing is changed then.
-    """
+    """Give a run and its slot their one outcome; False when the run had one already."""
     with database.transaction() as connection:
         changed = connection.execute(
-            "UPDATE run SET state = 'done', outcome = ?, code = ?, description = ?, time_end = ?,"
-            " result = ?, pid = NULL, time_start = coalesce(time_start, ?), verdict = ?,"
-            " owner = coalesce(nullif(?, ''), owner),"
+            "UPDATE run SET state = 'done', outcome = :outcome, code = :code,"
+            " description = :description, time_end = :time_end, result = :result, pid = NULL,"
+            " time_start = coalesce(time_start, :time_end), verdict = :verdict,"
+            " owner = coalesce(nullif(:owner, ''), owner),"
             " done_seq = (SELECT coalesce(max(done_seq), 0) + 1 FROM run), version = version + 1"
-            " WHERE id = ? AND state != 'done'",
-            (
-                outcome.outcome,
-                outcome.code,
-                outcome.description,
-                outcome.time_end,
-                encode(outcome.result),
-                outcome.time_end,
-                judge(outcome),
-                _find_owner(outcome.result),
-                run,
-            ),
+            " WHERE id = :run AND state != 'done'",
+            {
+                **vars(outcome),
+                "result": encode(outcome.result),
+                "verdict": judge(outcome),
+                "owner": _find_owner(outcome.result),
+                "run": run,
+            },
         ).rowcount
         if changed:
             finish_slot(database, run, outcome.outcome, outcome.description)

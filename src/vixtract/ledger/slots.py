@@ -27,13 +27,12 @@ class Settlement:
     """What is to be settled for one event.
 
     Args:
-        cursor: epoch seconds up to which slots were settled, as read with the event.
-        until: epoch seconds; becomes the new cursor.
-        now: epoch seconds, by which a slot is late.
-        due: due slots after the cursor up to `until`, ascending epoch seconds.
+        cursor: time up to which slots were settled, as read with the event.
+        until: becomes the new cursor.
+        due: due slots after the cursor up to `until`, ascending.
         left_open: slots before `until` that a crash left without a run.
         catch_up: whether late slots are made up for.
-        cap: how many late slots at most, the newest.
+        cap: largest number of late slots to make up for, the newest.
         jumped: whether the clock was set forward meanwhile: then one slot stands for all.
     """
 
@@ -86,8 +85,7 @@ def settle_slots(
     """Open or record every due slot of an event, and move its cursor, in one transaction.
 
     Args:
-        settlement: slots and policy; nothing happens when the event's cursor or presence changed
-            since.
+        settlement: nothing happens when the event's cursor changed since, or the event is gone.
         add_run: called inside the transaction for each open slot that is to run. It adds the run
             and returns (run id, ""), returns ("", reason) to record the slot as missed, or
             ("", "") to leave it open for a job that claims it later.
@@ -137,12 +135,7 @@ _MISS = (
 
 
 def miss_slot(database: Database, event: str, due_at: int, reason: str, now: float) -> None:
-    """Record a slot as missed, unless it was claimed.
-
-    Args:
-        due_at: epoch seconds of the slot.
-        now: epoch seconds.
-    """
+    """Record a slot as missed, unless it was claimed."""
     database.execute(_MISS, (event, due_at, MISSED, reason, 1, int(now)))
 
 
@@ -191,12 +184,7 @@ def release_slot(database: Database, run: str, note: str) -> None:
 
 
 def finish_slot(database: Database, run: str, outcome: str, note: str) -> None:
-    """Give the slot of a run its outcome; a slot that has one keeps it.
-
-    Args:
-        run: run id; nothing happens if it was started by hand.
-        outcome: succeeded, failed, aborted or missed.
-    """
+    """Give the slot of a run its outcome; a slot that has one keeps it."""
     database.execute(
         "UPDATE slot SET outcome = ?, note = ?, version = version + 1"
         " WHERE run = ? AND outcome IS NULL",
@@ -205,11 +193,10 @@ def finish_slot(database: Database, run: str, outcome: str, note: str) -> None:
 
 
 def rewind_cursor(database: Database, event: str, now: int) -> int:
-    """Follow a clock that was set back: the event's slots from now on are open again.
+    """Follow a clock that was set back; return the number of slots that are to come again.
 
-    Slots that ran keep their rows, so they never run again. Slots recorded as missed although,
-    by the corrected clock, they are still to come were not missed: their rows go.
-    Returns: number of such rows.
+    Slots that ran keep their rows, so they never run again. Slots recorded as missed that are
+    still to come by the corrected clock were not missed: their rows go.
     """
     with database.transaction() as connection:
         connection.execute("UPDATE event SET cursor = ? WHERE id = ?", (now, event))
@@ -222,9 +209,9 @@ def rewind_cursor(database: Database, event: str, now: int) -> int:
 def slot_history(
     database: Database, event: str, *, offset: int, limit: int
 ) -> tuple[list[dict[str, Any]], int]:
-    """Page through an event's slots, newest first.
+    """Return one page of an event's slots, newest first, and the number of all.
 
-    Returns: rows (due_at, run, outcome or None while open, note, slots), and the number of all.
+    Returns: rows (due_at, run, outcome or None while open, note, slots), and the number.
     """
     rows = database.rows(
         "SELECT due_at, run, outcome, note, slots FROM slot WHERE event = ?"

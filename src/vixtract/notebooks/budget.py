@@ -25,13 +25,7 @@ class OutputBudget:
         self._cut: set[int] = set()
 
     def admit(self, message: dict[str, Any], cell: int) -> dict[str, Any] | None:
-        """Decide on one message of a cell.
-
-        Args:
-            message: kernel message; changed in place where it is shortened.
-            cell: index of the cell.
-        Returns: the message, a shortened one, a line that says what is missing, or None (dropped).
-        """
+        """Return a cell's message, shortened in place or made a note of the cut; None drops it."""
         kind = message["msg_type"]
         if kind.startswith("comm"):
             return message if self._take(message, cell) else None

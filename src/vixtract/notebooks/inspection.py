@@ -7,6 +7,7 @@ and comments. Papermill, which replaces the values at run time, takes its names 
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import re
@@ -20,7 +21,6 @@ from vixtract.errors import Failure, RequestError
 MAX_PARAMETERS = 100
 MAX_TEXT = 2000
 TAG = "parameters"
-KINDS = ("text", "integer", "number", "yes_no", "date", "choice", "json")
 _NAMES = {
     "str": "text",
     "int": "integer",
@@ -96,7 +96,8 @@ def _find_source(cells: list[Any]) -> str | None:
 def read_parameters(source: str) -> list[dict[str, Any]]:
     """Return the assignments of a parameters cell, in order.
 
-    Returns: name, kind (one of KINDS), default (JSON value or None), help, choices, required.
+    Returns: name, kind (as in `portal.library.KINDS`), default (JSON value or None), help, choices,
+        required.
     Raises:
         SyntaxError: the code is not Python.
     """
@@ -213,12 +214,10 @@ def _guess_kind(node: ast.expr | None, default: Any) -> str:
 def _read_comments(source: str) -> dict[int, str]:
     """Return the comment of each line by line number."""
     found: dict[int, str] = {}
-    try:
+    with contextlib.suppress(tokenize.TokenError, IndentationError):
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.COMMENT:
                 found[token.start[0]] = token.string.lstrip("#").strip()
-    except (tokenize.TokenError, IndentationError):
-        return found
     return found
 
 
@@ -249,15 +248,11 @@ def _find_help(
 
 def _read_choice(text: str, default: Any) -> Any:
     """Return a choice from a comment in the type of the default."""
-    try:
-        if isinstance(default, bool):
-            return text.lower() in ("true", "yes")
-        if isinstance(default, int):
-            return int(text)
-        if isinstance(default, float):
-            return float(text)
-    except ValueError:
-        return text
+    if isinstance(default, bool):
+        return text.lower() in ("true", "yes")
+    if isinstance(default, (int, float)):
+        with contextlib.suppress(ValueError):
+            return type(default)(text)
     return text
 
 

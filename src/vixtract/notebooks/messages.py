@@ -69,12 +69,7 @@ def _check_shape(content: Any, name: str) -> None:
 
 
 def explain_failure(error: BaseException, cell: int, kernel: str) -> tuple[str, str]:
-    """Explain an error that is not one of a cell.
-
-    Args:
-        cell: number of the cell that ran, 0 before the first.
-    Returns: what happened, and what to do.
-    """
+    """Return what happened and what to do where no cell failed; cell 0 is before the first."""
     name = type(error).__name__
     if name == "NoSuchKernel":
         wanted = getattr(error, "name", kernel)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,19 +21,14 @@ _PLACE_OF_TITLE = "the-title-of-the-page"
 _FROM_BODY = "{% extends 'index.html.j2' %}{% block header %}{% endblock %}"
 
 
-@dataclass(frozen=True)
-class Common:
-    """The head of all pages, with a placeholder for the title, and the exporter of bodies."""
-
-    exporter: Any
-    head: str
-
-
 @cache
-def prepare() -> Common:
-    """Compile the templates and make the head, which is most of a page."""
+def prepare() -> tuple[Any, str]:
+    """Compile the templates and make the head, which is most of a page.
+
+    Returns: nbconvert's exporter of bodies, and the head with a placeholder for the title.
+    """
     whole = _make(_exporter(), _v4.new_notebook(), _PLACE_OF_TITLE)
-    return Common(_exporter(raw_template=_FROM_BODY), cleaning.clean_head(whole))
+    return _exporter(raw_template=_FROM_BODY), cleaning.clean_head(whole)
 
 
 def _exporter(**traits: Any) -> Any:
@@ -83,10 +77,10 @@ def _formatter(language: str) -> Any:
 def export(notebook: Any, name: str) -> str:
     """Return a notebook's page; outputs that need a script are removed from the notebook."""
     cleaning.keep_what_shows(notebook)
-    common = prepare()
+    exporter, head = prepare()
     title = html.escape(str(notebook.metadata.get("title", name)))
-    body = cleaning.clean_body(_make(common.exporter, notebook, name))
-    return common.head.replace(_PLACE_OF_TITLE, title) + body
+    body = cleaning.clean_body(_make(exporter, notebook, name))
+    return head.replace(_PLACE_OF_TITLE, title) + body
 
 
 def rehearse() -> None:

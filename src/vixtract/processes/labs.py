@@ -7,6 +7,7 @@ notebooks first, and the person gets a notice: `hub.kernels` shows it in the cel
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -51,7 +52,7 @@ class LabBounds:
 
     Args:
         memory_mb: of all processes of a person; 0 means no limit.
-        processes: threads and processes of a person; 0 means no limit.
+        processes: threads and processes, likewise.
         runtime_root: `<runtime_root>/<name>` is the person's own directory for notices.
     """
 
@@ -240,11 +241,9 @@ def write_notice(folder: Path, person: Person, kernels: Sequence[str], note: str
 
 
 def _step_back(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         if os.getpriority(os.PRIO_PROCESS, pid) < _BACKGROUND:
             os.setpriority(os.PRIO_PROCESS, pid, _BACKGROUND)
-    except OSError:
-        return
 
 
 def main() -> int:

@@ -27,10 +27,8 @@ _KINDS = (
 
 
 def relative_parts(notebook: str, person: Person, home_root: Path) -> tuple[str, ...]:
-    """Split a notebook's path into its components below the owner's home.
+    """Split a notebook's path, in the home or absolute, into its components below the home.
 
-    Args:
-        notebook: path in the home, or absolute below it.
     Raises:
         RequestError: the path leads elsewhere, by itself or by `..`.
     """
@@ -62,8 +60,6 @@ def relative_parts(notebook: str, person: Person, home_root: Path) -> tuple[str,
 def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
     """Open a notebook component by component, following no link.
 
-    Args:
-        parts: from `relative_parts`.
     Returns: a file descriptor of a regular file of at most `limit` bytes, open for reading.
     Raises:
         RequestError: it does not exist or is not a readable file; the message has the reason.
@@ -90,11 +86,8 @@ def open_notebook(person: Person, parts: tuple[str, ...], limit: int) -> int:
 
 
 def open_pinned(person: Person, digest: str, limit: int) -> int:
-    """Open a pinned copy of a notebook after checking that its content is unchanged.
+    """Open a pinned copy for reading after checking its content against the SHA-256 in its name.
 
-    Args:
-        digest: SHA-256 of the content, in hexadecimal.
-    Returns: a file descriptor, open for reading from the start.
     Raises:
         RequestError: the copy does not exist, or was changed.
     """
@@ -114,11 +107,8 @@ def open_pinned(person: Person, digest: str, limit: int) -> int:
 
 
 def copy_notebook(source: int, directory: int, name: str, limit: int) -> None:
-    """Copy what was opened, so that what was checked is what runs.
+    """Copy and close what was opened, so that what was checked is what runs.
 
-    Args:
-        source: from `open_notebook`; closed here.
-        directory: descriptor of the run's directory.
     Raises:
         RequestError: the file grew over the limit.
     """

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vixtract.errors import RequestError
+from vixtract.people.names import FIRST_UID
 from vixtract.people.teams import team_groups
-
-FIRST_UID = 2000
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,6 @@ class Person:
 
     Args:
         uid: owner of the home, 2000 or more; the group id is the same.
-        home: absolute path of the home.
         teams: groups of the person's teams, whose folders they may read.
     """
 
@@ -42,10 +40,8 @@ class Person:
 
 
 def find_person(name: str, home_root: Path) -> Person:
-    """Look up a person by their home.
+    """Look up a person by their home; the name's shape is checked already.
 
-    Args:
-        name: already checked for shape.
     Raises:
         RequestError: there is no home, or its owner is no person.
     """

@@ -135,8 +135,7 @@ def receive_line(
     """Read up to a line's end.
 
     Args:
-        connection: socket; its timeout is changed.
-        limit: bytes of the longest line.
+        connection: its timeout is changed.
         files: takes descriptors that come along.
     Returns: the line with its end, or what came before the peer closed. Later lines are dropped.
     Raises:

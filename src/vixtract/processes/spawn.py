@@ -58,7 +58,6 @@ class ProcessSpec:
         argv: absolute program and its arguments.
         cwd: working directory, entered with the person's rights.
         stdin: descriptor; None is /dev/null.
-        output: descriptor for standard output and error.
         progress: descriptor that becomes number `PROGRESS_FD`; None leaves it closed.
     """
 
@@ -132,11 +131,8 @@ def spawn(command: ProcessSpec, start: Callable[[ProcessSpec], NoReturn] | None 
 
 
 def wait_for_start(pid: int, errors: int) -> None:
-    """Wait until a process is its owner's.
+    """Wait until a child is its owner's; closes `errors`, the read end of its error pipe.
 
-    Args:
-        pid: the process, a child of this one.
-        errors: read end of its error pipe; closed here.
     Raises:
         SpawnError: it failed, or its owner stopped it between the change of ids and the exec; it
             has been killed.

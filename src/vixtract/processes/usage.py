@@ -9,6 +9,7 @@ owner's rights (`acting_as`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -82,31 +83,32 @@ def _read(pid: int) -> Process | None:
 
 
 def proportional_bytes(pids: list[int], person: Person) -> int:
-    """Return the memory of processes with shared pages split among their users: slower, and exact.
+    """Return the memory of a person's processes with shared pages split: slower, and exact.
 
-    Args:
-        pids: processes of the person; where one hides its map, its resident size counts.
-        person: their owner, whose rights the reading needs.
+    Where a process hides its map, its resident size counts.
     """
     with acting_as(person):
         return sum(_proportional(pid) for pid in pids)
 
 
 def _proportional(pid: int) -> int:
-    try:
-        for line in (_PROC / str(pid) / "smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return tree.resident(pid)
+    kib = _find_number(pid, "smaps_rollup", b"Pss:")
+    return tree.resident(pid) if kib is None else kib * 1024
+
+
+def _find_number(pid: int, file: str, key: bytes) -> int | None:
+    """Return the number behind a key in a file of /proc/PID, or None where there is none."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / str(pid) / file).read_bytes().splitlines():
+            if line.startswith(key):
+                return int(line.split()[1])
+    return None
 
 
 class WriteMeter:
     """Measures which processes write to disk between two calls.
 
-    Args:
-        is_young: whether the processes started just before the first measurement.
+    Young ones started just before the first call, which then counts all that they wrote.
     """
 
     def __init__(self, *, is_young: bool = False) -> None:
@@ -116,7 +118,7 @@ class WriteMeter:
     def measure(self, pids: Iterable[int], person: Person) -> dict[int, int]:
         """Return the bytes that each process wrote since the last call, small amounts left out."""
         with acting_as(person):
-            now = {pid: _written(pid) for pid in pids}
+            now = {pid: _find_number(pid, "io", b"write_bytes:") or 0 for pid in pids}
         # A new process has written everything since the last call. At the first call the counts
         # of old ones say nothing about when they wrote.
         before = now if self._is_first else self._before
@@ -126,16 +128,6 @@ class WriteMeter:
         for pid in set(self._before) - set(now):
             del self._before[pid]
         return {pid: size for pid, size in grown.items() if size >= _WRITER_BYTES}
-
-
-def _written(pid: int) -> int:
-    try:
-        for line in (_PROC / str(pid) / "io").read_bytes().splitlines():
-            if line.startswith(b"write_bytes:"):
-                return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
 
 
 @dataclass(frozen=True)

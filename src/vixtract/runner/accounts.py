@@ -26,9 +26,7 @@ _LOCK = Path("/run/vixtract/accounts.lock")
 def tidy(home_root: Path, runs_root: Path, known: set[tuple[str, int]]) -> None:
     """End the accounts of people who have left, and move their runs away.
 
-    Args:
-        home_root: directory of the homes, which remembers who left.
-        known: names and uids that are done with; changed here. What failed is tried again later.
+    Names and uids that are done with are added to `known`; what failed is tried again later.
     """
     for name, uid in list_left(home_root):
         if (name, uid) in known:
@@ -45,10 +43,7 @@ def tidy(home_root: Path, runs_root: Path, known: set[tuple[str, int]]) -> None:
 
 
 def move_runs(name: str, uid: int, runs_root: Path) -> Path | None:
-    """Move the records of a person who has left to a folder that only root reads.
-
-    Returns: the new path; None where there were none.
-    """
+    """Move a former person's records to a folder that only root reads; return it, None for none."""
     path = runs_root / name
     try:
         status = path.lstat()

@@ -14,12 +14,7 @@ from typing import Any
 from vixtract.errors import RequestError
 from vixtract.notebooks import figures
 from vixtract.processes.questions import encode, receive_line
-from vixtract.runner.protocol import (
-    MAX_REQUEST_BYTES,
-    NoRequestError,
-    RunRequest,
-    parse_request,
-)
+from vixtract.runner.protocol import MAX_REQUEST_BYTES, NoRequestError, RunRequest, parse_request
 from vixtract.secret_settings import Masker
 from vixtract.values import MIB
 
@@ -28,10 +23,8 @@ _REQUEST_S = 5.0
 
 
 def read_request(connection: socket.socket) -> RunRequest:
-    """Read the one request of a connection.
+    """Read the one request of a connection, which is left non-blocking.
 
-    Args:
-        connection: accepted socket; left non-blocking.
     Raises:
         RequestError: too long, too slow, cut off or malformed.
     """
@@ -119,13 +112,7 @@ class Channel:
 
 
 class RunLog:
-    """The run's log, written to `log.txt` and sent to the plugin; cut at a limit, with a note.
-
-    Args:
-        descriptor: open file of the record; closed by `close`.
-        channel: where the live log goes.
-        limit: bytes.
-    """
+    """The run's log, written to `log.txt` and sent to the plugin; cut at a limit, with a note."""
 
     def __init__(self, descriptor: int, channel: Channel, limit: int) -> None:
         self._descriptor = descriptor
@@ -143,12 +130,9 @@ class RunLog:
         """Add output of the job; what is over the limit is dropped."""
         if self._left <= 0 or not data:
             return
-        self._keep(self._masker.feed(data))
-
-    def _keep(self, data: bytes) -> None:
-        if not data:
+        kept = self._masker.feed(data)[: self._left]
+        if not kept:
             return
-        kept = data[: self._left]
         self._left -= len(kept)
         self._put(kept)
         if self._left <= 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from vixtract.values import MIB, read_workers
 
 SERVICE_AUTHOR = "vixtract"
 
-_INTERPRETER = ("/opt/vixtract/bin/python", "-I", "-m")
+INTERPRETER = ("/opt/vixtract/bin/python", "-I", "-m")
 # The kernels' Python, without site: nothing of /usr/local, which administrators may write.
 FORK_SERVER = ("/usr/bin/python3", "-S", str(Path(__file__).with_name("forkserver.py")))
 
@@ -32,10 +31,8 @@ class RunnerConfig:
         engine_uid: the only uid (besides root's, for tests of its own) whose requests are taken.
         engine_gid: group that may reach the socket.
         memory_mb: MiB of a run that sets none; 0 means no limit.
-        timeout_s: seconds of a run that sets none.
         grace_s: seconds that a stopped run has to save what it has.
         max_connections: runs at once; more connections are turned away.
-        notebook_bytes: largest notebook.
         log_bytes: largest log; more output is dropped, with a line that says so.
         file_bytes: largest file a run may write.
         processes: threads and processes that one person may have.
@@ -67,8 +64,8 @@ class RunnerConfig:
     file_bytes: int = 8192 * MIB
     processes: int = 1024
     disk_floor_mb: int = 0
-    driver: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.execute")
-    renderer: tuple[str, ...] = (*_INTERPRETER, "vixtract.notebooks.render")
+    driver: tuple[str, ...] = (*INTERPRETER, "vixtract.notebooks.execute")
+    renderer: tuple[str, ...] = (*INTERPRETER, "vixtract.notebooks.render")
     jobs_bin: Path = Path("/opt/vixtract/jobs/bin")
     postgresql: tuple[str, int] = ("postgresql", 5432)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -81,8 +78,6 @@ class RunnerConfig:
 def load_config(environment: Mapping[str, str]) -> RunnerConfig:
     """Read the configuration of the runner of an appliance or of a worker.
 
-    Args:
-        environment: usually ``os.environ``; RUNNER_IS_WORKER is in it on a worker.
     Raises:
         SettingsError: a setting is missing or wrong.
     """
@@ -103,11 +98,6 @@ def load_config(environment: Mapping[str, str]) -> RunnerConfig:
         return replace(config, workers=read_workers(settings["WORKERS"]))
     address = (settings["POSTGRES_HOST"], settings.integer("POSTGRES_PORT"))
     return replace(config, postgresql=address)
-
-
-def is_root() -> bool:
-    """Return whether this process may change to other accounts."""
-    return os.geteuid() == 0
 
 
 def check_author(author: str, owner: str, admins: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from vixtract.processes import tree
 from vixtract.processes.server import Peer, QuestionServer, ServerConfig
 from vixtract.processes.spawn import set_subreaper
 from vixtract.runner import accounts, supervisor
-from vixtract.runner.config import RunnerConfig, is_root, load_config
+from vixtract.runner.config import RunnerConfig, load_config
 from vixtract.runner.fork_client import ForkServer
 from vixtract.runner.workspace import make_owner_directories, remove_leftovers
 
@@ -59,7 +59,7 @@ class Runner(QuestionServer):
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then give the runs a moment to record their end."""
-        if not is_root():
+        if os.geteuid() != 0:
             raise PreconditionError("The runner must be root's.", "The entrypoint starts it.")
         # Orphans of a supervisor that was killed come here and are killed too.
         set_subreaper()
@@ -148,9 +148,8 @@ class Runner(QuestionServer):
 
 
 def take_lock(config: RunnerConfig) -> int:
-    """Make the socket's directory and be the only daemon in it.
+    """Make the socket's directory, and return the descriptor of the lock of its only daemon.
 
-    Returns: descriptor that holds the lock.
     Raises:
         PreconditionError: another daemon runs already.
     """

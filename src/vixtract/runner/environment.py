@@ -24,13 +24,7 @@ PRIVATE_FOLDERS = ("cache", "ipython", "jupyter", "matplotlib", "tmp")
 def build_environment(
     person: Person, config: RunnerConfig, *, run_dir: Path, private: Path, job: str
 ) -> dict[str, str]:
-    """Return the environment variables of a person's run.
-
-    Args:
-        run_dir: the run's record, the folder for its files.
-        private: the run's own temporary directory, with `PRIVATE_FOLDERS` in it.
-        job: the engine's job id.
-    """
+    """Return the variables of a person's run with this record and private directory."""
     # Commands of the owner come before the system's, as in a login shell; the wrapper for papermill
     # comes first of all, because old scripts write beside their notebooks.
     path = [config.jobs_bin, person.home / ".local/bin", "/usr/local/bin", "/usr/bin", "/bin"]
@@ -73,19 +67,11 @@ def ask_for_run(person: Person, config: RunnerConfig) -> tuple[Mapping[str, str]
             variables = login_environment(person.name, password, host=host, port=port)
             secrets = [str(value) for value in answer.get("secrets", ())]
             return (variables if password else {}), secrets
-    return ask_database_environment(person, config), []
-
-
-def ask_database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
-    """Return `database_environment`, computed in a process of its own.
-
-    For where there is no vault; the key must not stay in a supervisor, as above.
-    """
 
     def work() -> bytes:
         return json.dumps(dict(database_environment(person, config))).encode()
 
-    return dict(json.loads(compute_apart(work, _APART_S) or b"{}"))
+    return json.loads(compute_apart(work, _APART_S) or b"{}"), []
 
 
 def database_environment(person: Person, config: RunnerConfig) -> Mapping[str, str]:
@@ -115,5 +101,6 @@ def received_database(database: Mapping[str, object], config: RunnerConfig) -> d
     host, port = config.postgresql
     url = urlsplit(found.get("DATABASE_URL", ""))
     login = url.netloc.rpartition("@")[0]
-    found["DATABASE_URL"] = url._replace(netloc=f"{login}@{host}:{port}").geturl()
+    bracketed = f"[{host}]" if ":" in host else host
+    found["DATABASE_URL"] = url._replace(netloc=f"{login}@{bracketed}:{port}").geturl()
     return {**found, "PGHOST": host, "PGPORT": str(port)}

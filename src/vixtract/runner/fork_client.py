@@ -6,12 +6,12 @@ import contextlib
 import logging
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import time
 from typing import Any
 
+from vixtract.processes import tree
 from vixtract.processes.questions import encode, parse_object
 from vixtract.runner.config import RunnerConfig
 
@@ -30,9 +30,6 @@ class ForkServer:
 
     Where it is not there (starting, ended, switched off) the daemon forks supervisors itself, and
     runs start cold.
-
-    Args:
-        config: the daemon's; `fork_server` is the command, empty for none.
     """
 
     def __init__(self, config: RunnerConfig) -> None:
@@ -140,10 +137,7 @@ class ForkServer:
         """End it; `keep` starts it again."""
         self._is_ready = False
         if self._process is not None:
-            try:
-                os.kill(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
+            tree.kill(self._process.pid)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

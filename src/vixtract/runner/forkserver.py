@@ -216,14 +216,10 @@ def serve(control, config) -> None:  # type: ignore[no-untyped-def]
 
 def tell_ended(control) -> None:  # type: ignore[no-untyped-def]
     """Collect supervisors that ended, and tell the daemon."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        send(control, ended=pid, code=os.waitstatus_to_exitcode(status))
+    from vixtract.processes import tree
+
+    for pid, code in tree.reap().items():
+        send(control, ended=pid, code=code)
 
 
 def fork_supervisor() -> int:

@@ -20,11 +20,8 @@ _PAPERMILL = re.compile(r"(?:^|[\s;&|(/`])papermill\s")
 
 
 def build_request(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the plugin's input into the runner's request.
+    """Turn the engine's job of kind `notebook` or `shell` into the runner's request.
 
-    Args:
-        kind: `notebook` or `shell`.
-        job: the engine's line on standard input.
     Raises:
         RequestError: the event does not say what to run, or as whom.
     """

@@ -32,14 +32,7 @@ _STOP_CODES = {
 def judge(
     request: RunRequest, watched: Watched, result: Mapping[str, Any], memory_mb: int
 ) -> dict[str, Any]:
-    """Put together the facts of a run.
-
-    Args:
-        watched: how its process ended.
-        result: what its driver reported, already cleaned.
-        memory_mb: its limit, for the message.
-    Returns: `code`, `description`, `seconds`, `peak_mb`, `exit` and the driver's own fields.
-    """
+    """Return a run's `code`, `description`, `seconds`, `peak_mb`, `exit` and its cleaned result."""
     code = _code(request, watched)
     facts: dict[str, Any] = {
         "code": code,

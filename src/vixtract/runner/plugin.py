@@ -8,6 +8,7 @@ library alone.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -48,12 +49,7 @@ class RunnerAwayError(VixtractError):
 
 
 class Plugin:
-    """One job.
-
-    Args:
-        kind: `notebook` or `shell`.
-        write: takes the lines of the protocol; standard output by default.
-    """
+    """One job, `notebook` or `shell`; `write` takes the lines of the protocol."""
 
     def __init__(
         self,
@@ -65,13 +61,9 @@ class Plugin:
         self._socket_path = socket_path
         self._write = write or write_line
         self._abort_limit: float | None = None
-        self._connection: socket.socket | None = None
 
     def run(self, line: str) -> int:
-        """Run the job that the engine describes in JSON.
-
-        Returns: exit code of the process; the job's own stands in the last line written.
-        """
+        """Run the job of a JSON line; return the process's code, the job's is in the last line."""
         signal.signal(signal.SIGTERM, self._abort)
         try:
             job = json.loads(line)
@@ -140,7 +132,8 @@ class Plugin:
                     return
                 if not is_abort_sent:
                     is_abort_sent = True
-                    _send_abort(connection)
+                    with contextlib.suppress(OSError):
+                        connection.send(b'{"abort":true}\n')
             try:
                 data = connection.recv(65536)
             except (TimeoutError, socket.timeout):
@@ -201,13 +194,6 @@ def _write_log(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(2, view) :]
-
-
-def _send_abort(connection: socket.socket) -> None:
-    try:
-        connection.send(b'{"abort":true}\n')
-    except OSError:
-        return
 
 
 def main() -> int:

@@ -35,11 +35,7 @@ class WarmRun:
 
 
 class PreparedProcess:
-    """The waiting process.
-
-    Args:
-        start: what it does once it is the owner's; free of anything of other runs.
-    """
+    """The waiting process; `start` runs once it is the owner's, and has nothing of other runs."""
 
     def __init__(self, start: Callable[[ProcessSpec], NoReturn]) -> None:
         self._ours, theirs = socket.socketpair()
@@ -52,11 +48,10 @@ class PreparedProcess:
         theirs.close()
 
     def start(self, command: ProcessSpec) -> int:
-        """Turn it into the owner's process and start the command.
+        """Turn it into the owner's process, start the command, and return the process id.
 
-        Args:
-            command: as for `spawn.spawn`; its program runs where a warm process will not do.
-        Returns: process id.
+        The command's program runs where a warm process will not do.
+
         Raises:
             SpawnError: it failed and has ended.
         """

@@ -52,12 +52,9 @@ class RunRequest:
         kind: `notebook`, `shell`, `remove` (deletes the folders of an ended job), or `ping`
             (answered at once, no other field needed).
         job: the engine's job id, which becomes the name of the run's directory.
-        owner: whose account it runs as.
         author: who scheduled it; `vixtract` is the appliance itself.
         notebook: path in the owner's home, or absolute below it.
         pinned: SHA-256 of the copy that runs instead of the notebook, or empty.
-        script: text of a shell job.
-        parameters: names to values for the notebook's parameters cell.
         kernel: kernel name; empty takes the notebook's own.
         memory_mb: limit in MiB of all processes together; 0 takes the appliance's.
         timeout_s: seconds; 0 takes the appliance's.

@@ -14,17 +14,17 @@ import stat
 from pathlib import Path
 
 from vixtract.errors import RequestError
-from vixtract.processes.person import FIRST_UID, Person, acting_as
+from vixtract.people.names import FIRST_UID
+from vixtract.processes.person import Person, acting_as
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_records(runs_root: Path, owner: str, job: str) -> int:
-    """Delete the folders of one job: its own, and those of its retries.
+    """Delete the folders of a job and its retries, and return how many they were.
 
-    Args:
-        owner: checked for shape already, as the job is.
-    Returns: how many folders were deleted.
+    The shape of owner and job has been checked.
+
     Raises:
         RequestError: something of the job is still there.
     """

@@ -36,11 +36,7 @@ from vixtract.processes.usage import DiskFloor
 from vixtract.runner import outcome
 from vixtract.runner.channel import Channel, Reports, RunLog, read_request
 from vixtract.runner.config import RunnerConfig, check_author, check_blocked
-from vixtract.runner.environment import (
-    ask_for_run,
-    build_environment,
-    received_database,
-)
+from vixtract.runner.environment import ask_for_run, build_environment, received_database
 from vixtract.runner.prepared import PreparedProcess, WarmRun, WarmStarts
 from vixtract.runner.protocol import NoRequestError, RunRequest
 from vixtract.runner.removal import remove_records
@@ -158,7 +154,8 @@ class Supervisor:
             watched = self._start(work, run_log, reports)
             result = self._masker.mask_json(reports.result)
             facts = outcome.judge(self._request, watched, result, self._memory_mb)
-            self._tidy(work)
+            for name in (INPUT, HOMES_LINK):
+                work.remove(name)
             self._check_files(work, facts)
             with acting_as(self._person):
                 facts["loads"] = read_loads(work)
@@ -294,10 +291,6 @@ class Supervisor:
             facts.pop("output", None)
         if self._parts:
             facts["notebook"] = str(self._person.home.joinpath(*self._parts))
-
-    def _tidy(self, work: Workspace) -> None:
-        for name in (INPUT, HOMES_LINK):
-            work.remove(name)
 
     def _render(self, work: Workspace, output: Path, run_log: RunLog, reports: Reports) -> str:
         """Make the HTML in a process with limits; its failure does not change the run's outcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -32,12 +33,11 @@ class Bounds:
 
     Args:
         memory_bytes: all its processes together; 0 means no limit.
-        timeout_s: seconds; 0 means none.
+        timeout_s: 0 means none.
         grace_s: seconds between the polite signal and the end, for saving.
         stops_group: whether the polite signal goes to the whole group (scripts), or to the leader
             alone (the driver, which saves the notebook and would lose its kernel first).
         processes: threads and processes of the person; 0 means no limit.
-        disk: free space that the run must leave.
         is_forked: whether it shares memory with the fork server, which then must not count whole.
     """
 
@@ -58,7 +58,6 @@ class Watched:
         exit_code: negative for a signal.
         stopped: reason, or empty where it ended by itself.
         peak_bytes: most memory seen, all processes together.
-        seconds: from start to end.
     """
 
     exit_code: int = 0
@@ -85,11 +84,7 @@ class Streams:
 
 
 class Watcher:
-    """Watches one process until it and all its descendants have ended.
-
-    Args:
-        pid: leader of its own process group, a child of this process.
-    """
+    """Watches a child that leads its process group until it and its descendants have ended."""
 
     def __init__(self, pid: int, person: Person, streams: Streams, bounds: Bounds) -> None:
         self._pid = pid
@@ -151,10 +146,8 @@ class Watcher:
             key.data()
 
     def _woken(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._wakeup.recv(4096)
-        except BlockingIOError:
-            return
 
     def _heard(self) -> None:
         channel = self._streams.channel
@@ -213,14 +206,15 @@ class Watcher:
             used = proportional_bytes(pids, self._person)
         self._result.peak_bytes = max(self._result.peak_bytes, used)
         if limit and used > limit:
+            why = OUT_OF_MEMORY
             note = f"Stopped: {used // MIB} MB in use, over the memory limit of {limit // MIB} MB."
-            # At once, before the machine runs out; the driver still saves the notebook.
-            victim = tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid
-            tree.kill(victim)
-            self._stop(OUT_OF_MEMORY, note)
         elif why := self._overuse.check(pids):
-            tree.kill(tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid)
-            self._stop(why, self._overuse.describe(why))
+            note = self._overuse.describe(why)
+        else:
+            return
+        # At once, before the machine runs out; the driver still saves the notebook.
+        tree.kill(tree.biggest([pid for pid in pids if pid != self._pid]) or self._pid)
+        self._stop(why, note)
 
     def _stop(self, why: str, note: str) -> None:
         self._result.stopped = why
@@ -229,13 +223,9 @@ class Watcher:
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
-        try:
-            if self._bounds.stops_group:
-                os.killpg(self._pid, number)
-            else:
-                os.kill(self._pid, number)
-        except ProcessLookupError:
-            return
+        send = os.killpg if self._bounds.stops_group else os.kill
+        with contextlib.suppress(ProcessLookupError):
+            send(self._pid, number)
 
     def _drain(self) -> None:
         """Read what is left in the pipes after the processes have ended."""

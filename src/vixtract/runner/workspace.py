@@ -6,6 +6,7 @@ writing in it happens with the owner's rights and relative to an open directory.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,11 +54,8 @@ class Workspace:
 
     def remove(self, name: str) -> None:
         """Remove a file or link of the record, if it exists."""
-        with acting_as(self.person):
-            try:
-                os.unlink(name, dir_fd=self.directory)
-            except OSError:
-                return
+        with acting_as(self.person), contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=self.directory)
 
     def has_file(self, name: str) -> bool:
         """Return whether the record has a regular file of that name."""
@@ -76,10 +74,8 @@ class Workspace:
 
 
 def make_workspace(person: Person, job: str, config: RunnerConfig) -> Workspace:
-    """Make the directories of a run.
+    """Make the directories of a run; a retry of the same job gets `<job>-2` and so on.
 
-    Args:
-        job: the engine's job id; a retry of the same job gets `<job>-2` and so on.
     Raises:
         RequestError: the disk is full, or another file has the name.
     """
@@ -107,14 +103,11 @@ def make_owner_directories(config: RunnerConfig) -> None:
             continue  # not a person's home; if it is, their first run reports the problem
 
 
-def remove_leftovers(tmp_root: Path) -> list[str]:
-    """Remove private directories whose supervisor has ended, and return their names."""
-    removed = []
+def remove_leftovers(tmp_root: Path) -> None:
+    """Remove private directories whose supervisor has ended."""
     for entry in tmp_root.iterdir():
         if not Path("/proc", entry.name.removeprefix("r")).exists():
             shutil.rmtree(entry, ignore_errors=True)
-            removed.append(entry.name)
-    return sorted(removed)
 
 
 def _ensure_owner_directory(runs_root: Path, person: Person) -> None:

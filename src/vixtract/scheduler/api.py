@@ -1,7 +1,7 @@
 """The REST contract of both engines: its errors, privileges, and the reading of parameters.
 
 Callers get JSON with Cronicle's codes: 0, or a short code such as `api`, `event` or `job` with a
-description for people.
+description for people. What a caller may not do or has malformed raises ApiError here.
 """
 
 from __future__ import annotations
@@ -26,11 +26,7 @@ FOREVER_DAYS = 36500
 
 
 class ApiError(VixtractError):
-    """A call that is answered with an error.
-
-    Args:
-        code: Cronicle's code: api, event, job, session, api_key.
-    """
+    """A call that is answered with one of Cronicle's codes: api, event, job, session, api_key."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -38,14 +34,7 @@ class ApiError(VixtractError):
 
 
 def find_caller(database: Database, api_key: str, given: str) -> Caller:
-    """Return the caller that a key belongs to.
-
-    Args:
-        database: holds the hashes of further keys.
-        given: the key sent with the call.
-    Raises:
-        ApiError: no key was sent, or it is unknown or inactive.
-    """
+    """Return the caller that a key belongs to; none, unknown and inactive keys are refused."""
     if not given:
         raise ApiError("session", "No Session ID or API Key could be found")
     caller = store.find_caller(database, api_key, given)
@@ -55,11 +44,7 @@ def find_caller(database: Database, api_key: str, given: str) -> Caller:
 
 
 def require(caller: Caller, privilege: str) -> None:
-    """Refuse a caller whose key lacks a privilege.
-
-    Raises:
-        ApiError: with Cronicle's text.
-    """
+    """Refuse a caller whose key lacks a privilege."""
     if not caller.may(privilege):
         raise ApiError(
             "api",
@@ -69,11 +54,7 @@ def require(caller: Caller, privilege: str) -> None:
 
 
 def get_number(params: Mapping[str, Any], name: str, default: int) -> int:
-    """Read a whole number of 0 or more, which may be sent as text.
-
-    Raises:
-        ApiError: it is something else.
-    """
+    """Return a whole number of 0 or more, which may be sent as text."""
     value = params.get(name, default)
     text = str(value)
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,12}", text):
@@ -82,11 +63,7 @@ def get_number(params: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def get_id(params: Mapping[str, Any]) -> str:
-    """Read the id that a call is about.
-
-    Raises:
-        ApiError: it is absent or malformed.
-    """
+    """Return the id that a call is about."""
     value = params.get("id")
     if value is None:
         raise ApiError("api", "Missing parameter: id")
@@ -96,11 +73,7 @@ def get_id(params: Mapping[str, Any]) -> str:
 
 
 def find_event(database: Database, caller: Caller, params: Mapping[str, Any]) -> StoredEvent:
-    """Return the event that a call names by id or title.
-
-    Raises:
-        ApiError: there is none, or it is another author's and the key is no administrator's.
-    """
+    """Return the event that a call names by id or title, if the caller may see it."""
     wanted = params.get("id") or params.get("title")
     if not wanted:
         raise ApiError("event", "Failed to locate event: No criteria specified")
@@ -112,27 +85,14 @@ def find_event(database: Database, caller: Caller, params: Mapping[str, Any]) ->
 
 
 def check_values(values: Mapping[str, Any], *, partial: bool) -> None:
-    """Refuse a malformed event.
-
-    Args:
-        partial: whether fields may be absent, as in an update.
-    Raises:
-        ApiError: lists every problem.
-    """
+    """Refuse a malformed event, with every problem; in an update (partial) fields may be absent."""
     problems = check_event(values, partial=partial)
     if problems:
         raise ApiError("api", "; ".join(str(problem) for problem in problems))
 
 
 def build_event(params: Mapping[str, Any], caller: Caller, config: EngineConfig, now: int) -> Event:
-    """Build the event that a call `create_event` asks for.
-
-    Args:
-        params: of the call, checked.
-        caller: who creates it; only an administrator's key may name another author.
-        config: has the time zone of events that name none.
-        now: epoch seconds.
-    """
+    """Build the event of a checked `create_event`; the configuration has the default time zone."""
     values = {
         "timezone": config.timezone,
         **{name: value for name, value in params.items() if value is not None},
@@ -155,10 +115,7 @@ def choose_cursor(
 ) -> int | None:
     """Return the time from which an updated event's slots are settled; None leaves it as it was.
 
-    Args:
-        params: of the call `update_event`; `reset_cursor` goes back to a time, with catch-up.
-        config: says how long runs are kept: older slots are not made up for.
-        now: epoch seconds.
+    `reset_cursor` goes back to a time, with catch-up, at most as far as runs are kept.
     """
     if params.get("reset_cursor") and new.catch_up:
         # One minute back, so that the slot at that very time is settled again, as in Cronicle.
@@ -174,11 +131,8 @@ def override_params(
 ) -> dict[str, Any] | None:
     """Return the plugin's parameters for one run, or None where the event's own are used.
 
-    Args:
-        call: parameters of the call `run_event`; its `params` replace single ones. Keys without
-            the privilege `admin` may start what is there, not change what it does, as in Cronicle.
-    Raises:
-        ApiError: the parameters are malformed.
+    The `params` of the call `run_event` replace single ones. Keys without the privilege `admin` may
+    start what is there, not change what it does, as in Cronicle.
     """
     override = call.get("params")
     if not override or not caller.is_admin:

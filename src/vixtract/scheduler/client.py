@@ -24,10 +24,8 @@ MAX_ANSWER = 64 * 1024 * 1024
 class SchedulerError(VixtractError):
     """The scheduler refused a call, or did not answer.
 
-    Args:
-        message: what the scheduler said.
-        code: Cronicle's code (api, event, job, session, ...), an HTTP status, "answer" for one that
-            is not understood, or "unreachable".
+    The code is Cronicle's (api, event, job, session, ...), an HTTP status, "answer" for one that is
+    not understood, or "unreachable".
     """
 
     def __init__(self, message: str, code: str = "unreachable", hint: str = "") -> None:
@@ -41,12 +39,7 @@ class SchedulerError(VixtractError):
 
 @dataclass(frozen=True)
 class Page:
-    """Part of a list.
-
-    Args:
-        rows: newest first, as the scheduler shows them.
-        length: number of all rows there are.
-    """
+    """Part of a list, newest first, and the length of the whole list."""
 
     rows: list[dict[str, Any]]
     length: int
@@ -99,13 +92,7 @@ class SchedulerClient:
         return f"SchedulerClient({self.base_url!r})"
 
     def call(self, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make any call.
-
-        Args:
-            name: name of the call, such as get_schedule.
-            params: sent as a JSON object.
-        Returns: the whole answer.
-        """
+        """Make any call, such as get_schedule, and return the whole answer."""
         body = self._open(name, json.dumps(params or {}).encode())
         try:
             answer = json.loads(body)
@@ -144,17 +131,9 @@ class SchedulerClient:
         rows = answer.get("rows") or []
         return Page(rows, int((answer.get("list") or {}).get("length", len(rows))))
 
-    def status(self) -> dict[str, Any]:
-        """Return the state of the engine and its neighbours."""
-        return self.call("status")
-
     def get_schedule(self, offset: int = 0, limit: int = 0) -> Page:
         """List events; a limit of 0 means all."""
         return self._page("get_schedule", {"offset": offset, "limit": limit})
-
-    def get_event(self, event: str) -> dict[str, Any]:
-        """Return one event by its id."""
-        return cast("dict[str, Any]", self.call("get_event", {"id": event})["event"])
 
     def create_event(self, event: Mapping[str, Any]) -> str:
         """Create an event; return its id."""
@@ -165,10 +144,6 @@ class SchedulerClient:
     def update_event(self, event: str, changes: Mapping[str, Any]) -> None:
         """Change some fields of an event."""
         self.call("update_event", {**changes, "id": event})
-
-    def delete_event(self, event: str) -> None:
-        """Delete an event that has no running jobs."""
-        self.call("delete_event", {"id": event})
 
     def get_job_status(self, job: str) -> dict[str, Any]:
         """Return one job, running or done."""

@@ -7,12 +7,7 @@ from collections.abc import Callable
 
 
 class ClockWatch:
-    """Compares the wall clock with the monotonic one.
-
-    Args:
-        wall_clock: epoch seconds.
-        monotonic: seconds of a clock that is never set.
-    """
+    """Compares the wall clock with the monotonic one, which is never set."""
 
     def __init__(
         self,

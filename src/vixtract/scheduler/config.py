@@ -29,13 +29,10 @@ class EngineConfig:
         keep_days: finished runs older than this are deleted; 0 keeps them.
         keep_runs: newest finished runs of an event that are kept; 0 keeps all.
         timezone: zone of events that name none.
-        host: address to listen on.
-        port: port to listen on.
         plugin_command: command line of the plugins; the plugin's own word is appended.
         plugin_environment: the whole environment of plugins.
         runner_socket: socket whose answer says that the runner is up.
         log_limit: bytes kept of one job's log.
-        notify: how messages about runs leave.
     """
 
     api_key: str = field(repr=False)
@@ -57,13 +54,7 @@ class EngineConfig:
 
 
 def load_config(environment: Mapping[str, str]) -> EngineConfig:
-    """Read the configuration.
-
-    Args:
-        environment: usually ``os.environ``.
-    Raises:
-        SettingsError: a setting is missing or wrong, or there is no usable API key.
-    """
+    """Read the configuration; SettingsError when a setting or the API key is missing or wrong."""
     settings = Settings.for_process("engine", environment)
     api_key = environment.get("SCHEDULER_API_KEY", "")
     if not re.fullmatch(r"\w{20,200}", api_key, re.ASCII):

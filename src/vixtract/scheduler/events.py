@@ -26,7 +26,7 @@ from vixtract.scheduler.timing import (
 
 PLUGINS: Mapping[str, str] = {"notebook": "Notebook", "shellplug": "Shell Script"}
 CATEGORIES: Mapping[str, str] = {"general": "General"}
-# The appliance's own service account: the author of events made with its key.
+# The author of events made with the appliance's key; administrators alone see what it owns.
 SERVICE_ACCOUNT = "vixtract"
 
 MAX_TEXT = 1_000_000
@@ -66,11 +66,7 @@ IGNORED = frozenset(
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem with one field of an event.
-
-    Args:
-        field: name of the event's field, for a form to mark it.
-    """
+    """A problem with one field of an event."""
 
     field: str
     message: str
@@ -87,7 +83,6 @@ class Event:
         id: lower-case letters, digits and underscores; made by the engine when empty.
         title: unique among events.
         enabled: 1 or 0; a disabled event can still be run by hand.
-        category: id of a category.
         target: `allgrp` for the appliance itself, `workers` for the machines named by WORKERS.
         timing: Cronicle's timing object; {} is every minute, False on demand only.
         timezone: IANA name that the timing is meant in.
@@ -95,17 +90,14 @@ class Event:
         timeout: seconds after which a run is stopped; 0 is the appliance's limit.
         catch_up: 1 when slots missed during a downtime are made up for.
         queue: 1 when runs wait instead of being refused while max_children are running.
-        queue_max: runs that wait at most; 0 is no limit.
+        queue_max: largest number of waiting runs; 0 is no limit.
         retries: further attempts after a failure.
         retry_delay: seconds between attempts.
-        notes: text for people.
         notify_success: mail addresses that are told of runs that succeeded.
         notify_fail: mail addresses that are told of the others.
         web_hook: address that gets every ended run as JSON.
         web_hook_error: 1 when that address gets failures alone.
         username: author, whose rights decide what may be run.
-        created: epoch seconds.
-        modified: epoch seconds.
     """
 
     id: str
@@ -147,11 +139,7 @@ class Event:
         return asdict(self)
 
     def due_times(self, after: float) -> Iterator[int]:
-        """Yield the event's due times after a moment, epoch seconds; none without a timing.
-
-        Raises:
-            TimingError: the event's time zone does not exist.
-        """
+        """Yield the event's due times after a moment; TimingError for an unknown time zone."""
         if isinstance(self.timing, Mapping):
             yield from iterate_due(build_timing(self.timing), get_zone(self.timezone), after)
 
@@ -179,13 +167,7 @@ def find_owner(params: Mapping[str, Any], author: str) -> str:
 
 
 def check_event(values: Mapping[str, Any], *, partial: bool = False) -> list[Problem]:
-    """Return every problem with an event as a client sent it.
-
-    Args:
-        values: fields of Event, as JSON types.
-        partial: whether fields may be absent, as in an update.
-    Returns: problems; empty when the event can be stored.
-    """
+    """Return every problem with an event that a client sent; fields may be absent if partial."""
     problems = [
         Problem(name, f"{name} is missing")
         for name in ("title", "plugin")
@@ -287,9 +269,8 @@ TEXT_CHECKS: Mapping[str, Callable[[Any], str]] = {
 def check_params(plugin: str, params: Mapping[str, Any]) -> list[Problem]:
     """Return the problems with a plugin's parameters.
 
-    Args:
-        params: notebook: notebook, owner, parameters (object or JSON text), kernel, memory_mb;
-            shellplug: script, owner.
+    notebook has notebook, owner, parameters (object or JSON text), kernel, memory_mb; shellplug has
+    script, owner.
     """
     problems = []
     needed = {"notebook": "notebook", "shellplug": "script"}.get(plugin)

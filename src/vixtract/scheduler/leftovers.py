@@ -19,14 +19,10 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         return
 
 
-def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bool:
-    """End a plugin that outlived its engine.
+def kill_leftover(pid: int, pid_start: int) -> bool:
+    """End a plugin (pid and group) that outlived its engine; return whether there was one.
 
-    Args:
-        pid: its process id and group.
-        pid_start: its start time; a process with another one is a stranger and left alone.
-        grace_s: seconds between SIGTERM and SIGKILL.
-    Returns: whether there was such a process.
+    A process with another start time is a stranger and left alone.
     """
     if not pid_start or start_time(pid) != pid_start:
         return False
@@ -37,7 +33,7 @@ def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bo
     try:
         signal_group(pid, signal.SIGTERM)
         # A pidfd becomes readable when its process ends, whoever its parent is.
-        select.select([pidfd], [], [], grace_s)
+        select.select([pidfd], [], [], KILL_AFTER_S)
         signal_group(pid, signal.SIGKILL)
     finally:
         os.close(pidfd)

@@ -80,10 +80,7 @@ class NotifyConfig:
 
 
 def find_targets(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the notices that a run which has ended calls for.
-
-    Returns: pairs of kind (`mail`, `web_hook`) and target.
-    """
+    """Return the notices about a run that has ended: pairs of `mail` or `web_hook`, and target."""
     job, found = run["job"], []
     by_hand = run["outcome"] == ABORTED and "Manually" in run["description"]
     mail = job.get("notify_success" if run["code"] == 0 else "notify_fail") or ""
@@ -96,10 +93,7 @@ def find_targets(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def describe_run(run: Mapping[str, Any], config: NotifyConfig) -> dict[str, Any]:
-    """Build the object that web hooks get about a run.
-
-    Returns: Cronicle's names; `text` and `content` are what chat servers show.
-    """
+    """Build the object that web hooks get; `text` and `content` are what chat servers show."""
     job, code = run["job"], run["code"]
     chain = (run["result"] or {}).get("chain_data") or {}
     word = "completed" if code == 0 else "completed with a warning" if code == 255 else "failed"
@@ -129,11 +123,7 @@ def describe_run(run: Mapping[str, Any], config: NotifyConfig) -> dict[str, Any]
 
 
 def build_mail(run: Mapping[str, Any], to: str, config: NotifyConfig) -> EmailMessage:
-    """Write the mail about a run.
-
-    Args:
-        to: addresses with commas between.
-    """
+    """Write the mail about a run; `to` has addresses with commas between."""
     facts = describe_run(run, config)
     word = {0: "Succeeded", 255: "Warning"}.get(facts["code"], "Failed")
     lines = [facts["text"], ""]
@@ -164,11 +154,7 @@ def split_addresses(text: str) -> list[str]:
 
 
 def send_mail(message: EmailMessage, config: NotifyConfig) -> None:
-    """Hand a mail to the mail server.
-
-    Raises:
-        NotifyError: the server did not accept it.
-    """
+    """Hand a mail to the mail server; NotifyError when it does not accept it."""
     if not config.host:
         raise NotifyError("No mail server is set.", "Set SMTP_HOST.")
     context = ssl.create_default_context()
@@ -190,15 +176,10 @@ def send_mail(message: EmailMessage, config: NotifyConfig) -> None:
 
 
 def find_address(host: str, port: int) -> str:
-    """Resolve a web hook's host and return its first address, unless one of them is refused.
+    """Return the first address of a web hook's host, or raise NotifyError for a refused one.
 
     Private networks are allowed, for that is where a company's chat server stands. The address
     that was checked is the one that is used, so a name cannot change its meaning in between.
-
-    Args:
-        host: name or IP address.
-    Raises:
-        NotifyError: the name has no address, or one that `vixtract.addresses` refuses.
     """
     try:
         found = addresses.resolve(host, port)
@@ -212,13 +193,10 @@ def find_address(host: str, port: int) -> str:
 
 
 def call_web_hook(url: str, content: Mapping[str, Any]) -> None:
-    """POST an object as JSON; redirects are not followed.
+    """POST an object as JSON to an http or https address; redirects are not followed.
 
-    Args:
-        url: http or https.
-        content: JSON object.
     Raises:
-        NotifyError: the other side cannot be reached or does not accept it (status 400 or more).
+        NotifyError: the server cannot be reached or does not answer with a status of 200 to 299.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -255,11 +233,7 @@ def _cut(sock: socket.socket) -> None:
 
 
 class Notifier:
-    """Sends notices, in a thread of its own.
-
-    Args:
-        wall_clock: epoch seconds.
-    """
+    """Sends notices, in a thread of its own."""
 
     def __init__(
         self,

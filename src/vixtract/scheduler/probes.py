@@ -28,11 +28,7 @@ def is_runner_up(path: Path) -> bool:
 
 
 def is_postgresql_up(database_url: str) -> bool:
-    """Say whether a PostgreSQL server answers; no login is made.
-
-    Args:
-        database_url: its host and port are used, `postgresql` and 5432 where it has none.
-    """
+    """Return whether the server of an address answers; no login is made."""
     try:
         parts = urlsplit(database_url)
         address = (parts.hostname or "postgresql", parts.port or 5432)

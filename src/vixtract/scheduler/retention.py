@@ -27,13 +27,7 @@ STOP_S = 2.0
 
 
 class Retention:
-    """Keeps the archive within its limits.
-
-    Args:
-        config: says how many days and how many runs of a schedule stay.
-        log_path: function of a run id: its log.
-        wall_clock: epoch seconds.
-    """
+    """Keeps the archive within its limits; `log_path` returns the log of a run id."""
 
     def __init__(
         self,
@@ -80,10 +74,7 @@ class Retention:
         return len(deleted)
 
     def remove_folders(self) -> bool:
-        """Have the runner delete folders of deleted runs, one block of them.
-
-        Returns: whether some are left that a later try may delete.
-        """
+        """Have the runner delete a block of folders; return whether some are left for later."""
         for run, owner in list_trash(self._database):
             if self._stopping.is_set():
                 return True

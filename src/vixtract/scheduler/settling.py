@@ -51,12 +51,7 @@ class Settler:
     def prepare(self, stored: StoredEvent, now: int) -> Settlement | None:
         """Return what is to be settled for an event, or None where there is nothing.
 
-        Slots of an event whose cursor is ahead of the clock are opened again: the clock was set
-        back.
-
-        Args:
-            stored: the event with its cursor.
-            now: epoch seconds.
+        Where the cursor is ahead of the clock, which was set back, slots are opened again.
         """
         event, cursor, until = stored.event, stored.cursor, now - self._delay_s
         if not event.enabled or not isinstance(event.timing, Mapping):
@@ -96,14 +91,7 @@ def find_due(event: Event, after: float, until: float) -> list[int]:
 def add_run(
     database: Database, identifier: str, event: Event, source: str, due_at: int | None, now: float
 ) -> None:
-    """Queue a run of an event.
-
-    Args:
-        event: as it is to run, parameters overridden where asked.
-        source: who or what started it, one line.
-        due_at: epoch seconds of its slot; None for a run by hand.
-        now: epoch seconds.
-    """
+    """Queue a run of an event, parameters overridden where asked; by hand, `due_at` is None."""
     run = runs.NewRun(
         id=identifier,
         event=event.id,
@@ -118,19 +106,14 @@ def add_run(
 
 
 def judge(code: int, *, stopped: bool) -> str:
-    """Return the outcome of a run that ended: succeeded, failed or aborted.
-
-    Args:
-        code: the job's code; 255 is a success with a warning.
-        stopped: whether it was told to end, by a person or with the engine.
-    """
+    """Return the outcome of a run: aborted when it was told to end, else succeeded or failed."""
     if stopped:
         return ABORTED
     return SUCCEEDED if code in GOOD_CODES else FAILED
 
 
 def may_run_again(run: Mapping[str, Any], crashes: int) -> bool:
-    """Say whether the slot of a run that was cut off is run again.
+    """Return whether the slot of a run that was cut off is run again.
 
     Args:
         run: row of the ledger, its job decoded.

@@ -44,14 +44,13 @@ def job_shape(
     pid: int | None = None,
     log_size: int = 0,
 ) -> dict[str, Any]:
-    """Show one run in full, except for its parameters.
+    """Show one run without its parameters, as Cronicle's job object with `state` added.
 
     Args:
-        now: epoch seconds, for the elapsed time of a run that has not ended.
+        now: time, for the elapsed time of a run that has not ended.
         report: what its plugin has reported so far; None takes what the ledger keeps.
         pid: process id of its plugin, while it runs.
         log_size: bytes of its log.
-    Returns: Cronicle's job object, with `state` (queued, running, waiting or done) added.
     """
     said: Mapping[str, Any] = run["result"] if report is None else report
     is_done = run["state"] == "done"
@@ -98,11 +97,7 @@ def history_shape(run: Mapping[str, Any], *, log_size: int = 0) -> dict[str, Any
 
 
 def recent_shape(run: Mapping[str, Any], title: str) -> dict[str, Any]:
-    """Show an ended run as a list of schedules does.
-
-    Args:
-        run: row of `recent_runs`.
-    """
+    """Show an ended run, a row of `recent_runs`, as a list of schedules does."""
     started = run["time_start"] or run["time_end"]
     return {
         "id": run["id"],

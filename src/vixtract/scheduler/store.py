@@ -59,22 +59,12 @@ class Caller:
 
 
 def hash_key(key: str) -> str:
-    """Return the hash that is stored of an API key.
-
-    A key is long and random, so a plain hash cannot be reversed; a slow one would be paid for on
-    every call.
-    """
+    """Return the hash that is stored of an API key: plain, because keys are long and random."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
-    """Return the caller that a key belongs to.
-
-    Args:
-        database: holds the hashes of further keys.
-        given: the key sent with the call.
-    Returns: the caller, or None if the key is unknown or inactive.
-    """
+    """Return the caller that a key belongs to, or None if it is unknown or inactive."""
     given_hash = hash_key(given)
     if hmac.compare_digest(given_hash, hash_key(api_key)):
         return Caller("vixtract", SERVICE_ACCOUNT, {"admin": 1})
@@ -85,28 +75,14 @@ def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
 
 
 def create_key(database: Database, caller: Caller, key: str, now: int) -> str:
-    """Store a further key, as a hash.
-
-    Args:
-        caller: title, author name and privileges of the key's user.
-        now: epoch seconds.
-    Returns: id of the key; of the existing one when the same key is there already.
-    """
-    identifier = "k" + secrets.token_hex(6)
+    """Store a further key, as a hash; return its id, the old one if the key is there already."""
+    identifier, privileges = "k" + secrets.token_hex(6), json.dumps(caller.privileges)
     with database.transaction() as connection:
         connection.execute(
             "INSERT INTO api_key VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (key_hash) DO UPDATE"
             " SET title = excluded.title, username = excluded.username, active = 1,"
             " privileges = excluded.privileges, modified = excluded.modified",
-            (
-                identifier,
-                caller.title,
-                hash_key(key),
-                caller.username,
-                json.dumps(caller.privileges),
-                now,
-                now,
-            ),
+            (identifier, caller.title, hash_key(key), caller.username, privileges, now, now),
         )
         row = database.row("SELECT id FROM api_key WHERE key_hash = ?", (hash_key(key),))
         return str(row["id"]) if row else identifier
@@ -142,11 +118,7 @@ def get_event(database: Database, *, id: str = "", title: str = "") -> StoredEve
 
 
 def find_next_due(database: Database, identifier: str, after: float) -> float | None:
-    """Return when an event is due next after a time, or None where it runs only by hand.
-
-    Args:
-        after: epoch seconds.
-    """
+    """Return when an event is due next after a time, or None where it runs only by hand."""
     stored = get_event(database, id=identifier)
     if stored is None or not stored.event.enabled:
         return None
@@ -154,31 +126,16 @@ def find_next_due(database: Database, identifier: str, after: float) -> float | 
 
 
 def put_event(database: Database, event: Event, cursor: int | None = None) -> None:
-    """Insert or replace an event.
-
-    Args:
-        event: checked event.
-        cursor: epoch seconds to settle slots from; None keeps the present one.
-    """
-    with database.transaction() as connection:
-        connection.execute(
-            "INSERT INTO event (id, title, username, enabled, body, cursor, created, modified)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " title = excluded.title, username = excluded.username, enabled = excluded.enabled,"
-            " body = excluded.body, modified = excluded.modified",
-            (
-                event.id,
-                event.title,
-                event.username,
-                event.enabled,
-                json.dumps(event.to_dict(), ensure_ascii=False),
-                cursor or 0,
-                event.created,
-                event.modified,
-            ),
-        )
-        if cursor is not None:
-            connection.execute("UPDATE event SET cursor = ? WHERE id = ?", (cursor, event.id))
+    """Insert or replace a checked event; a cursor of None keeps the present one."""
+    shape = event.to_dict()
+    database.execute(
+        "INSERT INTO event (id, title, username, enabled, body, cursor, created, modified) VALUES"
+        " (:id, :title, :username, :enabled, :body, coalesce(:cursor, 0), :created, :modified)"
+        " ON CONFLICT (id) DO UPDATE SET title = excluded.title, username = excluded.username,"
+        " enabled = excluded.enabled, body = excluded.body, modified = excluded.modified,"
+        " cursor = coalesce(:cursor, cursor)",
+        {**shape, "body": json.dumps(shape, ensure_ascii=False), "cursor": cursor},
+    )
 
 
 def delete_event(database: Database, identifier: str) -> None:

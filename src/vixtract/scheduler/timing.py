@@ -43,15 +43,7 @@ class TimingError(VixtractError):
 
 @dataclass(frozen=True)
 class Timing:
-    """A checked timing; a field of None matches everything.
-
-    Args:
-        months: 1-12.
-        days: days of the month, 1-31.
-        weekdays: 0 is Sunday, 6 is Saturday, as in Cronicle.
-        hours: 0-23, local.
-        minutes: 0-59.
-    """
+    """A checked timing; a field of None matches everything, weekday 0 is Sunday."""
 
     years: tuple[int, ...] | None = None
     months: tuple[int, ...] | None = None
@@ -87,12 +79,7 @@ class Timing:
 
 
 def check_timing(timing: object) -> list[str]:
-    """Return the problems with a timing as a client sent it.
-
-    Args:
-        timing: object of lists, or false/None for "on demand only".
-    Returns: one sentence for each problem; empty when the timing can be used.
-    """
+    """Return one sentence for each problem with a timing; false or None is "on demand only"."""
     if timing is None or timing is False:
         return []
     if not isinstance(timing, Mapping):
@@ -138,11 +125,7 @@ def build_timing(timing: Mapping[str, Sequence[int]]) -> Timing:
 
 @lru_cache(maxsize=64)
 def get_zone(name: str) -> ZoneInfo:
-    """Return a time zone by its name.
-
-    Raises:
-        TimingError: the zone is unknown.
-    """
+    """Return a time zone by its name; TimingError when it is unknown."""
     try:
         return ZoneInfo(name)
     # ValueError: absolute paths and "..", OSError: a directory such as "Europe".
@@ -153,14 +136,7 @@ def get_zone(name: str) -> ZoneInfo:
 
 
 def iterate_due(timing: Timing, zone: ZoneInfo, after: float) -> Iterator[int]:
-    """Yield the due times of a timing in order, each once.
-
-    Args:
-        timing: checked timing.
-        zone: zone that hours, days and the rest are meant in.
-        after: epoch seconds; only later times are yielded.
-    Returns: epoch seconds, full minutes; ends after HORIZON_YEARS.
-    """
+    """Yield the due times of a timing after a time in order, each once, for HORIZON_YEARS."""
     # One day back: where a whole day is skipped (Samoa, 2011), its slots fall on the next.
     first = datetime.fromtimestamp(after, zone).date() - timedelta(days=1)
     last = after
@@ -211,14 +187,13 @@ def _real_times(timing: Timing, zone: ZoneInfo, day: date) -> Iterator[int]:
 def next_due(
     timing: TimingInput, timezone_name: str, after: datetime, count: int = 1
 ) -> list[datetime]:
-    """List the next times an event is due.
+    """Return the next times an event is due, aware in its own zone, earliest first.
 
     Args:
         timing: Cronicle's timing object; false or None is never due, {} is due every minute.
         timezone_name: IANA name.
         after: aware; only later times are listed.
-        count: how many at most.
-    Returns: aware times in the event's own zone, earliest first, fewer if there are no more.
+        count: largest number of times.
     Raises:
         TimingError: the timing or the zone is invalid, or `after` has no zone.
     """

@@ -21,7 +21,6 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -39,11 +38,7 @@ _SETTLE_S = 1.0
 
 
 class Outlet(io.TextIOWrapper):
-    """Standard output or error: unbuffered, and in order with the other one.
-
-    Args:
-        number: descriptor, 1 or 2; a notebook may close it or point it elsewhere.
-    """
+    """Standard output or error, whatever a notebook does to 1 and 2: unbuffered, and in order."""
 
     _last: Outlet | None = None
 
@@ -271,8 +266,3 @@ def _finish(shell: Any) -> None:
         with contextlib.suppress(BaseException):
             if not file.closed and file.writable():
                 file.flush()
-
-
-def language_info(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a notebook keeps of its language."""
-    return dict(message["content"]["language_info"])

@@ -124,9 +124,8 @@ def join_pages() -> int:
     """Have the system keep the memory in pages of 2 MiB, of which a fork copies one entry each.
 
     A process that writes to one gets a copy of 4 KiB all the same. Systems before Linux 6.1 refuse,
-    and forks take twice as long there.
+    and forks take twice as long there. Returns the number of pages joined.
 
-    Returns: pages joined.
     Source: https://man7.org/linux/man-pages/man2/madvise.2.html (MADV_COLLAPSE)
     """
     libc = ctypes.CDLL(None)

@@ -24,7 +24,8 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_
 _UNANSWERED_MS = 30_000
 
 
-def _context(side: int, key: str) -> ssl.SSLContext:
+def make_context(side: int, key: str) -> ssl.SSLContext:
+    """Make the TLS settings of one side: PROTOCOL_TLS_CLIENT or PROTOCOL_TLS_SERVER of `ssl`."""
     context = ssl.SSLContext(side)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -38,16 +39,6 @@ def _context(side: int, key: str) -> ssl.SSLContext:
         # An empty key refuses the connection.
         context.set_psk_server_callback(lambda name: secret if name == IDENTITY else b"")
     return context
-
-
-def client_context(key: str) -> ssl.SSLContext:
-    """Make the appliance's end."""
-    return _context(ssl.PROTOCOL_TLS_CLIENT, key)
-
-
-def server_context(key: str) -> ssl.SSLContext:
-    """Make the worker's end."""
-    return _context(ssl.PROTOCOL_TLS_SERVER, key)
 
 
 def keep_alive(connection: socket.socket) -> None:
@@ -67,17 +58,14 @@ def connect(address: tuple[str, int], key: str) -> ssl.SSLSocket:
     plain = socket.create_connection(address, CONNECT_S)
     try:
         keep_alive(plain)
-        return client_context(key).wrap_socket(plain)
+        return make_context(ssl.PROTOCOL_TLS_CLIENT, key).wrap_socket(plain)
     except OSError:
         plain.close()
         raise
 
 
 def read_line(connection: socket.socket, limit: int = 4096) -> bytes:
-    """Read one line and nothing after it, within the timeout of a blocking connection.
-
-    Returns: the line without its end; shorter where the connection closed.
-    """
+    """Return one line without its end, or what came before the connection closed."""
     line = bytearray()
     while len(line) < limit:
         byte = connection.recv(1)

@@ -20,7 +20,7 @@ from pathlib import Path
 from vixtract.errors import SettingsError
 from vixtract.processes.questions import UnansweredError, connect, encode
 from vixtract.runner.protocol import SOCKET
-from vixtract.runner.workers.connection import PORT, Pump, keep_alive, server_context
+from vixtract.runner.workers.connection import PORT, Pump, keep_alive, make_context
 from vixtract.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,15 +32,10 @@ _RUNNER_S = 10.0
 
 
 class WorkerServer:
-    """Accepts connections.
-
-    Args:
-        max_jobs: runs at the same time; more get the answer `busy`.
-        runner: socket of this machine's runner.
-    """
+    """Accepts connections for at most `max_jobs` runs at a time; more get the answer `busy`."""
 
     def __init__(self, key: str, max_jobs: int, runner: Path = SOCKET) -> None:
-        self._context = server_context(key)
+        self._context = make_context(ssl.PROTOCOL_TLS_SERVER, key)
         self._places = threading.BoundedSemaphore(max(1, max_jobs))
         self._strangers = threading.BoundedSemaphore(MAX_STRANGERS)
         self._runner = runner

@@ -19,9 +19,7 @@ logger = logging.getLogger(__name__)
 class Alarms:
     """The next due time of every event; may be used from any thread.
 
-    Args:
-        wall_clock: epoch seconds.
-        on_change: called when an alarm was set that may be earlier than all others.
+    `on_change` is called when an alarm was set that may be earlier than all others.
     """
 
     def __init__(self, wall_clock: Callable[[], float], on_change: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ without its code.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -178,11 +179,7 @@ def show_config(engine: EmbeddedEngine) -> Answer:
 
 
 def find_run(engine: EmbeddedEngine, caller: Caller, identifier: str) -> dict[str, Any]:
-    """Return a run that the caller may see.
-
-    Raises:
-        ApiError: there is none, or it is another author's and the key is no admin's.
-    """
+    """Return a run that the caller may see, or raise ApiError."""
     run = runs.get_run(engine.database, identifier)
     if run is None or not caller.owns(run["username"]):
         raise ApiError("job", f"Failed to fetch job details: no job {identifier}")
@@ -285,12 +282,9 @@ def _get_queue(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]
     waiting = [
         run for run in runs.open_runs(engine.database, "queued") if caller.owns(run["username"])
     ]
-    queues: dict[str, int] = {}
-    for run in waiting:
-        queues[run["event"]] = queues.get(run["event"], 0) + 1
     offset, limit = get_number(params, "offset", 0), get_limit(params, 100)
     rows = [queue_shape(run) for run in waiting[offset : offset + limit]]
-    return {**page(rows, len(waiting)), "queues": queues}
+    return {**page(rows, len(waiting)), "queues": Counter(run["event"] for run in waiting)}
 
 
 def _flush_event_queue(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:

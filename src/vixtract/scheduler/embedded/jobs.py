@@ -27,11 +27,7 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class JobIds:
-    """Job ids that are unique and sort by time: j and the milliseconds in base 36.
-
-    Args:
-        last: greatest id ever given, or an empty text.
-    """
+    """Job ids that are unique and sort by time: j and the milliseconds in base 36."""
 
     def __init__(self, last: str = "") -> None:
         self._last = int(last[1:], 36) if last else 0
@@ -50,11 +46,7 @@ class JobIds:
 
 @dataclass
 class Attempt:
-    """One attempt at a run, while it lasts.
-
-    Args:
-        run: the run's row.
-    """
+    """One attempt at a run (a row of the ledger), while it lasts."""
 
     run: Mapping[str, Any]
     process: PluginProcess
@@ -64,10 +56,7 @@ class Attempt:
 class Jobs:
     """Starts attempts and records how they end.
 
-    Args:
-        config: limits and command line of the plugins.
-        on_end: called after each attempt, when its place is free again.
-        wall_clock: epoch seconds.
+    `on_end` is called after each attempt, when its place is free again.
     """
 
     def __init__(
@@ -84,22 +73,18 @@ class Jobs:
         self._clock = wall_clock
         self._threads: dict[str, threading.Thread] = {}
         self._guard = threading.Lock()
-        self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    @property
-    def log_dir(self) -> Path:
-        """Folder of the job logs."""
-        return self.config.data_dir / "logs" / "jobs"
+        self._log_dir = config.data_dir / "logs" / "jobs"
+        self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def log_path(self, run: str) -> Path:
         """Return the log file of a run."""
-        return self.log_dir / f"{run}.log"
+        return self._log_dir / f"{run}.log"
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Start an attempt at a run that was marked running; returns at once."""
         call = PluginCall(
             (*self.config.plugin_command, PLUGIN_WORDS[run["job"]["plugin"]]),
-            self._environment(run),
+            {**self.config.plugin_environment, "JOB_ID": run["id"], "JOB_EVENT": run["event"]},
             self._message(run),
             run["job"]["timeout"] or self.config.job_timeout_s,
         )
@@ -119,19 +104,13 @@ class Jobs:
             return attempt is not None
 
     def stop_all(self, reason: str, timeout_s: float) -> bool:
-        """End all attempts because the engine stops.
-
-        Returns: whether all of them had ended, and were recorded, within the time.
-        """
+        """End all attempts, because the engine stops; return whether all ended in time."""
         deadline = time.monotonic() + timeout_s
         for run in list(self.active):
             self.stop(run, "shutdown", reason)
         for thread in list(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
         return not self.active
-
-    def _environment(self, run: Mapping[str, Any]) -> dict[str, str]:
-        return {**self.config.plugin_environment, "JOB_ID": run["id"], "JOB_EVENT": run["event"]}
 
     def _message(self, run: Mapping[str, Any]) -> dict[str, Any]:
         job = run["job"]

@@ -67,12 +67,7 @@ class PluginResult:
 
 
 class JobLog:
-    """A job's log file, append-only and limited in size.
-
-    Args:
-        path: file; made if absent, continued if there.
-        limit: bytes after which output is dropped and a line says so.
-    """
+    """A job's log file, append-only; output after `limit` bytes is dropped, and a line says so."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._file = path.open("ab", buffering=0)
@@ -116,11 +111,7 @@ class PluginProcess:
         self._skipping = False
 
     def stop(self, kind: str, reason: str) -> None:
-        """Ask the process to end: SIGTERM now, SIGKILL after KILL_AFTER_S.
-
-        Args:
-            kind: abort, timeout or shutdown; the first caller's counts.
-        """
+        """Send SIGTERM soon, SIGKILL after KILL_AFTER_S; the first kind and reason count."""
         if not self._stop[0]:
             self._stop = (kind, reason)
 
@@ -132,9 +123,8 @@ class PluginProcess:
     def run(self, on_started: Callable[[int, int], None]) -> PluginResult:
         """Run the plugin to its end.
 
-        Args:
-            on_started: called with pid and start time before the plugin is told its job, so that
-                a process that knows its job is always on record.
+        `on_started` is called with pid and start time before the plugin is told its job, so that a
+        process that knows its job is always on record.
         """
         try:
             process = subprocess.Popen(
