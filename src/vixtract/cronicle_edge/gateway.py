@@ -1,6 +1,6 @@
 """What stands on port 3012: the contract for keys, Cronicle's page for administrators.
 
-Everybody of the compose network and every job of this container can reach it, so the list of what
+Every container of the compose network and every job of this one can reach it, so the list of what
 is let through is here as well as in nginx.
 """
 

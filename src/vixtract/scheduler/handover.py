@@ -64,21 +64,14 @@ def hand_over(
     """
     changed = []
     for event in _events_of(scheduler, name):
-        author = str(event.get("username") or "")
-        params = dict(event.get("params") or {})
-        if find_owner(params, author) == name:
-            params["owner"] = to
-            if params.get("notebook"):
-                params["notebook"] = _move_path(str(params["notebook"]), name, to, folder)
-        change = {
-            "id": event["id"],
-            "params": params,
-            "username": to if author == name else author,
-            "enabled": int(event["id"] in enabled or bool(event.get("enabled"))),
-        }
+        change = _reassign(event, name, to)
+        params = change["params"]
+        if _owner(event) == name and params.get("notebook"):
+            params["notebook"] = _move_path(str(params["notebook"]), name, to, folder)
+        change["enabled"] = int(event["id"] in enabled or bool(event.get("enabled")))
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
-    _disown(scheduler, name, to)
+    scheduler.call("disown_runs", {"username": name, "to": to})
     return ScheduleChanges(tuple(changed))
 
 
@@ -86,22 +79,13 @@ def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> Sc
     """Leave a person's schedules switched off, to be seen by administrators alone."""
     changed = []
     for event in _events_of(scheduler, name):
-        author = str(event.get("username") or "")
-        params = dict(event.get("params") or {})
-        owner = find_owner(params, author)
-        if owner == name:
-            params["owner"] = SERVICE_ACCOUNT
+        author, owner = event.get("username") or "", _owner(event)
         note = f"{name} was removed on {now:%Y-%m-%d}; author was {author}, owner {owner}."
-        change = {
-            "id": event["id"],
-            "params": params,
-            "username": SERVICE_ACCOUNT if author == name else author,
-            "enabled": 0,
-            "notes": f"{event.get('notes') or ''}\n{note}".strip(),
-        }
+        notes = f"{event.get('notes') or ''}\n{note}".strip()
+        change = {**_reassign(event, name, SERVICE_ACCOUNT), "enabled": 0, "notes": notes}
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
-    _disown(scheduler, name, SERVICE_ACCOUNT)
+    scheduler.call("disown_runs", {"username": name, "to": SERVICE_ACCOUNT})
     return ScheduleChanges(tuple(changed))
 
 
@@ -112,6 +96,13 @@ def delete_keys(scheduler: SchedulerClient, name: str) -> int:
     for identifier in mine:
         scheduler.call("delete_api_key", {"id": identifier})
     return len(mine)
+
+
+def _reassign(event: Mapping[str, Any], name: str, to: str) -> dict[str, Any]:
+    author, params = str(event.get("username") or ""), dict(event.get("params") or {})
+    if _owner(event) == name:
+        params["owner"] = to
+    return {"id": event["id"], "params": params, "username": to if author == name else author}
 
 
 def _events_of(scheduler: SchedulerClient, name: str) -> list[dict[str, Any]]:
@@ -163,11 +154,6 @@ def _jobs_of(scheduler: SchedulerClient, name: str, events: set[str]) -> set[str
         if name in (job.get("username"), job.get("owner"), _owner(job))
         or job.get("event") in events
     }
-
-
-def _disown(scheduler: SchedulerClient, name: str, to: str) -> None:
-    """Take the name out of ended runs: a later person of that name must not see them."""
-    scheduler.call("disown_runs", {"username": name, "to": to})
 
 
 def _move_path(path: str, name: str, to: str, folder: str) -> str:

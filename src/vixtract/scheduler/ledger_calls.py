@@ -171,6 +171,7 @@ def _delete_api_key(backend: Backend, caller: Caller, params: Mapping[str, Any])
 
 def _disown_runs(backend: Backend, caller: Caller, params: Mapping[str, Any]) -> Answer:
     """Put another name on the runs of a person who left; Cronicle lacks this call."""
+    # A later person of the same name must not see them.
     require(caller, "admin")
     name, to = params.get("username"), params.get("to")
     for username in (name, to):

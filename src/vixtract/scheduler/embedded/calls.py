@@ -18,6 +18,7 @@ from vixtract.scheduler import store
 from vixtract.scheduler.api import (
     Answer,
     ApiError,
+    add_event,
     build_event,
     check_values,
     choose_author,
@@ -67,16 +68,8 @@ def _create_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, A
     check_values(params, partial=False)
     now = int(engine.now())
     event = build_event(params, caller, engine.config, now)
-    with engine.database.transaction():
-        taken = store.get_event(engine.database, id=event.id) or store.get_event(
-            engine.database, title=event.title
-        )
-        if taken is not None:
-            raise ApiError(
-                "event", f'Event with title "{event.title}" or id ({event.id}) already exists'
-            )
-        # The minute that has begun is over, the next one counts: as in Cronicle.
-        store.put_event(engine.database, event, now - now % 60)
+    # The minute that has begun is over, the next one counts: as in Cronicle.
+    add_event(engine.database, event, now - now % 60)
     engine.alarms.set(event)
     logger.info("event %s (%s) created by %s", event.id, event.title, caller.title)
     return {"id": event.id}
