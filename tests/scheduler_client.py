@@ -15,6 +15,18 @@ LIMBO_S = 5.0
 class JobClient(SchedulerClient):
     """A client that also starts jobs, waits for them and aborts them."""
 
+    def status(self) -> dict[str, Any]:
+        """Return the state of the engine and its neighbours."""
+        return self.call("status")
+
+    def get_event(self, event: str) -> dict[str, Any]:
+        """Return one event by its id."""
+        return cast("dict[str, Any]", self.call("get_event", {"id": event})["event"])
+
+    def delete_event(self, event: str) -> None:
+        """Delete an event that has no running jobs."""
+        self.call("delete_event", {"id": event})
+
     def run_event(self, event: str, params: Mapping[str, Any] | None = None) -> str:
         """Run an event now.
 

@@ -667,6 +667,11 @@ def test_refuses_wrong_settings(setting: str, words: str) -> None:
         assert words in logs(container)
 
 
+def test_takes_an_old_name_of_a_time_zone() -> None:
+    with front_door("-e", "TZ=US/Pacific") as one:
+        assert docker("exec", one.container, "date", "+%Z").stdout.strip() in ("PST", "PDT")
+
+
 # --- the process ---
 
 

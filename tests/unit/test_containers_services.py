@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from vixtract.containers import services
+from vixtract.containers import cronicle, services
 from vixtract.containers.cronicle import limit_rate
 from vixtract.containers.services import Service, ServiceKeeper, describe_exit, run_container
 from vixtract.errors import SettingsError, UsageError
@@ -130,9 +131,24 @@ def test_a_container_that_cannot_start_says_why_and_ends_with_3_or_more(capsys):
     assert run_container(misuse) == 3
 
 
-@pytest.mark.parametrize(("code", "words"), [(1, "code 1"), (0, "code 0"), (-9, "SIGKILL")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(1, "code 1"), (0, "code 0"), (-9, "SIGKILL"), (-40, "signal 40")]
+)
 def test_exit_codes_are_put_into_words(code, words):
     assert describe_exit(code) == words
+
+
+def test_a_full_disk_does_not_keep_services_from_their_stop(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(cronicle, "EDGE", tmp_path)
+    cronicle.mark_stopping()
+    assert (tmp_path / "stopping").read_text() == ""
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cronicle, "write_whole", fail)
+    cronicle.mark_stopping()
+    assert "No space left" in caplog.text
 
 
 def test_a_step_is_carried_out_once_in_a_period():

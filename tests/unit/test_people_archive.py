@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from tests.waiting import wait_until
 from vixtract.people import accounts, archive
 from vixtract.people.archive import ArchiveError
 from vixtract.runner.accounts import move_runs
@@ -39,6 +40,19 @@ def test_home_is_packed_where_root_alone_reads(homes):
     assert not (homes / ".vixtract/archive/anna.2001").exists()
     assert archive.pack(homes) == [], "a second run finds nothing"
     assert archive.take_home("anna", homes, "archive") is None
+
+
+def test_a_home_that_takes_too_long_to_pack_is_packed_at_the_next_try(homes, monkeypatch, caplog):
+    monkeypatch.setattr(archive, "PACK_S", 0)
+    moved = archive.take_home("anna", homes, "archive")
+    packer = archive.Packer(homes)
+    packer.start()
+    wait_until(lambda: "stay unpacked" in caplog.text, "the message", interval_s=0.02)
+    assert moved.is_dir()
+    monkeypatch.setattr(archive, "PACK_S", 60)
+    packer.wake()
+    wait_until(lambda: not moved.exists(), "the packing", interval_s=0.02)
+    assert moved.with_name(f"{moved.name}.tar.gz").is_file()
 
 
 def test_uid_of_somebody_who_left_is_not_given_out_again(homes):

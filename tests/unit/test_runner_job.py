@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vixtract.errors import RequestError
+from vixtract.people.roles import login_environment
 from vixtract.processes.questions import encode
+from vixtract.runner.config import RunnerConfig
+from vixtract.runner.environment import received_database
 from vixtract.runner.job import build_request, script_owners
 from vixtract.runner.protocol import RunRequest, parse_request
 
@@ -127,3 +130,14 @@ def test_no_bytes_upset_the_parser(data):
 def test_deep_nesting_is_a_refusal():
     with pytest.raises(RequestError):
         parse_request(b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("host", "place"), [("10.0.0.7", "10.0.0.7:5433"), ("fd00::7", "[fd00::7]:5433")]
+)
+def test_a_worker_reaches_postgresql_by_its_own_address(host, place):
+    given = login_environment("anna", "secret", host="postgresql", port=5432)
+    found = received_database(given, RunnerConfig(postgresql=(host, 5433)))
+    assert (found["PGHOST"], found["PGPORT"], found["PGUSER"]) == (host, "5433", "anna")
+    assert found["DATABASE_URL"] == f"postgresql+psycopg2://anna:secret@{place}/etl"
+    assert received_database({}, RunnerConfig()) == {}

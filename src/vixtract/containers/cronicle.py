@@ -102,8 +102,12 @@ def limit_rate(step: Callable[[], None], period_s: float) -> Callable[[], None]:
 
 def mark_stopping() -> None:
     """Tell Cronicle's jobs that they end with the engine, and that no person has aborted them."""
-    if EDGE.is_dir():
-        write_whole(EDGE / "stopping", "", mode=0o644)
+    try:
+        if EDGE.is_dir():
+            write_whole(EDGE / "stopping", "", mode=0o644)
+    except OSError as error:
+        # On a full disk too, the services are stopped in order.
+        log.warning("Jobs are not told that their engine stops: %s", error)
 
 
 def prepare(config: RunnerConfig, data: Path = DATA) -> dict[str, str]:

@@ -174,4 +174,6 @@ def run_container(build: Callable[[], ServiceKeeper]) -> int:
 
 def describe_exit(code: int) -> str:
     """Return the words for a return code of subprocess: `code 1` or `SIGKILL`."""
-    return f"code {code}" if code >= 0 else signal.Signals(-code).name
+    # Not every signal has a name.
+    names = (number.name for number in signal.Signals if number == -code)
+    return f"code {code}" if code >= 0 else next(names, f"signal {-code}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
-from functools import partial
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,20 +17,15 @@ from vixtract.cronicle_edge.gateway import Gateway
 from vixtract.cronicle_edge.people import People
 from vixtract.cronicle_edge.reconcile import Reconciler
 from vixtract.cronicle_edge.upstream import Upstream, UpstreamError
-from vixtract.errors import VixtractError
 from vixtract.ledger.database import Database
-from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.api import ApiError
-from vixtract.scheduler.config import EngineConfig, load_config
-from vixtract.scheduler.notify import Notifier
+from vixtract.scheduler.config import EngineConfig
 from vixtract.scheduler.probes import CachedProbe, is_postgresql_up, is_runner_up
-from vixtract.scheduler.store import find_next_due
+from vixtract.scheduler.service import DRAIN_S, run_service
 
 logger = logging.getLogger("vixtract.cronicle_edge")
 
 MAX_HEAD = 32 * 1024
-# Seconds that open requests get at the end.
-DRAIN_S = 1
 
 
 class Status:
@@ -93,53 +86,22 @@ def build_server(gateway: Gateway, host: str, port: int) -> uvicorn.Config:
     )
 
 
-def _serve(gateway: Gateway, config: EngineConfig) -> None:
-    # uvicorn raises the signal that stopped it once more when it is done; the ledger is still to be
-    # closed then, and an orderly stop is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    logger.info("listening on %s:%d for Cronicle", config.host, config.port)
-    uvicorn.Server(build_server(gateway, config.host, config.port)).run()
-
-
-def main() -> int:
-    """Run until SIGTERM; returns the exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    os.umask(0o077)
-    try:
-        config = load_config(os.environ)
-        paths.EDGE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = Database(paths.LEDGER)
-    except VixtractError as error:
-        logger.error("%s", error.message)
-        logger.error("%s", error.hint)
-        return error.exit_code
+def serve(config: EngineConfig, database: Database) -> None:
+    """Run the gateway and the reconciler until SIGTERM or SIGINT."""
+    paths.EDGE.mkdir(mode=0o700, parents=True, exist_ok=True)
     upstream = Upstream(os.environ["CRONICLE_SESSION"])
     contract = Contract(upstream, database, config)
     people = People(upstream)
     reconciler = Reconciler(contract, people, config)
-    mirror = None
-    if config.database_url:
-        mirror = Mirror(database, config.database_url, partial(find_next_due, database))
     gateway = Gateway(contract, people, Status(config, contract), reconciler.look)
     people.on_end = gateway.cut_websockets
-    notifier = Notifier(database, config.notify)
-    notifier.start()
     reconciler.start()
-    if mirror is not None:
-        mirror.start()
     try:
-        _serve(gateway, config)
+        logger.info("listening on %s:%d for Cronicle", config.host, config.port)
+        uvicorn.Server(build_server(gateway, config.host, config.port)).run()
     finally:
         reconciler.stop()
-        notifier.stop()
-        if mirror is not None:
-            mirror.stop()
-        database.close()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_service(serve))

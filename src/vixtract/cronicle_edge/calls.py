@@ -24,6 +24,7 @@ from vixtract.scheduler import api, store
 from vixtract.scheduler.api import (
     Answer,
     ApiError,
+    add_event,
     build_event,
     choose_cursor,
     get_id,
@@ -152,14 +153,9 @@ class Contract:
         Raises:
             ApiError: the id or title is taken, or Cronicle refused.
         """
-        taken = f'Event with title "{event.title}" or id ({event.id}) already exists'
         with self.lock:
-            known = store.get_event(self.database, id=event.id)
-            named = store.get_event(self.database, title=event.title)
-            if known is not None or named is not None:
-                raise ApiError("event", taken)
             # First here: a job that starts at once must find its author.
-            store.put_event(self.database, event, cursor)
+            add_event(self.database, event, cursor)
             try:
                 self.put(event)
             except ApiError:

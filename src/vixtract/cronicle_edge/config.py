@@ -59,45 +59,39 @@ def build_user(name: str, password: str, full_name: str = "") -> dict[str, Any]:
     }
 
 
+def _build_field(
+    name: str, title: str, size: int, *, value: str = "", is_area: bool = False
+) -> dict[str, Any]:
+    extent = {"type": "textarea", "rows": size} if is_area else {"type": "text", "size": size}
+    return {"id": name, **extent, "title": title, "value": value}
+
+
 def build_plugins() -> list[dict[str, Any]]:
     """Build the records of the two plugins, which run under an account that is not root."""
+    owner = _build_field("owner", "Owner", 20)
     notebook = [
-        {"id": "notebook", "type": "text", "size": 60, "title": "Notebook", "value": ""},
-        {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
-        {
-            "id": "parameters",
-            "type": "textarea",
-            "rows": 4,
-            "title": "Parameters, JSON",
-            "value": "",
-        },
-        {"id": "kernel", "type": "text", "size": 20, "title": "Kernel", "value": ""},
-        {"id": "memory_mb", "type": "text", "size": 8, "title": "Memory, MiB", "value": "0"},
-        {"id": "pinned", "type": "text", "size": 64, "title": "Pinned version", "value": ""},
+        _build_field("notebook", "Notebook", 60),
+        owner,
+        _build_field("parameters", "Parameters, JSON", 4, is_area=True),
+        _build_field("kernel", "Kernel", 20),
+        _build_field("memory_mb", "Memory, MiB", 8, value="0"),
+        _build_field("pinned", "Pinned version", 64),
     ]
-    shell = [
-        {
-            "id": "script",
-            "type": "textarea",
-            "rows": 10,
-            "title": "Script",
-            "value": "#!/bin/bash\n",
-        },
-        {"id": "owner", "type": "text", "size": 20, "title": "Owner", "value": ""},
-    ]
-    words = {"notebook": ("notebook", notebook), "shellplug": ("shell", shell)}
+    shell = [_build_field("script", "Script", 10, value="#!/bin/bash\n", is_area=True), owner]
+    # The word of the command line, and the fields.
+    plugins = {"notebook": ("notebook", notebook), "shellplug": ("shell", shell)}
     return [
         {
             "id": name,
             "title": title,
             "enabled": 1,
-            "command": f"{paths.PLUGIN_COMMAND} {words[name][0]}",
+            "command": f"{paths.PLUGIN_COMMAND} {plugins[name][0]}",
             "uid": "cronicle",
             "cwd": "/",
             "username": paths.SERVICE_USER,
             "created": 1,
             "modified": 1,
-            "params": words[name][1],
+            "params": plugins[name][1],
         }
         for name, title in PLUGINS.items()
     ]
@@ -105,9 +99,11 @@ def build_plugins() -> list[dict[str, Any]]:
 
 def build_setup(admin_password: str) -> dict[str, Any]:
     """Build what Cronicle puts into an empty storage: no demo items, nothing that runs as root."""
+    # The appliance's own account has a random password, which is not kept.
+    service = build_user(paths.SERVICE_USER, secrets.token_hex(20), "ViXtract")
     steps: list[list[Any]] = [
         ["put", f"users/{paths.ADMIN_USER}", build_user(paths.ADMIN_USER, admin_password)],
-        ["put", f"users/{paths.SERVICE_USER}", build_service_user()],
+        ["put", f"users/{paths.SERVICE_USER}", service],
         ["listCreate", "global/users", {"page_size": 100}],
         ["listPush", "global/users", {"username": paths.ADMIN_USER}],
         ["listPush", "global/users", {"username": paths.SERVICE_USER}],
@@ -117,9 +113,10 @@ def build_setup(admin_password: str) -> dict[str, Any]:
     secret = {"id": "globalenv", "encrypted": True, "target": None, "form": "props", "created": 1}
     steps += [["listPush", "global/secrets", secret]]
     steps += [["listPush", "global/plugins", plugin] for plugin in build_plugins()]
+    category = {"enabled": 1, "username": paths.SERVICE_USER, "created": 1, "modified": 1}
     steps += [
-        ["listPush", "global/categories", build_category(name, title)]
-        for name, title in CATEGORIES.items()
+        ["listPush", "global/categories", {"id": i, "title": t, **category, "max_children": 0}]
+        for i, t in CATEGORIES.items()
     ]
     groups = [("maingrp", "Manager Group", "_HOSTNAME_", 1), ("allgrp", "All Servers", ".+", 0)]
     groups += [WORKERS_GROUP]
@@ -131,24 +128,6 @@ def build_setup(admin_password: str) -> dict[str, Any]:
     steps += [["listPush", "global/servers", {"hostname": "_HOSTNAME_", "ip": "_IP_"}]]
     steps += [["listCreate", "global/conf_keys", {}]]
     return {"storage": steps}
-
-
-def build_category(name: str, title: str) -> dict[str, Any]:
-    """Build a category's record."""
-    return {
-        "id": name,
-        "title": title,
-        "enabled": 1,
-        "username": paths.SERVICE_USER,
-        "created": 1,
-        "modified": 1,
-        "max_children": 0,
-    }
-
-
-def build_service_user() -> dict[str, Any]:
-    """Build the record of the appliance's account; its password is random and not kept."""
-    return build_user(paths.SERVICE_USER, secrets.token_hex(20), "ViXtract")
 
 
 def build_session(identifier: str) -> dict[str, Any]:
@@ -168,8 +147,8 @@ def build_session(identifier: str) -> dict[str, Any]:
     }
 
 
-def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> dict[str, Any]:
-    """Build Cronicle's configuration; an aborted plugin is killed after `kill_after_s` seconds."""
+def build_config(secret_key: str, oauth_secret: str) -> dict[str, Any]:
+    """Build Cronicle's configuration."""
     return {
         "base_app_url": "",
         "base_path": paths.BASE_PATH,
@@ -188,7 +167,7 @@ def build_config(secret_key: str, oauth_secret: str, kill_after_s: int = 12) -> 
         "maintenance": "04:00",
         "list_row_max": HISTORY_ROWS,
         "job_data_expire_days": 180,
-        "child_kill_timeout": kill_after_s,
+        "child_kill_timeout": 12,
         "dead_job_timeout": 120,
         "manager_ping_freq": 20,
         "manager_ping_timeout": 60,

@@ -214,10 +214,6 @@ class Forwarder:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(cut)
 
-    async def close(self) -> None:
-        """Close the connections to Cronicle."""
-        await self._transport.aclose()
-
 
 async def _copy_to_cronicle(client: WebSocket, upstream: ClientConnection) -> None:
     with contextlib.suppress(ConnectionClosed):

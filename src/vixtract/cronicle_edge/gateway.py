@@ -1,6 +1,6 @@
 """What stands on port 3012: the contract for keys, Cronicle's page for administrators.
 
-Everybody of the compose network and every job of this container can reach it, so the list of what
+Every container of the compose network and every job of this one can reach it, so the list of what
 is let through is here as well as in nginx.
 """
 
@@ -28,8 +28,8 @@ from vixtract.cronicle_edge.people import HubUserError, People
 from vixtract.cronicle_edge.plugins import show_title
 from vixtract.cronicle_edge.shapes import MESSAGES
 from vixtract.errors import VixtractError
-from vixtract.scheduler.api import ApiError, get_id
-from vixtract.scheduler.events import FIELDS, PLUGINS, check_event
+from vixtract.scheduler.api import ApiError, check_values, get_id
+from vixtract.scheduler.events import FIELDS, PLUGINS
 
 logger = logging.getLogger(__name__)
 
@@ -274,14 +274,13 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in params.items() if k in FIELDS and k not in MESSAGES and v is not None}
     if isinstance(kept.get("title"), str):
         kept["title"] = show_title(kept["title"])
-    if name != "run_event":
-        lost = next((k for k in _NOT_HERE if params.get(k)), None)
-        if lost:
-            raise ApiError("api", f"{lost} cannot be set on this page. {_NOT_HERE[lost]}")
     if name == "run_event":
         kept = {k: kept[k] for k in ("id", "title", "params") if k in kept}
         plugin = str(params.get("plugin") or "")
     else:
+        lost = next((k for k in _NOT_HERE if params.get(k)), None)
+        if lost:
+            raise ApiError("api", f"{lost} cannot be set on this page. {_NOT_HERE[lost]}")
         plugin = str(kept.get("plugin") or "")
         kept.update({k: params[k] for k in ("reset_cursor", "abort_jobs") if params.get(k)})
         kept.pop("created", None)
@@ -291,9 +290,7 @@ def clean_change(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("timing", False) is None:
         kept["timing"] = False
     checked = {k: v for k, v in kept.items() if not (name == "run_event" and k in ("id", "title"))}
-    problems = check_event(checked, partial=name != "create_event")
-    if problems:
-        raise ApiError("api", "; ".join(str(problem) for problem in problems))
+    check_values(checked, partial=name != "create_event")
     return kept
 
 

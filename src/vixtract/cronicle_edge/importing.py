@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -259,10 +260,10 @@ def main() -> int:
         export = read_export(text.decode("utf-8", "replace"))
         key = Path("/srv/secrets/api_key").read_text(encoding="ascii").strip()
         client = SchedulerClient("http://127.0.0.1:3012/cronicle", key, 30)
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         done = import_events(export, None if options.dry_run else client, options.owner, _is_person)
         for word, title, remark in done:
-            counts[word] = counts.get(word, 0) + 1
+            counts[word] += 1
             say(f"{word:9} {title}: {remark}\n")
         for line in list_others(export, _is_person):
             say(f"{'left':9} {line}\n")
@@ -270,7 +271,7 @@ def main() -> int:
         sys.stderr.write(f"{getattr(error, 'message', error)}\n{getattr(error, 'hint', '')}\n")
         return 2
     say(", ".join(f"{count} {word}" for word, count in sorted(counts.items())) + "\n")
-    return 1 if counts.get("refused") else 0
+    return 1 if counts["refused"] else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,9 @@ class People:
         #: Called after sessions were ended: who was connected has to show a session again.
         self.on_end: Callable[[], None] = lambda: None
 
-    def _read(self) -> Mapping[str, Any]:
-        try:
-            content = json.loads(self._admins.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
     def list_admins(self) -> list[str]:
         """Return the Hub's administrators whose names Cronicle takes as they are."""
-        named = self._read().get("admins", [])
+        named = sessions.read_object(self._admins).get("admins", [])
         return [name for name in named if isinstance(name, str) and is_plain(name)]
 
     def admit(self, authorization: str) -> str:
@@ -123,7 +116,7 @@ class People:
 
     def _end_stale(self) -> None:
         """End the sessions of those whose logins the Hub has ended, as after a new password."""
-        stamps = self._read().get("stamps")
+        stamps = sessions.read_object(self._admins).get("stamps")
         # The Hub of an older version writes none.
         if not isinstance(stamps, dict):
             return

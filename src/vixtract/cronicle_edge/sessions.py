@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vixtract.cronicle_edge import paths
 from vixtract.cronicle_edge.upstream import Upstream
@@ -18,15 +19,21 @@ from vixtract.files import write_whole
 logger = logging.getLogger(__name__)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def find_sessions(username: str, storage: Path = paths.STORAGE) -> list[str]:
     """Return the ids of a person's sessions."""
     found = []
     for path in (storage / "sessions").rglob("*.json"):
-        try:
-            session = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(session, dict) and session.get("username") == username and session.get("id"):
+        session = read_object(path)
+        if session.get("username") == username and session.get("id"):
             found.append(str(session["id"]))
     return found
 
@@ -49,11 +56,7 @@ class Stamps:
 
     def read(self) -> dict[str, str]:
         """Return the noted stamps by name."""
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return {str(k): str(v) for k, v in content.items()} if isinstance(content, dict) else {}
+        return {name: str(stamp) for name, stamp in read_object(self._path).items()}
 
     def find_changed(self, present: Mapping[str, str]) -> list[str]:
         """Name those whose logins the Hub has ended, or who are gone, since they were noted."""

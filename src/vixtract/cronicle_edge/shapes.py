@@ -11,13 +11,14 @@ from vixtract.ledger import runs
 from vixtract.ledger.database import Database
 from vixtract.ledger.slots import FAILED, SUCCEEDED
 from vixtract.scheduler import store
-from vixtract.scheduler.events import FIELDS, PLUGINS, Event
+from vixtract.scheduler.events import FIELDS, NUMBERS, PLUGINS, Event
 
 # Kept in the ledger alone: the appliance's own notifier sends these messages under both engines,
 # and Cronicle would send them a second time.
 MESSAGES = ("notify_success", "notify_fail", "web_hook", "web_hook_error")
-# Never shown.
+# Never shown, of jobs and events, and of jobs.
 SECRETS = ("api_key", "secret", "secret_value", "secret_preview", "session_id", "token", "salt")
+INTERNAL = ("command", "env", "log_file", "globalenv", "cat_secret", "plug_secret", "uid")
 
 
 def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event | None:
@@ -33,15 +34,7 @@ def read_event(values: Mapping[str, Any], known: Event | None = None) -> Event |
         for name, value in values.items()
         if name in FIELDS and name not in MESSAGES and value is not None
     }
-    for name in (
-        "max_children",
-        "timeout",
-        "queue_max",
-        "retries",
-        "retry_delay",
-        "created",
-        "modified",
-    ):
+    for name in (*NUMBERS, "created", "modified"):
         kept[name] = _whole(kept.get(name))
     kept["title"] = read_title(str(kept["title"]))
     kept["username"] = str(kept.get("username") or "")
@@ -83,17 +76,7 @@ def clean_event(database: Database, values: Mapping[str, Any]) -> dict[str, Any]
 
 def clean_job(database: Database, job: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job as callers see it: with author, due time and outcome from the ledger."""
-    hidden = (
-        *SECRETS,
-        "command",
-        "env",
-        "log_file",
-        "globalenv",
-        "cat_secret",
-        "plug_secret",
-        "uid",
-    )
-    shown = {name: value for name, value in job.items() if name not in hidden}
+    shown = {name: value for name, value in job.items() if name not in (*SECRETS, *INTERNAL)}
     # Cronicle says that a job is complete when its plugin does, before it has noted the end.
     if shown.get("complete") and not shown.get("time_end") and shown.get("action") is None:
         shown["complete"] = 0

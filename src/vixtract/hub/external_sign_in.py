@@ -41,7 +41,9 @@ class ExternalSignIn:
         if self.directory and self.directory.describe_risk():
             log.warning(self.directory.describe_risk())
 
-    async def ask_directory(self, function: Callable[..., Identity | None], *words: str) -> Any:
+    async def ask_directory(
+        self, function: Callable[..., Identity | None], *words: str
+    ) -> Identity | None:
         """Call a method of `Directory` outside the event loop.
 
         Raises:
@@ -63,16 +65,13 @@ class ExternalSignIn:
         """
         assert self.directory
         try:
-            found: Identity | None = await self.ask_directory(
-                self.directory.sign_in, name, password
-            )
+            return await self.ask_directory(self.directory.sign_in, name, password)
         except NotAllowedError as error:
             log.warning("LDAP: %s refused: %s %s", name, error.message, error.hint)
             raise web.HTTPError(403, error.message) from error
         except DirectoryDownError as error:
             log.error("LDAP: %s %s", error.message, error.hint)
             raise web.HTTPError(503, DOWN) from error
-        return found
 
     async def ask_issuer(self, function: Callable[..., Result], *words: Any) -> Result:
         """Call a method of `Provider` outside the event loop.

@@ -200,9 +200,7 @@ class Directory:
 
         The part before the @ may be another person's sAMAccountName.
         """
-        entry = None
-        if "@" in who:
-            entry = self._find_entry(connection, who, "userPrincipalName")
+        entry = self._find_entry(connection, who, "userPrincipalName") if "@" in who else None
         return entry or self._find_entry(connection, name)
 
     def _find_entry(

@@ -75,12 +75,8 @@ class Lifecycle:
         """Make a person's PostgreSQL role now, and report account and role."""
         report = Report()
         report.step("account", lambda: self._describe_account(name))
-
-        def make() -> str:
-            self.server.ensure_role(name)
-            return f"role and schema {name} in database etl"
-
-        report.step("PostgreSQL", make)
+        done = f"role and schema {name} in database etl"
+        report.step("PostgreSQL", lambda: self._ensure_role(name, done))
         return report
 
     def disable(self, name: str) -> Report:
@@ -99,17 +95,14 @@ class Lifecycle:
         report = Report()
         report.step("administrators' list", self._publish)
 
-        def make() -> str:
-            self.server.ensure_role(name)
-            return f"role {name} may log in"
-
         def resume() -> str:
             paused = self.state.paused(name)
-            done = schedules.resume(self.scheduler, name, paused).events if paused else ()
+            events = schedules.resume(self.scheduler, name, paused).events if paused else ()
             self.state.forget_paused(name)
-            return f"{len(done)} switched on again"
+            return f"{len(events)} switched on again"
 
-        report.step("PostgreSQL", make)
+        done = f"role {name} may log in"
+        report.step("PostgreSQL", lambda: self._ensure_role(name, done))
         report.step("schedules", resume)
         return report
 
@@ -139,6 +132,10 @@ class Lifecycle:
     def _describe_account(self, name: str) -> str:
         account = accounts.ensure_account(name, self.home_root)
         return f"{name} (uid {account.pw_uid}), home {account.pw_dir}"
+
+    def _ensure_role(self, name: str, done: str) -> str:
+        self.server.ensure_role(name)
+        return done
 
     def _publish(self) -> str:
         self.publish()

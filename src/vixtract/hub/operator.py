@@ -20,10 +20,9 @@ from vixtract.credentials import generate_password
 from vixtract.errors import UsageError, VixtractError
 from vixtract.hub.client import HubError, call_hub, list_users
 from vixtract.hub.sources import LOCAL, WORDS, SourceStore
+from vixtract.people.accounts import DATABASE
 from vixtract.people_commands import COMMANDS, add_commands
 from vixtract.text_tables import render_table
-
-DATABASE = Path("/srv/jupyterhub/jupyterhub.sqlite")
 
 
 class UnfinishedError(VixtractError):

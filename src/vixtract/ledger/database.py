@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ class Database:
                 self._connection.execute("ROLLBACK")
                 raise
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> int:
+    def execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
         """Run one writing statement durably; return the number of rows it changed."""
         with self.transaction() as connection:
             return connection.execute(sql, values).rowcount

@@ -168,7 +168,12 @@ class Freshness:
             (*claim[:5], self._late_after(claim[8], claim[4], claim[3] - claim[4]), *claim[5:])
             for claim in claims
         ]
-        return len(values) if self._write(PUT, values) else 0
+        with self._connect() as connection:
+            if not self._ensure_objects(connection):
+                return 0
+            with connection.cursor() as cursor:
+                cursor.executemany(PUT, values)
+        return len(values)
 
     def refresh(self) -> None:
         """Bring `late_after` up to date with the schedules, once a minute; make what is missing.
@@ -237,12 +242,4 @@ class Freshness:
             # A transaction that stays open reads it: the next minute will do.
             return there
         self._is_current = True
-        return True
-
-    def _write(self, statement: str, values: Sequence[tuple[Any, ...]]) -> bool:
-        with self._connect() as connection:
-            if not self._ensure_objects(connection):
-                return False
-            with connection.cursor() as cursor:
-                cursor.executemany(statement, values)
         return True

@@ -59,18 +59,14 @@ def add_run(database: Database, run: NewRun) -> None:
     """Queue a run."""
     database.execute(
         "INSERT INTO run (id, event, username, source, due_at, state, queued_at, job, title, owner)"
-        " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
-        (
-            run.id,
-            run.event,
-            run.username,
-            run.source,
-            run.due_at,
-            run.queued_at,
-            encode(run.job),
-            str(run.job.get("title") or ""),
-            run.owner or run.username,
-        ),
+        " VALUES (:id, :event, :username, :source, :due_at, 'queued', :queued_at, :job, :title,"
+        " :owner)",
+        {
+            **vars(run),
+            "job": encode(run.job),
+            "title": str(run.job.get("title") or ""),
+            "owner": run.owner or run.username,
+        },
     )
 
 
@@ -118,22 +114,19 @@ def finish_run(database: Database, run: str, outcome: Outcome) -> bool:
     """Give a run and its slot their one outcome; False when the run had one already."""
     with database.transaction() as connection:
         changed = connection.execute(
-            "UPDATE run SET state = 'done', outcome = ?, code = ?, description = ?, time_end = ?,"
-            " result = ?, pid = NULL, time_start = coalesce(time_start, ?), verdict = ?,"
-            " owner = coalesce(nullif(?, ''), owner),"
+            "UPDATE run SET state = 'done', outcome = :outcome, code = :code,"
+            " description = :description, time_end = :time_end, result = :result, pid = NULL,"
+            " time_start = coalesce(time_start, :time_end), verdict = :verdict,"
+            " owner = coalesce(nullif(:owner, ''), owner),"
             " done_seq = (SELECT coalesce(max(done_seq), 0) + 1 FROM run), version = version + 1"
-            " WHERE id = ? AND state != 'done'",
-            (
-                outcome.outcome,
-                outcome.code,
-                outcome.description,
-                outcome.time_end,
-                encode(outcome.result),
-                outcome.time_end,
-                judge(outcome),
-                _find_owner(outcome.result),
-                run,
-            ),
+            " WHERE id = :run AND state != 'done'",
+            {
+                **vars(outcome),
+                "result": encode(outcome.result),
+                "verdict": judge(outcome),
+                "owner": _find_owner(outcome.result),
+                "run": run,
+            },
         ).rowcount
         if changed:
             finish_slot(database, run, outcome.outcome, outcome.description)

@@ -198,10 +198,8 @@ def ensure_group(name: str, gid: int, members: Collection[str]) -> None:
         if found.gr_gid != gid:
             raise AccountError(f"The group {name!r} has number {found.gr_gid}, not {gid}.")
         wanted = {member for member in members if _find_account(member) is not None}
-        for member in sorted(wanted - set(found.gr_mem)):
-            _run(["/usr/bin/gpasswd", "-a", member, name])
-        for member in sorted(set(found.gr_mem) - wanted):
-            _run(["/usr/bin/gpasswd", "-d", member, name])
+        for member in sorted(wanted ^ set(found.gr_mem)):
+            _run(["/usr/bin/gpasswd", "-a" if member in wanted else "-d", member, name])
 
 
 def set_group_folder(folder: Path, gid: int) -> None:
@@ -255,9 +253,8 @@ def _owner(home: Path) -> int:
 
 
 def _add_account(name: str, uid: int, home: Path) -> None:
-    group = ["/usr/sbin/groupadd", "--gid", str(uid), name]
     if not has_group(name):
-        _run(group)
+        _run(["/usr/sbin/groupadd", "--gid", str(uid), name])
     command = ["/usr/sbin/useradd", "--uid", str(uid), "--gid", str(uid), "--no-create-home"]
     command += ["--home-dir", str(home), "--shell", "/bin/bash", "--no-log-init", name]
     _run(command)

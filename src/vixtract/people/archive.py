@@ -163,7 +163,7 @@ class Packer:
             self._wake.clear()
             try:
                 pack(self._home_root)
-            except (OSError, VixtractError) as error:
+            except (OSError, subprocess.SubprocessError, VixtractError) as error:
                 log.error("Archived files stay unpacked: %s", error)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vixtract.certificates.make import issue, make_authority
 from vixtract.certificates.pair import CertificateError, Pair, covers, read_pair
 from vixtract.files import write_whole
-from vixtract.people.roles import RoleError, open_connection, run
+from vixtract.people.roles import open_connection, run
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -101,27 +101,19 @@ class DatabaseTls:
             CertificateError: there is no authority.
             RoleError: PostgreSQL is away or refuses.
         """
-        import psycopg
-
         pair = self.ensure_server_certificate()
         content = (pair.key + pair.chain).decode("ascii")
-        try:
-            with open_connection(conninfo, autocommit=True) as connection:
-                if _is_served(connection, content):
-                    return
-                connection.execute("SET statement_timeout = '30s'")
-                # The key is in the text of a statement, which must not be logged.
-                connection.execute(
-                    "SET log_statement = 'none'; SET log_min_duration_statement = -1; "
-                    "SET log_min_duration_sample = -1; SET log_min_error_statement = panic"
-                )
-                _hand_over(connection, content)
-                _switch_on(connection)
-        except psycopg.Error as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise RoleError(
-                f"PostgreSQL's TLS: {first_line}", "See ./vixtract logs postgresql."
-            ) from error
+        with open_connection(conninfo, autocommit=True) as connection:
+            if _is_served(connection, content):
+                return
+            connection.execute("SET statement_timeout = '30s'")
+            # The key is in the text of a statement, which must not be logged.
+            connection.execute(
+                "SET log_statement = 'none'; SET log_min_duration_statement = -1; "
+                "SET log_min_duration_sample = -1; SET log_min_error_statement = panic"
+            )
+            _hand_over(connection, content)
+            _switch_on(connection)
         log.info("PostgreSQL serves its certificate.")
 
 

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, LiteralString, NamedTuple
 from urllib.parse import quote
@@ -154,35 +154,32 @@ def open_connection(conninfo: str, *, autocommit: bool = False) -> Iterator[Conn
     That one listens on the same socket as the real one, makes the database and ends.
 
     Raises:
-        RoleError: it is that server.
-        psycopg.Error: PostgreSQL is away or refuses.
+        RoleError: it is that server, or PostgreSQL is away or refuses.
     """
     import psycopg
 
-    with psycopg.connect(conninfo, autocommit=autocommit) as connection:
-        row = connection.execute("SELECT current_setting('listen_addresses')").fetchone()
-        if row is None or not row[0]:
-            raise RoleError("PostgreSQL is in its first boot.", "Try again in a moment.")
-        yield connection
+    try:
+        with psycopg.connect(conninfo, autocommit=autocommit) as connection:
+            row = connection.execute("SELECT current_setting('listen_addresses')").fetchone()
+            if row is None or not row[0]:
+                raise RoleError("PostgreSQL is in its first boot.", "Try again in a moment.")
+            yield connection
+    except psycopg.Error as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise RoleError(f"PostgreSQL: {first_line}", "See ./vixtract logs postgresql.") from error
 
 
 @contextmanager
 def connect(conninfo: str, database: str | None = None) -> Iterator[Connection]:
     """Open one transaction under the lock that every change of roles takes.
 
-    Raises:
-        RoleError: whatever psycopg raises.
+    Errors are those of `open_connection`.
     """
-    import psycopg
     from psycopg.conninfo import make_conninfo
 
-    try:
-        with open_connection(make_conninfo(conninfo, dbname=database)) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            yield connection
-    except psycopg.Error as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise RoleError(f"PostgreSQL: {first_line}", "See ./vixtract logs postgresql.") from error
+    with open_connection(make_conninfo(conninfo, dbname=database)) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        yield connection
 
 
 def run(connection: Connection, statement: LiteralString, *names: str, **values: object) -> None:
@@ -287,19 +284,15 @@ def ensure_database(conninfo: str, name: str, *, owner: str) -> None:
     Raises:
         RoleError: PostgreSQL is away or refuses.
     """
-    import psycopg
+    from psycopg.errors import DuplicateDatabase, UniqueViolation
 
-    try:
-        with open_connection(conninfo, autocommit=True) as connection:
-            # It runs in no transaction, and copying the template may take longer than the usual.
-            connection.execute("SET statement_timeout = '60s'")
-            query = "SELECT 1 FROM pg_database WHERE datname = %s"
-            if connection.execute(query, [name]).fetchone() is None:
+    with open_connection(conninfo, autocommit=True) as connection:
+        # It runs in no transaction, and copying the template may take longer than the usual.
+        connection.execute("SET statement_timeout = '60s'")
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        if connection.execute(query, [name]).fetchone() is None:
+            with suppress(DuplicateDatabase, UniqueViolation):
                 run(connection, "CREATE DATABASE {} OWNER {}", name, owner)
-    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-        return
-    except psycopg.Error as error:
-        raise RoleError(f"PostgreSQL: {str(error).strip().partition(chr(10))[0]}") from error
 
 
 class _Role(NamedTuple):

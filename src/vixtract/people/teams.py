@@ -95,8 +95,7 @@ def add_team(
         if gid > LAST_TEAM_GID:
             raise TeamError("There are no more numbers for groups of teams.")
         team = Team(name, gid)
-    database = has_database or team.has_database
-    team = replace(team, is_private=is_private, has_database=database)
+    team = replace(team, is_private=is_private, has_database=has_database or team.has_database)
     _store(home_root, content, team)
     ensure_team(team, home_root)
     return team
@@ -108,12 +107,11 @@ def set_member(name: str, person: str, home_root: Path, *, is_member: bool) -> N
     Raises:
         TeamError: the team does not exist.
     """
-    content = _load(home_root)
     team = find_team(name, home_root)
     others = set(team.members) - {person}
     members = tuple(sorted(others | {person} if is_member else others))
     team = replace(team, members=members)
-    _store(home_root, content, team)
+    _store(home_root, _load(home_root), team)
     ensure_team(team, home_root)
     if not is_member:
         _unlink(home_root, person, team)

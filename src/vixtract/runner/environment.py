@@ -101,5 +101,6 @@ def received_database(database: Mapping[str, object], config: RunnerConfig) -> d
     host, port = config.postgresql
     url = urlsplit(found.get("DATABASE_URL", ""))
     login = url.netloc.rpartition("@")[0]
-    found["DATABASE_URL"] = url._replace(netloc=f"{login}@{host}:{port}").geturl()
+    bracketed = f"[{host}]" if ":" in host else host
+    found["DATABASE_URL"] = url._replace(netloc=f"{login}@{bracketed}:{port}").geturl()
     return {**found, "PGHOST": host, "PGPORT": str(port)}

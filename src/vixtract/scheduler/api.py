@@ -104,6 +104,15 @@ def build_event(params: Mapping[str, Any], caller: Caller, config: EngineConfig,
     return Event.from_dict(values)
 
 
+def add_event(database: Database, event: Event, cursor: int) -> None:
+    """Store a new event; one whose id or title is taken is refused."""
+    with database.transaction():
+        if store.get_event(database, id=event.id) or store.get_event(database, title=event.title):
+            taken = f'Event with title "{event.title}" or id ({event.id}) already exists'
+            raise ApiError("event", taken)
+        store.put_event(database, event, cursor)
+
+
 def choose_author(caller: Caller, params: Mapping[str, Any], present: str) -> str:
     """Return the author that a call asks for, or the present one where the key may not choose."""
     asked = params.get("username")

@@ -131,17 +131,9 @@ class SchedulerClient:
         rows = answer.get("rows") or []
         return Page(rows, int((answer.get("list") or {}).get("length", len(rows))))
 
-    def status(self) -> dict[str, Any]:
-        """Return the state of the engine and its neighbours."""
-        return self.call("status")
-
     def get_schedule(self, offset: int = 0, limit: int = 0) -> Page:
         """List events; a limit of 0 means all."""
         return self._page("get_schedule", {"offset": offset, "limit": limit})
-
-    def get_event(self, event: str) -> dict[str, Any]:
-        """Return one event by its id."""
-        return cast("dict[str, Any]", self.call("get_event", {"id": event})["event"])
 
     def create_event(self, event: Mapping[str, Any]) -> str:
         """Create an event; return its id."""
@@ -152,10 +144,6 @@ class SchedulerClient:
     def update_event(self, event: str, changes: Mapping[str, Any]) -> None:
         """Change some fields of an event."""
         self.call("update_event", {**changes, "id": event})
-
-    def delete_event(self, event: str) -> None:
-        """Delete an event that has no running jobs."""
-        self.call("delete_event", {"id": event})
 
     def get_job_status(self, job: str) -> dict[str, Any]:
         """Return one job, running or done."""

@@ -26,7 +26,7 @@ from vixtract.scheduler.timing import (
 
 PLUGINS: Mapping[str, str] = {"notebook": "Notebook", "shellplug": "Shell Script"}
 CATEGORIES: Mapping[str, str] = {"general": "General"}
-# The appliance's own service account: the author of events made with its key.
+# The author of events made with the appliance's key; administrators alone see what it owns.
 SERVICE_ACCOUNT = "vixtract"
 
 MAX_TEXT = 1_000_000

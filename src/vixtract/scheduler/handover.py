@@ -10,10 +10,8 @@ from typing import Any
 
 from vixtract.errors import VixtractError
 from vixtract.scheduler.client import SchedulerClient
-from vixtract.scheduler.events import find_owner
+from vixtract.scheduler.events import SERVICE_ACCOUNT, find_owner
 
-# No person has this name: what belongs to it is seen by administrators alone.
-SERVICE = "vixtract"
 ABORT_S = 40.0
 _BLOCK = 1000
 
@@ -66,21 +64,14 @@ def hand_over(
     """
     changed = []
     for event in _events_of(scheduler, name):
-        author = str(event.get("username") or "")
-        params = dict(event.get("params") or {})
-        if find_owner(params, author) == name:
-            params["owner"] = to
-            if params.get("notebook"):
-                params["notebook"] = _move_path(str(params["notebook"]), name, to, folder)
-        change = {
-            "id": event["id"],
-            "params": params,
-            "username": to if author == name else author,
-            "enabled": int(event["id"] in enabled or bool(event.get("enabled"))),
-        }
+        change = _reassign(event, name, to)
+        params = change["params"]
+        if _owner(event) == name and params.get("notebook"):
+            params["notebook"] = _move_path(str(params["notebook"]), name, to, folder)
+        change["enabled"] = int(event["id"] in enabled or bool(event.get("enabled")))
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
-    _disown(scheduler, name, to)
+    scheduler.call("disown_runs", {"username": name, "to": to})
     return ScheduleChanges(tuple(changed))
 
 
@@ -88,22 +79,13 @@ def archive(scheduler: SchedulerClient, name: str, now: datetime.datetime) -> Sc
     """Leave a person's schedules switched off, to be seen by administrators alone."""
     changed = []
     for event in _events_of(scheduler, name):
-        author = str(event.get("username") or "")
-        params = dict(event.get("params") or {})
-        owner = find_owner(params, author)
-        if owner == name:
-            params["owner"] = SERVICE
+        author, owner = event.get("username") or "", _owner(event)
         note = f"{name} was removed on {now:%Y-%m-%d}; author was {author}, owner {owner}."
-        change = {
-            "id": event["id"],
-            "params": params,
-            "username": SERVICE if author == name else author,
-            "enabled": 0,
-            "notes": f"{event.get('notes') or ''}\n{note}".strip(),
-        }
+        notes = f"{event.get('notes') or ''}\n{note}".strip()
+        change = {**_reassign(event, name, SERVICE_ACCOUNT), "enabled": 0, "notes": notes}
         scheduler.call("update_event", change)
         changed.append(str(event["id"]))
-    _disown(scheduler, name, SERVICE)
+    scheduler.call("disown_runs", {"username": name, "to": SERVICE_ACCOUNT})
     return ScheduleChanges(tuple(changed))
 
 
@@ -116,11 +98,16 @@ def delete_keys(scheduler: SchedulerClient, name: str) -> int:
     return len(mine)
 
 
+def _reassign(event: Mapping[str, Any], name: str, to: str) -> dict[str, Any]:
+    author, params = str(event.get("username") or ""), dict(event.get("params") or {})
+    if _owner(event) == name:
+        params["owner"] = to
+    return {"id": event["id"], "params": params, "username": to if author == name else author}
+
+
 def _events_of(scheduler: SchedulerClient, name: str) -> list[dict[str, Any]]:
     return [
-        event
-        for event in _all_events(scheduler)
-        if name in (event.get("username"), _owner(event, "username"))
+        event for event in _all_events(scheduler) if name in (event.get("username"), _owner(event))
     ]
 
 
@@ -135,9 +122,9 @@ def _all_events(scheduler: SchedulerClient) -> Iterator[dict[str, Any]]:
             return
 
 
-def _owner(row: Mapping[str, Any], author: str) -> str:
+def _owner(row: Mapping[str, Any]) -> str:
     params = row.get("params")
-    return find_owner(params if isinstance(params, Mapping) else {}, str(row.get(author) or ""))
+    return find_owner(params if isinstance(params, Mapping) else {}, str(row.get("username") or ""))
 
 
 def _end_jobs(scheduler: SchedulerClient, name: str, events: set[str]) -> int:
@@ -164,14 +151,9 @@ def _jobs_of(scheduler: SchedulerClient, name: str, events: set[str]) -> set[str
     return {
         str(identifier)
         for identifier, job in jobs.items()
-        if name in (job.get("username"), job.get("owner"), _owner(job, "username"))
+        if name in (job.get("username"), job.get("owner"), _owner(job))
         or job.get("event") in events
     }
-
-
-def _disown(scheduler: SchedulerClient, name: str, to: str) -> None:
-    """Take the name out of ended runs: a later person of that name must not see them."""
-    scheduler.call("disown_runs", {"username": name, "to": to})
 
 
 def _move_path(path: str, name: str, to: str, folder: str) -> str:

@@ -19,7 +19,7 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         return
 
 
-def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bool:
+def kill_leftover(pid: int, pid_start: int) -> bool:
     """End a plugin (pid and group) that outlived its engine; return whether there was one.
 
     A process with another start time is a stranger and left alone.
@@ -33,7 +33,7 @@ def kill_leftover(pid: int, pid_start: int, grace_s: float = KILL_AFTER_S) -> bo
     try:
         signal_group(pid, signal.SIGTERM)
         # A pidfd becomes readable when its process ends, whoever its parent is.
-        select.select([pidfd], [], [], grace_s)
+        select.select([pidfd], [], [], KILL_AFTER_S)
         signal_group(pid, signal.SIGKILL)
     finally:
         os.close(pidfd)

@@ -76,21 +76,13 @@ def find_caller(database: Database, api_key: str, given: str) -> Caller | None:
 
 def create_key(database: Database, caller: Caller, key: str, now: int) -> str:
     """Store a further key, as a hash; return its id, the old one if the key is there already."""
-    identifier = "k" + secrets.token_hex(6)
+    identifier, privileges = "k" + secrets.token_hex(6), json.dumps(caller.privileges)
     with database.transaction() as connection:
         connection.execute(
             "INSERT INTO api_key VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (key_hash) DO UPDATE"
             " SET title = excluded.title, username = excluded.username, active = 1,"
             " privileges = excluded.privileges, modified = excluded.modified",
-            (
-                identifier,
-                caller.title,
-                hash_key(key),
-                caller.username,
-                json.dumps(caller.privileges),
-                now,
-                now,
-            ),
+            (identifier, caller.title, hash_key(key), caller.username, privileges, now, now),
         )
         row = database.row("SELECT id FROM api_key WHERE key_hash = ?", (hash_key(key),))
         return str(row["id"]) if row else identifier
@@ -135,25 +127,15 @@ def find_next_due(database: Database, identifier: str, after: float) -> float | 
 
 def put_event(database: Database, event: Event, cursor: int | None = None) -> None:
     """Insert or replace a checked event; a cursor of None keeps the present one."""
-    with database.transaction() as connection:
-        connection.execute(
-            "INSERT INTO event (id, title, username, enabled, body, cursor, created, modified)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " title = excluded.title, username = excluded.username, enabled = excluded.enabled,"
-            " body = excluded.body, modified = excluded.modified",
-            (
-                event.id,
-                event.title,
-                event.username,
-                event.enabled,
-                json.dumps(event.to_dict(), ensure_ascii=False),
-                cursor or 0,
-                event.created,
-                event.modified,
-            ),
-        )
-        if cursor is not None:
-            connection.execute("UPDATE event SET cursor = ? WHERE id = ?", (cursor, event.id))
+    shape = event.to_dict()
+    database.execute(
+        "INSERT INTO event (id, title, username, enabled, body, cursor, created, modified) VALUES"
+        " (:id, :title, :username, :enabled, :body, coalesce(:cursor, 0), :created, :modified)"
+        " ON CONFLICT (id) DO UPDATE SET title = excluded.title, username = excluded.username,"
+        " enabled = excluded.enabled, body = excluded.body, modified = excluded.modified,"
+        " cursor = coalesce(:cursor, cursor)",
+        {**shape, "body": json.dumps(shape, ensure_ascii=False), "cursor": cursor},
+    )
 
 
 def delete_event(database: Database, identifier: str) -> None:

@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from vixtract import __version__
 from vixtract.errors import VixtractError
-from vixtract.ledger.mirror import Mirror
 from vixtract.scheduler.api import Answer, ApiError, find_caller, get_id
 from vixtract.scheduler.config import ENGINE_VERSION
 from vixtract.scheduler.embedded.calls import CALLS, find_log, show_config
@@ -65,7 +64,12 @@ class ApiEndpoint:
         if name == "ping":
             return {}
         if name == "status":
-            return self._status()
+            return {
+                "engine": ENGINE_VERSION,
+                "version": __version__,
+                "runner": self._runner(),
+                "postgresql": self._postgresql(),
+            }
         if name == "config":
             return show_config(self.engine)
         call = CALLS.get(name)
@@ -75,14 +79,6 @@ class ApiEndpoint:
 
     def _find_caller(self, key: str) -> Caller:
         return find_caller(self.engine.database, self.engine.config.api_key, key)
-
-    def _status(self) -> Answer:
-        return {
-            "engine": ENGINE_VERSION,
-            "version": __version__,
-            "runner": self._runner(),
-            "postgresql": self._postgresql(),
-        }
 
     def _log(self, key: str, params: Mapping[str, Any], accepts_gzip: bool) -> Response:
         path = find_log(self.engine, self._find_caller(key), get_id(params))
@@ -116,20 +112,16 @@ async def _read_body(request: Request) -> dict[str, Any]:
     return values
 
 
-def build_app(engine: EmbeddedEngine, mirror: Mirror | None) -> Starlette:
-    """Make the web application, which starts and stops the engine and the mirror with itself."""
+def build_app(engine: EmbeddedEngine) -> Starlette:
+    """Make the web application, which starts and stops the engine with itself."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await run_in_threadpool(engine.start)
-        if mirror is not None:
-            mirror.start()
         try:
             yield
         finally:
             await run_in_threadpool(engine.stop)
-            if mirror is not None:
-                await run_in_threadpool(mirror.stop)
 
     answer = ApiEndpoint(engine).answer
     routes = [

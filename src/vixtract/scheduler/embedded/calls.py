@@ -7,6 +7,7 @@ without its code.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vixtract.scheduler import store
 from vixtract.scheduler.api import (
     Answer,
     ApiError,
+    add_event,
     build_event,
     check_values,
     choose_author,
@@ -66,16 +68,8 @@ def _create_event(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, A
     check_values(params, partial=False)
     now = int(engine.now())
     event = build_event(params, caller, engine.config, now)
-    with engine.database.transaction():
-        taken = store.get_event(engine.database, id=event.id) or store.get_event(
-            engine.database, title=event.title
-        )
-        if taken is not None:
-            raise ApiError(
-                "event", f'Event with title "{event.title}" or id ({event.id}) already exists'
-            )
-        # The minute that has begun is over, the next one counts: as in Cronicle.
-        store.put_event(engine.database, event, now - now % 60)
+    # The minute that has begun is over, the next one counts: as in Cronicle.
+    add_event(engine.database, event, now - now % 60)
     engine.alarms.set(event)
     logger.info("event %s (%s) created by %s", event.id, event.title, caller.title)
     return {"id": event.id}
@@ -281,12 +275,9 @@ def _get_queue(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]
     waiting = [
         run for run in runs.open_runs(engine.database, "queued") if caller.owns(run["username"])
     ]
-    queues: dict[str, int] = {}
-    for run in waiting:
-        queues[run["event"]] = queues.get(run["event"], 0) + 1
     offset, limit = get_number(params, "offset", 0), get_limit(params, 100)
     rows = [queue_shape(run) for run in waiting[offset : offset + limit]]
-    return {**page(rows, len(waiting)), "queues": queues}
+    return {**page(rows, len(waiting)), "queues": Counter(run["event"] for run in waiting)}
 
 
 def _flush_event_queue(engine: EmbeddedEngine, caller: Caller, params: Mapping[str, Any]) -> Answer:

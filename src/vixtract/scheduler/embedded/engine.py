@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ class EmbeddedEngine:
         self.alarms = Alarms(wall_clock, self._wake.set)
         self.jobs = Jobs(config, database, self.dispatch, wall_clock)
         self._ids = JobIds(runs.last_run_id(database))
-        self._now = wall_clock
+        self.now = wall_clock
         self._watch = ClockWatch(wall_clock)
         self._settler = settling.Settler(database, config.catch_up_cap, self._watch)
         self._lock = threading.RLock()
@@ -83,10 +84,6 @@ class EmbeddedEngine:
     def _set_alarms(self) -> None:
         self.alarms.rebuild([stored.event for stored in store.list_events(self.database)])
 
-    def now(self) -> float:
-        """Return the wall clock, epoch seconds."""
-        return self._now()
-
     def log_size(self, run: str) -> int:
         """Return the bytes of a run's log; 0 where it has none."""
         try:
@@ -102,7 +99,7 @@ class EmbeddedEngine:
         if stored is None or self._stopping.is_set():
             return
         event = stored.event
-        settlement = self._settler.prepare(stored, int(self._now()))
+        settlement = self._settler.prepare(stored, int(self.now()))
         if settlement is None:
             return
         added = slots.settle_slots(
@@ -111,11 +108,6 @@ class EmbeddedEngine:
         if added:
             self._trim_queue(event)
             self.dispatch()
-
-    def settle_all(self) -> None:
-        """Settle every event; one that cannot be settled does not keep others from it."""
-        for stored in store.list_events(self.database):
-            self._try_to_settle(stored.event.id)
 
     def _try_to_settle(self, identifier: str) -> None:
         try:
@@ -161,7 +153,7 @@ class EmbeddedEngine:
             self._finish(run["id"], MISSED, text)
 
     def _add_run(self, event: Event, source: str, due_at: int | None) -> str:
-        now = self._now()
+        now = self.now()
         identifier = self._ids.new(now)
         settling.add_run(self.database, identifier, event, source, due_at, now)
         return identifier
@@ -197,28 +189,25 @@ class EmbeddedEngine:
                 " WHERE state != 'done'"
                 " ORDER BY id"
             )
-            busy: dict[str, int] = {}
-            for row in rows:
-                if row["state"] != "queued":
-                    busy[row["event"]] = busy.get(row["event"], 0) + 1
+            busy = Counter(row["event"] for row in rows if row["state"] != "queued")
             for row in rows:
                 if len(self.jobs.active) >= self.config.max_jobs:
                     return
                 if row["state"] == "waiting" and self._is_retry_due(row):
                     self._start(row["id"])
-                elif row["state"] == "queued":
-                    children = busy.get(row["event"], 0)
-                    if not row["most"] or children < row["most"]:
-                        busy[row["event"]] = children + 1
-                        self._start(row["id"])
+                elif row["state"] == "queued" and (
+                    not row["most"] or busy[row["event"]] < row["most"]
+                ):
+                    busy[row["event"]] += 1
+                    self._start(row["id"])
 
     def _is_retry_due(self, row: Mapping[str, Any]) -> bool:
         # Further away than the delay itself: the clock was set back, and waited long enough.
-        left = row["not_before"] - self._now()
+        left = row["not_before"] - self.now()
         return bool(left <= 0 or left > row["delay"])
 
     def _start(self, identifier: str) -> None:
-        if runs.mark_running(self.database, identifier, self._now()):
+        if runs.mark_running(self.database, identifier, self.now()):
             run = runs.get_run(self.database, identifier)
             if run is not None:
                 self.jobs.start(run)
@@ -237,7 +226,7 @@ class EmbeddedEngine:
             return sum(self._finish(r["id"], ABORTED, f"Job Aborted: {reason}") for r in waiting)
 
     def _finish(self, identifier: str, outcome: str, description: str) -> bool:
-        ended = runs.Outcome(outcome, 1, description, self._now())
+        ended = runs.Outcome(outcome, 1, description, self.now())
         return runs.finish_run(self.database, identifier, ended)
 
     # What went wrong.
@@ -271,7 +260,8 @@ class EmbeddedEngine:
             for run in runs.open_runs(self.database, "running"):
                 if run["id"] not in self.jobs.active:
                     self._recover(run)
-        self.settle_all()
+        for stored in store.list_events(self.database):
+            self._try_to_settle(stored.event.id)
         self._watch.rebase()
         self.dispatch()
 

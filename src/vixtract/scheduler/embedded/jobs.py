@@ -73,22 +73,18 @@ class Jobs:
         self._clock = wall_clock
         self._threads: dict[str, threading.Thread] = {}
         self._guard = threading.Lock()
-        self.log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    @property
-    def log_dir(self) -> Path:
-        """Folder of the job logs."""
-        return self.config.data_dir / "logs" / "jobs"
+        self._log_dir = config.data_dir / "logs" / "jobs"
+        self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def log_path(self, run: str) -> Path:
         """Return the log file of a run."""
-        return self.log_dir / f"{run}.log"
+        return self._log_dir / f"{run}.log"
 
     def start(self, run: Mapping[str, Any]) -> None:
         """Start an attempt at a run that was marked running; returns at once."""
         call = PluginCall(
             (*self.config.plugin_command, PLUGIN_WORDS[run["job"]["plugin"]]),
-            self._environment(run),
+            {**self.config.plugin_environment, "JOB_ID": run["id"], "JOB_EVENT": run["event"]},
             self._message(run),
             run["job"]["timeout"] or self.config.job_timeout_s,
         )
@@ -115,9 +111,6 @@ class Jobs:
         for thread in list(self._threads.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
         return not self.active
-
-    def _environment(self, run: Mapping[str, Any]) -> dict[str, str]:
-        return {**self.config.plugin_environment, "JOB_ID": run["id"], "JOB_EVENT": run["event"]}
 
     def _message(self, run: Mapping[str, Any]) -> dict[str, Any]:
         job = run["job"]
