@@ -21,7 +21,7 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
@@ -198,7 +198,7 @@ class Forwarder:
                 self._websockets -= copies
                 for copy in copies:
                     copy.cancel()
-                with contextlib.suppress(RuntimeError):  # the client closed it
+                with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it closed it
                     await client.close(1012)
 
     def cut_websockets(self) -> None:
@@ -224,7 +224,7 @@ async def _copy_to_cronicle(client: WebSocket, upstream: ClientConnection) -> No
 
 async def _copy_to_client(upstream: ClientConnection, client: WebSocket) -> None:
     # The client may close in the middle of a message to it.
-    with contextlib.suppress(RuntimeError, OSError):
+    with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect):
         async for message in upstream:
             if isinstance(message, str):
                 await client.send_text(message)

@@ -185,7 +185,7 @@ class Command:
             session.agree(
                 "Delete for ever all notebooks, schedules, runs and databases of project "
                 f"{instance.project} (volumes {', '.join(volumes)})",
-                "Run `./vixtract down` to stop and keep all data, or add --yes.",
+                "Leave out --volumes to stop and keep all data, or add --yes.",
             )
         arguments = build_down(volumes=self.options.volumes)
         done = run_compose(session, compose, instance, arguments, DOWN_S)

@@ -1,7 +1,7 @@
 """Write what is generated from the tables of settings and stores.
 
-Run `python3 -m vixtract.ops.reference` from the repository's root after a change to a table; a test
-compares the files with what this module makes.
+Run `PYTHONPATH=src python3 -m vixtract.ops.reference` from the repository's root after a change to
+a table; a test compares the files with what this module makes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from vixtract.settings import CONTAINERS, list_read
 from vixtract.settings_table import SETTINGS
 from vixtract.stores import HOST_STORES, STORES, Store
 
-HEADER = "Generated from src/vixtract/settings_table.py by `python3 -m vixtract.ops.reference`."
-STORES_BEGIN = (
-    "<!-- Generated from src/vixtract/stores.py by `python3 -m vixtract.ops.reference`. -->"
-)
+_COMMAND = "`PYTHONPATH=src python3 -m vixtract.ops.reference`"
+HEADER = f"Generated from src/vixtract/settings_table.py by {_COMMAND}."
+STORES_BEGIN = f"<!-- Generated from src/vixtract/stores.py by {_COMMAND}. -->"
 STORES_END = "<!-- End of what is generated. -->"
 
 

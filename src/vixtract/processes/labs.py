@@ -203,7 +203,8 @@ def end_crowd(person: Person, deadline_s: float = 4.0) -> None:
         for process in left:
             tree.kill(process.pid)
         time.sleep(0.02)
-    kill_everything_of(person)
+    if not kill_everything_of(person):
+        log.error("the processes of %s could not be killed", person.name)
 
 
 def kernels_of(pid: int) -> list[str]:

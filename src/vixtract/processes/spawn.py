@@ -42,6 +42,8 @@ _FIRST_SPARE_FD = 400
 # Seconds for a process to become its owner's; a machine that starts everything at once is slow.
 START_S = 60.0
 _KILLER_S = 2.0
+# No account has this uid.
+_KILLER_UID = 65533
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -206,6 +208,10 @@ def check_dropped(uid: int, gid: int) -> None:
     """
     if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
         raise SpawnError("the identity did not change")
+    _refuse_root()
+
+
+def _refuse_root() -> None:
     try:
         os.setuid(0)
     except PermissionError:
@@ -304,21 +310,39 @@ def kill_tree(ancestor: int, person: Person, *, deadline_s: float = 5.0) -> bool
     return False
 
 
-def kill_everything_of(person: Person) -> None:
-    """Kill every process of a person, who is never root, in this container at once."""
-    # The process that kills is the person's too, so another of theirs may stop it: once more then.
-    for _ in range(3):
+def kill_everything_of(person: Person) -> bool:
+    """Kill every process of a person, who is never root, in this container at once.
+
+    Returns: whether it was done.
+    """
+    # Another killer at the same moment may end this one, before or after its work: once more then.
+    for _ in range(5):
         pid = os.fork()
         if pid == 0:
+            code = 1
             try:
-                drop_to(person)
+                _become_killer(person)
                 # The kernel signals all but the caller at once: no fork can slip between.
                 os.kill(-1, signal.SIGKILL)
+                code = 0
+            except ProcessLookupError:
+                code = 0  # there was none
             finally:
-                os._exit(0)
-        if tree.wait_for(pid, _KILLER_S) is not None:
-            return
+                os._exit(code)
+        if tree.wait_for(pid, _KILLER_S) == 0:
+            return True
         tree.end(pid)
+    return False
+
+
+def _become_killer(person: Person) -> None:
+    """Take the right to signal a person's processes, which may not signal this one."""
+    os.setgroups(person.groups)
+    os.setresgid(person.gid, person.gid, person.gid)
+    # By the effective id it reaches them; by the other two, which are its own, it is out of reach.
+    os.setresuid(_KILLER_UID, person.uid, _KILLER_UID)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _refuse_root()
 
 
 def _read_whole(descriptor: int, deadline_s: float) -> bytes | None:
