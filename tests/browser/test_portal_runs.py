@@ -125,7 +125,7 @@ def test_a_running_one_is_followed_and_stopped(stand, chromium):
         expect(page.locator("#log")).to_contain_text("row 1000 of 5000")
         assert page.locator("#progress").evaluate("e => e.value") == 0.5
         shoot(page, "run-live")
-        page.click("text=Stop it")
+        page.click("button:text-is('Stop')")
         expect(page.locator("#state")).to_contain_text("stopped")
         assert page.complaints == []
 

@@ -9,6 +9,7 @@ import pytest
 from tests.fixtures.pack_volumes import FOLDER, PASSWORDS, copy_volume
 from tests.stack.appliance import Person
 from tests.stack.conftest import new_appliance
+from tests.waiting import wait_until
 
 ARCHIVES = sorted(FOLDER.glob("volumes-*.tar.xz"))
 
@@ -51,6 +52,12 @@ def test_the_schedule_its_history_and_a_new_run_are_there(old):
     assert (event["timezone"], event["params"]["owner"]) == ("Europe/Berlin", "anna")
     history = old.schedule("get_event_history", id=event["id"], offset=0, limit=5)["rows"]
     assert [row["code"] for row in history] == [0]
+    count = "SELECT count(*) FROM vixtract.load"
+    ((before,),) = old.query_inside(count)
     job = old.finish(old.start(event["id"]))
     assert job["code"] == 0, old.log(job["id"])
-    assert len(old.query_inside("SELECT 1 FROM vixtract.load")) >= 2
+    wait_until(
+        lambda: old.query_inside(count) == [(str(int(before) + 1),)],
+        "the record of the load",
+        interval_s=1,
+    )
